@@ -1,0 +1,83 @@
+"""Errors for people: what is wrong, what to do next, and the exit code a script sees."""
+
+from collections.abc import Sequence
+
+
+class DocclfError(Exception):
+    """An expected failure, shown as one line (and a hint) instead of a traceback.
+
+    Args:
+        message: What is wrong, naming the file, row or key.
+        hint: What to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(DocclfError):
+    """Data, options or usage that cannot be worked with."""
+
+    exit_code = 2
+
+
+class ProfileError(InputError):
+    """A profile with faults; all of them are listed at once.
+
+    Args:
+        faults: One line a fault, each with its file, line and dotted key where known.
+    """
+
+    def __init__(self, faults: Sequence[str], hint: str = "") -> None:
+        self.faults = tuple(faults)
+        count = len(self.faults)
+        head = "the profile has a fault" if count == 1 else f"the profile has {count} faults"
+        super().__init__("\n  ".join((f"{head}:", *self.faults)), hint)
+
+
+class UnreadableImagesError(DocclfError):
+    """More pages cannot be read than `data.max_unreadable` allows."""
+
+    exit_code = 3
+
+
+class CheckpointError(DocclfError):
+    """A checkpoint that is missing, damaged or does not fit."""
+
+    exit_code = 4
+
+
+class RemoteError(DocclfError):
+    """A remote service, or weights kept by one, cannot be reached or refuses."""
+
+    exit_code = 5
+
+
+class ResourceError(DocclfError):
+    """Disk or memory has run out."""
+
+    exit_code = 6
+
+
+class DivergedError(DocclfError):
+    """The loss is no longer a finite number."""
+
+    exit_code = 7
+
+
+class EnvCheckError(DocclfError):
+    """`env-check` found a failure."""
+
+    exit_code = 8
+
+
+class Interrupted(DocclfError):  # noqa: N818  (it is not an error of anyone's making)
+    """Stopped by Ctrl-C (130) or SIGTERM (143), with everything saved."""
+
+    def __init__(self, message: str, hint: str = "", *, signal_number: int = 2) -> None:
+        super().__init__(message, hint)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,105 @@
+"""The one way to write a file: whole or absent.
+
+A temporary file in the same folder, flushed to the disk, renamed over the target, and the folder flushed.
+After a crash either the old content or the new is there, never a part; orphaned temporary files start with
+`TEMP_PREFIX` and are swept by the next writer.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from docclf_cli.errors import ResourceError
+
+TEMP_PREFIX = ".docclf-tmp-"
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that replaces `path` when the block ends without an error.
+
+    Text is UTF-8 with `\\n` line ends.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written to.
+    """
+    temp = path.parent / f"{TEMP_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temp.open(mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temp.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be written: {error.strerror or error}", _disk_hint(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` with `content`, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replace `path` with UTF-8 `content`, whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` with indented JSON; not-a-number is refused rather than written."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_with(path: Path, save: Callable[[Any], object]) -> None:
+    """Replace `path` by what `save(file)` writes (a figure, an array archive, a tensor file)."""
+    with atomic_write(path) as file:
+        save(file)
+
+
+def sweep_temporary(folder: Path) -> list[Path]:
+    """Remove what writers that were killed left in `folder` (not below it), and return it."""
+    orphans = [path for path in folder.glob(f"{TEMP_PREFIX}*") if path.is_file()]
+    for path in orphans:
+        path.unlink(missing_ok=True)
+    return orphans
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_of(*parts: object) -> str:
+    """Sixteen hexadecimal digits that stand for JSON-representable `parts`."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows cannot open folders; there a rename is durable enough.
+    with contextlib.suppress(PermissionError, AttributeError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _disk_hint(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space, or name another folder with --output; everything written earlier is intact"
+    return "name a folder you may write to with --output"

@@ -1,0 +1,319 @@
+"""The profile: one frozen, typed, fully resolved description of a run.
+
+Each key is documented where it is declared; the reference in the documentation is generated from here.
+Names of building blocks (a scheduler, a loss, ...) and their `params` are checked against the registries by
+the commands, which alone may import them; here only shape, type and range are checked.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are faults, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Which pages, how they are split, and how one becomes pixels."""
+
+    root: str = Field("data", description="Data root (competition layout), folder tree, CSV file, or `samples`")
+    images: str | None = Field(None, description="Folder of the images of a CSV (default: the folder of the same stem)")
+    image_column: str = Field("ID", description="CSV column with the image's file name")
+    label_column: str = Field("target", description="CSV column with the label: an index of meta.csv, or a class name")
+    group_column: str | None = Field(None, description="CSV column that names pages which belong together")
+    groups: str | None = Field(None, description="CSV file `ID,group`: pages of a group stay together in every split")
+    relabel: str | None = Field(None, description="CSV file `ID,target`: corrected labels, laid over the index")
+    val: str | None = Field(
+        None, description="A validation set of one's own (CSV or folder); otherwise pages are held out"
+    )
+    val_fraction: Fraction = Field(0.2, description="Share of the training pages held out for validation")
+    split_seed: Natural = Field(0, description="Moves the hold-out split, and nothing else")
+    fold_seed: Natural = Field(0, description="Moves the folds, and nothing else")
+    limit: Count | None = Field(
+        None, description="Use at most this many training pages (a stratified draw), for quick tries"
+    )
+    image_size: Annotated[int, Field(ge=16, le=4096, strict=True)] = Field(
+        384, description="Side of the square model input in pixels"
+    )
+    resize_mode: Literal["letterbox", "squash", "crop"] = Field(
+        "letterbox", description="letterbox: keep the aspect ratio on a white square; squash; crop: centre square"
+    )
+    max_pixels: Count = Field(100_000_000, description="Larger images are refused before they are decoded")
+    max_unreadable: Share = Field(
+        0.01, description="Share of pages that may be unreadable before the run stops (exit 3)"
+    )
+    allow_symlinks: Flag = Field(False, description="Follow symbolic links that leave the data root")
+    cache: str = Field("auto", description="Folder for resized pages; `auto` picks one, `off` decodes every time")
+    degraded_validation: Flag = Field(
+        True, description="Score a fixed degraded copy of the validation pages every epoch"
+    )
+
+
+class ModelConfig(Section):
+    """The network and where its first weights come from."""
+
+    name: str = Field("convnext", description="Model group (`configs/model/`) or any timm model name")
+    model_name: str = Field("convnext_tiny", description="Architecture: a timm model name, or an alias such as `vit`")
+    pretrained: Flag = Field(
+        True, description="Start from ImageNet weights; unreachable weights are an error, never ignored"
+    )
+    checkpoint_path: str | None = Field(
+        None, description="Start from this file (.safetensors, .pth, .ckpt) instead of the hub"
+    )
+    dropout_rate: Fraction = Field(0.1, description="Dropout before the classifier")
+    drop_path_rate: Fraction | None = Field(
+        None, description="Stochastic depth; null is the architecture's own default"
+    )
+    use_attention: Flag = Field(False, description="Put an attention block over the last feature map")
+    attention_dim: Count = Field(256, description="Width of the attention block")
+    use_focal_loss: Flag = Field(False, description="Another way to say `loss: focal`, with the two keys below")
+    alpha: Positive = Field(1.0, description="Focal loss: factor")
+    gamma: NonNegative = Field(2.0, description="Focal loss: focusing exponent")
+
+
+class OptimizerConfig(Section):
+    """How weights move."""
+
+    name: str = Field("adamw", description="adam, adamw or sgd")
+    lr: Positive = Field(2e-4, description="Peak learning rate of the last layer group")
+    weight_decay: NonNegative = Field(0.05, description="Weight decay; norms and biases have none")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Learning-rate factor per layer group towards the input"
+    )
+    head_lr: Positive | None = Field(None, description="Peak learning rate of the classifier; null is `lr`")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Further parameters of the optimizer (betas, momentum, ...)"
+    )
+
+
+class SchedulerConfig(Section):
+    """How the learning rate moves."""
+
+    name: str = Field("warmup_cosine", description="A registered scheduler")
+    params: dict[str, Any] = Field(default_factory=dict, description="Its parameters; totals left null are the run's")
+
+
+class LossConfig(Section):
+    """What is minimised."""
+
+    name: str = Field("cross_entropy", description="cross_entropy or focal")
+    params: dict[str, Any] = Field(default_factory=dict, description="Its parameters")
+
+
+class TransformConfig(BaseModel):
+    """One named transform of a policy; every other key is one of its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="A registered transform")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, without the name."""
+        return dict(self.model_extra or {})
+
+
+class AugmentationConfig(Section):
+    """How training pages are varied."""
+
+    name: str = Field("document", description="Policy (`configs/augmentation/`): none, light, document, rough")
+    transforms: tuple[TransformConfig, ...] = Field((), description="Named transforms with parameters, in order")
+    mixup: NonNegative = Field(0.0, description="Beta parameter of mixup; 0 turns it off")
+    cutmix: NonNegative = Field(0.0, description="Beta parameter of cutmix; 0 turns it off")
+    mix_probability: Share = Field(1.0, description="Share of pages that are mixed where mixup or cutmix is on")
+
+
+class SnapshotConfig(Section):
+    """Which epochs are kept as members of a snapshot ensemble."""
+
+    keep: Literal["none", "cycle", "every", "best"] = Field(
+        "none", description="none; cycle: the end of each restart cycle; every: every k epochs; best: the k best epochs"
+    )
+    k: Count = Field(5, description="The k of `every` and `best`")
+
+
+class CheckpointEvery(Section):
+    """How often the position inside a run is saved."""
+
+    steps: Count | None = Field(None, description="After this many optimizer steps")
+    minutes: Positive | None = Field(None, description="After this many minutes")
+    epochs: Count | None = Field(1, description="After this many epochs")
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    epochs: Count = Field(30, description="Passes over the training pages")
+    batch_size: Count = Field(32, description="Pages per optimizer step, over all processes and accumulation steps")
+    accumulate: Count = Field(1, description="Micro-steps per optimizer step; each sees batch_size / accumulate pages")
+    clip_grad: Positive | None = Field(1.0, description="Largest gradient norm; null does not clip")
+    ema: Fraction | None = Field(None, description="Decay of the moving average of the weights; null keeps none")
+    freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
+    monitor: str = Field(
+        "f1_macro",
+        description="Figure that chooses the best epoch: accuracy, balanced_accuracy, f1_macro, f1_weighted, loss",
+    )
+    patience: Count | None = Field(
+        None, description="Stop after this many epochs without improvement; null never stops early"
+    )
+    max_steps: Count | None = Field(None, description="Stop after this many optimizer steps, for quick tries")
+    folds: Annotated[int, Field(ge=2, strict=True)] | None = Field(
+        None, description="Train this many cross-validation folds"
+    )
+    fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
+    refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
+    snapshots: SnapshotConfig = Field(
+        default_factory=SnapshotConfig, description="Which epochs are kept as ensemble members"
+    )
+    checkpoint_every: CheckpointEvery = Field(
+        default_factory=CheckpointEvery, description="How often the position is saved"
+    )
+    nan_tolerance: Natural = Field(
+        0, description="Steps with a loss that is not finite which are skipped before the run stops (exit 7)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if self.fold is not None and (self.folds is None or self.fold >= self.folds):
+            raise ValueError("fold: give folds as well, and a fold below it (they count from 0)")
+        if self.batch_size % self.accumulate:
+            raise ValueError("accumulate: must divide batch_size")
+        return self
+
+
+class RuntimeConfig(Section):
+    """Where and how the arithmetic is done."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Number format of the forward and backward pass"
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="Memory layout of images and convolutions"
+    )
+    compile: Literal["auto", "on", "off"] = Field("off", description="torch.compile")
+    deterministic: Flag = Field(False, description="Only deterministic kernels (slower on GPUs)")
+    threads: Count | None = Field(None, description="CPU threads of the model; null fits them to the machine")
+    workers: Natural | None = Field(
+        None, description="Loader processes; null fits them to the machine, 0 loads in the main process"
+    )
+
+
+class MemberConfig(Section):
+    """One member of an ensemble: a checkpoint, or a run."""
+
+    name: str | None = Field(None, description="Label in the tables")
+    checkpoint_path: str | None = Field(None, description="Checkpoint file or run folder")
+    run: str | None = Field(None, description="Run folder")
+    use: Literal["best", "folds", "snapshots"] = Field("best", description="What of the run is the member")
+    weight: NonNegative = Field(1.0, description="Weight of the weighted method")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "MemberConfig":
+        if (self.checkpoint_path is None) == (self.run is None):
+            raise ValueError("give either checkpoint_path or run")
+        return self
+
+
+class ViewConfig(BaseModel):
+    """One kind of TTA view; every other key is one of its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str = Field(
+        description="A registered view: horizontal_flip, vertical_flip, rotation, color_jitter, scale, crop"
+    )
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, without the type."""
+        return dict(self.model_extra or {})
+
+
+class TTAConfig(Section):
+    """How members look at a page a second time."""
+
+    enabled: Flag = Field(False, description="Also predict with views, into tta_predictions.csv")
+    augmentations: tuple[ViewConfig, ...] | None = Field(
+        None, description="The views; null: what the checkpoint's own policy trained"
+    )
+    include_identity: Flag = Field(True, description="The plain page is a view as well")
+    merge: Literal["mean", "gmean", "max"] = Field("mean", description="How the views' probabilities are merged")
+
+
+class EnsembleConfig(Section):
+    """Which members, and how their probabilities combine."""
+
+    enabled: Flag = Field(True, description="Accepted from older files; has no effect")
+    method: str = Field("averaging", description="voting, averaging, weighted, greedy, stacking, or all")
+    space: Literal["prob", "log"] = Field("prob", description="averaging: arithmetic (prob) or geometric mean (log)")
+    weights: Literal["listed", "auto"] = Field("listed", description="weighted: as listed, or fitted on held-out pages")
+    models: tuple[MemberConfig, ...] = Field((), description="The members")
+    tta: TTAConfig = Field(default_factory=TTAConfig, description="Views for every member")
+
+
+class TrackingConfig(Section):
+    """An experiment tracker that mirrors the run's own metrics file."""
+
+    backend: str = Field("wandb", description="wandb or none")
+    project: str | None = Field(None, description="Project; null is WANDB_PROJECT, else docclf")
+    group: str | None = Field(None, description="Group of runs; folds of a run share one")
+    tags: tuple[str, ...] = Field((), description="Tags of the run")
+    artifacts: Flag = Field(False, description="Upload the best checkpoint as an artifact")
+
+
+class S3Config(Section):
+    """Where finished models are stored."""
+
+    bucket: str | None = Field(None, description="Bucket; null is S3_BUCKET_NAME")
+    prefix: str = Field("docclf", description="Key prefix of everything stored")
+    auto_push: Flag = Field(True, description="Push a finished training run where a bucket is configured")
+    endpoint_url: str | None = Field(None, description="S3-compatible endpoint; null is AWS_ENDPOINT_URL, else AWS")
+    server_side_encryption: Literal["AES256", "aws:kms"] | None = Field(None, description="Encryption at rest")
+    kms_key_id: str | None = Field(None, description="Key of aws:kms")
+    allow_http: Flag = Field(False, description="Allow an http:// endpoint that is not on this machine")
+    checksums: Literal["when_supported", "when_required"] = Field(
+        "when_supported", description="boto3's request checksums; when_required for stores that refuse them"
+    )
+    retries: Count = Field(5, description="Attempts per request")
+
+
+def _named(value: Any) -> Any:
+    # A section given as a bare name is the group of that name; `load` has put the group file's keys below it.
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Profile(Section):
+    """Everything that decides a run."""
+
+    name: str | None = Field(None, description="Name of the run folder; null is the model and the time")
+    output: str = Field("runs", description="Parent of run folders")
+    seed: Natural = Field(0, description="Moves initialisation, order and augmentation")
+    data: DataConfig = Field(default_factory=DataConfig, description="Pages, splits, pixels")
+    model: Annotated[ModelConfig, BeforeValidator(_named)] = Field(default_factory=ModelConfig, description="Network")
+    optimizer: Annotated[OptimizerConfig, BeforeValidator(_named)] = Field(
+        default_factory=OptimizerConfig, description="Optimizer"
+    )
+    scheduler: Annotated[SchedulerConfig, BeforeValidator(_named)] = Field(
+        default_factory=SchedulerConfig, description="Learning-rate schedule"
+    )
+    loss: Annotated[LossConfig, BeforeValidator(_named)] = Field(default_factory=LossConfig, description="Loss")
+    augmentation: Annotated[AugmentationConfig, BeforeValidator(_named)] = Field(
+        default_factory=AugmentationConfig, description="Augmentation policy"
+    )
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Training loop")
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig, description="Devices and numerics")
+    ensemble: EnsembleConfig = Field(default_factory=EnsembleConfig, description="Ensembles and TTA")
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="Experiment tracking")
+    s3: S3Config = Field(default_factory=S3Config, description="Model storage")
