@@ -23,7 +23,7 @@ TEMP_PREFIX = ".docclf-tmp-"
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that replaces `path` when the block ends without an error.
 
-    Text is UTF-8 with `\\n` line ends.
+    Text is UTF-8, and line ends are written as given.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written to.

@@ -76,7 +76,7 @@ class Predictions:
         import numpy as np
 
         index = np.asarray(rows)
-        pick = {
+        pick: dict[str, Any] = {
             name: None if (column := getattr(self, name)) is None else column[index]
             for name in ("ids", "log_probs", "targets", "groups", "status")
         }
@@ -110,7 +110,7 @@ class Predictions:
         for name in ("targets", "groups", "status"):
             if (column := getattr(self, name)) is not None:
                 arrays[name] = column
-        save_with(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))  # type: ignore[arg-type]
+        save_with(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
@@ -166,7 +166,7 @@ class Scores:
     """The figures of one set of predictions.
 
     Attributes:
-        figures: By name (`accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`).
+        figures: By name `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`.
         classes: One row per class, in the order of the class axis.
         support: How many pages were scored.
         unreadable: How many pages were left out because they could not be read.
