@@ -1,0 +1,189 @@
+"""Losses, page by page: whoever averages divides a sum of losses by a sum of weights.
+
+With that, accumulation, uneven batches and several processes give the mean over the whole batch, and not a mean
+of means. Targets are class indices (int64 [n]) or soft (float [n, num_classes], rows sum to 1).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+from docclf_cli.errors import InputError
+from docclf_cli.profile.schema import Fraction, LossConfig, ModelConfig, NonNegative, Positive
+from docclf_cli.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+LOSSES: Registry[Callable[..., "Loss"]] = Registry("loss")
+
+
+def _class_weights(value: object) -> object:
+    if value is None or value == "balanced":
+        return value
+    if isinstance(value, list | tuple) and all(map(_is_weight, value)) and any(value):
+        return value
+    raise PydanticCustomError(
+        "class_weights", "must be 'balanced' or a list of weights, one a class, none negative and not all 0"
+    )
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+ClassWeights = Annotated[Any, PlainValidator(_class_weights)]
+
+
+class Loss:
+    """A sum over classes of target times a penalty of the class's log probability, weighted by class.
+
+    Args:
+        penalty: From log probabilities to penalties, element by element.
+        smoothing: Share of each target that is spread evenly over all classes (Szegedy et al. 2016).
+        class_weights: float [num_classes], or None for equal weights.
+    """
+
+    def __init__(
+        self,
+        penalty: Callable[["torch.Tensor"], "torch.Tensor"],
+        smoothing: float = 0.0,
+        class_weights: "torch.Tensor | None" = None,
+    ) -> None:
+        self.penalty, self.smoothing, self.class_weights = penalty, smoothing, class_weights
+
+    def to(self, device: "torch.device | str") -> "Loss":
+        """The same loss with its class weights on `device`."""
+        weights = None if self.class_weights is None else self.class_weights.to(device)
+        return Loss(self.penalty, self.smoothing, weights)
+
+    def __call__(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """The loss of each page, class weights included: [n].
+
+        Args:
+            logits: float [n, num_classes].
+            targets: int64 [n], or float [n, num_classes].
+        """
+        soft = _soft(targets, logits) * (1 - self.smoothing) + self.smoothing / logits.shape[1]
+        if self.class_weights is not None:
+            soft = soft * self.class_weights.to(soft)
+        return (soft * self.penalty(logits.log_softmax(dim=1))).sum(dim=1)
+
+    def weights(self, targets: "torch.Tensor") -> "torch.Tensor":
+        """What each page counts in a mean: [n]; the class weight of its target, mixed as the target is."""
+        import torch
+
+        if self.class_weights is None:
+            return torch.ones(len(targets), device=targets.device)
+        if targets.is_floating_point():
+            return targets @ self.class_weights.to(targets)
+        return self.class_weights[targets]
+
+    def mean(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """The weighted mean over the pages, a scalar."""
+        return self(logits, targets).sum() / self.weights(targets).sum()
+
+
+@LOSSES.register("cross_entropy")
+def cross_entropy(
+    class_counts: Sequence[int], *, label_smoothing: Fraction = 0.0, class_weights: ClassWeights = None
+) -> Loss:
+    """Cross entropy, with label smoothing and class weights ('balanced', or one a class)."""
+    return Loss(lambda log_probs: -log_probs, label_smoothing, _weights(class_weights, class_counts))
+
+
+@LOSSES.register("focal")
+def focal(
+    class_counts: Sequence[int],
+    *,
+    alpha: Positive = 1.0,
+    gamma: NonNegative = 2.0,
+    label_smoothing: Fraction = 0.0,
+    class_weights: ClassWeights = None,
+) -> Loss:
+    """Focal loss: alpha (1 - p)^gamma times cross entropy, so that easy pages count less (Lin et al. 2017)."""
+    return Loss(focal_penalty(alpha, gamma), label_smoothing, _weights(class_weights, class_counts))
+
+
+def focal_penalty(alpha: float, gamma: float) -> Callable[["torch.Tensor"], "torch.Tensor"]:
+    """`-alpha (1 - p)^gamma log p` as a function of log p; alpha times cross entropy at gamma 0."""
+
+    def penalty(log_probs: "torch.Tensor") -> "torch.Tensor":
+        # Where p rounds to 1 and gamma is below 1, the slope of (1 - p)^gamma is infinite; times log p = 0 that is nan.
+        missing = (-log_probs.expm1()).clamp_min(1e-12)
+        return -alpha * missing**gamma * log_probs
+
+    return penalty
+
+
+def build_loss(config: LossConfig, model: ModelConfig, class_counts: Sequence[int]) -> Loss:
+    """The loss of a profile, whether `loss` or `model.use_focal_loss` names it.
+
+    Args:
+        config: The loss section.
+        model: The model section.
+        class_counts: Training pages of each class; 'balanced' weights are n / (classes x count).
+
+    Raises:
+        InputError: The two sections contradict each other, or parameters do not fit.
+    """
+    resolved = resolve_loss(config, model)
+    loss: Loss = LOSSES.create(resolved.name, class_counts, **resolved.params)
+    return loss
+
+
+def resolve_loss(config: LossConfig, model: ModelConfig) -> LossConfig:
+    """The loss section after `model.use_focal_loss` has had its say.
+
+    Plain cross entropy is the default and gives way; anything else that is not this focal loss contradicts it.
+
+    Raises:
+        InputError: The two sections contradict each other.
+    """
+    if not model.use_focal_loss:
+        return config
+    stated = {"alpha": model.alpha, "gamma": model.gamma}
+    entry = LOSSES.get(config.name)
+    if entry.name == "focal":
+        return LossConfig(name="focal", params=_merged(config.params, stated))
+    untouched = all(entry.parameters.get(key) == value for key, value in config.params.items())
+    if entry.name != "cross_entropy" or not untouched:
+        raise InputError(
+            f"model.use_focal_loss asks for the focal loss, and loss asks for {entry.name} {config.params}",
+            "set model.use_focal_loss to false, or leave the loss out",
+        )
+    return LossConfig(name="focal", params=stated)
+
+
+def _merged(params: dict[str, Any], stated: dict[str, float]) -> dict[str, Any]:
+    for key, value in stated.items():
+        if params.get(key, value) != value:
+            raise InputError(
+                f"loss.params.{key} is {params[key]}, and model.{key} (with model.use_focal_loss) is {value}",
+                "give it in one of the two places",
+            )
+    return {**params, **stated}
+
+
+def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> "torch.Tensor | None":
+    import torch
+
+    if class_weights is None:
+        return None
+    counts = torch.as_tensor(list(class_counts), dtype=torch.float64)
+    if class_weights == "balanced":
+        # A class without a page has no weight rather than an infinite one.
+        weights = counts.sum() / ((counts > 0).sum() * counts)
+        return weights.where(counts > 0, 0.0).float()
+    if len(class_weights) != len(counts):
+        raise InputError(f"loss.params.class_weights: {len(class_weights)} weights for {len(counts)} classes")
+    return torch.tensor(class_weights, dtype=torch.float32)
+
+
+def _soft(targets: "torch.Tensor", logits: "torch.Tensor") -> "torch.Tensor":
+    from torch.nn import functional as F
+
+    return targets if targets.is_floating_point() else F.one_hot(targets, logits.shape[1]).to(logits.dtype)
