@@ -1,0 +1,108 @@
+"""Which files there are: by one listing per folder, never by asking for each file."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from docclf_cli.data.decode import SUFFIXES
+from docclf_cli.data.labels import normalised
+
+MAX_LENGTH = 512  # of an ID
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def unsafe(ids: np.ndarray) -> list[int]:
+    """Rows whose ID cannot be a file below the data root: absolute, with `..`, with a line break, or too long."""
+    return [row for row, name in enumerate(ids) if _is_unsafe(name)]
+
+
+def _is_unsafe(name: str) -> bool:
+    return (
+        len(name) > MAX_LENGTH
+        or name.startswith(("/", "\\"))
+        or bool(_DRIVE.match(name))
+        or "\n" in name
+        or "\r" in name
+        or ".." in re.split(r"[/\\]", name)
+    )
+
+
+def holds_each_once(folder: Path, ids: np.ndarray) -> bool:
+    """Whether every ID is the name of a file in this very folder, and none stands twice; one pass over a million."""
+    names = set(_names(folder))
+    count = len(names)
+    names.difference_update(ids)
+    return count - len(names) == len(ids)
+
+
+def locate(ids: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int]]:
+    """The image file of each ID.
+
+    An ID is a file name with or without its suffix, perhaps below a subfolder. Hangul names match in composed
+    and decomposed form.
+
+    Returns:
+        Files relative to `folder`, an object array of `str`, and the rows that have none.
+    """
+    names = _names(folder)
+    for below in {posixpath.dirname(name) for name in ids if "/" in name}:
+        names += [f"{below}/{name}" for name in _names(folder / below)]
+    found = _other_spellings(names) | {name: name for name in names}
+    files = np.array([found.get(name) or found.get(normalised(name), "") for name in ids], dtype=object)
+    return files, np.flatnonzero(files == "").tolist()
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (three times faster than Path.iterdir on a million files)
+    except OSError:
+        return []
+
+
+def _other_spellings(names: Iterable[str]) -> dict[str, str]:
+    # By composed name, and by name without suffix where that is unambiguous (two candidates find nothing).
+    found: dict[str, str] = {}
+    for name in names:
+        stem, suffix = posixpath.splitext(name)
+        if suffix.lower() in SUFFIXES:
+            key = normalised(stem)
+            found[key] = "" if key in found else name
+    return found | {normalised(name): name for name in names}
+
+
+def image_files(folder: Path, follow_links: bool = False) -> list[str]:
+    """All image files below a folder by their suffix, relative to it, sorted; hidden ones are left out."""
+    return sorted(_walk(folder, "", follow_links, set()))
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the visible folders in a folder, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not _hidden(entry.name) and entry.is_dir())
+
+
+def _walk(root: Path, below: str, follow_links: bool, seen: set[tuple[int, int]]) -> Iterator[str]:
+    # A link to a folder above would never end: each folder is entered once.
+    status = (root / below).stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(root / below) as entries:
+        for entry in entries:
+            if _hidden(entry.name):
+                continue
+            name = f"{below}/{entry.name}" if below else entry.name
+            if entry.is_dir(follow_symlinks=follow_links):
+                yield from _walk(root, name, follow_links, seen)
+            elif PurePath(entry.name).suffix.lower() in SUFFIXES:
+                yield name
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))

@@ -1,0 +1,153 @@
+"""From a data section to the index of a split: classes, corrections and groups applied, faults named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from docclf_cli.data.documents import DocumentIndex
+from docclf_cli.data.labels import Classes, read_meta
+from docclf_cli.data.layouts import QUICKSTART, SUBMISSION, Listing, has_split, read_listing
+from docclf_cli.data.overlays import grouped, relabelled, with_groups
+from docclf_cli.data.tables import SHOWN, and_more, read_table
+from docclf_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import DataConfig
+
+__all__ = ["DocumentIndex", "has_own_validation", "load_index", "names_split", "resolve_root", "submission_ids"]
+
+Split = Literal["train", "val", "test"]
+logger = logging.getLogger("docclf")
+
+
+def load_index(config: DataConfig, split: Split, class_names: Sequence[str] | None = None) -> DocumentIndex:
+    """The pages of a split.
+
+    A data root that names no splits (a CSV, class folders, a folder of images) is read whole for `train` and
+    for `test`: whether pages were trained on is known from the run's stored split, not from here.
+
+    Args:
+        config: The data section.
+        split: `train`; `test`; or `val`: a validation set of one's own (`data.val`, `val.csv`, `val/`).
+        class_names: The class axis of a model; labels are mapped to it by name. By default the data's own.
+
+    Raises:
+        InputError: The data is missing or faulty; the message names files, rows and counts.
+    """
+    root = resolve_root(config)
+    if split != "val":
+        listing = read_listing(root, split, config)
+    elif config.val is not None:
+        listing = read_listing(Path(config.val).expanduser(), "val", config.model_copy(update={"images": None}))
+    elif has_split(root, "val"):
+        listing = read_listing(root, "val", config)
+    else:
+        raise InputError(
+            f"{root} has no validation set of its own", "pages are held out of train, or name one: data.val"
+        )
+    index = _overlaid(_index_of(listing, config, root, split, class_names), listing, config)
+    if split == "train":
+        _check_trainable(index, listing.source)
+    return index
+
+
+def resolve_root(config: DataConfig) -> Path:
+    """The data root as a path; `samples` are rendered first where they are not there yet."""
+    if config.root == "samples":
+        from docclf_cli.data.samples import samples_root
+
+        return samples_root()
+    return Path(config.root).expanduser()
+
+
+def names_split(config: DataConfig, split: Split) -> bool:
+    """Whether the data root sets pages of this split apart by name."""
+    return has_split(resolve_root(config), split)
+
+
+def has_own_validation(config: DataConfig) -> bool:
+    """Whether there is a validation set of one's own, so that none is held out."""
+    return config.val is not None or names_split(config, "val")
+
+
+def submission_ids(config: DataConfig) -> np.ndarray | None:
+    """The IDs of `sample_submission.csv` in its order, text [n]; None where there is no such file."""
+    path = resolve_root(config) / SUBMISSION
+    return read_table(path)[config.image_column] if path.is_file() else None
+
+
+def _index_of(
+    listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
+) -> DocumentIndex:
+    classes = _classes(listing, config, root, split, class_names)
+    targets = None
+    if listing.labels is not None:
+        targets = classes.encode(listing.labels)
+        if faults := classes.faults(listing.labels, targets):
+            raise InputError(f"{listing.source}: {'; '.join(faults)}", f"classes: {_names(classes.names)}")
+    return DocumentIndex(listing.root, listing.ids, listing.files, targets, classes.names, below=listing.below)
+
+
+def _classes(
+    listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
+) -> Classes:
+    own = read_meta(listing.meta) if listing.meta is not None else None
+    if class_names is None and listing.labels is not None and not _shares_meta(listing, root):
+        class_names = _training_names(config, root, split)
+    if own is not None:
+        return own.onto(class_names) if class_names else own
+    if class_names:
+        return Classes.of_names(class_names)
+    return Classes((), {}) if listing.labels is None else Classes.of_labels(_distinct(listing.labels))
+
+
+def _shares_meta(listing: Listing, root: Path) -> bool:
+    return listing.meta is not None and listing.meta.parent == (root if root.is_dir() else root.parent)
+
+
+def _training_names(config: DataConfig, root: Path, split: Split) -> Sequence[str] | None:
+    if split == "train" or (split == "test" and not has_split(root, "train")):
+        return None
+    return _classes(read_listing(root, "train", config), config, root, "train", None).names
+
+
+def _distinct(labels: np.ndarray) -> list[str]:
+    import pandas as pd
+
+    return list(pd.unique(labels))
+
+
+def _overlaid(index: DocumentIndex, listing: Listing, config: DataConfig) -> DocumentIndex:
+    if config.relabel is not None:
+        index = relabelled(index, _named_file(config, "relabel"))
+    if config.groups is not None:
+        return grouped(index, _named_file(config, "groups"))
+    return index if listing.groups is None else with_groups(index, listing.groups)
+
+
+def _named_file(config: DataConfig, key: str) -> Path:
+    path = Path(getattr(config, key)).expanduser()
+    if not path.exists() and (beside := resolve_root(config) / path).exists():
+        raise InputError(f"data.{key}: there is no file {path}", f"did you mean {beside}?")
+    return path
+
+
+def _check_trainable(index: DocumentIndex, source: Path) -> None:
+    if index.targets is None:
+        raise InputError(f"{source} holds images but no labels", f"put them into a folder per class; {QUICKSTART}")
+    counts = index.counts()
+    if (counts > 0).sum() < 2:
+        only = index.class_names[int(counts.argmax())]
+        raise InputError(f"{source}: all {len(index)} pages are of one class ({only})", "training needs at least two")
+    if (counts == 0).any():
+        empty = [name for name, count in zip(index.class_names, counts, strict=True) if not count]
+        logger.warning("%s: no page of class %s", source, and_more(empty[:SHOWN], len(empty)))
+
+
+def _names(names: Sequence[str]) -> str:
+    return and_more([str(name) for name in names[:30]], len(names))
