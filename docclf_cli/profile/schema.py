@@ -161,8 +161,9 @@ class TrainConfig(Section):
     ema: Fraction | None = Field(None, description="Decay of the moving average of the weights; null keeps none")
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
     monitor: str = Field(
-        "f1_macro",
-        description="Figure that chooses the best epoch: accuracy, balanced_accuracy, f1_macro, f1_weighted, loss",
+        "blend",
+        description="Figure that chooses the best epoch: blend (mean of clean and degraded macro-F1), f1_macro, "
+        "f1_macro_degraded, accuracy, balanced_accuracy, f1_weighted, val_loss",
     )
     patience: Count | None = Field(
         None, description="Stop after this many epochs without improvement; null never stops early"

@@ -1,0 +1,141 @@
+"""Damage that pages take on their way: a fixed catalogue for validation, apart from what training policies do.
+
+Kinds and strengths are this module's own, so that a degraded validation measures what a policy was not tuned to.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from docclf_cli.data.augment import turned, warp
+from docclf_cli.registry import Registry
+
+Rng = np.random.Generator
+DAMAGES: Registry[Callable[[np.ndarray, int, Rng], np.ndarray]] = Registry("damage")
+STRENGTHS = (1, 2, 3)
+
+
+@DAMAGES.register("turn")
+def turn(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """A quarter, half or three-quarter turn."""
+    return np.rot90(page, strength).copy()
+
+
+@DAMAGES.register("mirror")
+def mirror(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Mirrored left and right."""
+    return page[:, ::-1].copy()
+
+
+@DAMAGES.register("tilt")
+def tilt(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Laid on the scanner askew: 4, 10 or 20 degrees."""
+    return turned(page, (4, 10, 20)[strength - 1] * rng.choice((-1, 1)))
+
+
+@DAMAGES.register("perspective")
+def perspective(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Photographed from the side."""
+    matrix = np.eye(3)
+    matrix[2, :2] = rng.choice((-1, 1), 2) * (0.06, 0.13, 0.2)[strength - 1]
+    return warp(page, matrix)
+
+
+@DAMAGES.register("crop")
+def crop(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """One corner's part of the page: 85, 70 or 55 percent of each side."""
+    keep = (0.85, 0.7, 0.55)[strength - 1]
+    shift = rng.choice((-1, 1), 2) * (1 - keep)
+    return warp(page, np.array([[keep, 0, shift[0]], [0, keep, shift[1]], [0, 0, 1]]))
+
+
+@DAMAGES.register("shadow")
+def shadow(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """The soft-edged shadow of a hand or a book across the page."""
+    height, width = page.shape[:2]
+    mask = Image.new("L", (width, height), 255)
+    ends = rng.uniform(0, width, 2)
+    side = int(rng.choice((0, width)))
+    dark = 255 - (60, 110, 160)[strength - 1]
+    ImageDraw.Draw(mask).polygon([(side, 0), (ends[0], 0), (ends[1], height), (side, height)], fill=dark)
+    light = np.asarray(mask.filter(ImageFilter.GaussianBlur(width / 16)), dtype=np.float32) / 255
+    return (page * light[..., None]).astype(np.uint8)
+
+
+@DAMAGES.register("noise")
+def noise(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Colour noise of a sensor in the dark."""
+    grain = rng.standard_normal(page.shape, dtype=np.float32) * (12, 25, 45)[strength - 1]
+    return np.clip(page + grain, 0, 255).astype(np.uint8)
+
+
+@DAMAGES.register("motion")
+def motion(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Blurred along one direction by a moving hand."""
+    steps = (2, 4, 6)[strength - 1] * page.shape[0] // 256 + 1
+    axis = int(rng.integers(2))
+    shifted = [np.roll(page, offset, axis=axis) for offset in range(-(steps // 2), steps - steps // 2)]
+    return np.mean(shifted, axis=0).astype(np.uint8)
+
+
+@DAMAGES.register("bleach")
+def bleach(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Over-exposed: the ink is nearly gone."""
+    return (255 - (255 - page.astype(np.float32)) * (0.7, 0.5, 0.3)[strength - 1]).astype(np.uint8)
+
+
+@DAMAGES.register("recompress")
+def recompress(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Saved again at a low quality."""
+    buffer = io.BytesIO()
+    Image.fromarray(page).save(buffer, "JPEG", quality=(40, 20, 8)[strength - 1])
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+@DAMAGES.register("bilevel")
+def bilevel(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """Black and white only, as a fax or a bilevel scanner leaves it."""
+    grey = np.asarray(Image.fromarray(page).convert("L"))
+    white = grey > (170, 140, 200)[strength - 1]
+    return np.repeat(np.where(white, np.uint8(255), np.uint8(0))[..., None], 3, axis=2)
+
+
+@DAMAGES.register("coarse")
+def coarse(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
+    """A thumbnail enlarged: half, a third or a quarter of the resolution."""
+    height, width = page.shape[:2]
+    factor = (2, 3, 4)[strength - 1]
+    small = Image.fromarray(page).resize((max(1, width // factor), max(1, height // factor)), Image.Resampling.BOX)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+# What happens to one page in production: its position, its picture, its file. One of each, with these chances.
+_STAGES = (
+    (("turn", "mirror", "tilt", "perspective", "crop"), 0.75),
+    (("shadow", "bleach", "bilevel"), 0.4),
+    (("noise", "motion", "coarse", "recompress"), 0.75),
+)
+
+
+def damage(page: np.ndarray, kind: str, strength: int, rng: Rng) -> np.ndarray:
+    """One kind of damage.
+
+    Args:
+        page: uint8 [H, W, 3].
+        kind: A registered damage.
+        strength: 1, 2 or 3.
+        rng: Draws directions and noise.
+    """
+    return DAMAGES.get(kind).build(page, strength, rng)
+
+
+def degrade(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A production-like combination of damages, drawn by `rng`."""
+    for kinds, chance in _STAGES:
+        if rng.random() < chance:
+            page = damage(page, str(rng.choice(kinds)), int(rng.choice(STRENGTHS)), rng)
+    return page

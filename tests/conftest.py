@@ -1,0 +1,45 @@
+"""Fixtures for all rooms."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_process import CliProcess, Outcome
+
+# No test may reach a hub, a tracker or a bucket of the person who runs it.
+for _name in ("WANDB_API_KEY", "S3_BUCKET_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+    os.environ.pop(_name, None)
+os.environ["WANDB_MODE"] = "disabled"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of the session's own."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+
+
+@pytest.fixture
+def start(tmp_path: Path, cache_home: Path) -> Callable[..., CliProcess]:
+    """Start `docclf ARGS` in the test's folder; it runs on while the test goes on."""
+
+    def start_(*args: object, cwd: Path = tmp_path, env: dict[str, str | None] | None = None) -> CliProcess:
+        return CliProcess(tuple(map(str, args)), cwd, {"XDG_CACHE_HOME": str(cache_home), "COLUMNS": "120", **(env or {})})
+
+    return start_
+
+
+@pytest.fixture
+def docclf(start: Callable[..., CliProcess]) -> Callable[..., Outcome]:
+    """Run `docclf ARGS` in the test's folder to its end."""
+
+    def run(*args: object, **options: object) -> Outcome:
+        return start(*args, **options).wait()
+
+    return run
