@@ -1,0 +1,55 @@
+"""ConvNeXt and its variants from Python, with the arguments of the seed framework."""
+
+from torch import nn
+
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.schema import ModelConfig
+from docclf_cli.training.losses import focal
+
+
+def create_convnext_model(
+    model_name: str = "convnext_tiny",
+    num_classes: int = 17,
+    dropout_rate: float = 0.1,
+    pretrained: bool = True,
+    use_attention: bool = False,
+    attention_dim: int = 256,
+    use_focal_loss: bool = False,
+    alpha: float = 1.0,
+    gamma: float = 2.0,
+) -> nn.Module:
+    """A ConvNeXt (Liu et al. 2022), optionally with attention over its last feature map, or with a focal loss.
+
+    Args:
+        model_name: `convnext_tiny`, `_small`, `_base`, `_large` (28, 50, 88, 198 million parameters), or any timm name.
+        num_classes: Length of the class axis of the logits.
+        dropout_rate: Dropout before the classifier.
+        pretrained: Start from ImageNet weights.
+        use_attention: Add `docclf_cli.models.attention.FeatureAttention`.
+        attention_dim: Its width.
+        use_focal_loss: Give the model a `loss_fn(logits, targets)`, the mean focal loss of a batch.
+        alpha: Factor of the focal loss.
+        gamma: Focusing exponent of the focal loss.
+
+    Returns:
+        A model from float [n, 3, height, width] to logits [n, num_classes].
+
+    Raises:
+        InputError: timm has no such model.
+        RemoteError: The pretrained weights cannot be reached.
+    """
+    config = ModelConfig(
+        name=model_name,
+        model_name=model_name,
+        pretrained=pretrained,
+        dropout_rate=dropout_rate,
+        use_attention=use_attention,
+        attention_dim=attention_dim,
+        use_focal_loss=use_focal_loss,
+        alpha=alpha,
+        gamma=gamma,
+    )
+    model = create_model(config, num_classes)
+    if use_focal_loss:
+        model.loss_fn = focal((), alpha=alpha, gamma=gamma).mean  # type: ignore[assignment]
+    return model

@@ -1,0 +1,126 @@
+"""From the model section of a profile to a network."""
+
+import logging
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from docclf_cli.errors import InputError
+from docclf_cli.models.attention import ATTENTION_PREFIX, add_attention
+from docclf_cli.models.sources import RANDOM, Source, find_weights
+from docclf_cli.models.weights import fit_weights
+from docclf_cli.profile.schema import ModelConfig
+from docclf_cli.registry import did_you_mean
+
+# Short names of the seed framework, and what timm calls them.
+ALIASES = {
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    "vit": "vit_base_patch16_224",
+    "convnext": "convnext_tiny",
+}
+
+logger = logging.getLogger("docclf")
+
+
+def resolve_name(name: str) -> str:
+    """The timm name behind an alias or a timm name, with its weights tag if it has one.
+
+    Raises:
+        InputError: timm has no such model.
+    """
+    resolved = ALIASES.get(name, name)
+    tagged = "." in resolved
+    if not (resolved in timm.list_models(pretrained=True) if tagged else timm.is_model(resolved)):
+        known = (*ALIASES, *timm.list_models(pretrained=tagged))
+        raise InputError(
+            f"unknown model '{name}'{did_you_mean(name, known)}",
+            f"{', '.join(ALIASES)}, or any of the {len(timm.list_models())} models of timm by its own name",
+        )
+    return resolved
+
+
+def create_model(
+    config: ModelConfig, num_classes: int, *, weights: bool = True, image_size: int | None = None
+) -> nn.Module:
+    """Build a network, and load its first weights.
+
+    Args:
+        config: The model section.
+        num_classes: Length of the class axis of its logits.
+        weights: False leaves the initialisation, for weights of one's own to be loaded after.
+        image_size: Side of its square input; None is the architecture's own.
+
+    Returns:
+        A timm model from float [n, 3, image_size, image_size] to logits [n, num_classes].
+
+    Raises:
+        InputError: timm has no such model, or cannot build it like this.
+        CheckpointError: `checkpoint_path` does not fit; only a classifier for other classes may.
+        RemoteError: The pretrained weights are on a hub that cannot be reached.
+    """
+    name = resolve_name(config.model_name)
+    source = find_weights(config, name) if weights else Source(RANDOM)
+    model = _build(name, config, num_classes, image_size, source)
+    if config.use_attention:
+        add_attention(model, _feature_channels(name, image_size), config.attention_dim)
+    new_head = source.state is not None and fit_weights(model, source.state, source.origin, may_lack=ATTENTION_PREFIX)
+    if weights:
+        logger.info("%s: weights from %s%s", name, source.origin, ", with a new classifier" if new_head else "")
+    return model
+
+
+def pretrained_stats(
+    config: ModelConfig,
+) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
+    """Mean and standard deviation (RGB, of pixels in 0..1) and interpolation the pretrained weights were made with.
+
+    Raises:
+        InputError: timm has no such model.
+    """
+    about: Any = timm.get_pretrained_cfg(resolve_name(config.model_name))
+    return about.mean, about.std, about.interpolation
+
+
+def _build(name: str, config: ModelConfig, num_classes: int, image_size: int | None, source: Source) -> nn.Module:
+    about: Any = timm.get_pretrained_cfg(name)
+    if about.classifier is None:
+        raise InputError(f"{name} has no classifier to train", "choose a model that classifies, such as convnext")
+    options: dict[str, Any] = {"num_classes": num_classes, "drop_rate": config.dropout_rate}
+    options |= _sized(name, image_size)
+    if config.drop_path_rate is not None:
+        options["drop_path_rate"] = config.drop_path_rate
+    if source.file is not None:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(source.file)}}
+    try:
+        model: nn.Module = timm.create_model(name, **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        told = ", ".join(f"{key}={value}" for key, value in options.items() if not key.startswith("pretrained"))
+        raise InputError(f"timm cannot build {name} with {told}: {error}") from error
+    return model
+
+
+def _sized(name: str, image_size: int | None) -> dict[str, Any]:
+    """Transformers are built for one input size; convolutional networks take any and have no such argument."""
+    about: Any = timm.get_pretrained_cfg(name)
+    return {"img_size": image_size} if about.fixed_input_size and image_size is not None else {}
+
+
+def _feature_channels(name: str, image_size: int | None) -> int:
+    """Channels of the last feature map, found by a pass without data.
+
+    Raises:
+        InputError: The features are no map of [n, channels, height, width].
+    """
+    with torch.device("meta"):
+        model: Any = timm.create_model(name, num_classes=0, **_sized(name, image_size)).eval()
+        side = image_size or model.pretrained_cfg["input_size"][-1]
+        features = model.forward_features(torch.empty(1, 3, side, side))
+    if features.ndim != 4 or getattr(model, "output_fmt", "NCHW") != "NCHW":
+        raise InputError(
+            f"model.use_attention needs a convolutional feature map, and {name} has none: it attends already",
+            "set model.use_attention to false, or choose a convolutional model such as convnext",
+        )
+    return int(features.shape[1])

