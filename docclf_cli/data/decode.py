@@ -32,6 +32,7 @@ from PIL import Image, ImageFile
 
 from docclf_cli.data.preprocess import Preprocess
 
+RULES = 1  # counts up whenever the same file gives other pixels than before
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"))
 # Pixels are left over for the antialiasing filter when a JPEG is scaled while it is decoded, and when whole blocks

@@ -1,0 +1,270 @@
+"""Pages are decoded once: the cache of resized pages that epochs, folds, members and later runs share.
+
+A page is found by its identity (path, size and times of its file) and by everything that decides its pixels, so
+that a changed image or setting is noticed, and an index that grew decodes only what is new. The cache may be
+deleted at any time, also while it is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import PIL
+
+from docclf_cli.data.crew import Read
+from docclf_cli.data.decode import RULES, UnreadablePage, read_page
+from docclf_cli.data.filling import build_pack
+from docclf_cli.data.packs import Pack, delete, open_pack, packs, size_of, sweep
+from docclf_cli.files import fingerprint_of
+
+if TYPE_CHECKING:
+    from docclf_cli.data.documents import DocumentIndex
+    from docclf_cli.data.preprocess import Preprocess
+    from docclf_cli.profile.schema import DataConfig
+
+logger = logging.getLogger("docclf")
+MAX_BYTES = 20 * 2**30
+_LOCK = ".lock"
+_POLL_SECONDS = 0.2
+
+
+class Usage(NamedTuple):
+    """What a cache folder holds."""
+
+    packs: int
+    bytes: int
+
+
+@dataclass(eq=False)
+class PageCache:
+    """Resized pages by row of an index.
+
+    Attributes:
+        index: The pages.
+        pack: Where they are stored.
+        slots: Slot of each row, int64 [n].
+        read: How a page is read again, should its stored pixels be damaged.
+    """
+
+    index: DocumentIndex
+    pack: Pack
+    slots: np.ndarray
+    read: Read
+
+    def __post_init__(self) -> None:
+        self._checked = np.zeros(len(self.slots), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def reason(self, row: int) -> str:
+        """Why the page of a row cannot be read; empty for one that can."""
+        return self.pack.unreadable.get(int(self.slots[row]), "")
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """The page of a row, uint8 [size, size, 3]: the pixels that reading its file gives.
+
+        Raises:
+            UnreadablePage: It cannot be read.
+        """
+        if reason := self.reason(row):
+            raise UnreadablePage(reason)
+        slot = int(self.slots[row])
+        page = self.pack.page(slot)
+        if not self._checked[row]:
+            if not self.pack.intact(slot, page):
+                return self.read(self.index.path(row))
+            self._checked[row] = True
+        return page
+
+
+def open_or_build(
+    index: DocumentIndex,
+    preprocess: Preprocess,
+    config: DataConfig,
+    *,
+    workers: int = 0,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> PageCache | None:
+    """The cached pages of an index; those that are not there yet are decoded first, by all `workers`.
+
+    Several processes may call this at the same time: one builds, the others wait for it.
+
+    Args:
+        index: The pages.
+        preprocess: Size, resize mode and interpolation count; mean and std do not.
+        config: `cache`, `max_pixels` and `allow_symlinks`.
+        workers: Processes to decode with; below two it happens in this one.
+        on_progress: Called with pages done and pages in all.
+        should_stop: Polled between pages; pages already read are kept.
+
+    Returns:
+        None where there is no cache: turned off, stopped, or no room for it (which is said). Pages are then decoded
+        each time, with the same result.
+
+    Raises:
+        ResourceError: A decoding process died.
+    """
+    folder = cache_folder(config.cache)
+    if folder is None or not len(index):
+        return None
+    build = _Build(index, preprocess, config, folder, on_progress, should_stop)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (found := build.stored()) is not None:
+            return found
+        with _only_builder(folder, should_stop) as alone:
+            if not alone:
+                return None
+            found = build.stored()  # perhaps by now, from who held the lock
+            return build.make(workers) if found is None else found
+    except OSError as error:
+        logger.warning("no page cache in %s, pages are decoded each time: %s", folder, error.strerror or error)
+        return None
+
+
+def cache_folder(setting: str) -> Path | None:
+    """The folder that `data.cache` means: `auto` is below the user's cache folder, `off` is None."""
+    if setting == "off":
+        return None
+    if setting != "auto":
+        return Path(setting).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "docclf" / "pages"
+
+
+def usage(folder: Path) -> Usage:
+    """How many packs of pages a cache folder holds, and their bytes."""
+    found = packs(folder)
+    return Usage(len(found), sum(map(size_of, found)))
+
+
+def clear(folder: Path) -> Usage:
+    """Delete all cached pages (and nothing else) in a folder, and return what there was."""
+    before = usage(folder)
+    for path in packs(folder):
+        delete(path)
+    if folder.is_dir():
+        # Leftovers are swept only while nobody builds.
+        with _only_builder(folder, lambda: True) as alone:
+            if alone:
+                sweep(folder)
+    return before
+
+
+@dataclass(frozen=True, eq=False)
+class _Build:
+    index: DocumentIndex
+    preprocess: Preprocess
+    config: DataConfig
+    folder: Path
+    on_progress: Callable[[int, int], object]
+    should_stop: Callable[[], bool]
+
+    @functools.cached_property
+    def read(self) -> Read:
+        config = self.config
+        return functools.partial(
+            read_page,
+            preprocess=self.preprocess,
+            max_pixels=config.max_pixels,
+            root=self.index.root,
+            allow_symlinks=config.allow_symlinks,
+        )
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Stands for what decides pixels besides the image file."""
+        root = None if self.config.allow_symlinks else os.path.realpath(self.index.root)
+        return fingerprint_of(RULES, PIL.__version__, self.preprocess.pixel_fingerprint(), self.config.max_pixels, root)
+
+    @functools.cached_property
+    def identities(self) -> list[str]:
+        folder = (self.index.root / self.index.below).absolute()
+        return [_identity(f"{folder}/{name}") for name in self.index.paths]
+
+    def stored(self) -> PageCache | None:
+        """The pages, if one pack has them all."""
+        for path in reversed(packs(self.folder, self.key)):
+            if (pack := open_pack(path)) is not None and (cache := self._from(pack)) is not None:
+                with contextlib.suppress(OSError):
+                    os.utime(path)  # least recently used packs go first
+                return cache
+        return None
+
+    def _from(self, pack: Pack) -> PageCache | None:
+        slot_of = pack.slots()
+        slots = np.array([slot_of.get(identity.encode(), -1) for identity in self.identities], dtype=np.int64)
+        return None if (slots < 0).any() else PageCache(self.index, pack, slots, self.read)
+
+    def make(self, workers: int) -> PageCache | None:
+        """Build a pack of them; None where there is no room, or on a stop."""
+        size, count = self.preprocess.size, len(self.index)
+        if not _make_room(self.folder, count * size * size * 3):
+            return None
+        path = build_pack(
+            self.folder, self.key, size, self.identities, self.index.path, self.read,
+            workers=workers, on_progress=self.on_progress, should_stop=self.should_stop,
+        )  # fmt: skip
+        pack = None if path is None else open_pack(path)
+        return None if pack is None else self._from(pack)
+
+
+def _identity(path: str) -> str:
+    # The change time as well: a file put in place with the old size and modification time is still another one.
+    try:
+        status = os.stat(path)  # noqa: PTH116  (a Path for each of a million files takes longer than asking)
+        facts: tuple[object, ...] = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    except OSError as error:
+        facts = (path, error.errno)
+    return hashlib.blake2b("\0".join(map(str, facts)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def _make_room(folder: Path, needed: int) -> bool:
+    allowed = min(MAX_BYTES, (shutil.disk_usage(folder).free + usage(folder).bytes) // 2)
+    if needed > allowed:
+        logger.warning(
+            "no page cache: it would take %.1f GiB, and %.1f GiB are allowed in %s; pages are decoded each time",
+            needed / 2**30, allowed / 2**30, folder,
+        )  # fmt: skip
+        return False
+    kept = usage(folder).bytes
+    for path in packs(folder):
+        if kept + needed <= allowed:
+            break
+        kept -= size_of(path)
+        delete(path)
+    return True
+
+
+@contextlib.contextmanager
+def _only_builder(folder: Path, should_stop: Callable[[], bool]) -> Iterator[bool]:
+    """Hold the folder's lock; False where that was not possible before `should_stop`."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two builders do twice the work, and both are right
+        yield True
+        return
+    with (folder / _LOCK).open("a") as file:
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except (BlockingIOError, PermissionError):
+                if should_stop():
+                    yield False
+                    return
+                time.sleep(_POLL_SECONDS)
+        yield True

@@ -1,0 +1,113 @@
+"""Processes that decode pages, all cores at once; one that dies is noticed and named."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.errors import ResourceError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from docclf_cli.data.packs import Draft
+
+Job = tuple[int, Path]  # slot, image file
+Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadable
+Read = Callable[[Path], "np.ndarray"]
+_POLL_SECONDS = 0.1
+
+
+def decode_into(
+    draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
+) -> Iterator[Done]:
+    """Read the pages of `jobs` into their slots, in no particular order, until `should_stop`.
+
+    Raises:
+        ResourceError: A process died (out of memory, or a decoder crashed); the page it was at is named.
+        OSError: The disk is full.
+    """
+    if workers < 2 or len(jobs) < 2:
+        for done in _decoded(draft, jobs, read):
+            yield done
+            if should_stop():
+                return
+    else:
+        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), should_stop)
+
+
+def _by_processes(
+    draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
+) -> Iterator[Done]:
+    # Forked where possible: nothing is imported again, and a script needs no __main__ guard.
+    context: Any = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    crew: dict[Connection, tuple[Any, list[Job]]] = {}
+    try:
+        for number in range(workers):
+            receive, send = context.Pipe(duplex=False)
+            share = list(jobs[number::workers])
+            process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
+            process.start()
+            send.close()
+            crew[receive] = process, share
+        while crew and not should_stop():
+            for receive in wait(list(crew), _POLL_SECONDS):
+                yield from _received(receive, crew)  # type: ignore[arg-type]
+    finally:
+        for process, _ in crew.values():
+            process.kill()
+            process.join()
+
+
+def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
+    process, share = crew[receive]
+    try:
+        message = receive.recv()
+    except EOFError:
+        del crew[receive]
+        process.join()
+        if share:
+            raise ResourceError(
+                f"a process that decodes pages died (exit {process.exitcode}) at {share[0][1]}",
+                "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
+            ) from None
+        return
+    if isinstance(message, BaseException):
+        raise message
+    share.pop(0)
+    yield message
+
+
+def _work(send: Connection, draft: Draft, jobs: Sequence[Job], read: Read, parent: int) -> None:
+    # The parent decides when to stop; a worker only looks whether it is still there.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        for done in _decoded(draft, jobs, read):
+            if os.getppid() != parent:
+                return
+            send.send(done)
+    except BrokenPipeError:  # the parent has gone
+        return
+    except (OSError, MemoryError) as error:
+        send.send(error)
+
+
+def _decoded(draft: Draft, jobs: Sequence[Job], read: Read) -> Iterator[Done]:
+    handle = os.open(draft.path, os.O_WRONLY)
+    try:
+        for slot, path in jobs:
+            try:
+                page = read(path)
+            except UnreadablePage as error:
+                yield slot, 0, error.reason
+            else:
+                yield slot, draft.write(handle, slot, page), ""
+    finally:
+        os.close(handle)

@@ -1,0 +1,109 @@
+"""Building a pack: pages that older packs have are copied, the others decoded; what was done is kept on a stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from docclf_cli.data.crew import Job, Read, decode_into
+from docclf_cli.data.packs import Draft, Pack, delete, draft, open_pack, packs, publish, sweep
+
+
+def build_pack(
+    folder: Path,
+    key: str,
+    size: int,
+    identities: Sequence[str],
+    path_of: Callable[[int], Path],
+    read: Read,
+    *,
+    workers: int,
+    on_progress: Callable[[int, int], object],
+    should_stop: Callable[[], bool],
+) -> Path | None:
+    """Make a pack of pages; only for who holds the folder's lock.
+
+    Args:
+        folder: The cache.
+        key: Stands for what decides pixels besides the image file.
+        size: Side of a page in pixels.
+        identities: Whose pages, in the order of their rows.
+        path_of: Image file of a row.
+        read: Reads a page.
+        workers: Processes to decode with.
+        on_progress: Called with pages done and pages in all.
+        should_stop: Polled between pages.
+
+    Returns:
+        The pack, which lacks pages after a stop; None if it would have none.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written to.
+        ResourceError: A decoding process died.
+    """
+    sweep(folder)
+    with draft(folder, size, len(identities)) as new:
+        filling = _Filling(new, identities)
+        missing = filling.copied([pack for path in packs(folder, key) if (pack := open_pack(path)) is not None])
+        jobs: list[Job] = [(slot, path_of(slot)) for slot in missing]
+        for slot, checksum, reason in decode_into(new, jobs, read, workers, should_stop):
+            filling.set(slot, checksum, reason)
+            on_progress(filling.count, len(identities))
+        if not filling.count:
+            return None
+        path = filling.publish(key)
+    _delete_superseded(folder, key, path)
+    return path
+
+
+class _Filling:
+    """What is known of the slots of a draft; each slot belongs to the row of the same number."""
+
+    def __init__(self, new: Draft, identities: Sequence[str]) -> None:
+        self.draft, self.identities = new, identities
+        self.checksums = np.zeros(new.count, dtype=np.uint32)
+        self.unreadable: dict[int, str] = {}
+        self.full = np.zeros(new.count, dtype=bool)
+        self.count = 0
+
+    def set(self, slot: int, checksum: int, reason: str) -> None:
+        self.checksums[slot], self.full[slot] = checksum, True
+        self.count += 1
+        if reason:
+            self.unreadable[slot] = reason
+
+    def copied(self, sources: Sequence[Pack]) -> list[int]:
+        """Take over pages that older packs have, and return the slots that are still to be filled."""
+        handle = os.open(self.draft.path, os.O_WRONLY)
+        try:
+            for pack in sources:
+                slot_of = pack.slots()
+                for slot in np.flatnonzero(~self.full).tolist():
+                    if (old := slot_of.get(self.identities[slot].encode())) is not None:
+                        self._copy(pack, old, slot, handle)
+        finally:
+            os.close(handle)
+        return np.flatnonzero(~self.full).tolist()
+
+    def _copy(self, pack: Pack, old: int, slot: int, handle: int) -> None:
+        if reason := pack.unreadable.get(old):
+            self.set(slot, 0, reason)
+        elif pack.intact(old, page := pack.page(old)):
+            self.set(slot, self.draft.write(handle, slot, page), "")
+
+    def publish(self, key: str) -> Path:
+        known = [name if full else "" for name, full in zip(self.identities, self.full.tolist(), strict=True)]
+        return publish(self.draft, key, known, self.checksums, self.unreadable)
+
+
+def _delete_superseded(folder: Path, key: str, path: Path) -> None:
+    newest = open_pack(path)
+    if newest is None:
+        return
+    have = newest.slots().keys()
+    for other in packs(folder, key):
+        if other != path and (pack := open_pack(other)) is not None and pack.slots().keys() <= have:
+            delete(other)
