@@ -6,6 +6,7 @@ import torch
 from docclf_cli.models.convnext import create_convnext_model
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import ModelConfig
+from docclf_cli.training.losses import LOSSES
 
 
 def test_arguments_are_those_of_the_seed() -> None:
@@ -48,6 +49,17 @@ def test_the_focal_variant_carries_its_loss() -> None:
     torch.testing.assert_close(model.loss_fn(logits, torch.tensor([0, 1])), expected)
     model.loss_fn(model(torch.randn(2, 3, 64, 64)), torch.tensor([0, 1])).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_it_is_the_focal_loss_of_a_profile(gamma: float) -> None:
+    model = create_convnext_model("test_convnext", 3, pretrained=False, use_focal_loss=True, alpha=0.25, gamma=gamma)
+    logits, targets = torch.tensor([[200.0, 0, 0], [1, 2, 3], [0, 0, 0.1]], requires_grad=True), torch.tensor([0, 1, 2])
+    ours = model.loss_fn(logits, targets)
+    theirs = LOSSES.create("focal", (), alpha=0.25, gamma=gamma).mean(logits, targets)
+    torch.testing.assert_close(ours, theirs)
+    for mine, other in zip(torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_python_and_profile_build_the_same() -> None:
