@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -136,16 +135,13 @@ def _convert(path: Path, encoding: str) -> str:
 def _columns(path: Path) -> dict[str, np.ndarray]:
     import pandas as pd
 
-    with warnings.catch_warnings():
-        # pandas would drop the surplus fields of each row and only warn.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.read_csv(
-                path, dtype=str, keep_default_na=False, na_filter=False, index_col=False, header=None, engine="c",
-                compression=None,
-            )  # fmt: skip
-        except pd.errors.ParserError as error:
-            raise InputError(f"{path} is not well-formed: {_readable(error)}") from error
+    try:
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, index_col=False, header=None, engine="c",
+            compression=None,
+        )  # fmt: skip
+    except pd.errors.ParserError as error:
+        raise InputError(f"{path} is not well-formed: {_readable(error)}") from error
     names = _header(path, [str(name).strip() for name in frame.iloc[0]])
     return {name: frame[column].to_numpy(dtype=object)[1:] for column, name in enumerate(names)}
 
