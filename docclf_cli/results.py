@@ -191,3 +191,100 @@ class Difference:
     high: float
     pages: int
     p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pages of about equal confidence: how many, their mean confidence, and the share that is right."""
+
+    pages: int
+    confidence: float
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A confidence from which on predictions are trusted, and what that means on some pages.
+
+    Attributes:
+        target: The precision asked for.
+        value: Decided are pages of at least this confidence; None where no threshold is known to be good enough.
+        coverage: Share of the pages that is decided.
+        precision: Share of the decided pages that is right; NaN where none is decided.
+        pages: How many pages these figures are about.
+        decided: How many of them are decided.
+        never: Classes with pages or predictions of which none is decided: no page is predicted as one of them with
+            enough confidence.
+        more_pages: About how many further held-out pages would make a threshold known, where `value` is None;
+            None there too if on these pages no threshold is precise enough, however many there were.
+    """
+
+    target: float
+    value: float | None
+    coverage: Estimate
+    precision: Estimate
+    pages: int
+    decided: int
+    never: tuple[str, ...] = ()
+    more_pages: int | None = None
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Pages of one class taken for another: how many, their share of the true class, the most confident IDs."""
+
+    target: str
+    predicted: str
+    pages: int
+    share: float
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClassGap:
+    """Training minus held-out pages of one class, with an interval; `overfits` where the interval is above zero."""
+
+    name: str
+    figure: str
+    gap: Estimate
+    overfits: bool
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One fold of a cross-validation: its best epoch and the figures on its held-out pages."""
+
+    fold: int
+    best_epoch: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run ends with.
+
+    Attributes:
+        run: The run folder.
+        model: Architecture.
+        best_epoch: The epoch that was kept (of a single fit; 0 for folds).
+        epochs: Epochs trained.
+        monitor: The figure that chose the epoch.
+        val: Scores on held-out pages (of folds: pooled, out-of-fold).
+        train: Scores on training pages without augmentation; None for folds.
+        degraded: Macro-F1 of the kept epoch on the degraded validation pages, where it was measured.
+        temperature: Fitted on the held-out pages.
+        folds: One row per fold.
+        files: What was written, most useful first.
+    """
+
+    run: Path
+    model: str
+    best_epoch: int
+    epochs: int
+    monitor: str
+    val: Scores
+    train: Scores | None = None
+    degraded: float | None = None
+    temperature: float = 1.0
+    folds: tuple[FoldRow, ...] = ()
+    files: tuple[Path, ...] = ()

@@ -1,0 +1,162 @@
+"""The figures of a set of predictions, over all pages and class by class."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+from docclf_cli.errors import InputError
+from docclf_cli.metrics.calibration import calibration_error, confidences
+from docclf_cli.metrics.confusion import (
+    FIGURES,
+    confusion_of,
+    counts_of,
+    f1_scores,
+    recalls,
+)
+from docclf_cli.metrics.intervals import (
+    CLASS_PRIOR_ERRORS,
+    around,
+    bootstrap_mean,
+    figures_of_classes,
+    posterior_counts,
+    wilson,
+)
+from docclf_cli.results import ClassRow, Estimate, Predictions, Scores
+
+TOP_K = 3
+# scikit-learn's log_loss limits probabilities in the same way: one hopeless page must not make the mean infinite.
+MAX_LOSS = float(-np.log(np.finfo(np.float64).eps))
+
+
+def per_sample_loss(predictions: Predictions, temperature: float = 1.0) -> np.ndarray:
+    """Plain cross entropy of each page, whatever loss trained the model.
+
+    Args:
+        predictions: n pages.
+        temperature: Divides the logits.
+
+    Returns:
+        float64 [n]; NaN for pages without a label or that could not be read. At most `MAX_LOSS`.
+    """
+    losses = np.full(len(predictions), np.nan)
+    if predictions.targets is None:
+        return losses
+    rows = np.flatnonzero(predictions.targets >= 0)
+    logits = predictions.log_probs[rows].astype(np.float64) / temperature
+    truth = logits[np.arange(len(rows)), predictions.targets[rows]]
+    losses[rows] = np.minimum(logsumexp(logits, axis=1) - truth, MAX_LOSS)
+    return losses
+
+
+def top_k_correct(predictions: Predictions, k: int) -> np.ndarray:
+    """Whether the true class is among the k most probable, bool [n]; of equals the first class counts as higher."""
+    targets = predictions.targets
+    assert targets is not None
+    own = np.take_along_axis(predictions.log_probs, targets[:, None], axis=1)
+    ahead = predictions.log_probs > own
+    ahead |= (predictions.log_probs == own) & (np.arange(predictions.num_classes) < targets[:, None])
+    return ahead.sum(axis=1) < k
+
+
+def top_k(num_classes: int) -> int:
+    """The k of `top{k}_accuracy`: 3, or as many as leave one class out."""
+    return max(1, min(TOP_K, num_classes - 1))
+
+
+def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, float]:
+    """The figures of `score` without their intervals: quick enough for every epoch.
+
+    Raises:
+        InputError: No page is both readable and labelled.
+    """
+    scored = predictions.scored()
+    counts = counts_of(confusion_of(scored))
+    k = top_k(scored.num_classes)
+    found = {name: float(figure(counts)) for name, figure in FIGURES.items()}
+    found["log_loss"] = float(per_sample_loss(scored, temperature).mean())
+    found[f"top{k}_accuracy"] = float(top_k_correct(scored, k).mean())
+    found["ece"] = calibration_error(*confidences(scored, temperature)).value
+    return found
+
+
+def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
+    """All figures with their intervals.
+
+    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have draws
+    from Dirichlet posteriors of the confusion rows; log loss is bootstrapped, by group where groups exist; the
+    calibration error is approximate (see `calibration_error`). Only log loss takes notice of groups.
+
+    Args:
+        predictions: Labelled pages; unreadable ones and those without a label are left out.
+        temperature: Divides the logits, for log loss and calibration error.
+        confidence: Two-sided level of the intervals.
+        seed: Of the draws.
+
+    Raises:
+        InputError: No page is both readable and labelled.
+    """
+    scored = predictions.scored()
+    losses = per_sample_loss(scored, temperature)
+    return Scores(
+        figures=_figures(scored, losses, temperature, confidence, seed),
+        classes=_class_rows(scored, losses, confidence, seed),
+        support=len(scored),
+        unreadable=int(np.isnan(predictions.log_probs).any(axis=1).sum()),
+    )
+
+
+def _figures(
+    scored: Predictions, losses: np.ndarray, temperature: float, confidence: float, seed: int
+) -> dict[str, Estimate]:
+    matrix, pages, k = confusion_of(scored), len(scored), top_k(scored.num_classes)
+    found = {"accuracy": wilson(np.trace(matrix), pages, confidence)}
+    found |= figures_of_classes(matrix, np.random.default_rng((seed, 0)), confidence)
+    found["log_loss"] = bootstrap_mean(losses, scored.groups, np.random.default_rng((seed, 1)), confidence)
+    found[f"top{k}_accuracy"] = wilson(top_k_correct(scored, k).sum(), pages, confidence)
+    found["ece"] = calibration_error(*confidences(scored, temperature), level=confidence, seed=seed)
+    return found
+
+
+def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed: int) -> tuple[ClassRow, ...]:
+    """One row a class: without pages its recall and loss are NaN, never predicted its precision is."""
+    matrix = confusion_of(scored)
+    counts = counts_of(matrix)
+    f1 = f1_scores(counts)
+    drawn = f1_scores(posterior_counts(matrix, CLASS_PRIOR_ERRORS, np.random.default_rng((seed, 2))))
+    assert scored.targets is not None
+    summed = np.bincount(scored.targets, weights=losses, minlength=scored.num_classes)
+    return tuple(
+        ClassRow(
+            name=name,
+            support=int(counts.support[index]),
+            accuracy=wilson(counts.hits[index], counts.support[index], confidence),
+            precision=wilson(counts.hits[index], counts.predicted[index], confidence),
+            f1=_class_f1(f1[index], drawn[:, index], counts.support[index], confidence),
+            loss=float(summed[index] / counts.support[index]) if counts.support[index] else np.nan,
+        )
+        for index, name in enumerate(scored.class_names)
+    )
+
+
+def _class_f1(value: float, drawn: np.ndarray, support: int, confidence: float) -> Estimate:
+    """No page of a class says nothing about how sure its F1 is (0 if it was predicted, else NaN)."""
+    return around(value, drawn, confidence) if support else Estimate(float(value), np.nan, np.nan)
+
+
+def single_class(predictions: Predictions, target_class: int) -> dict[str, float]:
+    """One class alone: `accuracy` (recall), `f1`, `loss` (mean cross entropy of its pages) and `support`.
+
+    Raises:
+        InputError: There is no page of the class.
+    """
+    scored = predictions.scored()
+    counts = counts_of(confusion_of(scored))
+    if not 0 <= target_class < scored.num_classes or not counts.support[target_class]:
+        raise InputError(f"no page of class {target_class} is there", f"classes: 0 to {scored.num_classes - 1}")
+    return {
+        "accuracy": float(recalls(counts)[target_class]),
+        "f1": float(f1_scores(counts)[target_class]),
+        "loss": float(per_sample_loss(scored)[scored.targets == target_class].mean()),
+        "support": int(counts.support[target_class]),
+    }

@@ -1,0 +1,37 @@
+"""Which classes are taken for which."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from docclf_cli.metrics.confusion import confusion_of
+from docclf_cli.results import ConfusedPair, Predictions
+
+
+def most_confused(predictions: Predictions, most: int = 10, examples: int = 5) -> tuple[ConfusedPair, ...]:
+    """The pairs of classes behind most mistakes, most pages first.
+
+    Args:
+        predictions: Labelled pages.
+        most: At most so many pairs.
+        examples: At most so many IDs a pair, the most confident mistakes first.
+
+    Raises:
+        InputError: No page is both readable and labelled.
+    """
+    scored = predictions.scored()
+    assert scored.targets is not None
+    predicted = scored.predicted()
+    matrix = confusion_of(scored)
+    support = matrix.sum(axis=1)
+    np.fill_diagonal(matrix, 0)
+    pairs = np.argsort(-matrix, axis=None, kind="stable")[:most]
+    found = []
+    for target, guess in zip(*np.unravel_index(pairs, matrix.shape), strict=True):
+        rows = np.flatnonzero((scored.targets == target) & (predicted == guess))
+        if matrix[target, guess]:
+            shown = rows[np.argsort(-scored.log_probs[rows, guess], kind="stable")][:examples]
+            names = scored.class_names[target], scored.class_names[guess]
+            share = len(rows) / int(support[target])
+            found.append(ConfusedPair(*names, len(rows), share, tuple(map(str, scored.ids[shown]))))
+    return tuple(found)
