@@ -67,6 +67,20 @@ def save_with(path: Path, save: Callable[[Any], object]) -> None:
         save(file)
 
 
+def previous_of(path: Path) -> Path:
+    """Where `keep_previous` keeps the content before the present one."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
+def keep_previous(path: Path) -> None:
+    """Keep the present content of `path` under a second name before it is replaced; no byte is copied."""
+    if not path.exists():
+        return
+    temp = path.with_name(f"{TEMP_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    temp.hardlink_to(path)
+    temp.replace(previous_of(path))
+
+
 def sweep_temporary(folder: Path) -> list[Path]:
     """Remove what writers that were killed left in `folder` (not below it), and return it."""
     orphans = [path for path in folder.glob(f"{TEMP_PREFIX}*") if path.is_file()]

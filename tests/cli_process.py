@@ -12,7 +12,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-WARM = ["torch", "timm", "pandas", "sklearn.linear_model", "matplotlib.figure", "docclf_cli.engine.train", "docclf_cli.app"]
+WARM = [
+    "torch",
+    "timm",
+    "pandas",
+    "sklearn.linear_model",
+    "matplotlib.figure",
+    "docclf_cli.engine.train",
+    "docclf_cli.app",
+]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(WARM)
 

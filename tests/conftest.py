@@ -8,7 +8,14 @@ import pytest
 from cli_process import CliProcess, Outcome
 
 # No test may reach a hub, a tracker or a bucket of the person who runs it.
-for _name in ("WANDB_API_KEY", "S3_BUCKET_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+for _name in (
+    "WANDB_API_KEY",
+    "S3_BUCKET_NAME",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_PROFILE",
+    "AWS_ENDPOINT_URL",
+):
     os.environ.pop(_name, None)
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,7 +37,9 @@ def start(tmp_path: Path, cache_home: Path) -> Callable[..., CliProcess]:
     """Start `docclf ARGS` in the test's folder; it runs on while the test goes on."""
 
     def start_(*args: object, cwd: Path = tmp_path, env: dict[str, str | None] | None = None) -> CliProcess:
-        return CliProcess(tuple(map(str, args)), cwd, {"XDG_CACHE_HOME": str(cache_home), "COLUMNS": "120", **(env or {})})
+        return CliProcess(
+            tuple(map(str, args)), cwd, {"XDG_CACHE_HOME": str(cache_home), "COLUMNS": "120", **(env or {})}
+        )
 
     return start_
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from docclf_cli.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,30 @@ class DocumentIndex:
             targets=None if self.targets is None else self.targets[pick],
             groups=None if self.groups is None else self.groups[pick],
         )
+
+    def joined(self, other: DocumentIndex) -> DocumentIndex:
+        """These pages and then those of another index with the same classes.
+
+        Raises:
+            InputError: A page is in both.
+        """
+        if shared := set(self.ids.tolist()) & set(other.ids.tolist()):
+            raise InputError(f"{len(shared)} pages are in both sets, such as {sorted(shared)[0]}")
+        root = Path(os.path.commonpath([self.root.absolute(), other.root.absolute()]))
+        sides = (self, other)
+        paths = np.concatenate(
+            [
+                np.array([str(side.path(row).absolute().relative_to(root)) for row in range(len(side))], object)
+                for side in sides
+            ]
+        )
+        groups = None
+        if any(side.groups is not None for side in sides):
+            groups = np.concatenate([side.ids if side.groups is None else side.groups for side in sides])
+        return DocumentIndex(
+            root, np.concatenate([side.ids for side in sides]), paths,
+            np.concatenate([side.targets for side in sides]), self.class_names, groups,
+        )  # fmt: skip
 
     def counts(self) -> np.ndarray:
         """Pages per class, int64 [num_classes].

@@ -19,7 +19,10 @@ def _upright(rng: random.Random) -> Sheet:
 
 def _items(sheet: Sheet, count: int) -> list[list[str]]:
     rng = sheet.rng
-    return [[sheet.words(rng.randint(1, 3)), str(rng.randint(1, 9)), sheet.money(90), sheet.money(300)] for _ in range(count)]
+    return [
+        [sheet.words(rng.randint(1, 3)), str(rng.randint(1, 9)), sheet.money(90), sheet.money(300)]
+        for _ in range(count)
+    ]
 
 
 def receipt(rng: random.Random, layout: int) -> Sheet:
@@ -58,11 +61,15 @@ def invoice(rng: random.Random, layout: int) -> Sheet:
     sheet.put(sheet.company(), sheet.size + 5, "right" if layout == 1 else "left", sheet.accent)
     sheet.put(f"{sheet.street()}, {sheet.city()}", where="right" if layout == 1 else "left")
     sheet.gap(rng.uniform(1, 3))
-    sheet.put(rng.choice(("INVOICE", "Invoice", "Tax invoice", "계산서")), sheet.size + 9, "centre" if layout == 2 else "left")
+    sheet.put(
+        rng.choice(("INVOICE", "Invoice", "Tax invoice", "계산서")), sheet.size + 9, "centre" if layout == 2 else "left"
+    )
     for label in ("Invoice no.", "Date", "Customer", "Due")[: rng.randint(2, 4)]:
         sheet.pair(label, rng.choice((sheet.code(7), sheet.date(), sheet.name())), at=90 if layout else None)
     sheet.gap()
-    sheet.table(["Item", "Qty", "Price", "Amount"], _items(sheet, rng.randint(3, 11)), ruled=layout != 1, shaded=layout == 0)
+    sheet.table(
+        ["Item", "Qty", "Price", "Amount"], _items(sheet, rng.randint(3, 11)), ruled=layout != 1, shaded=layout == 0
+    )
     sheet.gap(0.5)
     for label in ("Net", "VAT", "Total due"):
         sheet.put(f"{label}   {sheet.money(3000)}", where="right")
@@ -85,7 +92,10 @@ def resume(rng: random.Random, layout: int) -> Sheet:
         column = side + 16
     sheet.left = column
     sheet.put(sheet.name(), sheet.size + 11, "centre" if layout == 0 else "left", sheet.accent)
-    sheet.put(f"{sheet.name().replace(' ', '.').lower()}@mail.example  {sheet.code(9)}", where="centre" if layout == 0 else "left")
+    sheet.put(
+        f"{sheet.name().replace(' ', '.').lower()}@mail.example  {sheet.code(9)}",
+        where="centre" if layout == 0 else "left",
+    )
     for head in rng.sample(("Experience", "Education", "Skills", "Projects", "Languages", "이력"), rng.randint(3, 5)):
         sheet.gap(0.6)
         sheet.put(head.upper() if layout == 2 else head, sheet.size + 3, fill=sheet.accent)
@@ -101,9 +111,13 @@ def resume(rng: random.Random, layout: int) -> Sheet:
 
 def prescription(rng: random.Random, layout: int) -> Sheet:
     """What a doctor prescribes."""
-    sheet = Sheet(rng, rng.randint(340, 420), rng.randint(440, 540), rng.choice((None, (232, 244, 236), (236, 240, 250))))
+    sheet = Sheet(
+        rng, rng.randint(340, 420), rng.randint(440, 540), rng.choice((None, (232, 244, 236), (236, 240, 250)))
+    )
     where = ("centre", "left", "right")[layout]
-    sheet.put(rng.choice(("Medical Centre", "Family Clinic", "General Hospital", "병원")), sheet.size + 6, where, sheet.accent)
+    sheet.put(
+        rng.choice(("Medical Centre", "Family Clinic", "General Hospital", "병원")), sheet.size + 6, where, sheet.accent
+    )
     sheet.put(f"Dr. {sheet.name()}  Reg. {sheet.code(6)}", where=where)
     sheet.rule()
     for label, value in (("Patient", sheet.name()), ("Born", sheet.date()), ("Date", sheet.date())):
@@ -137,13 +151,23 @@ def id_card(rng: random.Random, layout: int) -> Sheet:
     for x in range(0, sheet.width, rng.randint(9, 16)):
         tone = tuple(max(0, c - 14) for c in sheet.paper)
         sheet.draw.arc((x - 60, -40, x + 60, sheet.height + 40), 0, 360, fill=tone)
-    sheet.put(rng.choice(("IDENTITY CARD", "National ID", "Citizen Card", "주민등록증")), sheet.size + 7, "centre" if layout == 2 else "left", sheet.accent)
+    sheet.put(
+        rng.choice(("IDENTITY CARD", "National ID", "Citizen Card", "주민등록증")),
+        sheet.size + 7,
+        "centre" if layout == 2 else "left",
+        sheet.accent,
+    )
     photo_x = sheet.width - 130 if layout == 1 else 18
     sheet.portrait(photo_x, sheet.y + 14, 92, 112)
     sheet.left = 18 if layout == 1 else 130
     sheet.y += 16
     for label in rng.sample(("Name", "Born", "Sex", "Place", "No.", "Expires"), rng.randint(4, 6)):
-        value = {"Name": sheet.name(), "Born": sheet.date(), "Sex": rng.choice("MF"), "Place": rng.choice(("Seoul", "Lyon", "Graz"))}
+        value = {
+            "Name": sheet.name(),
+            "Born": sheet.date(),
+            "Sex": rng.choice("MF"),
+            "Place": rng.choice(("Seoul", "Lyon", "Graz")),
+        }
         sheet.put(f"{label}: {value.get(label, sheet.code(9))}")
     if layout == 2:
         sheet.box(sheet.width - 70, sheet.height - 70, 46, 36, (200, 170, 90))
@@ -158,7 +182,12 @@ def passport(rng: random.Random, layout: int) -> Sheet:
     family, given = sheet.name().upper().split()[::-1]
     country, number = sheet.code(3, ALPHABET), sheet.code(9, ALPHABET[:8] + "0123456789")
     sheet.left, sheet.y, sheet.size = 14, 12, 10
-    sheet.put(rng.choice(("PASSPORT", "REPUBLIC  PASSPORT", "PASSEPORT / PASSPORT", "여권 PASSPORT")), 16, ("left", "centre", "right")[layout], sheet.accent)
+    sheet.put(
+        rng.choice(("PASSPORT", "REPUBLIC  PASSPORT", "PASSEPORT / PASSPORT", "여권 PASSPORT")),
+        16,
+        ("left", "centre", "right")[layout],
+        sheet.accent,
+    )
     photo_x = (18, sheet.width - 130, 18)[layout]
     sheet.portrait(photo_x, 46, 104, 128)
     sheet.left, sheet.y = (140, 18, 136)[layout], 48
@@ -172,7 +201,10 @@ def passport(rng: random.Random, layout: int) -> Sheet:
             sheet.put(label, 8)
             sheet.y -= 3
             sheet.put(value, 11)
-    lines = (f"P<{country}{family}<<{given}", f"{number}{rng.randint(0, 9)}{country}{sheet.code(7)}{rng.choice('MF')}{sheet.code(7)}")
+    lines = (
+        f"P<{country}{family}<<{given}",
+        f"{number}{rng.randint(0, 9)}{country}{sheet.code(7)}{rng.choice('MF')}{sheet.code(7)}",
+    )
     for row, line in enumerate(lines):
         for at, char in enumerate(line.ljust(44, "<")):
             sheet.text(14 + at * (sheet.width - 28) / 44, sheet.height - 46 + row * 19, char, 12)
@@ -185,11 +217,22 @@ def licence_plate(rng: random.Random, layout: int) -> Sheet:
     sheet = Sheet(rng, rng.randint(400, 500), rng.randint(230, 320), body)
     w, h = sheet.width * rng.uniform(0.6, 0.9), sheet.height * (0.5 if layout == 2 else rng.uniform(0.28, 0.38))
     x, y = (sheet.width - w) / 2 + rng.randint(-12, 12), (sheet.height - h) / 2 + rng.randint(-20, 20)
-    plate, ink = rng.choice((((245, 245, 245), (20, 20, 20)), ((250, 215, 60), (20, 20, 20)), ((30, 110, 60), (240, 240, 240)), ((240, 240, 250), (20, 40, 130))))
+    plate, ink = rng.choice(
+        (
+            ((245, 245, 245), (20, 20, 20)),
+            ((250, 215, 60), (20, 20, 20)),
+            ((30, 110, 60), (240, 240, 240)),
+            ((240, 240, 250), (20, 40, 130)),
+        )
+    )
     sheet.draw.rounded_rectangle((x, y, x + w, y + h), 8, fill=plate, outline=ink, width=3)
     if layout == 1:
         sheet.box(x + 4, y + 4, w * 0.1, h - 8, (20, 60, 160), outline=False)
-    digits = f"{rng.randint(10, 999)}{rng.choice(HANGUL)[0]} {sheet.code(4)}" if layout == 0 else f"{sheet.code(3, ALPHABET)} {sheet.code(4)}"
+    digits = (
+        f"{rng.randint(10, 999)}{rng.choice(HANGUL)[0]} {sheet.code(4)}"
+        if layout == 0
+        else f"{sheet.code(3, ALPHABET)} {sheet.code(4)}"
+    )
     if layout == 2:
         sheet.text(x + w / 2, y + h * 0.28, sheet.code(4, ALPHABET + "0123456789"), int(h * 0.3), ink, "mm")
         sheet.text(x + w / 2, y + h * 0.68, sheet.code(4), int(h * 0.42), ink, "mm")
@@ -226,7 +269,11 @@ def letter(rng: random.Random, layout: int) -> Sheet:
 def form(rng: random.Random, layout: int) -> Sheet:
     """A form to fill in."""
     sheet = _upright(rng)
-    sheet.put(rng.choice(("APPLICATION FORM", "Registration", "Request form", "신청서")), sheet.size + 7, "centre" if layout else "left")
+    sheet.put(
+        rng.choice(("APPLICATION FORM", "Registration", "Request form", "신청서")),
+        sheet.size + 7,
+        "centre" if layout else "left",
+    )
     sheet.put(f"Form {sheet.code(4)}-{sheet.code(1, ALPHABET)}", 9, "right")
     while sheet.y < sheet.height - 80:
         label, height = sheet.words(rng.randint(1, 3)).capitalize(), sheet.line * 1.6

@@ -17,7 +17,9 @@ WORDS = (
     "reference region report request road school section service signed state station store street summary supply "
     "system terms total trade transfer unit value visit water week with year"
 ).split()
-GIVEN = "Anna Ben Chloe Daniel Emma Farid Grace Hana Ivan Jina Karim Lena Minsu Nora Omar Priya Sora Tomas Uma Yuna".split()
+GIVEN = (
+    "Anna Ben Chloe Daniel Emma Farid Grace Hana Ivan Jina Karim Lena Minsu Nora Omar Priya Sora Tomas Uma Yuna".split()
+)
 FAMILY = "Adams Baker Choi Diaz Evans Fischer Garcia Han Ito Jung Kim Lee Moreau Novak Park Quinn Rossi Sato Tanaka Weber".split()
 CITIES = "Seoul Busan Lisbon Berlin Osaka Leeds Lyon Porto Graz Oslo Turin Ghent Malmo Daegu Utrecht".split()
 HANGUL = "합계 금액 주소 이름 날짜 번호 은행 병원 약국 영수증 계산서 이력서 신청서 성명 생년월일 전화 확인 발행 등록 거래".split()
@@ -62,23 +64,33 @@ class Sheet:
         self.size = rng.randint(9, 13)
         dark = rng.randint(10, 80)
         self.ink = (dark, dark, min(255, dark + rng.choice((0, 0, 40))))
-        self.accent = rng.choice(((30, 60, 130), (140, 30, 40), (20, 100, 80), (90, 60, 120), (60, 60, 60), (170, 90, 20)))
+        self.accent = rng.choice(
+            ((30, 60, 130), (140, 30, 40), (20, 100, 80), (90, 60, 120), (60, 60, 60), (170, 90, 20))
+        )
 
     @property
     def line(self) -> float:
         """Height of a line of text."""
         return self.size * 1.45
 
-    def text(self, x: float, y: float, text: str, size: int = 0, fill: tuple[int, int, int] | None = None, anchor: str = "la") -> None:
-        """Text at a place; Hangul where a font for it is there."""
+    def text(
+        self, x: float, y: float, text: str, size: int = 0, fill: tuple[int, int, int] | None = None, anchor: str = "la"
+    ) -> None:
+        """Text at a place; Hangul is left out where the system has no font for it."""
         size = size or self.size
-        font = latin(size) if text.isascii() else hangul(size) or latin(size)
+        font = latin(size) if text.isascii() else hangul(size)
+        if font is None:
+            font, text = latin(size), "".join(char for char in text if char.isascii()) or "No."
         self.draw.text((x, y), text, font=font, fill=fill or self.ink, anchor=anchor)
 
     def put(self, text: str, size: int = 0, where: str = "left", fill: tuple[int, int, int] | None = None) -> None:
         """One line of text below the last."""
         size = size or self.size
-        x, anchor = {"left": (self.left, "la"), "centre": ((self.left + self.right) / 2, "ma"), "right": (self.right, "ra")}[where]
+        x, anchor = {
+            "left": (self.left, "la"),
+            "centre": ((self.left + self.right) / 2, "ma"),
+            "right": (self.right, "ra"),
+        }[where]
         self.text(x, self.y, text, size, fill, anchor)
         self.y += size * 1.45
 
@@ -127,7 +139,9 @@ class Sheet:
         for number, row in enumerate([heads, *rows]):
             top = self.y
             if number == 0 and shaded:
-                self.draw.rectangle((self.left, top, self.right, top + self.line), fill=tuple(min(255, c + 150) for c in self.accent))
+                self.draw.rectangle(
+                    (self.left, top, self.right, top + self.line), fill=tuple(min(255, c + 150) for c in self.accent)
+                )
             self.text(self.left + 3, top + 1, row[0])
             for end, cell in zip(ends[1:], row[1:], strict=True):
                 self.text(end - 3, top + 1, cell, anchor="ra")
@@ -138,7 +152,9 @@ class Sheet:
             for end in ends[:-1]:
                 self.draw.line((end, self.y - self.line * (len(rows) + 1), end, self.y), fill=self.ink)
 
-    def box(self, x: float, y: float, w: float, h: float, fill: tuple[int, int, int] | None = None, outline: bool = True) -> None:
+    def box(
+        self, x: float, y: float, w: float, h: float, fill: tuple[int, int, int] | None = None, outline: bool = True
+    ) -> None:
         """A rectangle."""
         self.draw.rectangle((x, y, x + w, y + h), fill=fill, outline=self.ink if outline else None)
 
@@ -157,7 +173,9 @@ class Sheet:
         self.draw.rectangle((x, y, x + w, y + h), fill=(back, back, min(255, back + 20)), outline=self.ink)
         self.draw.ellipse((x + w * 0.1, y + h * 0.7, x + w * 0.9, y + h * 1.4), fill=self.accent)
         self.draw.ellipse((x + w * 0.25, y + h * 0.12, x + w * 0.75, y + h * 0.6), fill=(hair, hair // 2, hair // 3))
-        self.draw.ellipse((x + w * 0.3, y + h * 0.2, x + w * 0.7, y + h * 0.72), fill=(skin, int(skin * 0.85), int(skin * 0.7)))
+        self.draw.ellipse(
+            (x + w * 0.3, y + h * 0.2, x + w * 0.7, y + h * 0.72), fill=(skin, int(skin * 0.85), int(skin * 0.7))
+        )
         self.draw.rectangle((x, y + h, x + w, y + h * 1.45), fill=self.paper)
 
     def scrawl(self, x: float, y: float, w: float, h: float) -> None:
@@ -180,7 +198,8 @@ class Sheet:
             image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
         if rng.random() < 0.3:
             image = image.convert("L").convert("RGB")
-        return image.point(lambda value, factor=rng.uniform(0.9, 1.0): int(value * factor))
+        factor = rng.uniform(0.9, 1.0)
+        return image.point(lambda value: int(value * factor))
 
     # What documents are full of.
 

@@ -142,7 +142,7 @@ def shade(page: Page, rng: Rng, *, strength: Share = 0.5) -> Page:
     angle, bend = rng.uniform(0, 2 * math.pi), rng.uniform(0.5, 2.0)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     across = (math.cos(angle) * x + math.sin(angle) * y + math.sqrt(2)) / (2 * math.sqrt(2))
-    light = 1 - rng.uniform(0, strength) * across**np.float32(bend)
+    light = 1 - rng.uniform(0, strength) * across ** np.float32(bend)
     return (page * light[..., None]).astype(np.uint8)
 
 
@@ -204,7 +204,9 @@ def downscale(page: Page, rng: Rng, *, smallest: Annotated[float, Field(gt=0, le
     """Lost resolution: smaller, then back."""
     height, width = page.shape[:2]
     factor = rng.uniform(smallest, 1.0)
-    small = Image.fromarray(page).resize((max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.BILINEAR)
+    small = Image.fromarray(page).resize(
+        (max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.BILINEAR
+    )
     return np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
 
 

@@ -90,7 +90,9 @@ class _Reader:
         if node is None:
             return self._not_a_mapping("is empty")
         if not isinstance(node, yaml.MappingNode):
-            return self._not_a_mapping("holds a list" if isinstance(node, yaml.SequenceNode) else "holds a single value")
+            return self._not_a_mapping(
+                "holds a list" if isinstance(node, yaml.SequenceNode) else "holds a single value"
+            )
         return Document(self.convert(node, "", 0), self.lines)
 
     def _not_a_mapping(self, what: str) -> Document:
@@ -104,7 +106,9 @@ class _Reader:
             for event in yaml.parse(text, Loader=_Loader):
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if depth > MAX_DEPTH:
-                    raise ProfileError([f"{self.origin}:{event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels"])
+                    raise ProfileError(
+                        [f"{self.origin}:{event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels"]
+                    )
             return yaml.compose(text, Loader=_Loader)
         except yaml.YAMLError as error:
             raise ProfileError([self._syntax(error, text)]) from error
@@ -129,7 +133,9 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise ProfileError([f"{self.origin}:{line}: nested deeper than {MAX_DEPTH} levels"])
         if node.tag not in _CORE and node.tag != "!":
-            self.faults.append(f"{self.origin}:{line}: {key}: the tag {node.tag} is not allowed, a profile is plain data")
+            self.faults.append(
+                f"{self.origin}:{line}: {key}: the tag {node.tag} is not allowed, a profile is plain data"
+            )
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, key, depth))

@@ -1,0 +1,96 @@
+"""The Typer app: its commands, and the one place where errors become messages and exit codes."""
+
+import logging
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from docclf_cli import __version__
+from docclf_cli.commands import _console
+from docclf_cli.errors import DocclfError, Interrupted, ResourceError
+
+app = typer.Typer(
+    name="docclf",
+    help="Sort document images: train classifiers, measure them honestly, combine them, and put them to work.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"docclf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _register() -> None:
+    # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
+    from docclf_cli.commands import train
+
+    app.command("train", epilog=train.EXAMPLES)(train.run)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    _console.start_logging()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        app()
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except KeyboardInterrupt:
+        return _failed(Interrupted("stopped"))
+    except BrokenPipeError:
+        return 0
+    except DocclfError as error:
+        return _failed(error)
+    except MemoryError as error:
+        return _failed(_out_of_memory(error))
+    except Exception as error:
+        return _unexpected(error)
+    return 0
+
+
+def _failed(error: DocclfError) -> int:
+    _console.error(error.message, error.hint, cause=error)
+    return error.exit_code
+
+
+def _unexpected(error: Exception) -> int:
+    # torch reports exhausted memory as a RuntimeError with one of these texts.
+    text = str(error).lower()
+    if "out of memory" in text or "can't allocate memory" in text or "defaultcpuallocator" in text:
+        return _failed(_out_of_memory(error))
+    _console.error(
+        f"a bug in docclf: {type(error).__name__}: {error}", "please report it, with the output of --debug", cause=error
+    )
+    return 1
+
+
+def _out_of_memory(error: BaseException) -> ResourceError:
+    out = ResourceError("memory has run out", "try half the --batch-size, or the same with --set train.accumulate=2")
+    out.__cause__ = error
+    return out
+
+
+logging.captureWarnings(True)
+warnings.filterwarnings("ignore", category=FutureWarning, module="torch|timm")

@@ -1,0 +1,60 @@
+"""From options to a checked profile: the loader checks shape, the registries here check names and parameters."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from docclf_cli.errors import InputError, ProfileError
+from docclf_cli.profile.load import LoadedProfile, load_profile
+from docclf_cli.profile.schema import Profile
+from docclf_cli.registry import Registry
+
+
+def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | None) -> LoadedProfile:
+    """Load a profile, with the options that were given laid over it, and check it whole.
+
+    Raises:
+        ProfileError: It has faults; all of them are listed.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    loaded = load_profile(name, options=given, sets=sets or ())
+    if faults := list(_faults(loaded.profile)):
+        raise ProfileError([_placed(loaded, key, text) for key, text in faults])
+    return loaded
+
+
+def _placed(loaded: LoadedProfile, key: str, text: str) -> str:
+    source, place = loaded.sources.get(key), ""
+    if source is not None and source.where:
+        place = f"{source.where}: "
+    return f"{place}{key}: {text}"
+
+
+def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
+    from docclf_cli.data.transforms import TRANSFORMS
+    from docclf_cli.training.losses import LOSSES
+    from docclf_cli.training.optimizers import OPTIMIZERS
+    from docclf_cli.training.schedulers import SCHEDULERS
+
+    yield from _block(SCHEDULERS, "scheduler", profile.scheduler.name, profile.scheduler.params)
+    yield from _block(OPTIMIZERS, "optimizer", profile.optimizer.name, profile.optimizer.params)
+    yield from _block(LOSSES, "loss", profile.loss.name, profile.loss.params)
+    for position, transform in enumerate(profile.augmentation.transforms):
+        params = {key: value for key, value in transform.params.items() if key != "p"}
+        yield from _block(TRANSFORMS, f"augmentation.transforms.{position}", transform.name, params, params_key="")
+
+
+def _block(
+    registry: Registry[Any],
+    key: str,
+    name: str,
+    params: Mapping[str, Any],
+    name_key: str = "name",
+    params_key: str = "params",
+) -> Iterator[tuple[str, str]]:
+    try:
+        entry = registry.get(name)
+    except InputError as error:
+        yield f"{key}.{name_key}", f"{error.message} ({error.hint})"
+        return
+    for param, text in entry.faults(params):
+        yield ".".join(part for part in (key, params_key, param) if part), text

@@ -1,0 +1,88 @@
+"""Options that mean the same in every command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from docclf_cli.commands import _console
+
+PROFILE = "Profile"
+USUAL = "What people change most"
+OUTPUT = "Output"
+
+
+def _debug(wanted: bool) -> bool:
+    _console.set_debug(wanted)
+    return wanted
+
+
+def _quiet(wanted: bool) -> bool:
+    _console.set_quiet(wanted)
+    return wanted
+
+
+ProfileName = Annotated[
+    str, typer.Option("--profile", "-p", metavar="NAME|PATH", help="Profile to start from.", rich_help_panel=PROFILE)
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any profile key, e.g. train.clip_grad=0.5 (repeatable).",
+        rich_help_panel=PROFILE,
+    ),
+]
+ShowProfile = Annotated[
+    bool,
+    typer.Option(
+        "--show-profile",
+        help="Print the resolved profile with the source of each value, and stop.",
+        rich_help_panel=PROFILE,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="PATH", help="Data root, folder tree, CSV file, or 'samples'.", rich_help_panel=USUAL
+    ),
+]
+Split = Annotated[str, typer.Option("--split", help="train, val or test.", rich_help_panel=USUAL)]
+CheckpointPath = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="PATH",
+        help="Checkpoint file or run folder [default: the newest finished run].",
+        rich_help_panel=USUAL,
+    ),
+]
+Members = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--members", metavar="PATH", help="Member: checkpoint file or run folder (repeatable).", rich_help_panel=USUAL
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Moves initialisation, order and augmentation.", rich_help_panel=USUAL)
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=USUAL)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Parent of run folders [default: runs].", rich_help_panel=OUTPUT
+    ),
+]
+Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.", rich_help_panel=OUTPUT)]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run folder of that name.", rich_help_panel=OUTPUT)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_quiet, help="No progress, only warnings and errors.", rich_help_panel=OUTPUT
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.", rich_help_panel=OUTPUT)]

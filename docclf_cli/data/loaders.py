@@ -1,0 +1,197 @@
+"""From rows of the index to batches of tensors.
+
+Order, augmentation and mixing are functions of (seed, epoch, row): the number of workers, a resumed run or
+another process count cannot change what a page looks like or when it comes.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.data.mixing import apply_mix, mix_plan
+
+if TYPE_CHECKING:
+    from docclf_cli.data.augment import Policy
+    from docclf_cli.data.pages import Pages
+
+View = Callable[[np.ndarray, int], np.ndarray]  # (page, row) -> page
+_AUGMENT, _ORDER = 1, 2  # keep the random streams of one seed apart
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pages on their way to the model.
+
+    Attributes:
+        images: uint8 [n, 3, size, size].
+        targets: int64 [n], or float32 [n, num_classes] where pages were mixed.
+        rows: Rows of the index, [n].
+        unreadable: Rows that could not be read, with the reason; they are not in the other fields.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    rows: np.ndarray
+    unreadable: tuple[tuple[int, str], ...] = ()
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory (called by the loader for GPUs)."""
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.rows, self.unreadable)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Mixup and cutmix settings; partners come from `rows`."""
+
+    mixup: float
+    cutmix: float
+    probability: float
+    num_classes: int
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is ever mixed."""
+        return (self.mixup > 0 or self.cutmix > 0) and self.probability > 0
+
+
+class TrainPages(Dataset[Any]):
+    """Augmented training pages by (epoch, position in `rows`)."""
+
+    def __init__(
+        self, pages: Pages, rows: np.ndarray, targets: np.ndarray, policy: Policy, mixing: Mixing, seed: int
+    ) -> None:
+        self.pages, self.rows, self.targets = pages, rows, targets
+        self.policy, self.mixing, self.seed = policy, mixing, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, Any, int] | tuple[None, str, int]:
+        epoch, position = key
+        row = int(self.rows[position])
+        try:
+            page, target = self._augmented(epoch, position), int(self.targets[row])
+            if not self.mixing.active:
+                return page, target, row
+            return *self._mixed(epoch, position, page, target), row
+        except UnreadablePage as error:
+            return None, str(error), row
+
+    def _augmented(self, epoch: int, position: int) -> np.ndarray:
+        row = int(self.rows[position])
+        return self.policy(self.pages[row], np.random.default_rng((self.seed, _AUGMENT, epoch, row)))
+
+    def _mixed(self, epoch: int, position: int, page: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+        mixing = self.mixing
+        plan = mix_plan(self.seed, epoch, position, len(self.rows), mixing.mixup, mixing.cutmix, mixing.probability)
+        if plan is None:
+            return page, np.eye(mixing.num_classes, dtype=np.float32)[target]
+        partner = self._augmented(epoch, plan.partner)
+        partner_target = int(self.targets[self.rows[plan.partner]])
+        return apply_mix(plan, page, partner, target, partner_target, mixing.num_classes)
+
+
+class PlainPages(Dataset[Any]):
+    """Pages by row as they are, or through a fixed view."""
+
+    def __init__(self, pages: Pages, targets: np.ndarray | None, view: View | None = None) -> None:
+        self.pages, self.targets, self.view = pages, targets, view
+
+    def __getitem__(self, row: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
+        try:
+            page = self.pages[row]
+        except UnreadablePage as error:
+            return None, str(error), row
+        target = -1 if self.targets is None else int(self.targets[row])
+        return (page if self.view is None else self.view(page, row)), target, row
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of one epoch: a permutation of `range(count)` computed from (seed, epoch)."""
+    return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)
+
+
+class EpochBatches:
+    """Micro-batches of one epoch for one rank, as lists of (epoch, position).
+
+    A global batch is `batch_size` pages, cut into `accumulate` micro-batches and each of these into
+    `world_size` shares. The last, incomplete batch of an epoch is left out (other pages each epoch), unless
+    it is the only one.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, accumulate: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.count, self.batch_size, self.accumulate, self.seed = count, batch_size, accumulate, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.first_step = 0, 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps per epoch."""
+        return max(1, self.count // self.batch_size)
+
+    def start(self, epoch: int, first_step: int = 0) -> None:
+        """Choose the epoch, and the optimizer step inside it to begin with."""
+        self.epoch, self.first_step = epoch, first_step
+
+    def __len__(self) -> int:
+        return (self.steps - self.first_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = epoch_order(self.seed, self.epoch, self.count)
+        for step in range(self.first_step, self.steps):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            for micro in np.array_split(batch, self.accumulate):
+                yield [(self.epoch, int(position)) for position in micro[self.rank :: self.world_size]]
+
+
+def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Any]:
+    """A loader that plays the epoch `batches` is set to, each time it is iterated."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
+        worker_init_fn=start_worker,
+    )
+
+
+def plain_loader(dataset: PlainPages, rows: Sequence[int], batch_size: int, workers: int, pin: bool) -> DataLoader[Any]:
+    """A loader over the given rows, each once, in that order."""
+    batches = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=min(workers, len(batches)),
+        pin_memory=pin,
+        worker_init_fn=start_worker,
+    )
+
+
+def collate(samples: list[Any]) -> Batch:
+    """One batch from what a dataset gave, unreadable pages set aside."""
+    good = [sample for sample in samples if sample[0] is not None]
+    bad = tuple((row, reason) for page, reason, row in samples if page is None)
+    if not good:
+        return Batch(
+            torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.long), np.empty(0, int), bad
+        )
+    images = torch.from_numpy(np.stack([page for page, _, _ in good])).permute(0, 3, 1, 2)
+    targets = torch.from_numpy(np.stack([target for _, target, _ in good]))
+    return Batch(images, targets, np.array([row for _, _, row in good]), bad)
+
+
+def start_worker(worker: int) -> None:
+    """Loader workers leave signals to the main process, and use one thread each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,44 @@
+"""Where the pixels of an index come from: the cache where there is one, the files otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from docclf_cli.data.decode import UnreadablePage, read_page
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from docclf_cli.data.cache import PageCache
+    from docclf_cli.data.index import DocumentIndex
+    from docclf_cli.data.preprocess import Preprocess
+    from docclf_cli.profile.schema import DataConfig
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Resized pages by row of the index; with and without a cache the same pixels."""
+
+    index: DocumentIndex
+    preprocess: Preprocess
+    config: DataConfig
+    cache: PageCache | None = None
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """The page of a row, uint8 [size, size, 3].
+
+        Raises:
+            UnreadablePage: It cannot be read.
+        """
+        if self.cache is None:
+            return read_page(
+                self.index.path(row),
+                self.preprocess,
+                max_pixels=self.config.max_pixels,
+                root=self.index.root,
+                allow_symlinks=self.config.allow_symlinks,
+            )
+        if reason := self.cache.reason(row):
+            raise UnreadablePage(reason)
+        return self.cache[row]

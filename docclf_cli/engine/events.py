@@ -1,0 +1,75 @@
+"""What long work says while it runs; progress bars, files and trackers consume the same events."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` pages of a named piece of work."""
+
+    task: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class FitStarted:
+    """Training of one model begins (or goes on at `step`).
+
+    Attributes:
+        label: What is trained ("resnet18", "fold 2 of 5").
+        folder: Where its files go.
+        step: Optimizer steps already done.
+        total_steps: Optimizer steps of the whole fit.
+    """
+
+    label: str
+    folder: Path
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step; `loss` is the mean over its pages, `lr` that of the last layer group."""
+
+    epoch: int
+    step: int
+    loss: float
+    lr: float
+    pages: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch with its validation.
+
+    Attributes:
+        epoch: Counted from 1.
+        figures: The row of `metrics.csv`.
+        is_best: No earlier epoch was better by `train.monitor`.
+        timings: The row of `timings.csv`: seconds and pages per second.
+    """
+
+    epoch: int
+    figures: Mapping[str, float]
+    is_best: bool
+    timings: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FitDone:
+    """Training of one model has ended, and its files are written."""
+
+    folder: Path
+    best_epoch: int
+
+
+Event = Progress | FitStarted | StepDone | EpochDone | FitDone
+Emit = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """A consumer that ignores everything."""

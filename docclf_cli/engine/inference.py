@@ -1,0 +1,138 @@
+"""One way from pages to predictions, shared by training, evaluation, TTA, ensembles and `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from docclf_cli.data.loaders import Batch, PlainPages, View, plain_loader
+from docclf_cli.data.pages import Pages
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.events import Emit, Progress, silent
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
+from docclf_cli.results import Predictions
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model ready to look at pages.
+
+    Attributes:
+        model: In evaluation mode, on the runtime's device.
+        preprocess: How pages become its input.
+        class_names: Names along its output.
+        runtime: Device and numerics.
+        batch_size: Pages per forward pass.
+    """
+
+    model: torch.nn.Module
+    preprocess: Preprocess
+    class_names: tuple[str, ...]
+    runtime: Runtime
+    batch_size: int = 64
+
+    def log_probs(self, images: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size]."""
+        with torch.inference_mode(), self.runtime.autocast():
+            logits = self.model(normalise(images, self.preprocess, self.runtime))
+        return torch.log_softmax(logits.float(), dim=1)
+
+
+def normalise(images: torch.Tensor, preprocess: Preprocess, runtime: Runtime) -> torch.Tensor:
+    """uint8 [n, 3, h, w] to the float32 input of the model, on its device and in its memory layout."""
+    images = runtime.to_device(images).to(torch.float32, memory_format=runtime.memory_format)
+    mean = torch.tensor(preprocess.mean, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(preprocess.std, device=images.device).view(1, 3, 1, 1) * 255
+    return images.sub_(mean).div_(std)
+
+
+def predict(
+    predictor: Predictor,
+    pages: Pages,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    view: View | None = None,
+    fingerprint: Mapping[str, str] | None = None,
+    task: str = "predict",
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Predictions:
+    """Predict the given rows of an index, each once, in their order.
+
+    Args:
+        predictor: Model and preprocessing.
+        pages: Where pages come from.
+        rows: Which of them.
+        view: Changes a page before the model sees it.
+        fingerprint: Stored with the predictions.
+        task: Name of the work in progress events.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    index, rows = pages.index, np.asarray(rows)
+    log_probs = np.full((len(rows), len(predictor.class_names)), np.nan, dtype=np.float32)
+    status = np.full(len(rows), "", dtype=object)
+    place = {int(row): position for position, row in enumerate(rows)}
+    done = 0
+    for batch in _batches(predictor, pages, rows, view):
+        stop.raise_if_set(f"stopped after {done} of {len(rows)} pages", "start the command again; nothing was changed")
+        if len(batch.rows):
+            log_probs[[place[int(row)] for row in batch.rows]] = predictor.log_probs(batch.images).cpu().numpy()
+        for row, reason in batch.unreadable:
+            status[place[row]] = reason
+        done += len(batch.rows) + len(batch.unreadable)
+        emit(Progress(task, done, len(rows)))
+    return Predictions(
+        ids=index.ids[rows],
+        log_probs=log_probs,
+        class_names=predictor.class_names,
+        targets=None if index.targets is None else index.targets[rows],
+        groups=None if index.groups is None else index.groups[rows],
+        status=status.astype(np.str_),
+        fingerprint=fingerprint or {},
+    )
+
+
+def _batches(predictor: Predictor, pages: Pages, rows: np.ndarray, view: View | None) -> Iterable[Batch]:
+    dataset = PlainPages(pages, pages.index.targets, view)
+    runtime = predictor.runtime
+    return plain_loader(dataset, rows.tolist(), predictor.batch_size, runtime.workers, runtime.device.type == "cuda")
+
+
+def evaluate_single_class_performance(
+    model: torch.nn.Module, dataloader: Iterable[Any], target_class: int, device: str | torch.device = "cpu"
+) -> dict[str, float]:
+    """How a model does on one class, with the arguments and keys of the seed framework.
+
+    Args:
+        model: Gives logits [n, num_classes] for a batch of images.
+        dataloader: Yields (images, targets) as the model takes them.
+        target_class: Index of the class.
+        device: Where to run.
+
+    Returns:
+        `accuracy` (recall: the share of the class's pages that were recognised), `f1`, `loss` (mean cross entropy
+        of the class's pages) and `support` (how many there are).
+
+    Raises:
+        InputError: No page of the class is there.
+    """
+    from docclf_cli.metrics.class_metrics import single_class
+
+    model = model.to(device).eval()
+    log_probs, targets = [], []
+    with torch.inference_mode():
+        for images, batch_targets in dataloader:
+            log_probs.append(torch.log_softmax(model(images.to(device)).float(), dim=1).cpu())
+            targets.append(torch.as_tensor(batch_targets).cpu())
+    stacked, truth = torch.cat(log_probs).numpy(), torch.cat(targets).numpy()
+    names = tuple(f"class_{index}" for index in range(stacked.shape[1]))
+    ids = np.arange(len(truth)).astype(np.str_)
+    return single_class(Predictions(ids, stacked, names, truth), target_class)

@@ -1,0 +1,81 @@
+"""What runs work on: an index, pages ready to be read, and what identifies both."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from docclf_cli.data.cache import open_or_build
+from docclf_cli.data.degrade import degrade
+from docclf_cli.data.index import DocumentIndex
+from docclf_cli.data.loaders import PlainPages, View, plain_loader
+from docclf_cli.data.pages import Pages
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.events import Emit, Progress, silent
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
+from docclf_cli.profile.schema import DataConfig
+
+
+@dataclass(frozen=True)
+class Material:
+    """Pages of one index, prepared for one preprocessing.
+
+    Attributes:
+        index: Which pages.
+        pages: Their pixels.
+        preprocess: How they were made.
+        unreadable: Why a row cannot be read, for the rows that cannot.
+    """
+
+    index: DocumentIndex
+    pages: Pages
+    preprocess: Preprocess
+    unreadable: Mapping[int, str]
+
+
+def prepare(
+    index: DocumentIndex, preprocess: Preprocess, config: DataConfig, runtime: Runtime, *,
+    emit: Emit = silent, stop: StopFlag = NEVER,
+) -> Material:  # fmt: skip
+    """Read the pages of an index once: into the cache, where there is one, and to know which cannot be read.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    cache = open_or_build(
+        index,
+        preprocess,
+        config,
+        workers=runtime.workers,
+        on_progress=lambda done, total: emit(Progress("reading pages", done, total)),
+        should_stop=stop,
+    )
+    stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
+    pages = Pages(index, preprocess, config, cache)
+    if cache is None:
+        unreadable = _read_all(pages, runtime, emit, stop)
+    else:
+        unreadable = {row: reason for row in range(len(index)) if (reason := cache.reason(row))}
+    return Material(index, pages, preprocess, unreadable)
+
+
+def _read_all(pages: Pages, runtime: Runtime, emit: Emit, stop: StopFlag) -> dict[int, str]:
+    rows, unreadable, done = range(len(pages.index)), dict[int, str](), 0
+    for batch in plain_loader(PlainPages(pages, None), rows, 64, runtime.workers, pin=False):
+        stop.raise_if_set("stopped while reading pages", "start the command again")
+        unreadable |= dict(batch.unreadable)
+        done += len(batch.rows) + len(batch.unreadable)
+        emit(Progress("reading pages", done, len(rows)))
+    return unreadable
+
+
+def degraded_view(index: DocumentIndex, seed: int) -> View:
+    """A fixed damaged copy of each page: computed from the seed and the page's ID alone."""
+
+    def view(page: np.ndarray, row: int) -> np.ndarray:
+        return degrade(page, np.random.default_rng((seed, zlib.crc32(str(index.ids[row]).encode()))))
+
+    return view

@@ -1,0 +1,192 @@
+"""The folder of a run: its name, its files, its one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.files import sweep_temporary, write_json, write_text
+
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files of a run (or of one fold of it)."""
+
+    path: Path
+
+    @property
+    def profile(self) -> Path:
+        """The resolved profile; training from it repeats the run."""
+        return self.path / "profile.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which page was in which split."""
+        return self.path / "split.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Reproducible figures per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def timings(self) -> Path:
+        """Wall times and pages per second per epoch."""
+        return self.path / "timings.csv"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best epoch."""
+        return self.path / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint to go on from."""
+        return self.path / "last.ckpt"
+
+    @property
+    def state(self) -> Path:
+        """How the run stands, and its final figures."""
+        return self.path / "run.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Pages that could not be read, with the reason."""
+        return self.path / "quarantine.csv"
+
+    def predictions(self, name: str) -> Path:
+        """Stored predictions of `val`, `train` or `test`."""
+        return self.path / "predictions" / f"{name}.npz"
+
+    def snapshot(self, epoch: int) -> Path:
+        """A member of a snapshot ensemble."""
+        return self.path / "snapshots" / f"epoch-{epoch:04d}.ckpt"
+
+    def snapshots(self) -> list[Path]:
+        """All snapshots, by epoch."""
+        return sorted((self.path / "snapshots").glob("epoch-*.ckpt"))
+
+    def fold(self, number: int) -> RunFolder:
+        """The folder of one fold."""
+        return RunFolder(self.path / f"fold-{number}")
+
+    def read_state(self) -> dict[str, Any]:
+        """What `run.json` says; empty where it is missing or not readable."""
+        try:
+            state = json.loads(self.state.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def write_state(self, status: str, **facts: Any) -> None:
+        """Record how the run stands."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.state, {"status": status, "time": now, **facts})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended as it should."""
+        return self.read_state().get("status") == FINISHED
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the folder's only writer inside the block.
+
+        Raises:
+            InputError: Another process writes here.
+        """
+        import fcntl
+
+        # lockf, not flock: loader workers that are forked from this process must not keep the lock alive.
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise ResourceError(
+                f"{self.path}: {error.strerror}", "name a folder you may write to with --output"
+            ) from error
+        with lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                raise InputError(
+                    f"{self.path} is being written by {holder}", "wait for it, or choose another --name"
+                ) from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            sweep_temporary(self.path)
+            yield
+
+
+def create_run_folder(output: Path, name: str | None, model: str, overwrite: bool = False) -> RunFolder:
+    """A new, empty run folder below `output`.
+
+    Raises:
+        InputError: The name is not a plain folder name, or the folder has content and `overwrite` is not given.
+    """
+    if name is None:
+        return RunFolder(_unused(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+    if name != _plain(name):
+        raise InputError(f"--name: '{name}' is not a plain folder name", "use letters, digits, '.', '-' and '_'")
+    path = output / name
+    if path.is_file():
+        raise InputError(f"{path} is a file", "choose another --name")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise InputError(f"{path} exists", "choose another --name, or add --overwrite to replace it")
+        shutil.rmtree(path)
+    return RunFolder(path)
+
+
+def newest_finished(output: Path) -> RunFolder:
+    """The run that finished last below `output`.
+
+    Raises:
+        InputError: There is none.
+    """
+    runs = [RunFolder(path.parent) for path in output.glob("*/run.json")]
+    finished = [(run.read_state().get("time", ""), run) for run in runs if run.finished]
+    if not finished:
+        raise InputError(f"no finished run below {output}", "train one (`docclf train`), or name one with --checkpoint")
+    return max(finished, key=lambda item: (item[0], item[1].path.name))[1]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write rows as CSV, whole or not at all; numbers keep every digit they need."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _spreadsheet_safe(value) for key, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _spreadsheet_safe(value: Any) -> Any:
+    # A text that starts like a formula would be run by a spreadsheet (OWASP: CSV injection).
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _plain(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "._-" else "_" for char in name).strip(".") or "run"
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

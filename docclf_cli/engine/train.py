@@ -1,0 +1,228 @@
+"""`train`: a run from a profile, with its folds, its refit, its files and its result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from docclf_cli.data.augment import Policy
+from docclf_cli.data.contact_sheet import contact_sheet
+from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.data.index import DocumentIndex, has_own_validation, load_index
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.fit import Fitted, Task, fit, refit
+from docclf_cli.engine.material import Material, prepare
+from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
+from docclf_cli.engine.run_folder import FINISHED, RunFolder, create_run_folder, write_csv
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
+from docclf_cli.errors import UnreadableImagesError
+from docclf_cli.files import write_text
+from docclf_cli.metrics.calibration import fit_temperature
+from docclf_cli.metrics.class_metrics import score
+from docclf_cli.models.factory import pretrained_stats
+from docclf_cli.profile.load import dump_profile
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results import FoldRow, Predictions, TrainResult
+
+logger = logging.getLogger("docclf")
+PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
+OUT_OF_FOLD = "out_of_fold.npz"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all fits of one run share."""
+
+    profile: Profile
+    run: RunFolder
+    runtime: Runtime
+    material: Material
+    own_val: int
+    resume: bool
+    emit: Emit
+    stop: StopFlag
+
+    def task(self, train_rows: np.ndarray, val_rows: np.ndarray, run: RunFolder, label: str) -> Task:
+        return Task(self.profile, self.material, train_rows, val_rows, run, self.runtime, label)
+
+    def fit(self, task: Task) -> Fitted:
+        return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)
+
+
+def train(
+    profile: Profile,
+    *,
+    resume: Path | None = None,
+    overwrite: bool = False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> TrainResult:
+    """Train what a profile describes, in a new run folder or on from an interrupted one.
+
+    Args:
+        profile: The resolved profile.
+        resume: Run folder to go on with; its own profile must be the one given.
+        overwrite: Replace an existing run of that name.
+        emit: Consumer of events.
+        stop: Polled after every step.
+
+    Raises:
+        DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
+    """
+    runtime = resolve_runtime(profile.runtime)
+    index, own_val = _index(profile)
+    preprocess = preprocess_of(profile)
+    run = RunFolder(resume) if resume else create_run_folder(
+        Path(profile.output), profile.name, profile.model.name, overwrite
+    )  # fmt: skip
+    with run.writing():
+        write_text(run.profile, dump_profile(profile))
+        run.write_state("running")
+        material = prepare(index, preprocess, profile.data, runtime, emit=emit, stop=stop)
+        work = _Work(profile, run, runtime, material, own_val, resume is not None, emit, stop)
+        _set_unreadable_aside(work)
+        result = _train_folds(work) if profile.train.folds else _train_once(work)
+        run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
+        return result
+
+
+def preprocess_of(profile: Profile) -> Preprocess:
+    """The preprocessing of a profile, with the mean, deviation and interpolation its model was made for."""
+    mean, std, interpolation = pretrained_stats(profile.model)
+    return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
+
+
+def _index(profile: Profile) -> tuple[DocumentIndex, int]:
+    """All pages to train and validate on, and how many of them, at the end, are a validation set of their own."""
+    index = load_index(profile.data, "train")
+    if not has_own_validation(profile.data):
+        return index, 0
+    val = load_index(profile.data, "val", class_names=index.class_names)
+    return index.joined(val), len(val)
+
+
+def _set_unreadable_aside(work: _Work) -> None:
+    """List pages that cannot be read, and refuse to go on where they are too many."""
+    reasons = work.material.unreadable
+    if not reasons:
+        return
+    index = work.material.index
+    rows = [{"ID": index.ids[row], "reason": reason} for row, reason in reasons.items()]
+    write_csv(work.run.quarantine, rows)
+    shown = "; ".join(f"{row['ID']}: {row['reason']}" for row in rows[:5])
+    text = f"{len(rows)} of {len(index)} pages cannot be read ({shown}); all are listed in {work.run.quarantine}"
+    if len(rows) > work.profile.data.max_unreadable * len(index):
+        raise UnreadableImagesError(text, "mend or remove them, or raise data.max_unreadable")
+    logger.warning("%s", text)
+
+
+def _readable(work: _Work, rows: np.ndarray) -> np.ndarray:
+    return rows[~np.isin(rows, list(work.material.unreadable))]
+
+
+def _train_once(work: _Work) -> TrainResult:
+    data, index = work.profile.data, work.material.index
+    if work.own_val:
+        first_val = len(index) - work.own_val
+        train_rows, val_rows = np.arange(first_val), np.arange(first_val, len(index))
+    else:
+        train_rows, val_rows = hold_out(index, data.val_fraction, data.split_seed)
+    train_rows = limit(train_rows, index.targets, data.limit, data.split_seed)
+    Split.of_rows(index, {"train": train_rows, "val": val_rows}).save(work.run.split)
+    train_rows = _readable(work, train_rows)
+    _write_preview(work, train_rows)
+    task = work.task(train_rows, val_rows, work.run, work.profile.model.name)
+    fitted = work.fit(task)
+    if work.profile.train.refit:
+        refit(task, fitted, resume=work.resume, emit=work.emit, stop=work.stop)
+    return _single_result(work, fitted)
+
+
+def _single_result(work: _Work, fitted: Fitted) -> TrainResult:
+    val, train = (score(side, temperature=fitted.temperature) for side in (fitted.val, fitted.train))
+    run = work.run
+    files = [
+        run.best,
+        *write_class_report(run.path, "val", fitted.val, val),
+        write_comparison(run.path, train, val),
+        write_curves(run.path, fitted.history),
+        run.path / PREVIEW,
+        run.metrics,
+    ]
+    kept = fitted.history[fitted.best_epoch - 1]
+    return TrainResult(
+        run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
+        val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
+    )  # fmt: skip
+
+
+def _train_folds(work: _Work) -> TrainResult:
+    data, index, config = work.profile.data, work.material.index, work.profile.train
+    assert config.folds is not None
+    held_out = folds(index, config.folds, data.fold_seed)
+    Split.of_folds(index, held_out).save(work.run.split)
+    everything = np.arange(len(index))
+    chosen = range(config.folds) if config.fold is None else [config.fold]
+    _write_preview(work, _readable(work, everything))
+    fitted = []
+    for number in chosen:
+        rows = _readable(work, np.setdiff1d(everything, held_out[number]))
+        rows = limit(rows, index.targets, data.limit, data.split_seed)
+        label = f"fold {number} of {config.folds}"
+        fitted.append(work.fit(work.task(rows, held_out[number], work.run.fold(number), label)))
+    return _folds_result(work, list(chosen), fitted)
+
+
+def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted]) -> TrainResult:
+    """Pooled out-of-fold predictions, each row from the model that did not train on it."""
+    pooled = pooled_predictions([one.val for one in fitted], work.material.index.ids)
+    scored = pooled.scored()
+    temperature = fit_temperature(scored.log_probs, scored.targets)
+    pooled.save(work.run.path / OUT_OF_FOLD)
+    val = score(pooled, temperature=temperature)
+    rows = tuple(
+        FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
+        for number, one in zip(numbers, fitted, strict=True)
+    )
+    files = [*write_class_report(work.run.path, "val", pooled, val), work.run.path / OUT_OF_FOLD]
+    return TrainResult(
+        work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
+        val, None, None, temperature, rows, tuple(files),
+    )  # fmt: skip
+
+
+def pooled_predictions(parts: Sequence[Predictions], order: np.ndarray) -> Predictions:
+    """Predictions for disjoint sets of pages as one, in the order of `order` (pages in no part are left out)."""
+    first = parts[0]
+
+    def column(name: str) -> np.ndarray | None:
+        return None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+
+    together = replace(first, **{name: column(name) for name in ("ids", "log_probs", "targets", "groups", "status")})
+    place = {name: row for row, name in enumerate(together.ids.tolist())}
+    return together.take([place[name] for name in order.tolist() if name in place])
+
+
+def _write_preview(work: _Work, rows: np.ndarray) -> None:
+    """What the model really sees: a few training pages, each plain and then as the policy varies it."""
+    policy, index = Policy.from_config(work.profile.augmentation), work.material.index
+    drawn = stratified_sample(index.targets[rows], PREVIEW_PAGES, work.profile.seed)[:PREVIEW_PAGES]
+    pages, captions = [], []
+    for row in rows[drawn].tolist():
+        try:
+            page = work.material.pages[row]
+        except UnreadablePage:
+            continue
+        variants = [policy(page, np.random.default_rng((work.profile.seed, row, n))) for n in range(PREVIEW_VARIANTS)]
+        pages += [page, *variants]
+        captions += [
+            index.class_names[index.targets[row]],
+            *[f"{work.profile.augmentation.name} {n + 1}" for n in range(PREVIEW_VARIANTS)],
+        ]
+    contact_sheet(pages, captions, work.run.path / PREVIEW, columns=PREVIEW_VARIANTS + 1)
