@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -34,11 +34,20 @@ def _is_unsafe(name: str) -> bool:
 
 
 def holds_each_once(folder: Path, ids: np.ndarray) -> bool:
-    """Whether every ID is the name of a file in this very folder, and none stands twice; one pass over a million."""
-    names = set(_names(folder))
-    count = len(names)
-    names.difference_update(ids)
-    return count - len(names) == len(ids)
+    """Whether every ID is the name of a file in this very folder, and none stands twice.
+
+    Compared by sorted hashes, which for a million names is faster than a set. Should two of the
+    64-bit hashes ever agree, a missing file is noticed when it is opened.
+    """
+    wanted, there = _hashes(ids), _hashes(_names(folder))
+    if not len(there) or (wanted[1:] == wanted[:-1]).any():
+        return False
+    nearest = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
+    return bool((there[nearest] == wanted).all())
+
+
+def _hashes(names: Sequence[str] | np.ndarray) -> np.ndarray:
+    return np.sort(np.fromiter(map(hash, names), np.int64, len(names)))
 
 
 def locate(ids: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int]]:
