@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import per_sample_loss, top_k, top_k_correct
 from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import around, bootstrap_weights, unit_of, wilson
-from docclf_cli.results import Difference, Predictions
+from docclf_cli.results import Difference, Estimate, Predictions
 
 DRAWS = 5000  # more than a single figure takes: here it is decided whether an interval leaves zero
 SPOKEN = {
@@ -78,21 +78,16 @@ def paired_difference(
     unit = unit_of(len(a), a.groups)
     differing = np.unique(unit[abs(table_a - table_b).sum(axis=1) > 0])
     p_value = mcnemar(a, b) if figure == "accuracy" else None
-    if not len(differing):
-        # Such pages may still be among those not seen: at most as many as the bound of a share of none.
-        reach = 0.0 if figure == "log_loss" else wilson(0, int(unit.max()) + 1, confidence).high
-        return Difference(figure, value, value - reach, value + reach, len(a), p_value)
-    units_a, units_b = _by_unit(table_a, unit), _by_unit(table_b, unit)
-    rng = np.random.default_rng(seed)
-    draws = []
-    for weights in bootstrap_weights(units_a.shape[0], rng, DRAWS):
-        swapped = rng.choice(differing, len(weights))
-        extra = rng.standard_exponential((len(weights), 1))
-        totals_a = weights @ units_a + extra * units_b[swapped].toarray()
-        totals_b = weights @ units_b + extra * units_a[swapped].toarray()
-        draws.append(figure_a(totals_a) - figure_b(totals_b))
-    estimate = around(value, np.concatenate(draws), confidence)
-    return Difference(figure, value, estimate.low, estimate.high, len(a), p_value)
+    interval = Estimate(value, value, value)
+    if len(differing):
+        units = _by_unit(table_a, unit), _by_unit(table_b, unit)
+        drawn = [figure_a(totals_a) - figure_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
+        interval = around(value, np.concatenate(drawn), confidence)
+    if interval.low == interval.high and figure != "log_loss":
+        # Pages that make a difference may be among those not seen: at most as many as the bound of a share of none.
+        reach = wilson(0, int(unit.max()) + 1, confidence).high
+        interval = Estimate(value, value - reach, value + reach)
+    return Difference(figure, value, interval.low, interval.high, len(a), p_value)
 
 
 def mcnemar(a: Predictions, b: Predictions) -> float:
@@ -120,6 +115,20 @@ def sentence(difference: Difference) -> str:
     else:
         size, span = f"{100 * abs(difference.value):.1f} points", f"{100 * near:.1f} … {100 * far:.1f}"
     return f"{'better' if better else 'worse'} by {size} of {name}, 95 % {span}"
+
+
+def _draws(
+    units: tuple[csr_array, csr_array], differing: np.ndarray, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Weighted totals of both, [some draws, columns] each, with one further unit changed over."""
+    units_a, units_b = units
+    rng = np.random.default_rng(seed)
+    for weights in bootstrap_weights(units_a.shape[0], rng, DRAWS):
+        swapped = rng.choice(differing, len(weights))
+        extra = rng.standard_exponential((len(weights), 1))
+        totals_a = weights @ units_a + extra * units_b[swapped].toarray()
+        totals_b = weights @ units_b + extra * units_a[swapped].toarray()
+        yield totals_a, totals_b
 
 
 def _aligned(first: Predictions, other: Predictions) -> Predictions:
