@@ -8,7 +8,6 @@ from scipy.special import logsumexp
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.confusion import FIGURES, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.confusion import confusion as confusion  # callers look for it here
 from docclf_cli.metrics.intervals import around, bootstrap_mean, wilson
 from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, figures_of_classes, posterior_counts
 from docclf_cli.results import ClassRow, Estimate, Predictions, Scores
