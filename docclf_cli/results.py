@@ -288,3 +288,103 @@ class TrainResult:
     temperature: float = 1.0
     folds: tuple[FoldRow, ...] = ()
     files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class PushedFile:
+    """A file of a pushed model: its path in it, bytes, hexadecimal SHA-256, and whether it had to be sent."""
+
+    path: str
+    size: int
+    sha256: str
+    sent: bool
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What `s3-push` did.
+
+    Attributes:
+        name: Name of the stored model, for `s3-pull`.
+        manifest: `s3://` address of its manifest.
+        files: What belongs to it.
+        bytes_sent: Bytes of what was missing.
+        seconds: Wall time, reading the files included.
+        dry_run: Nothing was sent.
+    """
+
+    name: str
+    manifest: str
+    files: tuple[PushedFile, ...]
+    bytes_sent: int
+    seconds: float
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class PulledFile:
+    """A file of a pulled model: where it is, bytes, hexadecimal SHA-256, and whether it had to be fetched."""
+
+    path: Path
+    size: int
+    sha256: str
+    fetched: bool
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What `s3-pull` restored: every file is there, and its SHA-256 is that of the manifest."""
+
+    name: str
+    folder: Path
+    files: tuple[PulledFile, ...]
+    bytes_fetched: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One line of `env-check`.
+
+    Attributes:
+        name: What was looked at.
+        status: `ok`, `warning`, `failure` or `skipped`.
+        detail: What was found; never the value of a variable.
+        fix: What to do, where there is something to do.
+    """
+
+    name: str
+    status: str
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class EnvReport:
+    """What `env-check` found; `status` is the worst of its rows."""
+
+    status: str
+    rows: tuple[CheckRow, ...]
+    docclf: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SchedulePreview:
+    """The learning rate of a run before it starts.
+
+    Attributes:
+        scheduler: Its name.
+        unit: What it is stepped by.
+        steps_per_epoch: Optimizer steps of an epoch.
+        epochs: Position of each rate, in epochs.
+        rates: Learning rates of the last layer group.
+        plot: The picture.
+    """
+
+    scheduler: str
+    unit: str
+    steps_per_epoch: int
+    epochs: tuple[float, ...]
+    rates: tuple[float, ...]
+    plot: Path

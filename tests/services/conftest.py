@@ -1,0 +1,62 @@
+"""The S3 server of these tests, and a clean environment."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3_server
+from s3_server import S3Server
+
+from docclf_cli.profile.schema import S3Config
+from docclf_cli.services import env
+from docclf_cli.services.s3 import Target, resolve_target
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server.running(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the person who runs the tests, no `~/.aws`, no questions to a cloud's metadata service."""
+    for variable in env.VARIABLES:
+        monkeypatch.delenv(variable.name, raising=False)
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(home if name == "HOME" else home / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def target(server: S3Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Target:
+    """The server's bucket, with a prefix of the test's own."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    return resolve_target(S3Config(prefix=f"t-{request.node.name[:60].replace('[', '-').replace(']', '')}", retries=2))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with what belongs to a model and what does not."""
+    folder = tmp_path / "runs" / "invoice-01"
+    for name, content in (
+        ("best.ckpt", b"weights" * 1000),
+        ("last.ckpt", b"position"),
+        ("best.previous.ckpt", b"older"),
+        ("snapshots/epoch-0003.ckpt", b"snapshot"),
+        ("profile.yaml", b"seed: 0\n"),
+        ("metrics.csv", b"epoch,val_loss\n1,0.5\n"),
+        ("run.json", b"{}"),
+        ("predictions/val.npz", b"arrays"),
+        ("evaluate/test/test_class_metrics.csv", b"class\n"),
+        (".docclf-tmp-best.ckpt-1-ab", b"half"),
+        (".lock", b""),
+        ("wandb/run-1/files/config.yaml", b"x: 1\n"),
+        ("core.1234", b"memory"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "linked.csv").symlink_to("/etc/hostname")
+    return folder
