@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from docclf_cli.results import ClassRow, Estimate, FoldRow, Scores, TrainResult
+from docclf_cli.results import ClassRow, Estimate, FoldRow, SchedulePreview, Scores, TrainResult
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
@@ -71,6 +72,27 @@ def _(result: TrainResult) -> Iterator[RenderableType]:
         yield _folds_table(result.folds)
     yield _train_summary(result)
     yield files_table(result.files)
+
+
+@render.register
+def _(result: SchedulePreview) -> Iterator[RenderableType]:
+    yield Text(
+        f"{result.scheduler}, stepped per {result.unit}: {len(result.rates)} values, "
+        f"{result.steps_per_epoch} optimizer steps per epoch, {min(result.rates):.2e} … {max(result.rates):.2e}"
+    )
+    yield Text(_chart(result.rates))
+    yield files_table([result.plot])
+
+
+def _chart(values: tuple[float, ...], width: int = 64, height: int = 8) -> str:
+    """A small chart in characters: one column for each of `width` places along `values`."""
+    places = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    top = max(values) or 1.0
+    filled = [round(value / top * height * 8) for value in places]
+    rows = []
+    for row in range(height - 1, -1, -1):
+        rows.append("".join(" ▁▂▃▄▅▆▇█"[min(8, max(0, level - row * 8))] for level in filled).rstrip())
+    return "\n".join(rows)
 
 
 def _train_summary(result: TrainResult) -> RenderableType:

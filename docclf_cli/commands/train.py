@@ -62,6 +62,12 @@ def run(
     overwrite: option.Overwrite = False,
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,
+    show_schedule: Annotated[
+        bool,
+        typer.Option(
+            "--show-schedule", help="Draw the learning rate of the run, and stop.", rich_help_panel=option.PROFILE
+        ),
+    ] = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -78,6 +84,10 @@ def run(
     loaded = load_checked(profile, options, sets)
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
+    if show_schedule:
+        from docclf_cli.engine.preview import schedule_preview
+
+        return report.show(schedule_preview(loaded.profile), as_json=as_json)
     from docclf_cli.engine.runtime import StopFlag
     from docclf_cli.engine.train import train
 

@@ -6,6 +6,7 @@ another process count cannot change what a page looks like or when it comes.
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: 
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
+        multiprocessing_context=_context(workers),
     )
 
 
@@ -174,7 +176,13 @@ def plain_loader(dataset: PlainPages, rows: Sequence[int], batch_size: int, work
         num_workers=min(workers, len(batches)),
         pin_memory=pin,
         worker_init_fn=start_worker,
+        multiprocessing_context=_context(workers),
     )
+
+
+def _context(workers: int) -> str | None:
+    # Forked workers share the index and the mapped pages; other ways of starting them would copy both.
+    return "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
 
 
 def collate(samples: list[Any]) -> Batch:

@@ -58,7 +58,7 @@ class Checkpoint:
         content: dict[str, Any] = {
             "model": dict(self.model),
             "model_config": self.model_config.model_dump(mode="json"),
-            "class_names": list(self.class_names),
+            "class_names": [str(name) for name in self.class_names],
             "preprocess": self.preprocess.to_dict(),
             "augmentation": self.augmentation.model_dump(mode="json"),
             "profile": dict(self.profile),
@@ -196,6 +196,6 @@ def _versions() -> dict[str, str]:
     return {
         "docclf": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "timm": timm.__version__,
     }

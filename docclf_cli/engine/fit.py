@@ -17,7 +17,7 @@ from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
 from docclf_cli.engine.inference import Predictor, predict
 from docclf_cli.engine.loop import Parts, Trainer
-from docclf_cli.engine.material import Material, degraded_view
+from docclf_cli.engine.material import DegradedView, Material
 from docclf_cli.engine.recorder import Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
@@ -165,7 +165,7 @@ def _validator(task: Task, emit: Emit, stop: StopFlag) -> Callable[[torch.nn.Mod
         measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
         measured["blend"] = clean["f1_macro"]
         if task.profile.data.degraded_validation:
-            view = degraded_view(task.material.index, task.profile.data.split_seed)
+            view = DegradedView(task.material.index.ids, task.profile.data.split_seed)
             damaged = figures(_predict(task, model, task.val_rows, "degraded validation", emit, stop, view))
             measured["f1_macro_degraded"] = damaged["f1_macro"]
             measured["blend"] = (clean["f1_macro"] + damaged["f1_macro"]) / 2

@@ -11,7 +11,7 @@ import numpy as np
 from docclf_cli.data.cache import open_or_build
 from docclf_cli.data.degrade import degrade
 from docclf_cli.data.index import DocumentIndex
-from docclf_cli.data.loaders import PlainPages, View, plain_loader
+from docclf_cli.data.loaders import PlainPages, plain_loader
 from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.events import Emit, Progress, silent
@@ -72,10 +72,13 @@ def _read_all(pages: Pages, runtime: Runtime, emit: Emit, stop: StopFlag) -> dic
     return unreadable
 
 
-def degraded_view(index: DocumentIndex, seed: int) -> View:
+@dataclass(frozen=True, eq=False)
+class DegradedView:
     """A fixed damaged copy of each page: computed from the seed and the page's ID alone."""
 
-    def view(page: np.ndarray, row: int) -> np.ndarray:
-        return degrade(page, np.random.default_rng((seed, zlib.crc32(str(index.ids[row]).encode()))))
+    ids: np.ndarray
+    seed: int
 
-    return view
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The damaged page."""
+        return degrade(page, np.random.default_rng((self.seed, zlib.crc32(str(self.ids[row]).encode()))))

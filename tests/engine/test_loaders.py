@@ -1,0 +1,71 @@
+"""Order, batches and pages are functions of (seed, epoch, row)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docclf_cli.data.augment import Policy
+from docclf_cli.data.index import load_index
+from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, epoch_order, train_loader
+from docclf_cli.data.pages import Pages
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.data.samples import render_samples
+from docclf_cli.profile.load import load_profile
+from docclf_cli.profile.schema import DataConfig
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2]))
+def test_ranks_and_micro_batches_share_each_global_batch_exactly(
+    count: int, world_size: int, batch_size: int, accumulate: int
+) -> None:
+    if batch_size % accumulate:
+        return
+    ranks = [EpochBatches(count, batch_size, accumulate, 0, rank, world_size) for rank in range(world_size)]
+    for batches in ranks:
+        batches.start(3)
+    shown = sorted(position for batches in ranks for micro in batches for _, position in micro)
+    assert len(shown) == len(set(shown)) == min(count, ranks[0].steps * batch_size)
+
+
+def test_going_on_inside_an_epoch_shows_the_batches_that_were_left() -> None:
+    batches = EpochBatches(50, 8, 2, seed=1)
+    batches.start(2)
+    whole = list(batches)
+    batches.start(2, first_step=4)
+    assert list(batches) == whole[8:]
+    assert len(batches) == len(whole) - 8
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    assert (epoch_order(0, 1, 30) == epoch_order(0, 1, 30)).all()
+    assert (epoch_order(0, 1, 30) != epoch_order(0, 2, 30)).any()
+    assert (epoch_order(0, 1, 30) != epoch_order(1, 1, 30)).any()
+    assert sorted(epoch_order(0, 1, 30)) == list(range(30))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    root = render_samples(tmp_path_factory.mktemp("samples") / "data", pages_per_class=3, test_pages_per_class=1)
+    config = DataConfig(root=str(root))
+    return Pages(load_index(config, "train"), Preprocess(64), config)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_workers_do_not_change_a_batch(pages: Pages, mixup: float, tmp_path: Path) -> None:
+    augmentation = load_profile("config", options={"augmentation": "rough"}).profile.augmentation
+    targets = pages.index.targets
+    assert targets is not None
+    mixing = Mixing(mixup, 0.0, 1.0, len(pages.index.class_names))
+    dataset = TrainPages(pages, np.arange(len(targets)), targets, Policy.from_config(augmentation), mixing, seed=5)
+
+    def batches(workers: int) -> list[np.ndarray]:
+        plan = EpochBatches(len(targets), 8, 1, seed=5)
+        plan.start(1)
+        return [batch.images.numpy() for batch in train_loader(dataset, plan, workers, pin=False)]
+
+    alone, shared = batches(0), batches(2)
+    assert len(alone) == len(shared) == 3
+    assert all((one == other).all() for one, other in zip(alone, shared, strict=True))
