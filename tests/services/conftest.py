@@ -1,5 +1,6 @@
 """The S3 server of these tests, and a clean environment."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of the person who runs the tests, no `~/.aws`, no questions to a cloud's metadata service."""
     for variable in env.VARIABLES:
         monkeypatch.delenv(variable.name, raising=False)
@@ -27,14 +28,17 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     for name in ("HOME", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(home if name == "HOME" else home / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    for variable in env.VARIABLES:  # `load_env` sets what monkeypatch does not know of
+        os.environ.pop(variable.name, None)
 
 
 @pytest.fixture
-def target(server: S3Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Target:
+def target(server: S3Server, clean_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Target:
     """The server's bucket, with a prefix of the test's own."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    return resolve_target(S3Config(prefix=f"t-{request.node.name[:60].replace('[', '-').replace(']', '')}", retries=2))
+    return resolve_target(S3Config(prefix=tmp_path.name, retries=2))
 
 
 @pytest.fixture

@@ -44,9 +44,10 @@ def test_a_run_is_pushed_without_what_does_not_belong_to_it(server: S3Server, ta
     result = push([run], target)
     assert [file.path for file in result.files] == BELONGING
     assert all(file.sent for file in result.files)
-    assert _keys(server, target) == ["invoice-01/manifest.json"] + sorted(
-        f"objects/sha256-{file.sha256}" for file in result.files
-    )
+    assert _keys(server, target) == [
+        "invoice-01/manifest.json",
+        *sorted(f"objects/sha256-{file.sha256}" for file in result.files),
+    ]
 
 
 def test_a_second_push_sends_only_what_is_new(target: Target, run: Path) -> None:
@@ -86,9 +87,7 @@ def test_a_large_file_arrives_with_its_checksum_and_its_progress(
     assert sha256_of(restored.files[0].path) == sha256_of(big)
 
 
-def test_a_file_that_changes_while_it_is_pushed_is_not_stored(
-    server: S3Server, target: Target, tmp_path: Path
-) -> None:
+def test_a_file_that_changes_while_it_is_pushed_is_not_stored(server: S3Server, target: Target, tmp_path: Path) -> None:
     big = _big(tmp_path / "big.ckpt", 20)
 
     def grow(done: int, total: int) -> None:
