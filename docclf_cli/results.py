@@ -54,6 +54,17 @@ class Predictions:
         return len(self.ids)
 
     @property
+    def labels(self) -> np.ndarray:
+        """The targets of labelled pages.
+
+        Raises:
+            InputError: The pages have none.
+        """
+        if self.targets is None:
+            raise InputError("these pages have no labels", "`docclf predict` needs none")
+        return self.targets
+
+    @property
     def num_classes(self) -> int:
         """Length of the class axis."""
         return len(self.class_names)
@@ -90,9 +101,7 @@ class Predictions:
         """
         import numpy as np
 
-        if self.targets is None:
-            raise InputError("these pages have no labels", "`docclf predict` needs none")
-        rows = (self.targets >= 0) & ~np.isnan(self.log_probs).any(axis=1)
+        rows = (self.labels >= 0) & ~np.isnan(self.log_probs).any(axis=1)
         if not rows.any():
             raise InputError("no page is both readable and labelled")
         return self.take(rows)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from docclf_cli.commands._console import stderr
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from docclf_cli.engine.events import Emit, EpochDone, Event, Progress, StepDone
 
 PLAIN_INTERVAL = 15.0  # seconds between two plain lines of one piece of work
@@ -78,7 +80,8 @@ class _Bars:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"), console=stderr, transient=True,
         )  # fmt: skip
-        self._fit = self._work = None
+        self._fit: TaskID | None = None
+        self._work: TaskID | None = None
         self._work_name = ""
         self._rate: list[tuple[float, int]] = []
 

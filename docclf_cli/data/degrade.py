@@ -76,7 +76,7 @@ def noise(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
 @DAMAGES.register("motion")
 def motion(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     """Blurred along one direction by a moving hand."""
-    steps = (2, 4, 6)[strength - 1] * page.shape[0] // 256 + 1
+    steps = max(3, (3, 5, 8)[strength - 1] * page.shape[0] // 256)
     axis = int(rng.integers(2))
     shifted = [np.roll(page, offset, axis=axis) for offset in range(-(steps // 2), steps - steps // 2)]
     return np.mean(shifted, axis=0).astype(np.uint8)

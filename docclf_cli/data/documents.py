@@ -71,11 +71,24 @@ class DocumentIndex:
         )
         groups = None
         if any(side.groups is not None for side in sides):
-            groups = np.concatenate([side.ids if side.groups is None else side.groups for side in sides])
+            groups = np.concatenate(
+                [(side.ids if side.groups is None else side.groups).astype(np.str_) for side in sides]
+            )
         return DocumentIndex(
             root, np.concatenate([side.ids for side in sides]), paths,
-            np.concatenate([side.targets for side in sides]), self.class_names, groups,
+            np.concatenate([side.labels for side in sides]), self.class_names, groups,
         )  # fmt: skip
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The targets of labelled pages.
+
+        Raises:
+            ValueError: The pages have no labels.
+        """
+        if self.targets is None:
+            raise ValueError("these pages have no labels")
+        return self.targets
 
     def counts(self) -> np.ndarray:
         """Pages per class, int64 [num_classes].
@@ -83,9 +96,7 @@ class DocumentIndex:
         Raises:
             ValueError: The pages have no labels.
         """
-        if self.targets is None:
-            raise ValueError("these pages have no labels")
-        return np.bincount(self.targets, minlength=len(self.class_names))
+        return np.bincount(self.labels, minlength=len(self.class_names))
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits for what the index says (not for the content of the images)."""

@@ -156,7 +156,7 @@ def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: 
     """A loader that plays the epoch `batches` is set to, each time it is iterated."""
     return DataLoader(
         dataset,
-        batch_sampler=batches,  # type: ignore[arg-type]
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,

@@ -52,7 +52,7 @@ class Sheet:
         paper: Colour of the paper; None draws a tone.
     """
 
-    def __init__(self, rng: random.Random, width: int, height: int, paper: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, rng: random.Random, width: int, height: int, paper: tuple[int, ...] | None = None) -> None:
         tone = rng.randint(226, 255)
         self.rng, self.width, self.height = rng, width, height
         self.paper = paper or (tone, tone - rng.randint(0, 5), tone - rng.randint(0, 18))

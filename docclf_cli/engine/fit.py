@@ -113,8 +113,8 @@ def build_trainer(task: Task, validate: Callable[[torch.nn.Module], Mapping[str,
     torch.manual_seed(seed_of("init", profile.seed))
     num_classes = len(material.index.class_names)
     model = runtime.place(create_model(profile.model, num_classes, image_size=profile.data.image_size))
-    targets = material.index.targets
-    counts = np.bincount(targets[task.train_rows], minlength=num_classes)
+    targets = material.index.labels
+    counts = np.bincount(targets[task.train_rows], minlength=num_classes).tolist()
     batches = EpochBatches(
         len(task.train_rows), profile.train.batch_size, profile.train.accumulate, profile.seed,
         runtime.rank, runtime.world_size,
@@ -219,12 +219,12 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     run, material = task.run, task.material
     best = Checkpoint.load(run.best)
     model = task.runtime.place(best.build(run.best))
-    targets = material.index.targets
+    targets = material.index.labels
     sampled = stratified_sample(targets[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed)
     val = _predict(task, model, task.val_rows, "validation pages", emit, stop)
     train = _predict(task, model, task.train_rows[sampled], "training pages", emit, stop)
     scored = val.scored()
-    temperature = float(fit_temperature(scored.log_probs, scored.targets))
+    temperature = float(fit_temperature(scored.log_probs, scored.labels))
     replace(best, temperature=temperature).save(run.best)
     made_by = fingerprint(run.best, material.index.fingerprint(), precision=task.runtime.precision)
     val, train = replace(val, fingerprint=made_by), replace(train, fingerprint=made_by)

@@ -29,7 +29,7 @@ def _class_record(row: ClassRow) -> dict[str, Any]:
 def write_class_report(folder: Path, split: str, predictions: Predictions, scores: Scores) -> list[Path]:
     """The class table and the two plots of one split."""
     scored = predictions.scored()
-    matrix = confusion(scored.targets, scored.predicted(), scored.num_classes)
+    matrix = confusion(scored.labels, scored.predicted(), scored.num_classes)
     return [
         write_class_metrics(folder / f"{split}_class_metrics.csv", scores.classes),
         plots.class_performance(scores.classes, folder / f"{split}_class_performance.png", f"{split}: by class"),

@@ -42,4 +42,4 @@ def _train_pages(profile: Profile) -> int:
     if profile.train.folds is not None:
         held_out = folds(index, profile.train.folds, data.fold_seed)[profile.train.fold or 0]
         return len(index) - len(held_out)
-    return len(limit(rows, index.targets, data.limit, data.split_seed))
+    return len(limit(rows, index.labels, data.limit, data.split_seed))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def _train_once(work: _Work) -> TrainResult:
         train_rows, val_rows = np.arange(first_val), np.arange(first_val, len(index))
     else:
         train_rows, val_rows = hold_out(index, data.val_fraction, data.split_seed)
-    train_rows = limit(train_rows, index.targets, data.limit, data.split_seed)
+    train_rows = limit(train_rows, index.labels, data.limit, data.split_seed)
     Split.of_rows(index, {"train": train_rows, "val": val_rows}).save(work.run.split)
     train_rows = _readable(work, train_rows)
     _write_preview(work, train_rows)
@@ -173,7 +174,7 @@ def _train_folds(work: _Work) -> TrainResult:
     fitted = []
     for number in chosen:
         rows = _readable(work, np.setdiff1d(everything, held_out[number]))
-        rows = limit(rows, index.targets, data.limit, data.split_seed)
+        rows = limit(rows, index.labels, data.limit, data.split_seed)
         label = f"fold {number} of {config.folds}"
         fitted.append(work.fit(work.task(rows, held_out[number], work.run.fold(number), label)))
     return _folds_result(work, list(chosen), fitted)
@@ -183,7 +184,7 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted])
     """Pooled out-of-fold predictions, each row from the model that did not train on it."""
     pooled = pooled_predictions([one.val for one in fitted], work.material.index.ids)
     scored = pooled.scored()
-    temperature = fit_temperature(scored.log_probs, scored.targets)
+    temperature = fit_temperature(scored.log_probs, scored.labels)
     pooled.save(work.run.path / OUT_OF_FOLD)
     val = score(pooled, temperature=temperature)
     rows = tuple(
@@ -204,7 +205,8 @@ def pooled_predictions(parts: Sequence[Predictions], order: np.ndarray) -> Predi
     def column(name: str) -> np.ndarray | None:
         return None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
 
-    together = replace(first, **{name: column(name) for name in ("ids", "log_probs", "targets", "groups", "status")})
+    columns: dict[str, Any] = {name: column(name) for name in ("ids", "log_probs", "targets", "groups", "status")}
+    together = replace(first, **columns)
     place = {name: row for row, name in enumerate(together.ids.tolist())}
     return together.take([place[name] for name in order.tolist() if name in place])
 
@@ -212,7 +214,7 @@ def pooled_predictions(parts: Sequence[Predictions], order: np.ndarray) -> Predi
 def _write_preview(work: _Work, rows: np.ndarray) -> None:
     """What the model really sees: a few training pages, each plain and then as the policy varies it."""
     policy, index = Policy.from_config(work.profile.augmentation), work.material.index
-    drawn = stratified_sample(index.targets[rows], PREVIEW_PAGES, work.profile.seed)[:PREVIEW_PAGES]
+    drawn = stratified_sample(index.labels[rows], PREVIEW_PAGES, work.profile.seed)[:PREVIEW_PAGES]
     pages, captions = [], []
     for row in rows[drawn].tolist():
         try:
@@ -222,7 +224,7 @@ def _write_preview(work: _Work, rows: np.ndarray) -> None:
         variants = [policy(page, np.random.default_rng((work.profile.seed, row, n))) for n in range(PREVIEW_VARIANTS)]
         pages += [page, *variants]
         captions += [
-            index.class_names[index.targets[row]],
+            index.class_names[index.labels[row]],
             *[f"{work.profile.augmentation.name} {n + 1}" for n in range(PREVIEW_VARIANTS)],
         ]
     contact_sheet(pages, captions, work.run.path / PREVIEW, columns=PREVIEW_VARIANTS + 1)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from docclf_cli.files import save_with
 from docclf_cli.metrics.fonts import drawable, font_family
@@ -46,7 +46,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path)
         path: The PNG.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 3.2 + 0.36 * len(class_names)
+    side = 4.6 + 0.36 * len(class_names)
     figure = _figure(side + 0.8, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -69,7 +69,7 @@ def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], pat
         _gaps(axis, [getattr(row, key) for row in train], [getattr(row, key) for row in val])
         axis.set_title(title)
     _name_rows(axes[0], [_label(name) for name in names])
-    axes[0].legend(loc="lower center", bbox_to_anchor=(1.0, 1.08), ncols=2, frameon=False, fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return _save(figure, path, names)
 
 
@@ -191,6 +191,8 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path, texts: Sequence[str]) -> Path:
-    with rc_context({"font.family": font_family(texts), "axes.unicode_minus": False}):
-        save_with(path, lambda file: figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight"))
+    families = font_family(texts)
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
+    save_with(path, lambda file: figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight"))
     return path

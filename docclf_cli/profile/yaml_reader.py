@@ -106,9 +106,7 @@ class _Reader:
             for event in yaml.parse(text, Loader=_Loader):
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if depth > MAX_DEPTH:
-                    raise ProfileError(
-                        [f"{self.origin}:{event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels"]
-                    )
+                    raise ProfileError([f"{self.origin}:{_line_of(event)}: nested deeper than {MAX_DEPTH} levels"])
             return yaml.compose(text, Loader=_Loader)
         except yaml.YAMLError as error:
             raise ProfileError([self._syntax(error, text)]) from error
@@ -141,6 +139,7 @@ class _Reader:
             return dict(self._items(node, key, depth))
         if isinstance(node, yaml.SequenceNode):
             return [self.convert(item, f"{key}.{at}", depth + 1) for at, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
         return _scalar(node)
 
     def _items(self, node: yaml.MappingNode, key: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -169,6 +168,10 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     if _INT.fullmatch(text):
         return int(text, 0) if text[:2] in ("0o", "0x") else _decimal(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _line_of(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
 
 
 def _decimal(text: str) -> int | str:

@@ -1,0 +1,56 @@
+"""What a person sees of bytes that move, and how they are stopped."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from docclf_cli.commands._console import stderr
+from docclf_cli.errors import Interrupted
+
+if TYPE_CHECKING:
+    from docclf_cli.services.s3_transfer import OnProgress, Watch
+
+
+@contextlib.contextmanager
+def watching(task: str, quiet: bool) -> Iterator["Watch"]:
+    """A bar with the rate on terminals, and a stop between two parts on Ctrl-C or SIGTERM (the second ends at once)."""
+    from docclf_cli.services.s3_transfer import Watch, silent
+
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    def raise_if_stopped() -> None:
+        if received:
+            hint = "the same command goes on; what has arrived is not moved again"
+            raise Interrupted(f"stopped: {task}", hint, signal_number=received[0])
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _bar(task) if stderr.is_terminal and not quiet else contextlib.nullcontext(silent) as progress:
+            yield Watch(progress, raise_if_stopped)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _bar(task: str) -> Iterator["OnProgress"]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=stderr, transient=True) as bars:
+        bar = bars.add_task(task, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as S3 bills them."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"

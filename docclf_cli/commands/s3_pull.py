@@ -1,0 +1,59 @@
+"""`docclf s3-pull`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli import report
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._load import load_checked
+from docclf_cli.commands._transfer import size, watching
+from docclf_cli.results import PullResult
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf s3-pull convnext-01 runs/convnext-01\n\n"
+    "docclf predict --checkpoint s3://my-models/docclf/convnext-01   # needs no pull"
+)
+
+
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a stored model.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to restore it into.")],
+    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket [default: S3_BUCKET_NAME].")] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", help="Stored below this key prefix.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that differ.")] = False,
+    profile: option.ProfileName = "config",
+    sets: option.Sets = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Restore a stored model from S3, and verify every file by its SHA-256."""
+    loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
+    from docclf_cli.services.s3 import resolve_target
+    from docclf_cli.services.s3_pull import pull
+
+    target = resolve_target(loaded.profile.s3)
+    with watching(f"pull {name}", quiet) as watch:
+        result = pull(name, folder, target, overwrite=overwrite, watch=watch)
+    report.show(result, as_json=as_json)
+
+
+@report.render.register
+def table(result: PullResult) -> Iterator[RenderableType]:
+    """The files, all of them verified."""
+    files = Table(title=f"{escape(result.name)}: {len(result.files)} files, verified", title_justify="left")
+    files.add_column("file", overflow="fold")
+    for head in ("size", "SHA-256", "state"):
+        files.add_column(head, justify="right" if head == "size" else "left", no_wrap=True)
+    for file in result.files:
+        state = "fetched" if file.fetched else "there already"
+        files.add_row(escape(str(file.path)), size(file.size), file.sha256[:12], state)
+    yield files
+    yield f"{size(result.bytes_fetched)} fetched in {result.seconds:.1f} s into {escape(str(result.folder))}"

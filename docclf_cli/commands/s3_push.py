@@ -1,0 +1,75 @@
+"""`docclf s3-push`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli import report
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._load import load_checked
+from docclf_cli.commands._transfer import size, watching
+from docclf_cli.results import PushResult
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf s3-push runs/convnext-01 --dry-run\n\n"
+    "docclf s3-push runs/convnext-01 --bucket my-models --prefix documents\n\n"
+    "docclf s3-push a.ckpt b.ckpt --name pair"
+)
+
+
+def run(
+    sources: Annotated[list[Path], typer.Argument(metavar="RUN|FILE...", help="One run folder, or files.")],
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="Name of the stored model [default: that of the folder].")
+    ] = None,
+    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket [default: S3_BUCKET_NAME].")] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", help="Store below this key prefix.")] = None,
+    with_last: Annotated[
+        bool, typer.Option("--with-last", help="Push last.ckpt as well, to go on training elsewhere.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a stored model of this name that has other checkpoints.")
+    ] = False,
+    profile: option.ProfileName = "config",
+    sets: option.Sets = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Push a run folder, or files, to S3: only what is missing, verified by the server, seen by readers when whole."""
+    loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
+    from docclf_cli.services.s3 import resolve_target
+    from docclf_cli.services.s3_push import push
+
+    target = resolve_target(loaded.profile.s3)
+    with watching(f"push to {target}", quiet) as watch:
+        result = push(
+            sources, target, name=name, with_last=with_last, overwrite=overwrite, dry_run=dry_run, watch=watch
+        )
+    report.show(result, as_json=as_json)
+
+
+@report.render.register
+def table(result: PushResult) -> Iterator[RenderableType]:
+    """The files, and what was done with them."""
+    files = Table(title=f"{escape(result.name)}: {len(result.files)} files", title_justify="left")
+    files.add_column("file", overflow="fold")
+    for head in ("size", "SHA-256", "state"):
+        files.add_column(head, justify="right" if head == "size" else "left", no_wrap=True)
+    missing = "missing" if result.dry_run else "sent"
+    for file in result.files:
+        state = missing if file.sent else "stored already"
+        files.add_row(escape(file.path), size(file.size), file.sha256[:12], state)
+    yield files
+    if result.dry_run:
+        yield f"Dry run: {size(result.bytes_sent)} would be sent, then {escape(result.manifest)}."
+    else:
+        yield f"{size(result.bytes_sent)} sent in {result.seconds:.1f} s. Stored: {escape(result.manifest)}"
+        yield f"Restore it: docclf s3-pull {escape(result.name)} DIR"
