@@ -39,9 +39,10 @@ def _root(
 
 def _register() -> None:
     # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
-    from docclf_cli.commands import train
+    from docclf_cli.commands import evaluate, train
 
     app.command("train", epilog=train.EXAMPLES)(train.run)
+    app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
 
 
 _register()

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from docclf_cli.results import ClassRow, Estimate, FoldRow, SchedulePreview, Scores, TrainResult
+from docclf_cli.results import ClassRow, Estimate, EvaluateResult, FoldRow, SchedulePreview, Scores, TrainResult
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
@@ -71,6 +71,13 @@ def _(result: TrainResult) -> Iterator[RenderableType]:
     if result.folds:
         yield _folds_table(result.folds)
     yield _train_summary(result)
+    yield files_table(result.files)
+
+
+@render.register
+def _(result: EvaluateResult) -> Iterator[RenderableType]:
+    yield class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
+    yield scores_table(result.scores, f"{result.checkpoint}, {result.split}")
     yield files_table(result.files)
 
 

@@ -226,10 +226,9 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     scored = val.scored()
     temperature = float(fit_temperature(scored.log_probs, scored.labels))
     replace(best, temperature=temperature).save(run.best)
-    made_by = fingerprint(run.best, material.index.fingerprint(), precision=task.runtime.precision)
-    val, train = replace(val, fingerprint=made_by), replace(train, fingerprint=made_by)
-    store(run.best, "val", val)
-    store(run.best, "train", train)
+    for split, predictions, rows in (("val", val, task.val_rows), ("train", train, task.train_rows[sampled])):
+        made_by = fingerprint(run.best, material.index.take(rows).fingerprint(), precision=task.runtime.precision)
+        store(run.best, split, replace(predictions, fingerprint=made_by))
     state = trainer.state
     return Fitted(run, state.best_epoch, state.epoch, val, train, temperature, tuple(state.history))
 

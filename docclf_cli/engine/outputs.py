@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from docclf_cli.engine.run_folder import write_csv
 from docclf_cli.metrics import plots
+from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion
 from docclf_cli.results import ClassRow, Predictions, Scores
 
@@ -45,3 +47,22 @@ def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
 def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
     """Figures over the epochs."""
     return plots.training_curves(history, folder / "training_curves.png")
+
+
+def write_predictions(path: Path, predictions: Predictions, temperature: float) -> Path:
+    """`predictions.csv`: one row a page in the order of the input; an unreadable page keeps its row, and says why."""
+    names, chosen, probs = predictions.class_names, predictions.predicted(), predictions.probs(temperature)
+    losses = per_sample_loss(predictions) if predictions.targets is not None else [math.nan] * len(predictions)
+    rows = [
+        {
+            "ID": predictions.ids[row],
+            "target": "" if predictions.targets is None else names[predictions.targets[row]],
+            "prediction": names[chosen[row]] if chosen[row] >= 0 else "",
+            "confidence": f"{probs[row].max():.6f}" if chosen[row] >= 0 else "",
+            "loss": f"{losses[row]:.6f}" if chosen[row] >= 0 else "",
+            "status": "" if predictions.status is None else predictions.status[row],
+        }
+        for row in range(len(predictions))
+    ]
+    write_csv(path, rows)
+    return path

@@ -1,0 +1,43 @@
+"""`docclf evaluate`."""
+
+from pathlib import Path
+
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._progress import progress_display
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf evaluate --checkpoint runs/mine\n\n"
+    "docclf evaluate --checkpoint runs/mine --split test --json\n\n"
+    "docclf evaluate --checkpoint runs/mine/best.ckpt --split test --data other/pages"
+)
+
+
+def run(
+    checkpoint: option.CheckpointPath = None,
+    split: option.Split = "val",
+    data: option.Data = None,
+    device: option.Device = None,
+    output: option.Output = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Score a checkpoint on labelled pages, each figure with its 95 % interval."""
+    import logging
+
+    from docclf_cli import report
+    from docclf_cli.engine.evaluate import evaluate
+    from docclf_cli.engine.run_folder import newest_finished
+    from docclf_cli.engine.runtime import StopFlag
+    from docclf_cli.profile.schema import RuntimeConfig
+
+    if checkpoint is None:
+        run_folder = newest_finished(output or Path("runs")).path
+        logging.getLogger("docclf").info("the newest finished run: %s", run_folder)
+    else:
+        run_folder = Path(checkpoint)
+    runtime = RuntimeConfig(device=device or "auto")
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        result = evaluate(run_folder, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
+    report.show(result, as_json=as_json)
