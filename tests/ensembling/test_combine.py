@@ -226,6 +226,14 @@ def test_members_of_noise_gain_nothing_out_of_sample(method: Method) -> None:
     assert log_loss(in_sample, held_out.targets) < log_loss(out_of_sample, held_out.targets)
 
 
+def test_the_penalty_of_stacking_is_chosen_out_of_sample() -> None:
+    rng = np.random.default_rng(0)
+    log_probs = log_softmax(rng.normal(size=(12, 200, 4)), axis=2)
+    facts = Method("stacking").combination([1] * 12, HeldOut(log_probs, np.arange(200) % 4, None, np.arange(200))).facts
+    assert facts["cross_validated_log_loss"] > np.log(4) - 0.01
+    assert facts["C"] <= 1e-3
+
+
 def test_groups_stay_together_when_scoring_out_of_sample() -> None:
     base = pages(4, n=100)
     groups = np.array([f"g{row // 4}" for row in range(100)])

@@ -152,6 +152,39 @@ def test_a_bad_server_neither_stops_nor_delays(
     assert str(path.parent) in line
 
 
+def test_an_online_run_reaches_the_server(tracked: Callable[..., Tracker], caplog: pytest.LogCaptureFixture) -> None:
+    with bad_server("none") as server, caplog.at_level(WARNING, "docclf"):
+        tracker = tracked(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
+        log_epochs(tracker)
+        line = tracker.finish({"f1_macro": 0.8})
+    assert not caplog.records
+    assert line == f"wandb: {server.url}/somebody/docclf/runs/{line.rsplit('/', 1)[1]}"
+    rows = [
+        json.loads(row)
+        for message in server.streamed
+        for row in message.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+    ]
+    assert [row["f1_macro"] for row in rows] == [figures["f1_macro"] for figures in EPOCHS]
+
+
+def test_a_server_that_falls_silent_holds_nobody_up(
+    tracked: Callable[..., Tracker], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_tracker, "UPLOAD_SECONDS", 1.0)
+    with bad_server("none") as server, caplog.at_level(WARNING, "docclf"):
+        tracker = tracked(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
+        wait_for(lambda: tracker._channel.started)
+        server.fault = "silent"
+        log_epochs(tracker)
+        begun = time.monotonic()
+        line = tracker.finish({})
+        assert time.monotonic() - begun < 5
+    assert len(caplog.records) == 1, caplog.text
+    (path,) = (tmp_path / "run/wandb").glob("run-*/*.wandb")
+    assert line == f"wandb: incomplete; to send it: wandb sync {path.parent}"
+    assert len(history(read_records(path))) == len(EPOCHS)
+
+
 def test_what_the_first_run_found_holds_for_the_next(
     environ: Environ, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
