@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from docclf_cli import __version__
 from docclf_cli.commands import _console
 from docclf_cli.errors import DocclfError, Interrupted, ResourceError
+from docclf_cli.services.env import load_env
 
 app = typer.Typer(
     name="docclf",
@@ -39,10 +41,12 @@ def _root(
 
 def _register() -> None:
     # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
-    from docclf_cli.commands import evaluate, train
+    from docclf_cli.commands import evaluate, s3_pull, s3_push, train
 
     app.command("train", epilog=train.EXAMPLES)(train.run)
     app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
+    app.command("s3-push", epilog=s3_push.EXAMPLES)(s3_push.run)
+    app.command("s3-pull", epilog=s3_pull.EXAMPLES)(s3_pull.run)
 
 
 _register()
@@ -59,6 +63,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
+        load_env(Path.cwd())
         app()
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
