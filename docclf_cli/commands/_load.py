@@ -1,12 +1,16 @@
 """From options to a checked profile: the loader checks shape, the registries here check names and parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docclf_cli.errors import InputError, ProfileError
-from docclf_cli.profile.load import LoadedProfile, load_profile
-from docclf_cli.profile.schema import Profile
-from docclf_cli.registry import Registry
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.load import LoadedProfile
+    from docclf_cli.profile.schema import Profile
+    from docclf_cli.registry import Registry
 
 
 def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | None) -> LoadedProfile:
@@ -15,6 +19,8 @@ def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | No
     Raises:
         ProfileError: It has faults; all of them are listed.
     """
+    from docclf_cli.profile.load import load_profile
+
     given = {key: value for key, value in options.items() if value is not None}
     loaded = load_profile(name, options=given, sets=sets or ())
     if faults := list(_faults(loaded.profile)):
