@@ -26,9 +26,9 @@ EXAMPLES = (
 def run(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|FILE...", help="One run folder, or files.")],
     name: Annotated[
-        str | None, typer.Option("--name", "-n", help="Name of the stored model [default: that of the folder].")
+        str | None, typer.Option("--name", "-n", help="Name of the stored model \\[default: that of the folder].")
     ] = None,
-    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket [default: S3_BUCKET_NAME].")] = None,
+    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket \\[default: S3_BUCKET_NAME].")] = None,
     prefix: Annotated[str | None, typer.Option("--prefix", help="Store below this key prefix.")] = None,
     with_last: Annotated[
         bool, typer.Option("--with-last", help="Push last.ckpt as well, to go on training elsewhere.")

@@ -168,10 +168,16 @@ def connect(target: Target) -> S3Client:
 
 
 def _require_private(endpoint: str, allow_http: bool) -> None:
-    parts = urllib.parse.urlsplit(endpoint)
-    if parts.scheme == "https" or allow_http or _is_loopback(parts.hostname or ""):
-        return
-    raise InputError(f"{endpoint} would send models unencrypted", "use https://, or allow it: --set s3.allow_http=true")
+    if not (allow_http or is_private(endpoint)):
+        raise InputError(
+            f"{endpoint} would send models unencrypted", "use https://, or allow it: --set s3.allow_http=true"
+        )
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent there: `https://`, or this machine."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

@@ -52,6 +52,7 @@ BY_CODE = {
     "AllAccessDisabled": _DENIED,
     "403": _DENIED,
     "NoSuchBucket": _NO_BUCKET,
+    "404": _NO_BUCKET,
     "PermanentRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
     "301": _REGION,

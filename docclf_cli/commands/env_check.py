@@ -1,0 +1,78 @@
+"""`docclf env-check`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli import report
+from docclf_cli.commands import _options as option
+from docclf_cli.errors import DocclfError, EnvCheckError
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results import EnvReport
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf env-check\n\n"
+    "docclf env-check --full --online   # build the model; ask wandb and the bucket\n\n"
+    "docclf env-check --strict --json > environment.json"
+)
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": "dim"}
+
+
+def run(
+    profile: option.ProfileName = "config",
+    data: option.Data = None,
+    output: option.Output = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Build the configured model as well, and look for its weights.")
+    ] = False,
+    online: Annotated[bool, typer.Option("--online", help="Ask wandb and the bucket as well.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
+    sets: option.Sets = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Check this machine, the profile and the services; exit 8 where something would not work."""
+    from docclf_cli.services.checks import Situation
+    from docclf_cli.services.env_report import report_environment
+
+    options = {"data.root": data, "output": None if output is None else str(output)}
+    checked, text = _profile(profile, options, sets)
+    result = report_environment(Situation(checked, text, Path.cwd(), full=full, online=online))
+    report.show(result, as_json=as_json)
+    bad = ("failure", "warning") if strict else ("failure",)
+    if names := [row.name for row in result.rows if row.status in bad]:
+        raise EnvCheckError(f"env-check: {', '.join(names)}", "the table says how to fix each")
+
+
+def _profile(name: str, options: dict[str, str | None], sets: list[str] | None) -> tuple[Profile | None, str]:
+    """The profile and where it comes from, or its faults: they are one row among others."""
+    try:
+        from docclf_cli.commands._load import load_checked
+
+        loaded = load_checked(name, options, sets)
+    except DocclfError as error:
+        return None, f"{error.message} {error.hint}".strip()
+    except ImportError as error:  # a broken installation is what this command is for
+        return None, f"cannot be checked: {error}"
+    return loaded.profile, f"{name} is valid"
+
+
+@report.render.register
+def table(result: EnvReport) -> Iterator[RenderableType]:
+    """One line per check, with the way to fix it below."""
+    rows = Table(title=f"docclf {result.docclf}: {result.status}, in {result.seconds:.1f} s", title_justify="left")
+    rows.add_column("check", overflow="fold")
+    rows.add_column("status", no_wrap=True)
+    rows.add_column("found", overflow="fold")
+    for row in result.rows:
+        fix = f"\n[bold]fix:[/] {escape(row.fix)}" if row.fix else ""
+        style = _STYLES[row.status]
+        rows.add_row(escape(row.name), f"[{style}]{row.status}[/]", f"{escape(row.detail)}{fix}")
+    yield rows
