@@ -1,82 +1,100 @@
 """Pydantic's findings in plain words, each with its place and a suggestion."""
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
+from reprlib import Repr
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from docclf_cli.profile.schema import Profile
+from docclf_cli.profile.keys import schema_keys
+from docclf_cli.profile.layers import Source
 
 _WORDS = {
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "finite_number": "must be a finite number",
     "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
-    "float_parsing": "must be a number",
     "bool_type": "must be true or false",
-    "string_type": "must be text",
+    "string_type": "must be text (in quotes where it looks like something else)",
     "literal_error": "must be one of {expected}",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
     "dict_type": "must be a mapping",
     "tuple_type": "must be a list",
-    "missing": "is missing",
 }
+# Nobody mends more at a time.
+MOST = 50
+# Whatever was given is shown, but never much of it.
+_SHOWN = Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 60
+_SHOWN.maxlevel = 3
 
 
-def faults_of(error: ValidationError, places: Mapping[str, str]) -> list[str]:
+def faults_of(error: ValidationError, sources: Mapping[str, Source]) -> list[str]:
     """One line a fault: place, dotted key, what is wrong, what is known.
 
     Args:
         error: What validation found.
-        places: File and line of keys that were given.
+        sources: Where each key that was given comes from.
     """
-    return [_line(item, places) for item in error.errors()]
+    found = error.errors()
+    more = [f"and {len(found) - MOST} more"] if len(found) > MOST else []
+    return [_line(item, sources) for item in found[:MOST]] + more
 
 
-def _line(item: Any, places: Mapping[str, str]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    place = _place(key, places)
-    return f"{place}{': ' if place else ''}{key}: {_text(item, key)}"
-
-
-def _place(key: str, places: Mapping[str, str]) -> str:
-    while key and key not in places:
-        below = [place for name, place in places.items() if name.startswith(f"{key}.")]
-        if below:
-            return below[0]
+def nearest(key: str, sources: Mapping[str, Source]) -> Source | None:
+    """The source of a key, or of the closest mapping or list around it."""
+    while key and key not in sources:
         key = key.rpartition(".")[0]
-    return places.get(key, "")
+    return sources.get(key)
 
 
-def _text(item: Any, key: str) -> str:
+def _line(item: Any, sources: Mapping[str, Source]) -> str:
+    key, text = _finding(item)
+    source = nearest(key, sources) or _first_below(key, sources)
+    return f"{source.place}: {key}: {text}" if source else f"{key}: {text}"
+
+
+def _first_below(key: str, sources: Mapping[str, Source]) -> Source | None:
+    return next((source for name, source in sources.items() if name.startswith(f"{key}.")), None)
+
+
+def _finding(item: Any) -> tuple[str, str]:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return key, "is missing"
     if item["type"] == "extra_forbidden":
-        return f"there is no such key{_suggestion(key)}"
+        return key, f"there is no such key{_suggestion(key)}"
     if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    text = _WORDS.get(item["type"])
-    said = text.format(**item.get("ctx", {})) if text else item["msg"].lower()
-    return f"{said}, not {item['input']!r}" if item["type"] != "missing" else said
+        # A section's own checks say `KEY: TEXT` where one key is to blame.
+        name, colon, text = str(item["ctx"]["error"]).partition(": ")
+        return (f"{key}.{name}", text) if colon and name.isidentifier() else (key, str(item["ctx"]["error"]))
+    words = _WORDS.get(item["type"])
+    said = words.format(**item.get("ctx", {})) if words else item["msg"][:1].lower() + item["msg"][1:]
+    return key, f"{said}, not {shown(item['input'])}"
+
+
+def shown(value: Any) -> str:
+    """A value as YAML spells it, shortened."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else _SHOWN.repr(value)
 
 
 def _suggestion(key: str) -> str:
-    known = list(_keys(Profile))
-    name = key.rpartition(".")[2]
-    elsewhere = [other for other in known if other.rpartition(".")[2] == name]
-    close = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f", did you mean '{close[0]}'?" if close else ""
+    section, _, name = ".".join(part for part in key.split(".") if not part.isdigit()).rpartition(".")
+    known = [other.name for other in schema_keys()]
+    found = next(_candidates(section, name, known), None)
+    return f", did you mean '{found}'?" if found else ""
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, info in model.model_fields.items():
-        full = f"{prefix}{name}"
-        yield full
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _keys(inner, f"{full}.")
+def _candidates(section: str, name: str, known: list[str]) -> Iterator[str]:
+    """Keys that may be meant: a misspelling in the same section, the same name elsewhere, anything close."""
+    beside = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == section}
+    yield from (beside[close] for close in difflib.get_close_matches(name, list(beside), n=1, cutoff=0.75))
+    yield from (other for other in known if other.rpartition(".")[2] == name)
+    yield from difflib.get_close_matches(f"{section}.{name}".lstrip("."), known, n=1, cutoff=0.7)

@@ -5,8 +5,10 @@ Precedence: schema default < group file < profile < named option < `--set`.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,243 +17,196 @@ import yaml
 from pydantic import ValidationError
 
 from docclf_cli.errors import ProfileError
-from docclf_cli.profile.faults import faults_of
-from docclf_cli.profile.schema import Profile
-from docclf_cli.profile.yaml_reader import Document, read_value, read_yaml
+from docclf_cli.profile.faults import MOST, faults_of, nearest
+from docclf_cli.profile.groups import GROUPS, Choice, canonical, choice_of, group_entries, is_choice, one_spelling
+from docclf_cli.profile.keys import MAPPINGS
+from docclf_cli.profile.layers import DEFAULT, GROUP_FILE, OPTION, PROFILE, SET, Entry, Layers, Source, entries, leaves
+from docclf_cli.profile.lookup import config_folders, find_profile, group_names
+from docclf_cli.profile.schema import ModelConfig, Profile
+from docclf_cli.profile.yaml_reader import MAX_BYTES, Document, read_value, read_yaml
 
-GROUPS = ("model", "optimizer", "scheduler", "loss", "augmentation")
-# Sections that keep what they do not know themselves under `params`.
-WITH_PARAMS = ("optimizer", "scheduler", "loss")
-_TARGET = re.compile(r"(?:\w+\.)*(\w+)\.\w+")
+__all__ = ["GROUPS", "LoadedProfile", "Source", "config_folders", "dump_profile", "group_names", "load_profile"]
 
-
-@dataclass(frozen=True)
-class Source:
-    """Where a value came from: its kind, and the file with its line or the option."""
-
-    kind: str
-    where: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.where}".strip()
+logger = logging.getLogger("docclf")
+# First key of a written profile: its sections are whole, and group files have nothing to add to them.
+RESOLVED = "resolved"
+_KEY = re.compile(r"[^\s.=]{1,100}(\.[^\s.=]{1,100}){0,20}")
 
 
 @dataclass(frozen=True)
 class LoadedProfile:
-    """A profile with the source of each value that is not a schema default, by dotted key."""
+    """A profile, and the source of each of its values by dotted key."""
 
     profile: Profile
     sources: Mapping[str, Source] = field(default_factory=dict)
 
 
-@dataclass
-class _Tree:
-    """Values being put together, with their sources."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
-
-    def put(self, key: str, value: Any, source: Source) -> None:
-        """Set one dotted key; a mapping is merged into what is there, anything else replaces it."""
-        if isinstance(value, dict) and value and not _is_list_key(key):
-            for name, item in value.items():
-                self.put(f"{key}.{name}" if key else str(name), item, source)
-            return
-        *parents, name = key.split(".")
-        place = self.values
-        for parent in parents:
-            inner = place.get(parent)
-            place[parent] = inner if isinstance(inner, dict) else {}
-            place = place[parent]
-        place[name] = value
-        self.sources[key] = source
-
-    def add(self, document: Document, prefix: str, kind: str, origin: str) -> None:
-        """Put a file's values below `prefix`, each with its line."""
-        for key, value in _flat(document.values):
-            line = document.lines.get(key, 0)
-            full = f"{prefix}.{key}" if prefix else key
-            self.put(full, value, Source(kind, f"{origin}:{line}"))
-
-
-def load_profile(name: str, *, options: Mapping[str, Any] | None = None, sets: Sequence[str] = ()) -> LoadedProfile:
+def load_profile(
+    name: str, *, options: Mapping[str, Any] | None = None, sets: Sequence[str] = (), default_dir: Path | None = None
+) -> LoadedProfile:
     """Load a profile by name or path, and lay options over it.
 
     Args:
         name: A name, looked up in `./configs` and then among the shipped profiles, or a path.
         options: Values of named options by dotted key. A bare section (`scheduler`) replaces the section whole.
         sets: `a.b=value` texts, applied last.
+        default_dir: Looked up in the place of `./configs`.
 
     Raises:
         ProfileError: Anything in it is wrong; all faults are listed.
     """
-    path = _find(name)
-    document = read_yaml(path)
-    given = [(key, value, Source("option")) for key, value in (options or {}).items()]
-    given += [(*_parse_set(text), Source("--set")) for text in sets]
-    tree = _Tree()
-    for section in GROUPS:
-        _resolve_group(tree, section, document, str(path), given)
-    rest = {key: value for key, value in document.values.items() if key not in GROUPS}
-    tree.add(Document(rest, document.lines), "", "profile", str(path))
-    for key, value, source in given:
-        if not _chooses_group(key):
-            tree.put(_with_params(key), value, source)
-    return LoadedProfile(_validated(tree), tree.sources)
+    folders = config_folders(default_dir)
+    document = read_yaml(find_profile(name, folders))
+    work = _Work(document, folders, list(document.faults))
+    work.given = [Entry(key, value, Source(OPTION), {}) for key, value in (options or {}).items()]
+    for text in sets:
+        with work.collecting():
+            work.given.extend(_parse_set(text))
+    return work.resolve()
 
 
-def config_folders() -> tuple[Path, ...]:
-    """Where names are looked up: `./configs` first, then what docclf ships."""
-    package = Path(__file__).parent.parent
-    shipped = package / "configs"
-    return (Path("configs"), shipped if shipped.is_dir() else package.parent / "configs")
+@dataclass
+class _Work:
+    """One profile on its way, with the faults found so far."""
+
+    document: Document
+    folders: Sequence[Path]
+    faults: list[str]
+    given: list[Entry] = field(default_factory=list)
+    layers: Layers = field(default_factory=Layers)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Note the faults of one part, and go on with the next."""
+        try:
+            yield
+        except ProfileError as error:
+            self.faults.extend(error.faults)
+
+    def resolve(self) -> LoadedProfile:
+        whole = self.document.values.get(RESOLVED) is True
+        if whole:
+            del self.document.values[RESOLVED]
+        stated = [
+            entry for entry in entries(self.document, PROFILE) if not (entry.value is None and entry.key in MAPPINGS)
+        ]
+        for section in GROUPS:
+            with self.collecting():
+                self._lay_group(section, [entry for entry in stated if _within(entry.key, section)], whole)
+        self._lay(entry for entry in stated if not any(_within(entry.key, section) for section in GROUPS))
+        self._lay(entry for entry in self.given if not any(_within(entry.key, section) for section in GROUPS))
+        return self._validated(whole)
+
+    def _lay_group(self, section: str, stated: list[Entry], whole: bool) -> None:
+        """Group file, profile, options: one section from the lowest layer to the highest."""
+        given = [entry for entry in self.given if _within(entry.key, section)]
+        chosen = [entry for entry in given if is_choice(entry.key)]
+        choice = choice_of(section, chosen[-1:] or stated)
+        if section == "loss":
+            choice = self._focal(choice)
+        if whole and choice.source.kind == PROFILE:
+            self._lay([Entry(f"{section}.name", choice.name, choice.source, {})])
+        else:
+            self._lay(group_entries(choice, self.folders, self.faults))
+        self._lay(one_spelling(section, iter(choice.beside), self.faults))
+        self._lay(entry.renamed(canonical(entry.key)) for entry in given if not is_choice(entry.key))
+        if section == "loss":
+            self._lay_focal_parameters()
+
+    def _lay(self, given: Sequence[Entry] | Iterator[Entry]) -> None:
+        for entry in given:
+            self.layers.put(entry)
+
+    def _focal(self, loss: Choice) -> Choice:
+        """The choice of the loss after `model.use_focal_loss` has had its say: it is a way to name it."""
+        asked = self._focal_source()
+        if asked is None or loss.name == "focal":
+            return loss
+        if loss.source.kind == DEFAULT:
+            return Choice("loss", "focal", asked, loss.beside)
+        if loss.source.rank >= asked.rank:
+            self.faults.append(
+                f"{loss.source.place}: loss: names {loss.name}, and model.use_focal_loss ({asked}) asks for the focal "
+                "loss; set model.use_focal_loss to false, or leave the loss out"
+            )
+            return loss
+        return Choice("loss", "focal", asked)
+
+    def _focal_source(self) -> Source | None:
+        """What asks for the focal loss through the model, if anything does."""
+        model, sources = self.layers.values.get("model", {}), self.layers.sources
+        if model.get("use_focal_loss") is not True:
+            return None
+        return max(sources["model.use_focal_loss"], sources["model.name"], key=lambda source: source.rank)
+
+    def _lay_focal_parameters(self) -> None:
+        """Alpha and gamma of the model are those of the loss, unless the loss section itself says otherwise."""
+        model, loss, sources = self.layers.values.get("model", {}), self.layers.values["loss"], self.layers.sources
+        if self._focal_source() is None or loss["name"] != "focal" or not isinstance(loss.get("params", {}), dict):
+            return
+        for key in ("alpha", "gamma"):
+            here, value = f"loss.params.{key}", model.get(key, ModelConfig.model_fields[key].default)
+            stated = sources.get(here)
+            if stated is None or stated.kind == GROUP_FILE:
+                self.layers.put(Entry(here, value, sources.get(f"model.{key}", Source(DEFAULT)), {}))
+            elif loss["params"][key] != value:
+                self.faults.append(f"{stated.place}: {here}: is not model.{key}, which is {value}; say it in one place")
+
+    def _validated(self, whole: bool) -> LoadedProfile:
+        sources = self.layers.sources
+        try:
+            profile = Profile.model_validate(self.layers.values)
+        except ValidationError as error:
+            self.faults.extend(faults_of(error, sources))
+        if self.faults:
+            raise ProfileError(sorted(self.faults, key=_line_of)[:MOST])
+        if "ensemble.enabled" in sources and not whole:
+            logger.warning("ensemble.enabled has no effect: `docclf ensemble` combines, every other command does not")
+        keys = dict(leaves(profile.model_dump(mode="json")))
+        return LoadedProfile(profile, {key: nearest(key, sources) or Source(DEFAULT) for key in keys})
 
 
-def group_names(section: str) -> list[str]:
-    """Names of the group files of a section."""
-    return sorted({path.stem for folder in config_folders() for path in (folder / section).glob("*.yaml")})
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
+
+
+def _line_of(fault: str) -> int:
+    """Faults are shown in the order of the file, those of options last."""
+    line = re.search(r":(\d+): ", fault)
+    return int(line[1]) if line else MAX_BYTES
+
+
+def _parse_set(text: str) -> list[Entry]:
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not _KEY.fullmatch(key):
+        raise ProfileError([f"--set {text[:80]}: not of the form KEY=VALUE, such as train.clip_grad=0.5"])
+    found = read_value(value, f"--set {key}")
+    pairs = leaves(found, f"{key}.") if isinstance(found, dict) and found else [(key, found)]
+    return [Entry(name, item, Source(SET), {}) for name, item in pairs]
 
 
 def dump_profile(profile: Profile) -> str:
-    """Canonical YAML of a profile, without its name and output, so that it can be run again."""
-    values = profile.model_dump(mode="json", exclude={"name", "output"})
+    """Canonical YAML of a profile, without its name and output, so that it can be run again.
+
+    It is marked as resolved: whatever becomes of the group files, it loads as the same profile.
+    """
+    values = {RESOLVED: True, **profile.model_dump(mode="json", exclude={"name", "output"})}
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text so that `read_yaml` reads it back as text."""
+    """Writes text so that every YAML reader reads it back as text."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in ("true", "false", "null")
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and not _is_word(text)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 
+def _is_word(text: str) -> bool:
+    """Whether older readers of YAML take a text for something else: `on`, `null`, `y`."""
+    return text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+
+
 _Dumper.add_representer(str, _represent_text)
-
-
-def _find(name: str) -> Path:
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path
-    for folder in config_folders():
-        if _is_plain(name) and (found := folder / f"{name}.yaml").is_file():
-            return found
-    known = sorted({found.stem for folder in config_folders() for found in folder.glob("*.yaml")})
-    raise ProfileError([f"there is no profile '{name}'"], f"known: {', '.join(known)}; or give a path to a .yaml file")
-
-
-def _is_plain(name: str) -> bool:
-    return re.fullmatch(r"[\w.-]+", name) is not None and not name.startswith(".")
-
-
-def _parse_set(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ProfileError([f"--set {text}: not of the form KEY=VALUE"], "for example --set train.clip_grad=0.5")
-    return key.strip(), read_value(value, f"--set {key}")
-
-
-def _resolve_group(
-    tree: _Tree, section: str, document: Document, origin: str, given: Iterable[tuple[str, Any, Source]]
-) -> None:
-    """One section: its group file, then what the profile says beside the name (unless an option chose another)."""
-    stated = document.values.get(section)
-    name, source = _stated_name(section, stated, Source("profile", f"{origin}:{document.lines.get(section, 0)}"))
-    chosen = [(value, where) for key, value, where in given if key.split(".")[0] == section and _chooses_group(key)]
-    if chosen:
-        name, source = chosen[-1]
-    if not isinstance(name, str) or not _is_plain(name):
-        raise ProfileError([f"{section}: '{name}' is not a name"], f"known: {', '.join(group_names(section))}")
-    _add_group_file(tree, section, name, source)
-    if isinstance(stated, dict) and not chosen:
-        beside = {key: value for key, value in stated.items() if key not in ("name", "_target_")}
-        lines = {key.removeprefix(f"{section}."): line for key, line in document.lines.items()}
-        tree.add(Document(_params_below(section, beside), lines), section, "profile", origin)
-
-
-def _stated_name(section: str, stated: Any, source: Source) -> tuple[Any, Source]:
-    if stated is None:
-        return _default(section).name, Source("default")
-    if not isinstance(stated, dict):
-        return stated, source
-    if "name" in stated:
-        return stated["name"], source
-    if "model_name" in stated:
-        return stated["model_name"], source
-    if "_target_" in stated:
-        return _target_name(section, stated["_target_"]), source
-    return _default(section).name, Source("default")
-
-
-def _default(section: str) -> Any:
-    return Profile.model_fields[section].get_default(call_default_factory=True)
-
-
-def _target_name(section: str, target: Any) -> str:
-    """`src.schedulers.cosine.CosineScheduler` names the scheduler `cosine`; it is never imported."""
-    match = _TARGET.fullmatch(target) if isinstance(target, str) else None
-    if match is None:
-        raise ProfileError([f"{section}._target_: '{target}' names no {section}"], f"write {section}: NAME instead")
-    return match.group(1)
-
-
-def _add_group_file(tree: _Tree, section: str, name: str, source: Source) -> None:
-    for folder in config_folders():
-        path = folder / section / f"{name}.yaml"
-        if path.is_file():
-            document = read_yaml(path)
-            values = {key: value for key, value in document.values.items() if key not in ("name", "_target_")}
-            tree.add(Document(_params_below(section, values), document.lines), section, "group file", str(path))
-            break
-    else:
-        if section == "model":  # any timm model goes by its own name
-            tree.put("model.model_name", name, source)
-    tree.put(f"{section}.name", name, source)
-
-
-def _params_below(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat parameters, as older files write them, moved under `params`."""
-    if section not in WITH_PARAMS:
-        return dict(values)
-    known = _default(section).__class__.model_fields
-    flat = {key: value for key, value in values.items() if key not in known}
-    kept = {key: value for key, value in values.items() if key in known}
-    if not flat:
-        return kept
-    params = kept.get("params") or {}
-    return {**kept, "params": {**params, **flat} if isinstance(params, dict) else params}
-
-
-def _chooses_group(key: str) -> bool:
-    section, _, name = key.partition(".")
-    return section in GROUPS and name in ("", "name")
-
-
-def _with_params(key: str) -> str:
-    """`scheduler.T_max` means `scheduler.params.T_max`."""
-    section, _, name = key.partition(".")
-    if section not in WITH_PARAMS or not name:
-        return key
-    known = _default(section).__class__.model_fields
-    return key if name.split(".", 1)[0] in known else f"{section}.params.{name}"
-
-
-def _validated(tree: _Tree) -> Profile:
-    try:
-        return Profile.model_validate(tree.values)
-    except ValidationError as error:
-        raise ProfileError(faults_of(error, {key: source.where for key, source in tree.sources.items()})) from None
-
-
-def _flat(values: Mapping[str, Any], key: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        full = f"{key}.{name}" if key else str(name)
-        if isinstance(value, dict) and value:
-            yield from _flat(value, full)
-        else:
-            yield full, value
-
-
-def _is_list_key(key: str) -> bool:
-    return any(part.isdigit() for part in key.split("."))

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -88,7 +88,7 @@ class OptimizerConfig(Section):
     name: str = Field("adamw", description="adam, adamw or sgd")
     lr: Positive = Field(2e-4, description="Peak learning rate of the last layer group")
     weight_decay: NonNegative = Field(0.05, description="Weight decay; norms and biases have none")
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+    layer_decay: Annotated[float, Field(gt=0, le=1, strict=True)] = Field(
         1.0, description="Learning-rate factor per layer group towards the input"
     )
     head_lr: Positive | None = Field(None, description="Peak learning rate of the classifier; null is `lr`")

@@ -1,0 +1,97 @@
+"""Values laid over one another, each with where it came from."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from docclf_cli.profile.yaml_reader import Document
+
+# In the order of precedence.
+DEFAULT, GROUP_FILE, PROFILE, OPTION, SET = KINDS = ("default", "group file", "profile", "option", "--set")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a value came from: its kind, and the file with its line.
+
+    Attributes:
+        kind: One of `KINDS`.
+        where: `configs/config.yaml:12`; empty for a default or an option.
+    """
+
+    kind: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.where}".strip()
+
+    @property
+    def place(self) -> str:
+        """What a message about the value starts with."""
+        return self.where or self.kind
+
+    @property
+    def rank(self) -> int:
+        """Higher ranks win."""
+        return KINDS.index(self.kind)
+
+
+class Entry(NamedTuple):
+    """One value by dotted key; `inner` holds the sources of what is inside a list."""
+
+    key: str
+    value: Any
+    source: Source
+    inner: Mapping[str, Source]
+
+    def renamed(self, key: str) -> "Entry":
+        """The same value under another key."""
+        inner = {key + name.removeprefix(self.key): source for name, source in self.inner.items()}
+        return Entry(key, self.value, self.source, inner)
+
+
+@dataclass
+class Layers:
+    """What has been put so far."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def put(self, entry: Entry) -> None:
+        """Lay one value over what is there; an empty mapping leaves a mapping as it is."""
+        *parents, name = entry.key.split(".")
+        place = self.values
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                place[parent] = {}
+            place = place[parent]
+        if entry.value == {} and isinstance(place.get(name), dict):
+            return
+        if name in place:
+            below = f"{entry.key}."
+            self.sources = {key: source for key, source in self.sources.items() if not key.startswith(below)}
+        place[name] = entry.value
+        self.sources.update({entry.key: entry.source, **entry.inner})
+
+
+def entries(document: Document, kind: str, prefix: str = "") -> Iterator[Entry]:
+    """Every value of a document that is no mapping, each with its line."""
+    for key, value in leaves(document.values):
+        inner = {f"{prefix}{name}": Source(kind, document.where(name)) for name in _names_inside(key, value)}
+        yield Entry(f"{prefix}{key}", value, Source(kind, document.where(key)), inner)
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of everything that is no mapping, or an empty one."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _names_inside(key: str, value: Any) -> Iterator[str]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in inner:
+        yield f"{key}.{name}"
+        yield from _names_inside(f"{key}.{name}", item)
