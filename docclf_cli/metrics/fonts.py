@@ -6,118 +6,70 @@ import logging
 from collections.abc import Iterable
 from functools import cache
 
+from matplotlib.font_manager import findfont, fontManager
+from matplotlib.ft2font import FT2Font
+
 logger = logging.getLogger("docclf")
-_HANGUL = "가"
-_PREFERRED = (
-    "NanumGothic",
-    "Noto Sans CJK KR",
-    "Noto Sans KR",
-    "Malgun Gothic",
-    "Apple SD Gothic Neo",
-    "UnDotum",
-    "Baekmuk",
-)
-# Revised Romanisation of Korean (Ministry of Culture 2000), letter by letter.
-_INITIAL = ["g", "kk", "n", "d", "tt", "r", "m", "b", "pp", "s", "ss", "", "j", "jj", "ch", "k", "t", "p", "h"]
-_VOWEL = [
-    "a",
-    "ae",
-    "ya",
-    "yae",
-    "eo",
-    "e",
-    "yeo",
-    "ye",
-    "o",
-    "wa",
-    "wae",
-    "oe",
-    "yo",
-    "u",
-    "wo",
-    "we",
-    "wi",
-    "yu",
-    "eu",
-    "ui",
-    "i",
-]
-_FINAL = [
-    "",
-    "k",
-    "k",
-    "k",
-    "n",
-    "n",
-    "n",
-    "t",
-    "l",
-    "k",
-    "m",
-    "l",
-    "l",
-    "l",
-    "p",
-    "l",
-    "m",
-    "p",
-    "p",
-    "t",
-    "t",
-    "ng",
-    "t",
-    "t",
-    "k",
-    "t",
-    "p",
-    "t",
-]
+
+BASE = "DejaVu Sans"  # comes with matplotlib
+_PREFERRED = ("NanumGothic", "Noto Sans CJK KR", "Noto Sans KR", "Malgun Gothic", "Apple SD Gothic Neo", "UnDotum")
+_NO_LETTERS = ("Last Resort",)  # draws a placeholder for every character there is
+
+# Revised Romanisation of Korean (Ministry of Culture and Tourism 2000), letter by letter.
+_INITIALS = "g kk n d tt r m b pp s ss  j jj ch k t p h".split(" ")
+_VOWELS = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split(" ")
+_FINALS = " k k k n n n t l k m l l l p l m p p t t ng t t k t p t".split(" ")
 
 
-def font_family(texts: Iterable[str]) -> list[str]:
-    """Font families to draw `texts` with: a Hangul font first where one is needed and there."""
-    korean = hangul_family() if any(map(has_hangul, texts)) else None
-    return [family for family in (korean, "DejaVu Sans") if family]
+def font_families(texts: Iterable[str]) -> list[str]:
+    """Font families that together draw `texts`, in the order in which they are asked for a character."""
+    strange = _missing(findfont(BASE), frozenset(filter(str.isprintable, "".join(texts))))
+    hangul = frozenset(filter(is_hangul, strange))
+    found = [_family_for(chars) for chars in (hangul, strange - hangul) if chars]
+    return [BASE, *(family for family in found if family)]
 
 
-def drawable(text: str) -> str:
-    """The text itself, or romanised where it has Hangul and the system has no font for it."""
-    if not has_hangul(text) or hangul_family():
-        return text
+def drawable(texts: Iterable[str]) -> list[str]:
+    """The texts themselves, or with Hangul romanised if no installed font has it; that is said once."""
+    texts = list(texts)
+    hangul = frozenset(filter(is_hangul, "".join(texts)))
+    if not hangul or _family_for(hangul):
+        return texts
     _say_once()
-    return romanised(text)
+    return [romanised(text) for text in texts]
 
 
-@cache
-def hangul_family() -> str | None:
-    """The family of an installed font with Hangul, or None."""
-    from matplotlib import font_manager
-    from matplotlib.ft2font import FT2Font
-
-    fonts = {entry.name: entry.fname for entry in font_manager.fontManager.ttflist}
-    for name in (*(name for name in _PREFERRED if name in fonts), *sorted(fonts)):
-        try:
-            if FT2Font(fonts[name]).get_char_index(ord(_HANGUL)):
-                return name
-        except (OSError, RuntimeError):
-            continue
-    return None
-
-
-def has_hangul(text: str) -> bool:
-    """Whether any character is a Hangul syllable."""
-    return any("가" <= char <= "힣" for char in text)
+def is_hangul(char: str) -> bool:
+    """Whether a character is a Hangul syllable."""
+    return "가" <= char <= "힣"
 
 
 def romanised(text: str) -> str:
     """Hangul syllables in Latin letters, everything else as it is."""
-    return "".join(_syllable(char) if "가" <= char <= "힣" else char for char in text)
+    return "".join(_syllable(char) if is_hangul(char) else char for char in text)
 
 
 def _syllable(char: str) -> str:
     # Unicode lays syllables out as initial x vowel x final (The Unicode Standard, 3.12).
     number = ord(char) - ord("가")
-    return _INITIAL[number // 588] + _VOWEL[number % 588 // 28] + _FINAL[number % 28]
+    return _INITIALS[number // 588] + _VOWELS[number % 588 // 28] + _FINALS[number % 28]
+
+
+@cache
+def _family_for(chars: frozenset[str]) -> str | None:
+    """The first installed family that has all the characters; well-known ones are asked first."""
+    files = {entry.name: entry.fname for entry in fontManager.ttflist if not entry.name.startswith(_NO_LETTERS)}
+    known = [name for name in _PREFERRED if name in files]
+    return next((name for name in (*known, *sorted(files)) if not _missing(files[name], chars)), None)
+
+
+def _missing(file: str, chars: frozenset[str]) -> frozenset[str]:
+    """The characters that a font file cannot draw."""
+    try:
+        font = FT2Font(file)
+    except (OSError, RuntimeError):  # in matplotlib's list, but removed since or not readable
+        return chars
+    return frozenset(char for char in chars if not font.scalable or not font.get_char_index(ord(char)))
 
 
 @cache

@@ -1,40 +1,50 @@
-"""Pictures of figures that were computed elsewhere; each function writes one PNG and returns its path.
-
-Sizes grow with the number of classes, so that labels neither overlap nor are cut.
-"""
+"""Pictures of figures that were computed elsewhere; each function writes one PNG and returns its path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
-from docclf_cli.files import save_with
-from docclf_cli.metrics.fonts import drawable, font_family
+from docclf_cli.metrics.panels import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    beside,
+    headline,
+    name_columns,
+    name_rows,
+    panels,
+    pitch,
+    save,
+)
 from docclf_cli.results import ClassRow, Estimate
 
-BLUE, ORANGE, GREY, GREEN = "#3b6ea8", "#d9822b", "#8a8f98", "#4c9a6a"
-DPI, LONGEST_LABEL = 120, 42
+_LINES = "#dde3ec"
+_ROWS = (0.28, 1.2, 120.0)  # inches of a row, and of the least and the most that all together take
+_CELLS = (0.36, 2.4, 22.0)  # the same of cells in a square
+_CURVES = (("train_loss", "val_loss"), ("f1_macro", "f1_macro_degraded", "accuracy"))
 
 
 def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
-    """Bars of accuracy (recall), F1 and loss by class, with 95 % intervals."""
-    names = [row.name for row in rows]
-    figure = _figure(12, 1.6 + 0.34 * len(rows))
-    axes = figure.subplots(1, 3, sharey=True)
-    _bars(axes[0], [row.accuracy for row in rows], BLUE, "accuracy (recall)")
-    _bars(axes[1], [row.f1 for row in rows], GREEN, "F1")
-    axes[2].barh(np.arange(len(rows)), [row.loss for row in rows], color=ORANGE, height=0.7)
-    axes[2].set_title("mean loss")
-    _name_rows(axes[0], [f"{_label(row.name)}  ({row.support})" for row in rows])
-    figure.suptitle(f"{title} (pages in brackets, 95 % intervals)", fontsize=11)
-    return _save(figure, path, names)
+    """Bars of accuracy (recall), F1 and mean loss by class, with 95 % intervals where there are some."""
+    row = pitch(len(rows), *_ROWS)
+    recall, f1, loss = panels((3, 3, 3), row * len(rows))
+    _bars(recall, [one.accuracy for one in rows], BLUE, row)
+    _bars(f1, [one.f1 for one in rows], GREEN, row)
+    losses = [one.loss for one in rows]
+    loss.barh(np.arange(len(rows)), np.nan_to_num(losses), color=ORANGE, height=0.7)
+    beside(loss, [_figure(value, 3) for value in losses], row)
+    for axes, name in ((recall, "accuracy (recall)"), (f1, "F1"), (loss, "mean loss")):
+        _by_class(axes, name, len(rows))
+    name_rows(recall, [f"{one.name} ({one.support})" for one in rows], row)
+    headline(recall, f"{title} (pages in brackets, 95 % intervals)", lift=26)
+    return save(recall, path)
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path) -> Path:
@@ -46,59 +56,59 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path)
         path: The PNG.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 4.6 + 0.36 * len(class_names)
-    figure = _figure(side + 0.8, side)
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    cell = pitch(len(class_names), *_CELLS)
+    axes = _cells(shares, class_names, class_names, (cell, cell), "share of the true class", (0, 1))
     for row, column in np.argwhere(matrix > 0):
-        colour = "white" if shares[row, column] > 0.55 else "black"
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=7)
-    _name_both(axes, class_names, class_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
-    return _save(figure, path, class_names)
+        _write(axes, row, column, str(matrix[row, column]), shares[row, column] > 0.55, cell)
+    axes.set(xlabel="predicted", ylabel="true")
+    return save(axes, path)
 
 
 def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], path: Path) -> Path:
     """Accuracy and F1 on training and on held-out pages by class, joined by the gap between them."""
-    names = [row.name for row in val]
-    figure = _figure(11, 1.8 + 0.34 * len(val))
-    axes = figure.subplots(1, 2, sharey=True)
-    for axis, key, title in ((axes[0], "accuracy", "accuracy (recall)"), (axes[1], "f1", "F1")):
-        _gaps(axis, [getattr(row, key) for row in train], [getattr(row, key) for row in val])
-        axis.set_title(title)
-    _name_rows(axes[0], [_label(name) for name in names])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    return _save(figure, path, names)
+    row = pitch(len(val), *_ROWS)
+    recall, f1 = panels((4, 4), row * len(val))
+    _gaps(recall, [one.accuracy for one in train], [one.accuracy for one in val], row)
+    _gaps(f1, [one.f1 for one in train], [one.f1 for one in val], row)
+    _by_class(recall, "accuracy (recall)", len(val))
+    _by_class(f1, "F1", len(val))
+    name_rows(recall, [one.name for one in val], row)
+    lowest = min(axes.get_xlim()[0] for axes in (recall, f1))
+    for axes in (recall, f1):
+        axes.set_xlim(lowest, 1.02)
+    above = {"bbox_to_anchor": (0, 1), "borderaxespad": 3.5, "borderpad": 0}  # the title of the axes
+    recall.legend(loc="lower left", ncols=3, frameon=False, fontsize=8, **above)
+    return save(recall, path)
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Losses and macro-F1 over the epochs."""
-    figure = _figure(9, 3.4)
-    axes = figure.subplots(1, 2)
+    """Losses and macro-F1 over the epochs.
+
+    Args:
+        rows: One mapping per epoch, as in `metrics.csv`.
+        path: The PNG.
+    """
+    pair = panels((4, 4), 2.8)
     epochs = [row["epoch"] for row in rows]
-    wanted = (("train_loss", "val_loss"), ("f1_macro", "f1_macro_degraded", "accuracy"))
-    for axis, keys in zip(axes, wanted, strict=True):
+    for axes, keys in zip(pair, _CURVES, strict=True):
         for key, colour in zip(keys, (BLUE, ORANGE, GREY), strict=False):
             if key in rows[0]:
-                axis.plot(epochs, [row[key] for row in rows], marker=".", color=colour, label=key.replace("_", " "))
-        axis.set_xlabel("epoch")
-        axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize=8)
-    return _save(figure, path, ())
+                axes.plot(epochs, [row[key] for row in rows], marker=".", color=colour, label=key.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
+    return save(pair[0], path)
 
 
 def learning_rate(positions: Sequence[float], rates: Sequence[float], path: Path) -> Path:
     """The learning rate of a run over its epochs."""
-    figure = _figure(8, 3.2)
-    axes = figure.subplots()
+    (axes,) = panels((7,), 2.8)
     axes.plot(positions, rates, color=BLUE)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("learning rate")
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
+    axes.margins(x=0.01)
     axes.grid(alpha=0.3)
-    return _save(figure, path, ())
+    return save(axes, path)
 
 
 def reliability(confidence: Sequence[float], accuracy: Sequence[Estimate], path: Path) -> Path:
@@ -109,90 +119,116 @@ def reliability(confidence: Sequence[float], accuracy: Sequence[Estimate], path:
         accuracy: Accuracy of each bin.
         path: The PNG.
     """
-    figure = _figure(4.6, 4.4)
-    axes = figure.subplots()
-    values = np.array([estimate.value for estimate in accuracy])
+    (axes,) = panels((4,), 4)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    values = [one.value for one in accuracy]
     axes.errorbar(confidence, values, yerr=_whiskers(accuracy), fmt="o-", color=BLUE, capsize=2, markersize=4)
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    return _save(figure, path, ())
+    return save(axes, path)
 
 
 def risk_coverage(coverage: np.ndarray, risk: np.ndarray, path: Path) -> Path:
     """The share of mistakes among the pages that are decided, against the share of pages that are decided."""
-    figure = _figure(5.2, 3.6)
-    axes = figure.subplots()
+    (axes,) = panels((4.6,), 3)
     axes.plot(coverage, risk, color=BLUE)
-    axes.set(xlabel="share of pages decided", ylabel="share of mistakes among them", xlim=(0, 1), ylim=(0, None))
+    axes.set(xlabel="share of pages decided", ylabel="share of mistakes among them", xlim=(0, 1.01), ylim=(0, None))
     axes.grid(alpha=0.3)
-    return _save(figure, path, ())
+    return save(axes, path)
 
 
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], path: Path, title: str) -> Path:
-    """Figures between 0 and 1 by row and column, each written into its cell."""
-    figure = _figure(3.4 + 0.62 * len(columns), 2.0 + 0.34 * len(rows))
-    axes = figure.subplots()
-    axes.imshow(values, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.ndindex(values.shape):
-        axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=7)
-    _name_both(axes, rows, columns)
-    axes.set_title(title, fontsize=11)
-    return _save(figure, path, (*rows, *columns))
+    """Figures by row and column, each written into its cell; a missing one (NaN) leaves its cell empty.
+
+    Args:
+        values: float [rows, columns].
+        rows: Names down the left side.
+        columns: Names below.
+        path: The PNG.
+        title: Above the map.
+    """
+    width, height = pitch(len(columns), 0.5, 1.0, 22), pitch(len(rows), 0.3, 0.6, 22)
+    low, high = (float(bound(values)) for bound in (np.nanmin, np.nanmax))
+    axes = _cells(values, rows, columns, (width, height), "", (low, high))
+    for row, column in np.argwhere(~np.isnan(values)):
+        value = values[row, column]
+        _write(axes, row, column, f"{value:.2f}", value - low > 0.55 * (high - low), min(width, 2 * height))
+    headline(axes, title, lift=8)
+    return save(axes, path)
 
 
-def _bars(axes: Axes, estimates: Sequence[Estimate], colour: str, title: str) -> None:
-    values = np.nan_to_num([estimate.value for estimate in estimates])
-    axes.barh(
-        np.arange(len(values)), values, xerr=_whiskers(estimates), color=colour, height=0.7, ecolor="#333333", capsize=2
-    )
+def _bars(axes: Axes, estimates: Sequence[Estimate], colour: str, row: float) -> None:
+    values = [one.value for one in estimates]
+    at = np.arange(len(values))
+    axes.barh(at, np.nan_to_num(values), color=colour, height=0.7)
+    axes.errorbar(values, at, xerr=_whiskers(estimates), fmt="none", ecolor=INK, capsize=2, elinewidth=0.8)
     axes.set_xlim(0, 1.02)
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_title(title)
+    beside(axes, [_figure(value, 2) for value in values], row)
 
 
-def _gaps(axes: Axes, train: Sequence[Estimate], val: Sequence[Estimate]) -> None:
+def _gaps(axes: Axes, train: Sequence[Estimate], val: Sequence[Estimate], row: float) -> None:
     at = np.arange(len(val))
-    high, low = (np.array([estimate.value for estimate in side]) for side in (train, val))
-    axes.hlines(at, np.fmin(low, high), np.fmax(low, high), color=GREY, linewidth=3, alpha=0.5)
-    axes.plot(high, at, "o", color=ORANGE, label="training pages", markersize=6)
+    seen, held_out = (np.array([one.value for one in side]) for side in (train, val))
+    axes.hlines(at, held_out, seen, color=GREY, linewidth=4, alpha=0.5, label="gap")
+    axes.plot(seen, at, "o", color=ORANGE, label="training pages", markersize=6)
     axes.errorbar(
-        low, at, xerr=_whiskers(val), fmt="s", color=BLUE, label="held-out pages", markersize=5, elinewidth=0.8
+        held_out,
+        at,
+        xerr=_whiskers(val),
+        fmt="s",
+        color=BLUE,
+        label="held-out pages (95 % interval)",
+        markersize=4,
+        elinewidth=0.8,
     )
-    axes.set_xlim(0, 1.03)
-    axes.grid(axis="x", alpha=0.3)
+    beside(axes, [_figure(gap, 2, "+") for gap in seen - held_out], row)
+    lowest = np.nanmin([0.9, *(one.low for one in val), *seen])
+    axes.set_xlim(max(-0.02, np.floor(lowest * 10) / 10 - 0.02), 1.02)
 
 
 def _whiskers(estimates: Sequence[Estimate]) -> np.ndarray:
-    sides = [(estimate.value - estimate.low, estimate.high - estimate.value) for estimate in estimates]
+    sides = [(one.value - one.low, one.high - one.value) for one in estimates]
     return np.clip(np.nan_to_num(np.array(sides, dtype=float)), 0, None).T
 
 
-def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(np.arange(len(labels)), labels, fontsize=8)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
+def _by_class(axes: Axes, title: str, count: int) -> None:
+    """What the axes of one figure by class share."""
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_yticks([])
+    axes.set_ylim(count - 0.5, -0.5)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
 
 
-def _name_both(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    axes.set_yticks(np.arange(len(rows)), [_label(name) for name in rows], fontsize=8)
-    axes.set_xticks(np.arange(len(columns)), [_label(name) for name in columns], fontsize=8, rotation=90)
+def _figure(value: float, digits: int, sign: str = "") -> str:
+    return "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 
-def _label(name: str) -> str:
-    shown = drawable(name)
-    short = shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 1]}…"
-    return short.replace("$", r"\$")  # which would start a formula
+def _cells(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cell: tuple[float, float],
+    meaning: str,
+    bounds: tuple[float, float],
+) -> Axes:
+    """A coloured field for each value (`cell`: width and height in inches), names, and the scale at the right."""
+    width, height = cell[0] * len(columns), cell[1] * len(rows)
+    axes, scale = panels((width, 0.16), height, gap=0.2)
+    image = axes.imshow(values, cmap="Blues", vmin=bounds[0], vmax=bounds[1], aspect="auto", interpolation="nearest")
+    name_rows(axes, rows, cell[1])
+    name_columns(axes, columns, cell[0])
+    axes.hlines(np.arange(1, len(rows)) - 0.5, -0.5, len(columns) - 0.5, color=_LINES, linewidth=0.5)
+    axes.vlines(np.arange(1, len(columns)) - 0.5, -0.5, len(rows) - 0.5, color=_LINES, linewidth=0.5)
+    scale.figure.colorbar(image, cax=scale, label=meaning)
+    scale.tick_params(labelsize=8)
+    return axes
 
 
-def _figure(width: float, height: float) -> Any:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path, texts: Sequence[str]) -> Path:
-    families = font_family(texts)
-    for text in figure.findobj(Text):
-        text.set_fontfamily(families)
-    save_with(path, lambda file: figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight"))
-    return path
+def _write(axes: Axes, row: int, column: int, text: str, dark: bool, room: float) -> None:
+    """Text in a cell, in the size that `room` inches allow; none where it could not be read."""
+    size = min(7.5, 0.85 * room * 72 / (0.64 * len(text)))
+    if size >= 4:
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color="white" if dark else INK)
