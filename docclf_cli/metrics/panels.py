@@ -81,6 +81,7 @@ def beside(axes: Axes, texts: Sequence[str], row: float) -> None:
 def save(axes: Axes, path: Path) -> Path:
     """Write the figure of `axes` as PNG, whole or not at all, and return its path."""
     figure = axes.get_figure(root=True)
+    assert figure is not None
     texts = figure.findobj(Text)
     families = font_families(text.get_text() for text in texts)
     for text in texts:
