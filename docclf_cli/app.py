@@ -32,19 +32,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    # `env-check` reads the file itself, so that a faulty one is a row of its table.
+    if context.invoked_subcommand != "env-check":
+        load_env(Path.cwd())
 
 
 def _register() -> None:
     # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
-    from docclf_cli.commands import evaluate, s3_pull, s3_push, train
+    from docclf_cli.commands import env_check, evaluate, s3_pull, s3_push, train
 
     app.command("train", epilog=train.EXAMPLES)(train.run)
     app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
+    app.command("env-check", epilog=env_check.EXAMPLES)(env_check.run)
     app.command("s3-push", epilog=s3_push.EXAMPLES)(s3_push.run)
     app.command("s3-pull", epilog=s3_pull.EXAMPLES)(s3_pull.run)
 
@@ -63,7 +67,6 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        load_env(Path.cwd())
         app()
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
