@@ -6,7 +6,10 @@ import pytest
 
 from docclf_cli.commands._load import load_checked
 from docclf_cli.models.factory import resolve_name
-from docclf_cli.profile.load import GROUPS, load_profile
+from docclf_cli.profile.groups import GROUPS
+from docclf_cli.profile.layers import DEFAULT
+from docclf_cli.profile.load import load_profile
+from docclf_cli.profile.schema import Profile
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 GROUP_FILES = sorted(CONFIGS.glob("*/*.yaml"))
@@ -26,10 +29,30 @@ def test_group_files_load(path: Path) -> None:
         resolve_name(profile.model.model_name)
 
 
-def test_config_spells_out_the_defaults(tmp_path: Path) -> None:
+def test_config_is_what_a_profile_leaves_out(tmp_path: Path) -> None:
     bare = tmp_path / "bare.yaml"
     bare.write_text("seed: 0\n")
     assert load_profile(str(bare)).profile == load_profile("config").profile
+
+
+def test_config_equals_the_schema() -> None:
+    """Only the transforms of the default policy live in its file alone."""
+    profile, schema = load_profile("config").profile.model_dump(), Profile().model_dump()
+    assert profile["augmentation"].pop("transforms")
+    assert not schema["augmentation"].pop("transforms")
+    assert profile == schema
+
+
+def test_config_spells_every_default_out() -> None:
+    """It or the group files it names; `ensemble.enabled` has no effect, so it is not worth a line."""
+    sources = load_profile("config").sources
+    left_out = {key for key, source in sources.items() if source.kind == DEFAULT and key.split(".")[0] not in GROUPS}
+    assert left_out == {"ensemble.enabled"}
+
+
+def test_quickstart_needs_neither_a_download_nor_data_of_ones_own() -> None:
+    profile = load_profile("quickstart").profile
+    assert (profile.data.root, profile.model.pretrained) == ("samples", False)
 
 
 def test_every_registered_block_has_its_group_file() -> None:

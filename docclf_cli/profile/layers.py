@@ -61,17 +61,21 @@ class Layers:
         """Lay one value over what is there; an empty mapping leaves a mapping as it is."""
         *parents, name = entry.key.split(".")
         place = self.values
-        for parent in parents:
-            if not isinstance(place.get(parent), dict):
-                place[parent] = {}
-            place = place[parent]
+        for depth, parent in enumerate(parents, start=1):
+            if parent in place and not isinstance(place[parent], dict):
+                self._forget(".".join(parents[:depth]))
+                del place[parent]
+            place = place.setdefault(parent, {})
         if entry.value == {} and isinstance(place.get(name), dict):
             return
         if name in place:
-            below = f"{entry.key}."
-            self.sources = {key: source for key, source in self.sources.items() if not key.startswith(below)}
+            self._forget(entry.key)
         place[name] = entry.value
         self.sources.update({entry.key: entry.source, **entry.inner})
+
+    def _forget(self, key: str) -> None:
+        below = f"{key}."
+        self.sources = {name: source for name, source in self.sources.items() if not f"{name}.".startswith(below)}
 
 
 def entries(document: Document, kind: str, prefix: str = "") -> Iterator[Entry]:

@@ -191,12 +191,16 @@ def dump_profile(profile: Profile) -> str:
 
     It is marked as resolved: whatever becomes of the group files, it loads as the same profile.
     """
-    values = {RESOLVED: True, **profile.model_dump(mode="json", exclude={"name", "output"})}
+    values = {RESOLVED: True, **profile.model_dump(exclude={"name", "output"})}
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text so that every YAML reader reads it back as text."""
+    """Writes text so that every YAML reader reads it back as text, and every list where it stands."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """No anchors: a written profile is read and edited by people."""
+        return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:

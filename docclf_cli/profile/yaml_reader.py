@@ -80,7 +80,7 @@ def read_value(text: str, origin: str) -> Any:
     Raises:
         ProfileError: It is not YAML.
     """
-    reader = _Reader(origin)
+    reader = _Reader(origin, lined=False)
     node = reader.compose(text)
     value = None if node is None else reader.convert(node, "")
     if reader.faults:
@@ -131,8 +131,9 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Reader:
-    def __init__(self, origin: str) -> None:
-        self.origin, self.faults, self.lines = origin, list[str](), dict[str, int]()
+    def __init__(self, origin: str, lined: bool = True) -> None:
+        self.origin, self.lined = origin, lined
+        self.faults, self.lines = list[str](), dict[str, int]()
         self.count = 0
 
     def compose(self, text: str) -> yaml.Node | None:
@@ -149,10 +150,10 @@ class _Reader:
     def _syntax(self, error: yaml.YAMLError, text: str) -> str:
         if isinstance(error, yaml.reader.ReaderError):
             line = text.count("\n", 0, error.position) + 1
-            return f"{self.origin}:{line}: not YAML: the character {error.character:#06x} is not allowed"
+            return f"{self._place(line)}: not YAML: the character {error.character:#06x} is not allowed"
         assert isinstance(error, yaml.MarkedYAMLError)
         mark = error.problem_mark or error.context_mark
-        place = f"{self.origin}:{_line(mark)}"
+        place = self._place(_line(mark))
         if isinstance(error, _Excess):
             return f"{place}: {error.problem}"
         tab = "; YAML is indented with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
@@ -164,7 +165,7 @@ class _Reader:
         if self.count > MAX_VALUES:
             raise ProfileError([f"{self.origin}: more than {MAX_VALUES} values once its aliases are written out"])
         if depth > MAX_DEPTH:  # only an alias of something around it comes here
-            raise ProfileError([f"{self.origin}:{_line(node.start_mark)}: {key[:40]}: an alias that holds itself"])
+            raise ProfileError([f"{self._place(_line(node.start_mark))}: {key[:40]}: an alias that holds itself"])
         self.lines.setdefault(key, _line(node.start_mark))
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, f"{key}." if key else "", depth))
@@ -188,7 +189,10 @@ class _Reader:
                 yield name, self.convert(value, f"{prefix}{name}", depth + 1)
 
     def _fault(self, mark: Any, text: str) -> None:
-        self.faults.append(f"{self.origin}:{_line(mark)}: {text}")
+        self.faults.append(f"{self._place(_line(mark))}: {text}")
+
+    def _place(self, line: int) -> str:
+        return f"{self.origin}:{line}" if self.lined else self.origin
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
