@@ -95,7 +95,7 @@ class S3Server:
         import boto3
         from botocore.config import Config
 
-        return boto3.client(
+        return boto3.Session().client(
             "s3", endpoint_url=self.endpoint, aws_access_key_id=WRITER[0], aws_secret_access_key=WRITER[1],
             region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20),
         )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("docclf")
 LOOK_UPS = 8  # at a time
+READERS = 4
 DANGLING_AFTER = timedelta(days=1)
 # Without permission to list, S3 refuses to say that something is not there; sending it then tells.
 _ABSENT_OR_HIDDEN = (*ABSENT, "AccessDenied", "403")
@@ -62,9 +63,10 @@ def push(
     began = time.monotonic()
     name = require_name(name or _default_name(sources))
     found = find_files(sources, with_last=with_last)
-    client = connect(target)
-    stored = read_manifest(client, target, name, absent=_ABSENT_OR_HIDDEN)
-    files = [LocalFile.read(path, path_in_model) for path, path_in_model in found]
+    with _reading(found) as reading:
+        client = connect(target)
+        stored = read_manifest(client, target, name, absent=_ABSENT_OR_HIDDEN)
+        files = [future.result() for future in reading]
     manifest = Manifest(name, tuple(StoredFile(file.path, file.size, file.sha256) for file in files))
     if stored and not overwrite:
         _require_same_model(target, stored, manifest)
@@ -78,6 +80,16 @@ def push(
     uri = target.uri(target.manifest_key(name))
     sent = sum(file.size for file in missing.values())
     return PushResult(name, uri, rows, sent, round(time.monotonic() - began, 3), dry_run)
+
+
+@contextlib.contextmanager
+def _reading(found: Sequence[tuple[Path, str]]) -> Iterator[list[Future[LocalFile]]]:
+    """Read the files while the block does something else."""
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        yield [pool.submit(LocalFile.read, path, name) for path, name in found]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _default_name(sources: Sequence[Path]) -> str:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, int], None]
 POLL_SECONDS = 0.2
+PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
 # The classic client behaves the same everywhere; the other one is chosen by the kind of machine.
-CONFIG = TransferConfig(preferred_transfer_client="classic")
+CONFIG = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, preferred_transfer_client="classic")
 
 
 def silent(done: int, total: int) -> None:
