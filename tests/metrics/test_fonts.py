@@ -21,6 +21,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     def install_(families: Mapping[str, str]) -> None:
         entries = [SimpleNamespace(name=name, fname=name) for name in families]
         monkeypatch.setattr(fonts.fontManager, "ttflist", entries)
+        monkeypatch.setattr(fonts, "findfont", lambda family: family)
         monkeypatch.setattr(
             fonts,
             "_missing",
