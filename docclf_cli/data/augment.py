@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from docclf_cli.data.transforms import IDENTITY, TRANSFORMS
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import AugmentationConfig
 
-WHITE = (255, 255, 255)
+WHITE = 255.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class PolicyFacts:
     """What a policy has shown to the model, which decides the default views of TTA.
 
     Attributes:
-        turns: Quarter turns were among them.
+        turns: Pages on their side and upside down were among them.
         mirror: Mirrored pages were.
         max_rotation: Largest tilt in degrees.
     """
@@ -35,7 +33,7 @@ class PolicyFacts:
 @dataclass(frozen=True)
 class _Step:
     name: str
-    geometric: bool
+    kind: str
     probability: float
     apply: Callable[..., Any]
     params: dict[str, Any]
@@ -61,15 +59,22 @@ class Policy:
         return cls([_step(transform.name, transform.params) for transform in config.transforms])
 
     def __call__(self, page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A varied page, uint8 [H, W, 3]; geometry first, in one warp, then the other transforms in order."""
+        """A varied page: geometry first, in one warp, then the other transforms in order.
+
+        Args:
+            page: uint8 [S, S, 3], square as preprocessing leaves it; never written to.
+            rng: Decides everything that is left to chance.
+        """
         drawn = [step for step in self._steps if rng.random() < step.probability]
-        matrix = IDENTITY
+        matrix, around = IDENTITY, WHITE
         for step in drawn:
-            if step.geometric:
+            if step.kind == "geometry":
                 matrix = matrix @ step.apply(rng, **step.params)
-        page = warp(page, matrix)
+            elif step.kind == "backdrop":
+                around = step.apply(rng, **step.params)
+        page = warp(page, matrix, around)
         for step in drawn:
-            if not step.geometric:
+            if step.kind == "pixels":
                 page = step.apply(page, rng, **step.params)
         return page
 
@@ -78,8 +83,8 @@ class Policy:
         """What the policy shows."""
         shown = [step for step in self._steps if step.probability > 0]
         names = {step.name for step in shown}
-        tilts = [float(step.params["degrees"]) for step in shown if step.name == "rotate"]
-        return PolicyFacts("quarter_turn" in names, "mirror" in names, max(tilts, default=0.0))
+        tilt = max((float(step.params["degrees"]) for step in shown if step.name == "rotate"), default=0.0)
+        return PolicyFacts("quarter_turn" in names or tilt >= 180, "mirror" in names, tilt)
 
 
 def _step(name: str, params: dict[str, Any]) -> _Step:
@@ -89,36 +94,38 @@ def _step(name: str, params: dict[str, Any]) -> _Step:
     entry = TRANSFORMS.get(name)
     if faults := entry.faults(params):
         raise InputError("augmentation: " + "; ".join(f"{name}.{key}: {text}" for key, text in faults))
-    return _Step(
-        entry.name, entry.facts["kind"] == "geometry", float(probability), entry.build, {**entry.parameters, **params}
-    )
+    return _Step(entry.name, entry.facts["kind"], float(probability), entry.build, {**entry.parameters, **params})
 
 
-def warp(page: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Look at a page through a homography, white where it shows nothing.
+def warp(page: np.ndarray, matrix: np.ndarray, around: float = WHITE) -> np.ndarray:
+    """Look at a page through a homography, bilinearly.
+
+    This is the kernel under `torchvision.transforms.v2.functional.perspective`, called directly: a homography of
+    one's own saves fitting it to four corners, and a page that is zero outside needs no second warp of a mask.
 
     Args:
         page: uint8 [H, W, 3].
         matrix: 3x3, from output to input coordinates; the page spans -1..1 both ways.
+        around: Grey value of what is outside the page.
     """
     if np.array_equal(matrix, IDENTITY):
         return page
-    height, width = page.shape[:2]
-    # Pillow maps pixel (x, y) of the output to (ax + by + c, dx + ey + f) / (gx + hy + 1) of the input.
-    to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-    pixels = np.linalg.inv(to_unit) @ matrix @ to_unit
-    pixels = pixels / pixels[2, 2]
-    image = Image.fromarray(page)
-    coefficients = pixels.ravel()[:8].tolist()
-    return np.asarray(
-        image.transform(
-            (width, height), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR, fillcolor=WHITE
-        )
-    )
+    from torch import from_numpy
+    from torch.nn.functional import grid_sample
+
+    ink = from_numpy(page - np.float32(around)).permute(2, 0, 1)
+    places = from_numpy(_looked_at(matrix.astype(np.float32), *page.shape[:2]))
+    seen = grid_sample(ink[None], places[None], mode="bilinear", padding_mode="zeros", align_corners=False)
+    values = seen[0].permute(1, 2, 0).numpy() + np.float32(around + 0.5)
+    return np.ascontiguousarray(values.astype(np.uint8))
 
 
-def turned(page: np.ndarray, degrees: float) -> np.ndarray:
-    """A page turned counter-clockwise about its centre, white around it."""
-    angle = math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return warp(page, np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]))
+def _looked_at(matrix: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Where each pixel of the output looks in the input, float32 [height, width, 2] as (x, y)."""
+    x = (np.arange(width, dtype=np.float32) * 2 + 1) / width - 1
+    y = ((np.arange(height, dtype=np.float32) * 2 + 1) / height - 1)[:, None]
+    places = np.empty((height, width, 2), dtype=np.float32)
+    depth = matrix[2, 0] * x + (matrix[2, 1] * y + matrix[2, 2])
+    for axis in range(2):
+        np.divide(matrix[axis, 0] * x + (matrix[axis, 1] * y + matrix[axis, 2]), depth, out=places[..., axis])
+    return places

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from docclf_cli.data.sample_sheet import Font, hangul, latin
 from docclf_cli.files import save_with
 
-THUMBNAIL, CAPTION, GAP = 160, 16, 6
+THUMBNAIL, CAPTION, GAP, TEXT_SIZE = 160, 16, 6, 11
+GREY, WHITE = (120, 120, 120), (255, 255, 255)
 
 
 def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Path, columns: int = 6) -> Path:
@@ -18,26 +20,35 @@ def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Pa
 
     Args:
         pages: uint8 [H, W, 3] each.
-        captions: One a page; characters the bundled font lacks are left out.
+        captions: One a page; Hangul is drawn where the system has a font for it, other characters become `?`.
         path: The PNG.
         columns: Pages per row.
     """
     rows = -(-len(pages) // columns)
     cell_w, cell_h = THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
-    sheet = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), (120, 120, 120))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    sheet = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), GREY)
+    draw = ImageDraw.Draw(sheet)
     for number, (page, caption) in enumerate(zip(pages, captions, strict=True)):
         left, top = GAP + number % columns * cell_w, GAP + number // columns * cell_h
         thumbnail = Image.fromarray(page)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
         sheet.paste(thumbnail, (left, top + CAPTION))
-        draw.text((left, top), _fitting(caption, font), fill=(255, 255, 255), font=font)
+        text, font = _drawable(caption)
+        draw.text((left, top), text, fill=WHITE, font=font)
     save_with(path, lambda file: sheet.save(file, "PNG"))
     return path
 
 
-def _fitting(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    shown = "".join(char for char in caption if char.isascii())
-    while shown and font.getlength(shown) > THUMBNAIL:
-        shown = shown[:-1]
-    return shown
+def _drawable(caption: str) -> tuple[str, Font]:
+    """A caption as wide as a page at most, and a font that has its characters."""
+    font = None if caption.isascii() else hangul(TEXT_SIZE)
+    if font is None:
+        caption, font = caption.encode("ascii", "replace").decode(), latin(TEXT_SIZE)
+    kept = len(caption)
+    while font.getlength(_shortened(caption, kept)) > THUMBNAIL:
+        kept -= 1
+    return _shortened(caption, kept), font
+
+
+def _shortened(caption: str, kept: int) -> str:
+    return caption if kept == len(caption) else caption[:kept] + "..."
