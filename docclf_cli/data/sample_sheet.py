@@ -22,7 +22,19 @@ GIVEN = (
 )
 FAMILY = "Adams Baker Choi Diaz Evans Fischer Garcia Han Ito Jung Kim Lee Moreau Novak Park Quinn Rossi Sato Tanaka Weber".split()
 CITIES = "Seoul Busan Lisbon Berlin Osaka Leeds Lyon Porto Graz Oslo Turin Ghent Malmo Daegu Utrecht".split()
-HANGUL = "합계 금액 주소 이름 날짜 번호 은행 병원 약국 영수증 계산서 이력서 신청서 성명 생년월일 전화 확인 발행 등록 거래".split()
+KOREAN = {
+    "감사합니다": "THANK YOU",
+    "계산서": "Bill",
+    "이력": "Career",
+    "병원": "Hospital",
+    "주민등록증": "Resident Card",
+    "여권": "REPUBLIC",
+    "신청서": "Application",
+    "거래 내역": "Transactions",
+    "확인": "SEEN",
+}
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PLATE_SYLLABLES = "가나다라마거너더러머고노도로모구누두루무"
 _HANGUL_FONTS = ("*anum*othic*.ttf", "*NotoSansCJK*", "*NotoSansKR*", "*malgun*.ttf", "*AppleGothic*", "*UnDotum*.ttf")
 
 
@@ -35,11 +47,24 @@ def latin(size: int) -> Font:
 @cache
 def hangul(size: int) -> Font | None:
     """A Hangul font of the system, where there is one."""
+    file = _hangul_file()
+    return ImageFont.truetype(file, size) if file else None
+
+
+@cache
+def _hangul_file() -> str | None:
+    folders = ("/usr/share/fonts", "/Library/Fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
     for pattern in _HANGUL_FONTS:
-        for folder in ("/usr/share/fonts", "/Library/Fonts", "/System/Library/Fonts", "C:/Windows/Fonts"):
-            for path in sorted(glob.glob(f"{folder}/**/{pattern}", recursive=True))[:1]:  # noqa: PTH207  (case-sensitive on purpose)
-                return ImageFont.truetype(path, size)
+        for folder in folders:
+            for path in sorted(glob.glob(f"{folder}/**/{pattern}", recursive=True)):  # noqa: PTH207  (case-sensitive on purpose)
+                return path
     return None
+
+
+def _in_latin(text: str) -> str:
+    for korean, meaning in KOREAN.items():
+        text = text.replace(korean, meaning)
+    return "".join(char if char.isascii() else "K" for char in text)
 
 
 class Sheet:
@@ -62,6 +87,7 @@ class Sheet:
         self.right = width - rng.randint(14, 44)
         self.y = float(rng.randint(14, 48))
         self.size = rng.randint(9, 13)
+        self.weight = rng.choice((0, 0, 0.3, 0.5))  # of headings
         dark = rng.randint(10, 80)
         self.ink = (dark, dark, min(255, dark + rng.choice((0, 0, 40))))
         self.accent = rng.choice(
@@ -76,12 +102,13 @@ class Sheet:
     def text(
         self, x: float, y: float, text: str, size: int = 0, fill: tuple[int, int, int] | None = None, anchor: str = "la"
     ) -> None:
-        """Text at a place; Hangul is left out where the system has no font for it."""
+        """Text at a place; Korean is said in English where the system has no font for it."""
         size = size or self.size
         font = latin(size) if text.isascii() else hangul(size)
         if font is None:
-            font, text = latin(size), "".join(char for char in text if char.isascii()) or "No."
-        self.draw.text((x, y), text, font=font, fill=fill or self.ink, anchor=anchor)
+            font, text = latin(size), _in_latin(text)
+        weight = self.weight if size >= self.size + 3 else 0
+        self.draw.text((x, y), text, font=font, fill=fill or self.ink, anchor=anchor, stroke_width=weight)
 
     def put(self, text: str, size: int = 0, where: str = "left", fill: tuple[int, int, int] | None = None) -> None:
         """One line of text below the last."""
@@ -189,17 +216,44 @@ class Sheet:
         self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=red, width=2)
         self.text(x, y, self.rng.choice(("PAID", "OK", "SEAL", "확인")), max(8, int(radius / 2)), red, "mm")
 
+    def cut(self) -> None:
+        """Cut the paper off below the last line."""
+        bottom = int(self.y) + self.rng.randint(10, 40)
+        self.image = self.image.crop((0, 0, self.width, min(bottom, self.height)))
+
+    def room(self, below: float) -> bool:
+        """Whether more than `below` pixels are left."""
+        return self.y < self.height - below
+
     def scanned(self) -> Image.Image:
-        """The sheet as a scanner sees it: a slight tilt, some blur, uneven tone."""
+        """The sheet as a scanner sees it: another width of letters, a slight tilt, blur, specks, uneven tone."""
         rng, image = self.rng, self.image
+        image = image.resize((int(image.width * rng.uniform(0.88, 1.12)), image.height), Image.Resampling.BICUBIC)
         if rng.random() < 0.5:
             image = image.rotate(rng.uniform(-1.5, 1.5), Image.Resampling.BILINEAR, fillcolor=self.paper)
+        if rng.random() < 0.3:
+            image = self._on_the_glass(image)
         if rng.random() < 0.5:
             image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
+        if rng.random() < 0.3:
+            self._speckle(image)
         if rng.random() < 0.3:
             image = image.convert("L").convert("RGB")
         factor = rng.uniform(0.9, 1.0)
         return image.point(lambda value: int(value * factor))
+
+    def _on_the_glass(self, image: Image.Image) -> Image.Image:
+        """With the scanner's lid around it."""
+        tone, rng = self.rng.choice((40, 120, 200, 235, 250)), self.rng
+        sides = [int(length * rng.uniform(0, 0.12)) for length in (image.width, image.height) * 2]
+        glass = Image.new("RGB", (image.width + sides[0] + sides[2], image.height + sides[1] + sides[3]), (tone,) * 3)
+        glass.paste(image, (sides[0], sides[1]))
+        return glass
+
+    def _speckle(self, image: Image.Image) -> None:
+        dust = ImageDraw.Draw(image)
+        for _ in range(self.rng.randint(5, 40)):
+            dust.point((self.rng.randrange(image.width), self.rng.randrange(image.height)), fill=self.ink)
 
     # What documents are full of.
 

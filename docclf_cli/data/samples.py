@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from docclf_cli.data.sample_pages import KINDS, render_page
 from docclf_cli.errors import ResourceError
+from docclf_cli.files import TEMP_PREFIX
 
-VERSION = 1  # moves the cache folder when the drawings change
+VERSION = 2  # moves the cache folder when the drawings change
 TRAIN_PAGES, TEST_PAGES = 40, 10
 
 
@@ -48,27 +48,25 @@ def render_samples(
         return root
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".docclf-tmp-", dir=root.parent) as temp:
-            _write(Path(temp), pages_per_class, test_pages_per_class, seed)
-            _publish(Path(temp), root)
+        with tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=root.parent) as temp:
+            finished = Path(temp) / root.name
+            _write(finished, pages_per_class, test_pages_per_class, seed)
+            _publish(finished, root)
     except OSError as error:
-        raise ResourceError(f"{root}: the samples cannot be written: {error.strerror or error}") from error
+        message = f"{root}: the samples cannot be written: {error.strerror or error}"
+        raise ResourceError(message, "XDG_CACHE_HOME names the folder that caches are kept in") from error
     return root
 
 
-def _publish(temp: Path, root: Path) -> None:
-    finished = temp.with_name(f"{temp.name}-done")
-    shutil.move(temp / "samples", finished)
+def _publish(finished: Path, root: Path) -> None:
     try:
         finished.rename(root)
     except OSError:  # another process was first; its pages are the same
-        shutil.rmtree(finished)
         if not root.is_dir():
             raise
 
 
-def _write(temp: Path, train_pages: int, test_pages: int, seed: int) -> None:
-    root = temp / "samples"
+def _write(root: Path, train_pages: int, test_pages: int, seed: int) -> None:
     names = sorted(KINDS)
     train = _render(root / "train", names, range(train_pages), seed)
     test = _render(root / "test", names, range(train_pages, train_pages + test_pages), seed)
