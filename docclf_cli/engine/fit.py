@@ -18,7 +18,7 @@ from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
 from docclf_cli.engine.inference import Predictor, predict
 from docclf_cli.engine.loop import Parts, Trainer
 from docclf_cli.engine.material import DegradedView, Material
-from docclf_cli.engine.recorder import Recorder
+from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
 from docclf_cli.engine.store import fingerprint, store
@@ -26,7 +26,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import figures
 from docclf_cli.models.factory import create_model
-from docclf_cli.profile.schema import Profile
+from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.results import Predictions
 from docclf_cli.training.losses import build_loss
 from docclf_cli.training.optimizers import build_optimizer
@@ -84,17 +84,18 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
         Interrupted: `stop` was set.
         DivergedError: The loss is no longer finite.
     """
-    trainer = build_trainer(task, _validator(task, emit, stop))
-    run_fit(task, trainer, Recorder(task.run, trainer, _describer(task), task.profile.train), resume, emit, stop)
+    trainer = build_trainer(task, task.profile.train, _validator(task, emit, stop))
+    run_fit(task, trainer, resume, emit, stop)
     fitted = _finish(task, trainer, emit, stop)
     emit(FitDone(task.run.path, fitted.best_epoch))
     return fitted
 
 
-def run_fit(task: Task, trainer: Trainer, recorder: Recorder, resume: bool, emit: Emit, stop: StopFlag) -> None:
-    """Play a trainer's events to its recorder and to `emit`, from the saved position on where `resume` is given."""
+def run_fit(task: Task, trainer: Trainer, resume: bool, emit: Emit, stop: StopFlag) -> None:
+    """Play a trainer's events to a recorder and to `emit`, from the saved position on where `resume` is given."""
     if resume:
         restore(trainer, task.run)
+    recorder = Recorder(task.run, trainer, _describer(task), trainer.config)
     emit(FitStarted(task.label, task.run.path, trainer.global_step, trainer.total_steps))
     for event in trainer.run():
         recorder(event)
@@ -103,12 +104,20 @@ def run_fit(task: Task, trainer: Trainer, recorder: Recorder, resume: bool, emit
             recorder.save_last()
             stop.raise_if_set(
                 f"stopped in epoch {trainer.state.epoch + 1}; everything is saved in {task.run.path}",
-                "go on with: docclf train --resume RUN",
+                "best.ckpt is the best epoch so far; last.ckpt holds the position, with optimizer and schedule",
             )
 
 
-def build_trainer(task: Task, validate: Callable[[torch.nn.Module], Mapping[str, float]]) -> Trainer:
-    """Model, loss, optimizer, schedule and loader of a task, ready for the first step."""
+def build_trainer(
+    task: Task, config: TrainConfig, validate: Callable[[torch.nn.Module], Mapping[str, float]]
+) -> Trainer:
+    """Model, loss, optimizer, schedule and loader of a task, ready for the first step.
+
+    Args:
+        task: What to train on. Its profile alone decides the schedule.
+        config: How long to train, and what chooses the best epoch.
+        validate: Figures of a model on the held-out pages.
+    """
     profile, runtime, material = task.profile, task.runtime, task.material
     torch.manual_seed(seed_of("init", profile.seed))
     num_classes = len(material.index.class_names)
@@ -134,7 +143,7 @@ def build_trainer(task: Task, validate: Callable[[torch.nn.Module], Mapping[str,
         preprocess=material.preprocess,
         ids=material.index.ids,
     )  # fmt: skip
-    return Trainer(parts, profile.train, runtime, profile.seed, validate)
+    return Trainer(parts, config, runtime, profile.seed, validate)
 
 
 def restore(trainer: Trainer, run: RunFolder) -> None:
@@ -193,7 +202,7 @@ def _predict(
     return predict(predictor, task.material.pages, rows, view=view, task=name, emit=emit, stop=stop)
 
 
-def _describer(task: Task) -> Callable[..., Checkpoint]:
+def _describer(task: Task) -> Describe:
     profile = task.profile
 
     def describe(
@@ -239,19 +248,17 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     The result is `refit.ckpt` beside `best.ckpt`, with the temperature of the validated model; nothing is left
     to score it on.
     """
-    config = task.profile.train
+    config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
     everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
-    trainer = build_trainer(everything, validate=lambda model: {})
+    trainer = build_trainer(everything, config, validate=lambda model: {})
     if not trainer.parts.schedule.foreseeable:
         raise InputError(
             f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
             "choose another --scheduler, or leave refit out",
         )
-    trainer.config = config.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
-    describe = _describer(everything)
-    run_fit(everything, trainer, Recorder(everything.run, trainer, describe, trainer.config), resume, emit, stop)
-    weights = trainer.weights_model.state_dict()
-    final = replace(describe(weights, trainer.state.epoch, {}, {}), temperature=chosen.temperature)
-    final.save(task.run.path / "refit.ckpt")
-    return task.run.path / "refit.ckpt"
+    run_fit(everything, trainer, resume, emit, stop)
+    last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
+    path = task.run.path / "refit.ckpt"
+    replace(last, temperature=chosen.temperature).save(path)
+    return path
