@@ -19,6 +19,11 @@ from docclf_cli.errors import ResourceError
 TEMP_PREFIX = ".docclf-tmp-"
 
 
+def cache_home() -> Path:
+    """Where docclf keeps what can be made again: below the user's cache folder (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "docclf"
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that replaces `path` when the block ends without an error.

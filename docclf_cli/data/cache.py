@@ -26,7 +26,7 @@ from docclf_cli.data.crew import Read
 from docclf_cli.data.decode import RULES, UnreadablePage, read_page
 from docclf_cli.data.filling import build_pack
 from docclf_cli.data.packs import Pack, delete, open_pack, packs, size_of, sweep
-from docclf_cli.files import fingerprint_of
+from docclf_cli.files import cache_home, fingerprint_of
 
 if TYPE_CHECKING:
     from docclf_cli.data.documents import DocumentIndex
@@ -141,8 +141,7 @@ def cache_folder(setting: str) -> Path | None:
         return None
     if setting != "auto":
         return Path(setting).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "docclf" / "pages"
+    return cache_home() / "pages"
 
 
 def usage(folder: Path) -> Usage:

@@ -42,11 +42,18 @@ def decode_into(
         yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), should_stop)
 
 
+def start_method() -> str:
+    """How worker processes start: forked where possible, so that they share the index and mapped pages.
+
+    Nothing is imported again either, and a script needs no __main__ guard.
+    """
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+
+
 def _by_processes(
     draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
 ) -> Iterator[Done]:
-    # Forked where possible: nothing is imported again, and a script needs no __main__ guard.
-    context: Any = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    context: Any = multiprocessing.get_context(start_method())
     crew: dict[Connection, tuple[Any, list[Job]]] = {}
     try:
         for number in range(workers):

@@ -6,7 +6,6 @@ another process count cannot change what a page looks like or when it comes.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from docclf_cli.data.crew import start_method
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.mixing import apply_mix, mix_plan
 
@@ -162,7 +162,7 @@ def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: 
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
-        multiprocessing_context=_context(workers),
+        multiprocessing_context=start_method() if workers else None,
     )
 
 
@@ -176,13 +176,8 @@ def plain_loader(dataset: PlainPages, rows: Sequence[int], batch_size: int, work
         num_workers=min(workers, len(batches)),
         pin_memory=pin,
         worker_init_fn=start_worker,
-        multiprocessing_context=_context(workers),
+        multiprocessing_context=start_method() if workers else None,
     )
-
-
-def _context(workers: int) -> str | None:
-    # Forked workers share the index and the mapped pages; other ways of starting them would copy both.
-    return "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
 
 
 def collate(samples: list[Any]) -> Batch:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from docclf_cli.data.sample_pages import KINDS, render_page
 from docclf_cli.errors import ResourceError
-from docclf_cli.files import TEMP_PREFIX
+from docclf_cli.files import TEMP_PREFIX, cache_home
 
 VERSION = 2  # moves the cache folder when the drawings change
 TRAIN_PAGES, TEST_PAGES = 40, 10
@@ -23,7 +22,7 @@ def samples_root(cache: Path | None = None) -> Path:
     Args:
         cache: Where to keep them; by default the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
     """
-    base = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "docclf"
+    base = cache or cache_home()
     return render_samples(base / f"samples-v{VERSION}")
 
 

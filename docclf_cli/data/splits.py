@@ -124,7 +124,7 @@ def hold_out(index: DocumentIndex, val_fraction: float, seed: int) -> tuple[np.n
         return np.arange(len(index)), np.empty(0, dtype=np.int64)
     rng = np.random.default_rng((seed, _HOLD_OUT))
     if index.groups is None:
-        val = _share_of_each_class(_targets(index), val_fraction, rng)
+        val = _share_of_each_class(index.labels, val_fraction, rng)
     else:
         groups = _grouped(index)
         val = share_of_groups(groups.counts, val_fraction, rng)[groups.of_row]
@@ -153,7 +153,7 @@ def folds(index: DocumentIndex, k: int, seed: int) -> list[np.ndarray]:
     _check_enough_pages(index, k)
     rng = np.random.default_rng((seed, _FOLDS))
     if index.groups is None:
-        fold = _dealt(_targets(index), k, rng)
+        fold = _dealt(index.labels, k, rng)
     else:
         groups = _grouped(index)
         _check_enough_groups(index, groups, k)
@@ -192,17 +192,11 @@ def limit(rows: np.ndarray, targets: np.ndarray, at_most: int | None, seed: int)
     return rows if at_most is None else rows[stratified_sample(targets[rows], at_most, seed)]
 
 
-def _targets(index: DocumentIndex) -> np.ndarray:
-    if index.targets is None:
-        raise ValueError("pages without labels cannot be split")
-    return index.targets
-
-
 def _grouped(index: DocumentIndex) -> _Groups:
     assert index.groups is not None
     names, of_row = np.unique(index.groups, return_inverse=True)
     counts = np.zeros((len(names), len(index.class_names)), dtype=np.int64)
-    np.add.at(counts, (of_row, _targets(index)), 1)
+    np.add.at(counts, (of_row, index.labels), 1)
     return _Groups(of_row, counts)
 
 
@@ -257,7 +251,7 @@ def _check_enough_groups(index: DocumentIndex, groups: _Groups, k: int) -> None:
 
 
 def _say_what_is_not_held_out(index: DocumentIndex, val: np.ndarray) -> None:
-    held = np.bincount(_targets(index)[val], minlength=len(index.class_names))
+    held = np.bincount(index.labels[val], minlength=len(index.class_names))
     without = [
         name for name, all_, out in zip(index.class_names, index.counts(), held, strict=True) if all_ and not out
     ]

@@ -196,8 +196,3 @@ def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
 def _blank_lines(original: str) -> int:
     # The parser counts blank lines before a setting as part of it.
     return original[: len(original) - len(original.lstrip())].count("\n")
-
-
-def cache_home() -> Path:
-    """The user's cache folder (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from docclf_cli.errors import CheckpointError
-from docclf_cli.files import fingerprint_of, sha256_of, write_text
+from docclf_cli.files import cache_home, fingerprint_of, sha256_of, write_text
 from docclf_cli.profile.schema import S3Config
-from docclf_cli.services import env
 from docclf_cli.services.s3 import OBJECTS, Target, connect, parse_uri
 from docclf_cli.services.s3_errors import code_of, remote_errors
 from docclf_cli.services.s3_manifest import ABSENT, read_manifest
@@ -137,4 +136,4 @@ def _by_content(sha256: str) -> Path:
 
 
 def _cache() -> Path:
-    return env.cache_home() / "docclf" / "s3"
+    return cache_home() / "s3"
