@@ -10,7 +10,6 @@ from docclf_cli.services.env import redact
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 _debug = False
-_level = logging.INFO
 
 
 def set_debug(wanted: bool) -> None:
@@ -42,7 +41,7 @@ class _Handler(logging.Handler):
 def start_logging() -> None:
     """Send the messages of docclf, and Python's warnings, to stderr as single lines."""
     logger = logging.getLogger("docclf")
-    logger.setLevel(_level)
+    logger.setLevel(logging.INFO)
     handler = _Handler()
     logger.addHandler(handler)
     logger.propagate = False

@@ -1,7 +1,7 @@
 """Options that mean the same in every command."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,11 @@ def _debug(wanted: bool) -> bool:
 def _quiet(wanted: bool) -> bool:
     _console.set_quiet(wanted)
     return wanted
+
+
+def declare(*names: str, help: str, panel: str = USUAL) -> Any:
+    """An option of one command alone, under its heading of the help text."""
+    return typer.Option(*names, help=help, rich_help_panel=panel)
 
 
 ProfileName = Annotated[
@@ -54,7 +59,7 @@ CheckpointPath = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="PATH",
-        help="Checkpoint file or run folder [default: the newest finished run].",
+        help="Checkpoint file or run folder \\[default: the newest finished run].",
         rich_help_panel=USUAL,
     ),
 ]
@@ -71,7 +76,7 @@ Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, c
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="DIR", help="Parent of run folders [default: runs].", rich_help_panel=OUTPUT
+        "--output", "-o", metavar="DIR", help="Parent of run folders \\[default: runs].", rich_help_panel=OUTPUT
     ),
 ]
 Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.", rich_help_panel=OUTPUT)]

@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-import typer
-
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._progress import progress_display
@@ -15,59 +13,46 @@ EXAMPLES = (
     "docclf train --data my/pages --folds 5 --set train.ema=0.999"
 )
 
+Model = Annotated[str | None, option.declare("--model", "-m", help="Model group or timm model name.")]
+Pretrained = Annotated[bool | None, option.declare("--pretrained/--no-pretrained", help="Start from ImageNet weights.")]
+Scheduler = Annotated[str | None, option.declare("--scheduler", help="Learning-rate schedule.")]
+Optimizer = Annotated[str | None, option.declare("--optimizer", help="adam, adamw or sgd.")]
+Loss = Annotated[str | None, option.declare("--loss", help="cross_entropy or focal.")]
+Augmentation = Annotated[str | None, option.declare("--augmentation", help="none, light, document or rough.")]
+Epochs = Annotated[int | None, option.declare("--epochs", help="Passes over the training pages.")]
+BatchSize = Annotated[int | None, option.declare("--batch-size", help="Pages per step.")]
+Lr = Annotated[float | None, option.declare("--lr", help="Peak learning rate.")]
+ImageSize = Annotated[int | None, option.declare("--image-size", help="Side of the model input.")]
+Folds = Annotated[int | None, option.declare("--folds", help="Train this many cross-validation folds.")]
+Fold = Annotated[int | None, option.declare("--fold", help="Train one fold, counted from 0.")]
+ShowSchedule = Annotated[
+    bool, option.declare("--show-schedule", help="Draw the learning rate of the run, and stop.", panel=option.PROFILE)
+]
+
 
 def run(
     profile: option.ProfileName = "config",
     data: option.Data = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model group or timm model name.", rich_help_panel=option.USUAL)
-    ] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.", rich_help_panel=option.USUAL),
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Learning-rate schedule.", rich_help_panel=option.USUAL)
-    ] = None,
-    optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="adam, adamw or sgd.", rich_help_panel=option.USUAL)
-    ] = None,
-    loss: Annotated[
-        str | None, typer.Option("--loss", help="cross_entropy or focal.", rich_help_panel=option.USUAL)
-    ] = None,
-    augmentation: Annotated[
-        str | None, typer.Option("--augmentation", help="none, light, document or rough.", rich_help_panel=option.USUAL)
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training pages.", rich_help_panel=option.USUAL)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Pages per step.", rich_help_panel=option.USUAL)
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.", rich_help_panel=option.USUAL)] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Side of the model input.", rich_help_panel=option.USUAL)
-    ] = None,
+    model: Model = None,
+    pretrained: Pretrained = None,
+    scheduler: Scheduler = None,
+    optimizer: Optimizer = None,
+    loss: Loss = None,
+    augmentation: Augmentation = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    image_size: ImageSize = None,
     seed: option.Seed = None,
     device: option.Device = None,
-    folds: Annotated[
-        int | None,
-        typer.Option("--folds", help="Train this many cross-validation folds.", rich_help_panel=option.USUAL),
-    ] = None,
-    fold: Annotated[
-        int | None, typer.Option("--fold", help="Train one fold, counted from 0.", rich_help_panel=option.USUAL)
-    ] = None,
+    folds: Folds = None,
+    fold: Fold = None,
     output: option.Output = None,
     name: option.Name = None,
     overwrite: option.Overwrite = False,
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,
-    show_schedule: Annotated[
-        bool,
-        typer.Option(
-            "--show-schedule", help="Draw the learning rate of the run, and stop.", rich_help_panel=option.PROFILE
-        ),
-    ] = False,
+    show_schedule: ShowSchedule = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
