@@ -18,7 +18,8 @@ from docclf_cli.metrics.confusion import FIGURES, counts_of, f1_scores, precisio
 from docclf_cli.metrics.intervals import bootstrap_mean, wilson
 from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, DRAWN, figures_of_classes, posterior_counts
 from docclf_cli.metrics.thresholds import find_threshold
-from docclf_cli.results import Estimate, Predictions
+from docclf_cli.results.figures import Estimate
+from docclf_cli.results.predictions import Predictions
 
 DRAWS = 400  # fewer than the product takes; the coverage hardly depends on it
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from functools import singledispatch
 from pathlib import Path
@@ -14,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
-from docclf_cli.results import ClassRow, Estimate, EvaluateResult, FoldRow, SchedulePreview, Scores, TrainResult
+from docclf_cli.results.figures import ClassRow, Estimate, Scores
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
@@ -64,75 +62,6 @@ def render(result: Any) -> Iterator[RenderableType]:
     raise TypeError(f"no table for {type(result).__name__}")
 
 
-@render.register
-def _(result: TrainResult) -> Iterator[RenderableType]:
-    yield class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
-    yield scores_table(result.val, "Held-out pages")
-    if result.folds:
-        yield _folds_table(result.folds)
-    yield _train_summary(result)
-    yield files_table(result.files)
-
-
-@render.register
-def _(result: EvaluateResult) -> Iterator[RenderableType]:
-    yield class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
-    yield scores_table(result.scores, f"{result.checkpoint}, {result.split}")
-    yield files_table(result.files)
-
-
-@render.register
-def _(result: SchedulePreview) -> Iterator[RenderableType]:
-    yield Text(
-        f"{result.scheduler}, stepped per {result.unit}: {len(result.rates)} values, "
-        f"{result.steps_per_epoch} optimizer steps per epoch, {min(result.rates):.2e} … {max(result.rates):.2e}"
-    )
-    yield Text(_chart(result.rates))
-    yield files_table([result.plot])
-
-
-def _chart(values: tuple[float, ...], width: int = 64, height: int = 8) -> str:
-    """A small chart in characters: one column for each of `width` places along `values`."""
-    places = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
-    top = max(values) or 1.0
-    filled = [round(value / top * height * 8) for value in places]
-    rows = []
-    for row in range(height - 1, -1, -1):
-        rows.append("".join(" ▁▂▃▄▅▆▇█"[min(8, max(0, level - row * 8))] for level in filled).rstrip())
-    return "\n".join(rows)
-
-
-def _train_summary(result: TrainResult) -> RenderableType:
-    table = _plain_table("Run")
-    table.add_row("run", escape(str(result.run)))
-    table.add_row("model", escape(result.model))
-    if result.best_epoch:
-        table.add_row("kept epoch", f"{result.best_epoch} of {result.epochs}, chosen by {result.monitor}")
-    if result.train is not None:
-        gap = result.train.figures["f1_macro"].value - result.val.figures["f1_macro"].value
-        table.add_row("macro-F1 on training pages", f"{result.train.figures['f1_macro'].value:.4f} (gap {gap:+.4f})")
-    if result.degraded is not None:
-        gap = result.val.figures["f1_macro"].value - result.degraded
-        table.add_row("macro-F1 on degraded pages", f"{result.degraded:.4f} (gap {gap:+.4f})")
-    table.add_row("temperature", f"{result.temperature:.3f}")
-    return table
-
-
-def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:
-    names = ("accuracy", "f1_macro", "val_loss")
-    table = Table(title="Folds", title_justify="left")
-    for head in ("fold", "kept epoch", *(NAMES.get(name, "log loss") for name in names)):
-        table.add_column(head, justify="right", no_wrap=True)
-    for fold in folds:
-        table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.figures[name]:.4f}" for name in names))
-    if len(folds) > 1:
-        columns = [[fold.figures[name] for fold in folds] for name in names]
-        means = (f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns)
-        table.add_section()
-        table.add_row("mean ± sd", "", *means)
-    return table
-
-
 def class_table(rows: Iterable[ClassRow], title: str) -> Table:
     """The class-wise table of the seed, with intervals."""
     table = Table(title=title, title_justify="left")
@@ -159,7 +88,7 @@ def scores_table(scores: Scores, title: str) -> Table:
 
 def files_table(files: Iterable[Path]) -> RenderableType:
     """Paths, whole on every width of terminal so that they can be copied."""
-    table = _plain_table("Files")
+    table = plain_table("Files")
     for path in files:
         table.add_row("", escape(str(path)))
     return table
@@ -213,7 +142,8 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _plain_table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """Labels and values without lines."""
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", overflow="fold")
     table.add_column(overflow="fold")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 
 def naming(targets: Sequence[int], named: Sequence[int], classes: int, sure: float = 0.9) -> Predictions:

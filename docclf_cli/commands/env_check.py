@@ -13,7 +13,7 @@ from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.errors import DocclfError, EnvCheckError
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results import EnvReport
+from docclf_cli.results.environment import EnvReport
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"

@@ -1,9 +1,14 @@
 """`docclf evaluate`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from rich.console import RenderableType
+
+from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._progress import progress_display
+from docclf_cli.results.training import EvaluateResult
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -26,7 +31,6 @@ def run(
     """Score a checkpoint on labelled pages, each figure with its 95 % interval."""
     import logging
 
-    from docclf_cli import report
     from docclf_cli.engine.evaluate import evaluate
     from docclf_cli.engine.run_folder import newest_finished
     from docclf_cli.engine.runtime import StopFlag
@@ -41,3 +45,11 @@ def run(
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = evaluate(run_folder, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
     report.show(result, as_json=as_json)
+
+
+@report.render.register
+def tables(result: EvaluateResult) -> Iterator[RenderableType]:
+    """Classes, figures and files."""
+    yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
+    yield report.scores_table(result.scores, f"{result.checkpoint}, {result.split}")
+    yield report.files_table(result.files)

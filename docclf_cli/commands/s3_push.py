@@ -13,7 +13,7 @@ from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._transfer import size, watching
-from docclf_cli.results import PushResult
+from docclf_cli.results.storage import PushResult
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"

@@ -20,7 +20,8 @@ from docclf_cli.engine.store import fingerprint, load_stored, store
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
-from docclf_cli.results import EvaluateResult, Predictions
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.results.training import EvaluateResult
 
 SPLITS = ("train", "val", "test")
 

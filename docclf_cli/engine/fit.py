@@ -27,7 +27,7 @@ from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import figures
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import Profile, TrainConfig
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 from docclf_cli.training.losses import build_loss
 from docclf_cli.training.optimizers import build_optimizer
 from docclf_cli.training.schedulers import ScheduleTotals, build_schedule

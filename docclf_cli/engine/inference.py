@@ -14,7 +14,7 @@ from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 
 @dataclass(frozen=True)

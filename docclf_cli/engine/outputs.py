@@ -11,7 +11,8 @@ from docclf_cli.engine.run_folder import write_csv
 from docclf_cli.metrics import plots
 from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion
-from docclf_cli.results import ClassRow, Predictions, Scores
+from docclf_cli.results.figures import ClassRow, Scores
+from docclf_cli.results.predictions import Predictions
 
 
 def write_class_metrics(path: Path, rows: Iterable[ClassRow]) -> Path:

@@ -10,7 +10,7 @@ from docclf_cli.data.splits import folds, hold_out, limit
 from docclf_cli.errors import InputError
 from docclf_cli.metrics import plots
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results import SchedulePreview
+from docclf_cli.results.training import SchedulePreview
 from docclf_cli.training.schedulers import ScheduleTotals, build_schedule
 
 

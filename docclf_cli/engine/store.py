@@ -11,7 +11,7 @@ from pathlib import Path
 
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import fingerprint_of, sha256_of
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
 PLAIN = "plain"  # the view that changes nothing

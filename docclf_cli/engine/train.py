@@ -29,7 +29,8 @@ from docclf_cli.metrics.class_metrics import score
 from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results import FoldRow, Predictions, TrainResult
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.results.training import FoldRow, TrainResult
 
 logger = logging.getLogger("docclf")
 PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5

@@ -7,7 +7,7 @@ import numpy as np
 
 from docclf_cli.errors import InputError
 from docclf_cli.files import fingerprint_of
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 SHOWN = 3
 

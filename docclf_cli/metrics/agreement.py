@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from docclf_cli.metrics.compare import align, scored_together
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 
 def disagreement(members: Sequence[Predictions]) -> np.ndarray:

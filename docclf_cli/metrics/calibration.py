@@ -9,7 +9,8 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import erf, logsumexp
 
 from docclf_cli.metrics.intervals import DRAWS, wilson
-from docclf_cli.results import Estimate, Predictions, ReliabilityBin
+from docclf_cli.results.figures import Estimate, ReliabilityBin
+from docclf_cli.results.predictions import Predictions
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)

@@ -10,7 +10,8 @@ from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.confusion import FIGURES, confusion_of, counts_of, f1_scores, recalls
 from docclf_cli.metrics.intervals import around, bootstrap_mean, wilson
 from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, figures_of_classes, posterior_counts
-from docclf_cli.results import ClassRow, Estimate, Predictions, Scores
+from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.results.predictions import Predictions
 
 TOP_K = 3
 # scikit-learn's log_loss limits probabilities in the same way: one hopeless page must not make the mean infinite.

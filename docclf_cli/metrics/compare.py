@@ -13,7 +13,8 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import per_sample_loss, top_k, top_k_correct
 from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import around, bootstrap_weights, unit_of, wilson
-from docclf_cli.results import Difference, Estimate, Predictions
+from docclf_cli.results.figures import Difference, Estimate
+from docclf_cli.results.predictions import Predictions
 
 DRAWS = 5000  # more than a single figure takes: here it is decided whether an interval leaves zero
 SPOKEN = {

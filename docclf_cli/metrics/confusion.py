@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 
 class Counts(NamedTuple):

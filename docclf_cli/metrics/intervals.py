@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from docclf_cli.results import Estimate
+from docclf_cli.results.figures import Estimate
 
 DRAWS = 2000
 _CHUNK = 4_000_000  # numbers held at once by a loop over draws

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from docclf_cli.metrics.confusion import confusion_of
-from docclf_cli.results import ConfusedPair, Predictions
+from docclf_cli.results.figures import ConfusedPair
+from docclf_cli.results.predictions import Predictions
 
 
 def most_confused(predictions: Predictions, most: int = 10, examples: int = 5) -> tuple[ConfusedPair, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from docclf_cli.results import ClassGap, ClassRow, Estimate
+from docclf_cli.results.figures import ClassGap, ClassRow, Estimate
 
 
 def train_val_gap(

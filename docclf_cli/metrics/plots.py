@@ -23,7 +23,7 @@ from docclf_cli.metrics.panels import (
     pitch,
     save,
 )
-from docclf_cli.results import ClassRow, Estimate
+from docclf_cli.results.figures import ClassRow, Estimate
 
 _LINES = "#dde3ec"
 _ROWS = (0.28, 1.2, 120.0)  # inches of a row, and of the least and the most that all together take

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from docclf_cli.metrics.confusion import FIGURES, Counts, counts_of
 from docclf_cli.metrics.intervals import DRAWS, around, chunks
-from docclf_cli.results import Estimate
+from docclf_cli.results.figures import Estimate
 
 DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # figures over all classes whose intervals are drawn here
 # Pages of error that the prior adds to each confusion row, settled by the coverage that

@@ -8,7 +8,8 @@ from scipy.stats import binom
 from docclf_cli.metrics.calibration import confidences
 from docclf_cli.metrics.confusion import confusion_of, counts_of
 from docclf_cli.metrics.intervals import lower_bound, wilson
-from docclf_cli.results import Predictions, Threshold
+from docclf_cli.results.figures import Threshold
+from docclf_cli.results.predictions import Predictions
 
 _ENOUGH = 1e4  # asking for more than so many times the pages is no advice
 

@@ -12,7 +12,7 @@ from docclf_cli import __version__
 from docclf_cli.errors import DocclfError
 from docclf_cli.profile.schema import Profile
 from docclf_cli.registry import Entry, Registry
-from docclf_cli.results import CheckRow, EnvReport
+from docclf_cli.results.environment import CheckRow, EnvReport
 
 STATUSES = ("skipped", "ok", "warning", "failure")  # from good to bad
 

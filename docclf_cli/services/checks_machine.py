@@ -15,7 +15,7 @@ from typing import Any
 
 from docclf_cli.files import TEMP_PREFIX, atomic_write
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results import CheckRow
+from docclf_cli.results.environment import CheckRow
 from docclf_cli.services.checks import CHECKS, Situation, failure, ok, skipped, warning
 
 GB = 10**9

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from docclf_cli.errors import InputError
 from docclf_cli.registry import did_you_mean
-from docclf_cli.results import CheckRow
+from docclf_cli.results.environment import CheckRow
 from docclf_cli.services import env
 from docclf_cli.services.checks import CHECKS, Situation, failure, ok, skipped, warning
 from docclf_cli.services.checks_machine import probe

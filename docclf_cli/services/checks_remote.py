@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from docclf_cli.results import CheckRow
+from docclf_cli.results.environment import CheckRow
 from docclf_cli.services import env
 from docclf_cli.services.checks import CHECKS, Situation, failure, ok, skipped, warning
 from docclf_cli.services.checks_project import NO_PROFILE

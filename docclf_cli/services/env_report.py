@@ -6,7 +6,7 @@ import contextlib
 import importlib
 
 from docclf_cli.errors import InputError
-from docclf_cli.results import EnvReport
+from docclf_cli.results.environment import EnvReport
 from docclf_cli.services import env
 from docclf_cli.services.checks import Situation, run_checks
 

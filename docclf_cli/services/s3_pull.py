@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from docclf_cli.errors import InputError, RemoteError
 from docclf_cli.files import atomic_write, sha256_of
 from docclf_cli.registry import did_you_mean
-from docclf_cli.results import PulledFile, PullResult
+from docclf_cli.results.storage import PulledFile, PullResult
 from docclf_cli.services.s3 import OBJECTS, Target, connect, require_name
 from docclf_cli.services.s3_errors import remote_errors
 from docclf_cli.services.s3_manifest import Manifest, StoredFile, read_manifest

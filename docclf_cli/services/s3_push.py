@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from docclf_cli.errors import InputError
-from docclf_cli.results import PushedFile, PushResult
+from docclf_cli.results.storage import PushedFile, PushResult
 from docclf_cli.services.s3 import OBJECTS, Target, connect, require_name
 from docclf_cli.services.s3_errors import code_of, remote_errors
 from docclf_cli.services.s3_files import LocalFile, find_files

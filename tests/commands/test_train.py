@@ -16,7 +16,7 @@ from PIL import Image
 
 from docclf_cli.data.samples import render_samples
 from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 TINY = (
     "--model",

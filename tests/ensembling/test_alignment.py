@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from docclf_cli.ensembling.alignment import align, common_held_out_rows
 from docclf_cli.errors import InputError
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 A = Predictions(
     ids=np.array(["p1", "p2", "p3"]),

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import MAX_LOSS, figures, per_sample_loss, score, single_class, top_k_correct
 from docclf_cli.metrics.confusion import confusion
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 cases = st.builds(
     at_random,

@@ -11,7 +11,8 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import figures
 from docclf_cli.metrics.compare import align, mcnemar, paired_difference, sentence
 from docclf_cli.metrics.intervals import wilson
-from docclf_cli.results import Difference, Predictions
+from docclf_cli.results.figures import Difference
+from docclf_cli.results.predictions import Predictions
 
 FIGURES = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "top3_accuracy")
 

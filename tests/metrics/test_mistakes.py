@@ -2,7 +2,8 @@ import numpy as np
 from prediction_cases import naming
 
 from docclf_cli.metrics.mistakes import most_confused
-from docclf_cli.results import ConfusedPair, Predictions
+from docclf_cli.results.figures import ConfusedPair
+from docclf_cli.results.predictions import Predictions
 
 
 def test_pairs_by_hand() -> None:

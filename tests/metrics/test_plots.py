@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from docclf_cli.metrics import panels, plots
-from docclf_cli.results import ClassRow, Estimate
+from docclf_cli.results.figures import ClassRow, Estimate
 
 NAMES = (
     "receipt",

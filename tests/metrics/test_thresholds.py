@@ -4,7 +4,7 @@ from scipy.stats import binom
 
 from docclf_cli.metrics.intervals import lower_bound
 from docclf_cli.metrics.thresholds import _allowed_mistakes, apply_threshold, find_threshold, risk_coverage
-from docclf_cli.results import Predictions
+from docclf_cli.results.predictions import Predictions
 
 
 def ranked(right: np.ndarray, lowest: float = 0.6) -> Predictions:

@@ -17,7 +17,7 @@ from s3_server import READER, S3Server
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import Profile
 from docclf_cli.registry import Registry
-from docclf_cli.results import CheckRow
+from docclf_cli.results.environment import CheckRow
 from docclf_cli.services import checks, checks_machine, checks_project, checks_remote
 from docclf_cli.services.checks import Situation, ok, run_checks, worst
 from docclf_cli.services.s3 import Target

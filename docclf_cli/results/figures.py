@@ -1,0 +1,120 @@
+"""Figures with intervals, as the metrics return them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class of a class-wise report; `accuracy` is recall, as in the seed framework."""
+
+    name: str
+    support: int
+    accuracy: Estimate
+    precision: Estimate
+    f1: Estimate
+    loss: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one set of predictions.
+
+    Attributes:
+        figures: By name `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`.
+        classes: One row per class, in the order of the class axis.
+        support: How many pages were scored.
+        unreadable: How many pages were left out because they could not be read.
+    """
+
+    figures: Mapping[str, Estimate]
+    classes: tuple[ClassRow, ...]
+    support: int
+    unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference `a - b` of one figure on the same pages, with its 95 % interval.
+
+    `p_value` is McNemar's exact test and belongs to accuracy alone.
+    """
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    pages: int
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pages of about equal confidence: how many, their mean confidence, and the share that is right."""
+
+    pages: int
+    confidence: float
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A confidence from which on predictions are trusted, and what that means on some pages.
+
+    Attributes:
+        target: The precision asked for.
+        value: Decided are pages of at least this confidence; None where no threshold is known to be good enough.
+        coverage: Share of the pages that is decided.
+        precision: Share of the decided pages that is right; NaN where none is decided.
+        pages: How many pages these figures are about.
+        decided: How many of them are decided.
+        never: Classes with pages or predictions of which none is decided: no page is predicted as one of them with
+            enough confidence.
+        more_pages: About how many further held-out pages would make a threshold known, where `value` is None;
+            None there too if on these pages no threshold is precise enough, however many there were.
+    """
+
+    target: float
+    value: float | None
+    coverage: Estimate
+    precision: Estimate
+    pages: int
+    decided: int
+    never: tuple[str, ...] = ()
+    more_pages: int | None = None
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Pages of one class taken for another: how many, their share of the true class, the most confident IDs."""
+
+    target: str
+    predicted: str
+    pages: int
+    share: float
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClassGap:
+    """Training minus held-out pages of one class, with an interval; `overfits` where the interval is above zero."""
+
+    name: str
+    figure: str
+    gap: Estimate
+    overfits: bool

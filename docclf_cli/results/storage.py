@@ -1,0 +1,58 @@
+"""What `s3-push` and `s3-pull` return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PushedFile:
+    """A file of a pushed model: its path in it, bytes, hexadecimal SHA-256, and whether it had to be sent."""
+
+    path: str
+    size: int
+    sha256: str
+    sent: bool
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What `s3-push` did.
+
+    Attributes:
+        name: Name of the stored model, for `s3-pull`.
+        manifest: `s3://` address of its manifest.
+        files: What belongs to it.
+        bytes_sent: Bytes of what was missing.
+        seconds: Wall time, reading the files included.
+        dry_run: Nothing was sent.
+    """
+
+    name: str
+    manifest: str
+    files: tuple[PushedFile, ...]
+    bytes_sent: int
+    seconds: float
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class PulledFile:
+    """A file of a pulled model: where it is, bytes, hexadecimal SHA-256, and whether it had to be fetched."""
+
+    path: Path
+    size: int
+    sha256: str
+    fetched: bool
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What `s3-pull` restored: every file is there, and its SHA-256 is that of the manifest."""
+
+    name: str
+    folder: Path
+    files: tuple[PulledFile, ...]
+    bytes_fetched: int
+    seconds: float

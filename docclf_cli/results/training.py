@@ -1,0 +1,89 @@
+"""What `train` and `evaluate` return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docclf_cli.results.figures import Scores
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One fold of a cross-validation: its best epoch and the figures on its held-out pages."""
+
+    fold: int
+    best_epoch: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run ends with.
+
+    Attributes:
+        run: The run folder.
+        model: Architecture.
+        best_epoch: The epoch that was kept (of a single fit; 0 for folds).
+        epochs: Epochs trained.
+        monitor: The figure that chose the epoch.
+        val: Scores on held-out pages (of folds: pooled, out-of-fold).
+        train: Scores on training pages without augmentation; None for folds.
+        degraded: Macro-F1 of the kept epoch on the degraded validation pages, where it was measured.
+        temperature: Fitted on the held-out pages.
+        folds: One row per fold.
+        files: What was written, most useful first.
+    """
+
+    run: Path
+    model: str
+    best_epoch: int
+    epochs: int
+    monitor: str
+    val: Scores
+    train: Scores | None = None
+    degraded: float | None = None
+    temperature: float = 1.0
+    folds: tuple[FoldRow, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class SchedulePreview:
+    """The learning rate of a run before it starts.
+
+    Attributes:
+        scheduler: Its name.
+        unit: What it is stepped by.
+        steps_per_epoch: Optimizer steps of an epoch.
+        epochs: Position of each rate, in epochs.
+        rates: Learning rates of the last layer group.
+        plot: The picture.
+    """
+
+    scheduler: str
+    unit: str
+    steps_per_epoch: int
+    epochs: tuple[float, ...]
+    rates: tuple[float, ...]
+    plot: Path
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """A checkpoint's scores on one split.
+
+    Attributes:
+        checkpoint: The file.
+        split: Which pages.
+        scores: Figures with intervals, probabilities taken at `temperature`.
+        temperature: The checkpoint's own.
+        files: What was written.
+    """
+
+    checkpoint: Path
+    split: str
+    scores: Scores
+    temperature: float
+    files: tuple[Path, ...] = ()
