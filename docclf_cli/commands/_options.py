@@ -59,14 +59,17 @@ CheckpointPath = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="PATH",
-        help="Checkpoint file or run folder \\[default: the newest finished run].",
+        help="Checkpoint file, run folder or s3://bucket/key \\[default: the newest finished run].",
         rich_help_panel=USUAL,
     ),
 ]
 Members = Annotated[
     list[str] | None,
     typer.Option(
-        "--members", metavar="PATH", help="Member: checkpoint file or run folder (repeatable).", rich_help_panel=USUAL
+        "--members",
+        metavar="PATH",
+        help="Member: checkpoint file, run folder or s3://bucket/key (repeatable).",
+        rich_help_panel=USUAL,
     ),
 ]
 Seed = Annotated[

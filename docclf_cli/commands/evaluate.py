@@ -1,12 +1,12 @@
 """`docclf evaluate`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import RenderableType
 
 from docclf_cli import report
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._progress import progress_display
 from docclf_cli.results.training import EvaluateResult
 
@@ -14,7 +14,8 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf evaluate --checkpoint runs/mine\n\n"
     "docclf evaluate --checkpoint runs/mine --split test --json\n\n"
-    "docclf evaluate --checkpoint runs/mine/best.ckpt --split test --data other/pages"
+    "docclf evaluate --checkpoint runs/mine/best.ckpt --split test --data other/pages\n\n"
+    "docclf evaluate --checkpoint s3://my-models/docclf/mine --split test"
 )
 
 
@@ -29,21 +30,14 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Score a checkpoint on labelled pages, each figure with its 95 % interval."""
-    import logging
-
     from docclf_cli.engine.evaluate import evaluate
-    from docclf_cli.engine.run_folder import newest_finished
     from docclf_cli.engine.runtime import StopFlag
     from docclf_cli.profile.schema import RuntimeConfig
 
-    if checkpoint is None:
-        run_folder = newest_finished(output or Path("runs")).path
-        logging.getLogger("docclf").info("the newest finished run: %s", run_folder)
-    else:
-        run_folder = Path(checkpoint)
+    path = checkpoint_or_newest(checkpoint, output, quiet)
     runtime = RuntimeConfig(device=device or "auto")
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
-        result = evaluate(run_folder, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
+        result = evaluate(path, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
     report.show(result, as_json=as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from docclf_cli.errors import CheckpointError
 from docclf_cli.files import cache_home, fingerprint_of, sha256_of, write_text
 from docclf_cli.profile.schema import S3Config
-from docclf_cli.services.s3 import OBJECTS, Target, connect, parse_uri
+from docclf_cli.services.s3 import Target, connect, parse_uri
 from docclf_cli.services.s3_errors import code_of, remote_errors
-from docclf_cli.services.s3_manifest import ABSENT, read_manifest
+from docclf_cli.services.s3_manifest import ABSENT, StoredFile, read_manifest
 from docclf_cli.services.s3_pull import download
 from docclf_cli.services.s3_transfer import Watch
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger("docclf")
+FILE, SPLIT = "checkpoint.ckpt", "split.csv"
 _CONTENT_KEY = re.compile(r"(?:.*/)?sha256-([0-9a-f]{64})")
 
 
@@ -37,6 +38,8 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, watch: Watch | No
 
     Returns:
         A path in the cache (`XDG_CACHE_HOME`, else `~/.cache`; below it `docclf/s3`), which may be deleted any time.
+        Each checkpoint has a folder of its own there, for what is derived from it; the `split.csv` of a pushed
+        model lies beside it, so that its held-out pages are known.
 
     Raises:
         InputError: The address is malformed.
@@ -49,6 +52,8 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, watch: Watch | No
     target = Target(bucket, "", config or S3Config())
     client = connect(target)
     found = _locate(client, target, key)
+    if found.split is not None:
+        _fetch_split(client, found.split, found.local.parent)
     if cached := _cached(found.local, found.sha256 or _noted_sha256(found.local)):
         return cached
     logger.info("fetching %s (%.1f MB)", target.uri(found.key), found.size / 1e6)
@@ -60,22 +65,30 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, watch: Watch | No
     return found.local
 
 
+def _fetch_split(client: S3Client, stored: tuple[Target, StoredFile], folder: Path) -> None:
+    model, file = stored
+    if _cached(folder / SPLIT, file.sha256) is None:
+        key = model.object_key(file.sha256)
+        download(client, model, key, folder / SPLIT, size=file.size, sha256=file.sha256, watch=Watch())
+
+
 @dataclass(frozen=True)
 class _Found:
-    """An object, and the SHA-256 it should have where that is known."""
+    """An object, the SHA-256 it should have where that is known, and the `split.csv` of the model it belongs to."""
 
     bucket: str
     key: str
     size: int
     etag: str
     sha256: str | None
+    split: tuple[Target, StoredFile] | None = None
 
     @property
     def local(self) -> Path:
         """Its file in the cache: by content, or by version where another tool stored it."""
         if self.sha256 is not None:
             return _by_content(self.sha256)
-        return _cache() / "versions" / f"{fingerprint_of(self.bucket, self.key, self.etag, self.size)}.ckpt"
+        return _cache() / fingerprint_of(self.bucket, self.key, self.etag, self.size) / FILE
 
 
 def _locate(client: S3Client, target: Target, key: str) -> _Found:
@@ -88,11 +101,13 @@ def _locate(client: S3Client, target: Target, key: str) -> _Found:
         if (manifest := read_manifest(client, model, name)) is None:
             continue
         path = "/".join(parts[count:]) or "best.ckpt"
-        file = next((file for file in manifest.files if file.path == path), None)
+        files = {file.path: file for file in manifest.files}
+        file, split = files.get(path), files.get(str(PurePosixPath(path).with_name(SPLIT)))
         if file is None:
             known = ", ".join(manifest.weights()) or "no checkpoint"
             raise CheckpointError(f"{target.uri(key)}: the model {name} has no {path}", f"it has: {known}")
-        return _Found(target.bucket, model.object_key(file.sha256), file.size, "", file.sha256)
+        beside = (model, split) if split else None
+        return _Found(target.bucket, model.object_key(file.sha256), file.size, "", file.sha256, beside)
     raise CheckpointError(
         f"{target.uri(key)}: there is no such object, and no model of this name",
         "s3://BUCKET/PREFIX/NAME is the model that `docclf s3-push --name NAME` stored",
@@ -132,7 +147,7 @@ def _note_of(path: Path) -> Path:
 
 
 def _by_content(sha256: str) -> Path:
-    return _cache() / OBJECTS / f"sha256-{sha256}.ckpt"
+    return _cache() / sha256[:16] / FILE
 
 
 def _cache() -> Path:

@@ -107,6 +107,22 @@ def test_a_snapshot_by_its_address(target: Target, run: Path) -> None:
     assert path.read_bytes() == b"snapshot"
 
 
+def test_the_split_lies_beside_a_model_and_each_model_has_a_folder(target: Target, run: Path) -> None:
+    (run / "split.csv").write_text("ID,split\na.png,val\n")
+    push([run], target)
+    best, snapshot = (
+        fetch_checkpoint(target.uri(target.key(name)))
+        for name in ("invoice-01", "invoice-01/snapshots/epoch-0003.ckpt")
+    )
+    assert (best.parent / "split.csv").read_text() == "ID,split\na.png,val\n"
+    assert sorted(path.name for path in snapshot.parent.iterdir()) == ["checkpoint.ckpt"]
+    assert best.parent != snapshot.parent
+    # A cache that has lost it gets it again.
+    (best.parent / "split.csv").write_text("rotten")
+    fetch_checkpoint(target.uri(target.key("invoice-01")))
+    assert (best.parent / "split.csv").read_text().startswith("ID,split")
+
+
 def test_the_cache_is_used_and_verified(target: Target, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     push([run], target)
     uri = target.uri(target.key("invoice-01"))

@@ -1,0 +1,48 @@
+"""What people name with `--checkpoint` and `--members`: a file, a run folder, or a checkpoint in S3."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docclf_cli.commands._transfer import watching
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import S3Config
+
+logger = logging.getLogger("docclf")
+
+
+def local_checkpoint(name: str, quiet: bool, config: S3Config | None = None) -> Path:
+    """The file or folder on this machine that `name` means; `s3://` addresses are fetched into a verified cache.
+
+    Args:
+        name: Path of a checkpoint or a run folder, or `s3://bucket/key`.
+        quiet: Show no progress.
+        config: Endpoint and settings of the store.
+
+    Raises:
+        DocclfError: An address is malformed, there is nothing at it, or the store cannot be used.
+    """
+    if not name.startswith("s3://"):
+        return Path(name)
+    from docclf_cli.services.s3_cache import fetch_checkpoint
+
+    with watching(f"fetch {name}", quiet) as watch:
+        return fetch_checkpoint(name, config, watch)
+
+
+def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> Path:
+    """What `name` means on this machine; without a name the newest finished run below `output`, which is said.
+
+    Raises:
+        DocclfError: As `local_checkpoint`; or there is no finished run.
+    """
+    if name is not None:
+        return local_checkpoint(name, quiet)
+    from docclf_cli.engine.run_folder import newest_finished
+
+    path = newest_finished(output or Path("runs")).path
+    logger.info("the newest finished run: %s", path)
+    return path
