@@ -10,7 +10,7 @@ from torch import nn
 from docclf_cli.errors import InputError
 from docclf_cli.models.attention import ATTENTION_PREFIX, add_attention
 from docclf_cli.models.sources import RANDOM, Source, find_weights
-from docclf_cli.models.weights import fit_weights
+from docclf_cli.models.weights import classifier_names, fit_weights
 from docclf_cli.profile.schema import ModelConfig
 from docclf_cli.registry import did_you_mean
 
@@ -66,7 +66,9 @@ def create_model(
     model = _build(name, config, num_classes, image_size, source)
     if config.use_attention:
         add_attention(model, _feature_channels(name, image_size), config.attention_dim)
-    new_head = source.state is not None and fit_weights(model, source.state, source.origin, may_lack=ATTENTION_PREFIX)
+    new_head = _new_classifier(model, source, num_classes)
+    if new_head:
+        _start_near_zero(model)
     if weights:
         logger.info("%s: weights from %s%s", name, source.origin, ", with a new classifier" if new_head else "")
     return model
@@ -82,6 +84,27 @@ def pretrained_stats(
     """
     about: Any = timm.get_pretrained_cfg(resolve_name(config.model_name))
     return about.mean, about.std, about.interpolation
+
+
+def _new_classifier(model: nn.Module, source: Source, num_classes: int) -> bool:
+    """Put the weights in place; whether learned features now meet a classifier that is not."""
+    if source.state is not None:
+        return fit_weights(model, source.state, source.origin, may_lack=ATTENTION_PREFIX)
+    about: Any = model.pretrained_cfg
+    return source.file is not None and num_classes != about["num_classes"]
+
+
+def _start_near_zero(model: nn.Module) -> None:
+    """Let all classes be about equally likely at the first step.
+
+    Some architectures draw a classifier so wide that the first loss is twice log(num_classes): timm's EfficientNets
+    do (loss 4.5 with 9 classes). Its first, large gradients then disturb the features that are to be kept.
+    """
+    for name in classifier_names(model):
+        classifier: Any = model.get_submodule(name)
+        nn.init.trunc_normal_(classifier.weight, std=0.01)
+        if classifier.bias is not None:
+            nn.init.zeros_(classifier.bias)
 
 
 def _build(name: str, config: ModelConfig, num_classes: int, image_size: int | None, source: Source) -> nn.Module:

@@ -66,7 +66,7 @@ def fit_weights(model: Any, state: Mapping[str, torch.Tensor], origin: str, *, m
         CheckpointError: Any other name is missing, unknown or of another shape; all are counted, the first are named.
     """
     state, expected = _adapted(model, state), model.state_dict()
-    head = tuple(f"{name}." for name in _classifier_names(model))
+    head = tuple(f"{name}." for name in classifier_names(model))
     for name in [name for name in state if name.startswith(head) and name in expected]:
         if state[name].shape != expected[name].shape:
             del state[name]
@@ -126,7 +126,9 @@ def _adapted(model: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch.T
     return dict(state if adapt is None else adapt(dict(state), model))
 
 
-def _classifier_names(model: Any) -> tuple[str, ...]:
+def classifier_names(model: Any) -> tuple[str, ...]:
+    """The layers of a timm model that end in logits: one, or two of a distilled transformer."""
+    """The layers of a timm model that end in logits: one, or two of a distilled transformer."""
     names = model.pretrained_cfg["classifier"]
     return (names,) if isinstance(names, str) else tuple(names)
 

@@ -1,5 +1,7 @@
 import copy
 import logging
+import math
+from pathlib import Path
 
 import pytest
 import timm
@@ -37,6 +39,16 @@ def test_each_family_learns_its_batch(name: str) -> None:
     assert model(IMAGES).shape == (4, 3)
     losses = [step(model) for _ in range(12)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_new_classifier_over_learned_features_prefers_no_class(name: str, tmp_path: Path) -> None:
+    torch.save(create_model(config(name), 5, image_size=64).state_dict(), tmp_path / "five.pth")
+    model = create_model(config(name, checkpoint_path=str(tmp_path / "five.pth")), 3, image_size=64).eval()
+    assert F.cross_entropy(model(IMAGES), TARGETS).item() == pytest.approx(math.log(3), abs=0.1)
+    kept = create_model(config(name, checkpoint_path=str(tmp_path / "five.pth")), 5, image_size=64)
+    saved = torch.load(tmp_path / "five.pth", weights_only=True)
+    assert all(torch.equal(value, saved[key]) for key, value in kept.state_dict().items())
 
 
 @pytest.mark.parametrize("alias", ALIASES)
