@@ -13,6 +13,8 @@ from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._progress import progress_display
+from docclf_cli.commands._push import push_finished
+from docclf_cli.commands._tracking import tracked
 from docclf_cli.results.training import FoldRow, SchedulePreview, TrainResult
 
 EXAMPLES = (
@@ -83,8 +85,10 @@ def run(
     from docclf_cli.engine.runtime import StopFlag
     from docclf_cli.engine.train import train
 
-    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+    with progress_display(quiet) as show, StopFlag().installed() as stop, tracked(loaded.profile, show) as emit:
         result = train(loaded.profile, overwrite=overwrite, emit=emit, stop=stop)
+        emit.finished(result)
+    result = push_finished(result, loaded.profile.s3, quiet)
     return report.show(result, as_json=as_json)
 
 
@@ -134,6 +138,8 @@ def _train_summary(result: TrainResult) -> RenderableType:
         gap = result.val.figures["f1_macro"].value - result.degraded
         table.add_row("macro-F1 on degraded pages", f"{result.degraded:.4f} (gap {gap:+.4f})")
     table.add_row("temperature", f"{result.temperature:.3f}")
+    if result.pushed is not None:
+        table.add_row("stored in S3", escape(result.pushed))
     return table
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from docclf_cli.engine.run_folder import write_csv
 from docclf_cli.metrics import plots
 from docclf_cli.metrics.class_metrics import per_sample_loss
@@ -37,7 +39,18 @@ def write_class_report(folder: Path, split: str, predictions: Predictions, score
         write_class_metrics(folder / f"{split}_class_metrics.csv", scores.classes),
         plots.class_performance(scores.classes, folder / f"{split}_class_performance.png", f"{split}: by class"),
         plots.confusion_matrix(matrix, scored.class_names, folder / "confusion_matrix.png"),
+        _write_confusion(folder / "confusion_matrix.csv", matrix, scored.class_names),
     ]
+
+
+def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str]) -> Path:
+    """One row for each pair of true and predicted class that has pages."""
+    rows = [
+        {"target": class_names[target], "prediction": class_names[predicted], "pages": matrix[target, predicted]}
+        for target, predicted in np.argwhere(matrix)
+    ]
+    write_csv(path, rows)
+    return path
 
 
 def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:

@@ -88,6 +88,11 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
     )
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first, of those that train together."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():

@@ -34,6 +34,7 @@ class TrainResult:
         temperature: Fitted on the held-out pages.
         folds: One row per fold.
         files: What was written, most useful first.
+        pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
     """
 
     run: Path
@@ -47,6 +48,7 @@ class TrainResult:
     temperature: float = 1.0
     folds: tuple[FoldRow, ...] = ()
     files: tuple[Path, ...] = ()
+    pushed: str | None = None
 
 
 @dataclass(frozen=True)

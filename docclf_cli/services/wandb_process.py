@@ -127,14 +127,15 @@ def one_line(error: BaseException) -> str:
 
 def serve(lines: Sequence[str] | Any, emit: Emit) -> None:
     """Do what each line says, until one fails, the run is finished, or the lines end."""
-    mirror, ended = Mirror(emit), False
+    mirror = Mirror(emit)
     try:
         for line in lines:
             message = json.loads(line)
             name = message.pop("call")
             getattr(mirror, name)(**message)
-            ended = ended or name == "finish"
-        if not ended and mirror._run is not None:
+            if name == "finish":  # loader workers that were forked meanwhile may keep the pipe open
+                return
+        if mirror._run is not None:
             mirror._run.finish(exit_code=1)
     except BaseException as error:
         emit("failed", why=one_line(error))

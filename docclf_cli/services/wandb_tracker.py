@@ -28,6 +28,8 @@ UPLOAD_SECONDS = 10.0
 ARTIFACT_SECONDS = 300.0
 # Beyond uploading: what a very short run still has to do of its start.
 GRACE_SECONDS = 12.0
+# After Ctrl-C or SIGTERM: whoever sent it may not be patient.
+STOPPED_SECONDS = 5.0
 ID_FILE = "wandb-id.txt"
 _LAUNCH = "import sys; sys.path.append(sys.argv[1]); from docclf_cli.services.wandb_process import main; main()"
 
@@ -47,6 +49,7 @@ class WandbTracker:
         self._upload_seconds = ARTIFACT_SECONDS if config.artifacts else UPLOAD_SECONDS
         self._mode: dict[str, Any] | None = None
         self._failed = False
+        self._unsent: list[str] = []
         self._channel: Channel | None = None
         self._folder = Path()
 
@@ -57,7 +60,7 @@ class WandbTracker:
         self._folder = run.folder.absolute()
         try:
             run_id = _run_id(self._folder)
-            self._channel = Channel(self._environ)
+            self._channel = Channel(self._environ, announce=self._mode is None)
         except (OSError, ResourceError) as error:
             self._fail(str(error))
             return
@@ -92,14 +95,20 @@ class WandbTracker:
     def finish(self, summary: Mapping[str, Any], exit_code: int = 0) -> str:
         """End the run; waits for the upload, but never longer than the limits above.
 
+        Args:
+            summary: Final figures.
+            exit_code: Of the run; from 128 on it was stopped by a signal.
+
         Returns:
-            Where the run is to be seen, or how to send it later; nothing where that is not known.
+            Where the run is to be seen, or how to send it later, with those before it that are not sent either;
+            nothing where that is not known.
         """
         channel = self._channel
         if channel is None:
             return ""
         self._tell("finish", summary=dict(summary), exit_code=exit_code)
-        failure = channel.close(self._upload_seconds + GRACE_SECONDS)
+        patience = STOPPED_SECONDS if exit_code >= 128 else self._upload_seconds + GRACE_SECONDS
+        failure = channel.close(patience)
         self._channel = None
         if failure and not self._failed:
             self._fail(failure)
@@ -111,8 +120,9 @@ class WandbTracker:
         self._mode = {**mode, "unwanted": False}
         if mode["name"] == "online" and not failed:
             return f"wandb: {started['url']}"
+        self._unsent += _offline_folders(self._folder, started["sync_dir"])
         state = "incomplete" if failed else f"offline, because {mode['why']}"
-        return f"wandb: {state}; to send it: {_sync_line(self._folder, started['sync_dir'])}"
+        return f"wandb: {state}; to send it: {shlex.join(['wandb', 'sync', *self._unsent])}"
 
     def _tell(self, call: str, **arguments: Any) -> None:
         if self._channel is None or self._failed:
@@ -127,10 +137,16 @@ class WandbTracker:
 
 
 class Channel:
-    """The process that wandb runs in: lines go out and events come in on threads, so that nobody waits for it."""
+    """The process that wandb runs in: lines go out and events come in on threads, so that nobody waits for it.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    Args:
+        environ: The process's whole environment.
+        announce: Say in which mode it starts.
+    """
+
+    def __init__(self, environ: Mapping[str, str], announce: bool) -> None:
         root = Path(__file__).parents[2]
+        self._announce = announce
         self.started: dict[str, Any] | None = None
         self.failure = ""
         self._finished = False
@@ -176,9 +192,8 @@ class Channel:
             kind = event.pop("event")
             if kind == "started":
                 self.started = event
-                mode = event["mode"]
-                level = logging.WARNING if mode["unwanted"] else logging.INFO
-                logger.log(level, "wandb: %s, because %s", mode["name"], mode["why"])
+                if self._announce:
+                    _announce(event["mode"])
             elif kind == "failed":
                 self.failure = event["why"]
             else:
@@ -195,10 +210,15 @@ def _run_id(folder: Path) -> str:
     return run_id
 
 
-def _sync_line(folder: Path, sync_dir: str) -> str:
+def _announce(mode: Mapping[str, Any]) -> None:
+    level = logging.WARNING if mode["unwanted"] else logging.INFO
+    logger.log(level, "wandb: %s, because %s", mode["name"], mode["why"])
+
+
+def _offline_folders(folder: Path, sync_dir: str) -> list[str]:
+    """What W&B kept of the run of a folder, now and before it was resumed."""
     run_id = (folder / ID_FILE).read_text(encoding="utf-8").strip()
-    parts = {*map(str, (folder / "wandb").glob(f"offline-run-*-{run_id}")), sync_dir}
-    return " ".join(("wandb sync", *map(shlex.quote, sorted(parts))))
+    return sorted({*map(str, (folder / "wandb").glob(f"offline-run-*-{run_id}")), sync_dir})
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,6 @@ import torch
 from cli_process import CliProcess, Outcome
 from PIL import Image
 
-from docclf_cli.data.samples import render_samples
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.results.predictions import Predictions
 
@@ -30,12 +29,6 @@ TINY = (
     "light",
 )
 Docclf = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="session")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six training and two test pages of each sample class."""
-    return render_samples(tmp_path_factory.mktemp("pages") / "data", pages_per_class=6, test_pages_per_class=2)
 
 
 def test_a_run_leaves_what_it_promises(docclf: Docclf, pages: Path, tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""The upload that follows training where a bucket is configured."""
+
+import logging
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from docclf_cli.commands._transfer import watching
+from docclf_cli.errors import DocclfError
+from docclf_cli.results.training import TrainResult
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import S3Config
+    from docclf_cli.results.storage import PushResult
+
+logger = logging.getLogger("docclf")
+
+
+def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> TrainResult:
+    """Push a finished run if a bucket is configured and `s3.auto_push` is on; what goes wrong is a warning.
+
+    Returns:
+        The result, with where the run was pushed.
+    """
+    from docclf_cli.engine.runtime import is_first_process
+    from docclf_cli.services.s3 import configured_bucket
+
+    if not config.auto_push or configured_bucket(config) is None or not is_first_process():
+        return result
+    try:
+        pushed = _push(result, config, quiet)
+    except DocclfError as error:
+        return _not_pushed(result, f"{error.message} ({error.hint})" if error.hint else error.message)
+    except Exception as error:  # the run is finished, and a bug here does not change that
+        return _not_pushed(result, f"{type(error).__name__}: {error}")
+    return replace(result, pushed=pushed.manifest)
+
+
+def _push(result: TrainResult, config: "S3Config", quiet: bool) -> "PushResult":
+    from docclf_cli.services.s3 import resolve_target
+    from docclf_cli.services.s3_push import push
+
+    target = resolve_target(config)
+    with watching(f"push to {target}", quiet) as watch:
+        return push([result.run], target, watch=watch)
+
+
+def _not_pushed(result: TrainResult, why: str) -> TrainResult:
+    # The profile in the run folder knows the bucket, the prefix and the endpoint.
+    again = shlex.join(["docclf", "s3-push", str(result.run), "--profile", str(result.run / "profile.yaml")])
+    logger.warning("the run is finished, but was not pushed: %s; to push it: %s", why, again)
+    return result
