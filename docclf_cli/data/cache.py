@@ -163,6 +163,12 @@ def clear(folder: Path) -> Usage:
     return before
 
 
+def identities(index: DocumentIndex) -> list[str]:
+    """What each page's file is, by row: its path, size and times. A file that was changed or replaced is another one."""
+    folder = (index.root / index.below).absolute()
+    return [_identity(f"{folder}/{name}") for name in index.paths]
+
+
 @dataclass(frozen=True, eq=False)
 class _Build:
     index: DocumentIndex
@@ -191,8 +197,7 @@ class _Build:
 
     @functools.cached_property
     def identities(self) -> list[str]:
-        folder = (self.index.root / self.index.below).absolute()
-        return [_identity(f"{folder}/{name}") for name in self.index.paths]
+        return identities(self.index)
 
     def stored(self) -> PageCache | None:
         """The pages, if one pack has them all."""

@@ -19,7 +19,10 @@ from docclf_cli.errors import InputError
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import DataConfig
 
-__all__ = ["DocumentIndex", "has_own_validation", "load_index", "names_split", "resolve_root", "submission_ids"]
+__all__ = [
+    "DocumentIndex", "has_own_validation", "load_index", "load_training_index", "names_split", "resolve_root",
+    "submission_ids",
+]  # fmt: skip
 
 Split = Literal["train", "val", "test"]
 logger = logging.getLogger("docclf")
@@ -54,6 +57,19 @@ def load_index(config: DataConfig, split: Split, class_names: Sequence[str] | No
     if split == "train":
         _check_trainable(index, listing.source)
     return index
+
+
+def load_training_index(config: DataConfig, class_names: Sequence[str] | None = None) -> tuple[DocumentIndex, int]:
+    """All pages to train and validate on, and how many of them, at the end, are a validation set of their own.
+
+    Raises:
+        InputError: As for `load_index`.
+    """
+    index = load_index(config, "train", class_names)
+    if not has_own_validation(config):
+        return index, 0
+    val = load_index(config, "val", index.class_names)
+    return index.joined(val), len(val)
 
 
 def resolve_root(config: DataConfig) -> Path:

@@ -32,7 +32,7 @@ class Batch:
     """Pages on their way to the model.
 
     Attributes:
-        images: uint8 [n, 3, size, size].
+        images: uint8 [n, 3, size, size]; where each page is seen in several views [n, views, 3, size, size].
         targets: int64 [n], or float32 [n, num_classes] where pages were mixed.
         rows: Rows of the index, [n].
         unreadable: Rows that could not be read, with the reason; they are not in the other fields.
@@ -166,7 +166,9 @@ def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: 
     )
 
 
-def plain_loader(dataset: PlainPages, rows: Sequence[int], batch_size: int, workers: int, pin: bool) -> DataLoader[Any]:
+def plain_loader(
+    dataset: Dataset[Any], rows: Sequence[int], batch_size: int, workers: int, pin: bool
+) -> DataLoader[Any]:
     """A loader over the given rows, each once, in that order."""
     batches = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     return DataLoader(
@@ -188,7 +190,7 @@ def collate(samples: list[Any]) -> Batch:
         return Batch(
             torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.long), np.empty(0, int), bad
         )
-    images = torch.from_numpy(np.stack([page for page, _, _ in good])).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.stack([page for page, _, _ in good])).movedim(-1, -3)
     targets = torch.from_numpy(np.stack([target for _, target, _ in good]))
     return Batch(images, targets, np.array([row for _, _, row in good]), bad)
 

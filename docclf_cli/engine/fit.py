@@ -15,13 +15,14 @@ from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, View, trai
 from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
+from docclf_cli.engine.facts import facts_of, keep_facts
 from docclf_cli.engine.inference import Predictor, predict
 from docclf_cli.engine.loop import Parts, Trainer
 from docclf_cli.engine.material import DegradedView, Material
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
-from docclf_cli.engine.store import fingerprint, store
+from docclf_cli.engine.store import fingerprint, pages_fingerprint, store
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import figures
@@ -234,9 +235,12 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     train = _predict(task, model, task.train_rows[sampled], "training pages", emit, stop)
     scored = val.scored()
     temperature = float(fit_temperature(scored.log_probs, scored.labels))
-    replace(best, temperature=temperature).save(run.best)
+    best = replace(best, temperature=temperature)
+    best.save(run.best)
+    keep_facts(run.best, best)
+    sha256 = facts_of(run.best).sha256
     for split, predictions, rows in (("val", val, task.val_rows), ("train", train, task.train_rows[sampled])):
-        made_by = fingerprint(run.best, material.index.take(rows).fingerprint(), precision=task.runtime.precision)
+        made_by = fingerprint(sha256, pages_fingerprint(material.index.take(rows)), precision=task.runtime.precision)
         store(run.best, split, replace(predictions, fingerprint=made_by))
     state = trainer.state
     return Fitted(run, state.best_epoch, state.epoch, val, train, temperature, tuple(state.history))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
 
-from docclf_cli.errors import InputError, Interrupted
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import RuntimeConfig
+
+__all__ = ["NEVER", "Runtime", "StopFlag", "reseed_layers", "resolve_runtime", "seed_of"]
 
 
 @dataclass(frozen=True)
@@ -128,41 +128,3 @@ def seed_of(*parts: int | str) -> int:
 def reseed_layers(seed: int, step: int, micro_step: int, rank: int) -> None:
     """Set the generators that layers use (dropout, drop path) from the position in the run alone."""
     torch.manual_seed(seed_of("layers", seed, step, micro_step, rank))
-
-
-class StopFlag:
-    """Set by the first Ctrl-C or SIGTERM; loops poll it between steps. The second signal ends the process at once."""
-
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self.signal_number is not None
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[StopFlag]:
-        """Handle the two signals inside the block."""
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None:
-            os._exit(128 + number)
-        self.signal_number = number
-
-    def raise_if_set(self, message: str, hint: str = "") -> None:
-        """Leave the loop.
-
-        Raises:
-            Interrupted: The flag is set.
-        """
-        if self.signal_number is not None:
-            raise Interrupted(message, hint, signal_number=self.signal_number)
-
-
-NEVER = StopFlag()

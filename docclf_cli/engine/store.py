@@ -6,27 +6,44 @@ Nothing here imports torch, so a command that finds its predictions fresh never 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from docclf_cli.data.cache import identities
+from docclf_cli.data.decode import RULES
+from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import fingerprint_of, sha256_of
+from docclf_cli.files import fingerprint_of
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
 PLAIN = "plain"  # the view that changes nothing
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
-def fingerprint(checkpoint: Path, data: str, view: str = PLAIN, precision: str = "fp32") -> dict[str, str]:
-    """What makes predictions: checkpoint file (which holds the preprocessing), data, view and number format.
+def pages_fingerprint(index: DocumentIndex, files: Sequence[str] | None = None) -> str:
+    """Stands for pages in their order: their IDs and image files as these are now. Labels are not part of it.
 
     Args:
-        checkpoint: The file, as it is now.
-        data: Fingerprint of the index and its files.
-        view: Name of the TTA view.
+        index: The pages.
+        files: Their identities, where these are known already.
+    """
+    return fingerprint_of(RULES, index.ids.tolist(), identities(index) if files is None else list(files))
+
+
+def fingerprint(checkpoint_sha256: str, pages: str, view: str = PLAIN, precision: str = "fp32") -> dict[str, str]:
+    """What makes predictions: checkpoint bytes (which hold the preprocessing), pages, view and number format.
+
+    Args:
+        checkpoint_sha256: Of the file, as it is now.
+        pages: `pages_fingerprint`.
+        view: Name of the view.
         precision: Number format of the forward pass.
     """
-    return {"checkpoint": sha256_of(checkpoint), "data": data, "view": view, "precision": precision}
+    return {"checkpoint": checkpoint_sha256, "data": pages, "view": view, "precision": precision}
 
 
 def stored_at(checkpoint: Path, split: str, made_by: Mapping[str, str]) -> Path:
@@ -34,16 +51,31 @@ def stored_at(checkpoint: Path, split: str, made_by: Mapping[str, str]) -> Path:
     return checkpoint.parent / "predictions" / f"{split}-{fingerprint_of(dict(made_by))}.npz"
 
 
-def load_stored(checkpoint: Path, split: str, made_by: Mapping[str, str]) -> Predictions | None:
-    """Predictions made by exactly this, or None where there are none (or a damaged file)."""
-    path = stored_at(checkpoint, split, made_by)
-    if not path.is_file():
-        return None
-    try:
-        return Predictions.load(path)
-    except InputError as error:
-        logger.warning("%s", error.message)
-        return None
+def load_stored(checkpoint: Path, split: str, made_by: Mapping[str, str], index: DocumentIndex) -> Predictions | None:
+    """Predictions made by exactly this, or None where there are none (or a damaged file).
+
+    Args:
+        checkpoint: The file.
+        split: Which pages.
+        made_by: `fingerprint`; a precision of `auto` is any.
+        index: The pages, whose labels and groups of today the predictions are given.
+    """
+    precisions = PRECISIONS if made_by["precision"] == "auto" else (made_by["precision"],)
+    for precision in precisions:
+        path = stored_at(checkpoint, split, {**made_by, "precision": precision})
+        if not path.is_file():
+            continue
+        try:
+            return labelled(Predictions.load(path), index)
+        except InputError as error:
+            logger.warning("%s", error.message)
+    return None
+
+
+def labelled(predictions: Predictions, index: DocumentIndex) -> Predictions:
+    """The predictions with the labels and groups of an index of the same pages and classes."""
+    groups = None if index.groups is None else index.groups.astype(np.str_)
+    return replace(predictions, targets=index.targets, groups=groups)
 
 
 def store(checkpoint: Path, split: str, predictions: Predictions) -> Path | None:

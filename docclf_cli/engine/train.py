@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from docclf_cli.data.augment import Policy
 from docclf_cli.data.contact_sheet import contact_sheet
 from docclf_cli.data.decode import UnreadablePage
-from docclf_cli.data.index import DocumentIndex, has_own_validation, load_index
+from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.fit import Fitted, Task, fit, refit
 from docclf_cli.engine.material import Material, prepare
+from docclf_cli.engine.members import pooled
 from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
 from docclf_cli.engine.run_folder import FINISHED, RunFolder, create_run_folder, write_csv
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
@@ -29,7 +29,6 @@ from docclf_cli.metrics.class_metrics import score
 from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import FoldRow, TrainResult
 
 logger = logging.getLogger("docclf")
@@ -78,7 +77,7 @@ def train(
         DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
     """
     runtime = resolve_runtime(profile.runtime)
-    index, own_val = _index(profile)
+    index, own_val = load_training_index(profile.data)
     preprocess = preprocess_of(profile)
     run = RunFolder(resume) if resume else create_run_folder(
         Path(profile.output), profile.name, profile.model.name, overwrite
@@ -98,15 +97,6 @@ def preprocess_of(profile: Profile) -> Preprocess:
     """The preprocessing of a profile, with the mean, deviation and interpolation its model was made for."""
     mean, std, interpolation = pretrained_stats(profile.model)
     return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
-
-
-def _index(profile: Profile) -> tuple[DocumentIndex, int]:
-    """All pages to train and validate on, and how many of them, at the end, are a validation set of their own."""
-    index = load_index(profile.data, "train")
-    if not has_own_validation(profile.data):
-        return index, 0
-    val = load_index(profile.data, "val", class_names=index.class_names)
-    return index.joined(val), len(val)
 
 
 def _set_unreadable_aside(work: _Work) -> None:
@@ -183,33 +173,20 @@ def _train_folds(work: _Work) -> TrainResult:
 
 def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted]) -> TrainResult:
     """Pooled out-of-fold predictions, each row from the model that did not train on it."""
-    pooled = pooled_predictions([one.val for one in fitted], work.material.index.ids)
-    scored = pooled.scored()
+    out_of_fold = pooled([one.val for one in fitted], work.material.index.ids)
+    scored = out_of_fold.scored()
     temperature = fit_temperature(scored.log_probs, scored.labels)
-    pooled.save(work.run.path / OUT_OF_FOLD)
-    val = score(pooled, temperature=temperature)
+    out_of_fold.save(work.run.path / OUT_OF_FOLD)
+    val = score(out_of_fold, temperature=temperature)
     rows = tuple(
         FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
         for number, one in zip(numbers, fitted, strict=True)
     )
-    files = [*write_class_report(work.run.path, "val", pooled, val), work.run.path / OUT_OF_FOLD]
+    files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
     return TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
         val, None, None, temperature, rows, tuple(files),
     )  # fmt: skip
-
-
-def pooled_predictions(parts: Sequence[Predictions], order: np.ndarray) -> Predictions:
-    """Predictions for disjoint sets of pages as one, in the order of `order` (pages in no part are left out)."""
-    first = parts[0]
-
-    def column(name: str) -> np.ndarray | None:
-        return None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
-
-    columns: dict[str, Any] = {name: column(name) for name in ("ids", "log_probs", "targets", "groups", "status")}
-    together = replace(first, **columns)
-    place = {name: row for row, name in enumerate(together.ids.tolist())}
-    return together.take([place[name] for name in order.tolist() if name in place])
 
 
 def _write_preview(work: _Work, rows: np.ndarray) -> None:

@@ -1,0 +1,137 @@
+"""What a checkpoint says besides its weights, kept as JSON beside its predictions so that asking needs no torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.errors import CheckpointError, ResourceError
+from docclf_cli.files import sha256_of, write_json
+from docclf_cli.profile.schema import AugmentationConfig, DataConfig
+
+if TYPE_CHECKING:
+    from docclf_cli.engine.checkpoint import Checkpoint
+
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """A checkpoint file without its weights.
+
+    Attributes:
+        path: The file.
+        sha256: Of its bytes.
+        model_name: Architecture.
+        class_names: Names along the class axis.
+        preprocess: How a page becomes the input.
+        temperature: Divides the logits.
+        augmentation: The policy that trained it.
+        data: The data it was trained on.
+        epoch: Epochs behind the weights.
+        saw_all: Whether it is a refit, which was trained on its run's held-out pages as well.
+    """
+
+    path: Path
+    sha256: str
+    model_name: str
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    temperature: float
+    augmentation: AugmentationConfig
+    data: DataConfig
+    epoch: int
+    saw_all: bool
+
+
+def facts_of(path: Path) -> CheckpointFacts:
+    """The facts of a checkpoint as it is now: from the JSON beside it while that is true, else from the file.
+
+    Raises:
+        CheckpointError: There is no such file, or it is damaged or of another kind.
+    """
+    try:
+        stamp = _stamp(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: there is no such checkpoint") from error
+    kept = _read(path)
+    if kept is not None and kept["stamp"] == stamp:
+        return _facts(path, kept)
+    sha256 = sha256_of(path)
+    told = kept["told"] if kept is not None and kept["sha256"] == sha256 else _told(path)
+    found = {"stamp": stamp, "sha256": sha256, "told": told}
+    _keep(path, found)
+    return _facts(path, found)
+
+
+def keep_facts(path: Path, checkpoint: Checkpoint) -> None:
+    """Keep the facts of a checkpoint that was just written to `path`."""
+    _keep(path, {"stamp": _stamp(path), "sha256": sha256_of(path), "told": _told_by(checkpoint)})
+
+
+def _kept_at(path: Path) -> Path:
+    return path.parent / "predictions" / f"{path.name}.facts.json"
+
+
+def _stamp(path: Path) -> list[int]:
+    # The change time as well: a file put in place with the old size and modification time is still another one.
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is kept of a checkpoint; None where it is missing, damaged or written by another docclf."""
+    try:
+        content = json.loads(_kept_at(path).read_text(encoding="utf-8"))
+        _facts(path, content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return content if "stamp" in content else None
+
+
+def _told(path: Path) -> dict[str, Any]:
+    from docclf_cli.engine.checkpoint import Checkpoint
+
+    return _told_by(Checkpoint.load(path))
+
+
+def _told_by(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "model_name": checkpoint.model_config.model_name,
+        "class_names": list(checkpoint.class_names),
+        "preprocess": checkpoint.preprocess.to_dict(),
+        "temperature": checkpoint.temperature,
+        "augmentation": checkpoint.augmentation.model_dump(mode="json"),
+        "data": DataConfig.model_validate(checkpoint.profile["data"]).model_dump(mode="json"),
+        "epoch": checkpoint.epoch,
+        # Training writes the figures of validation into what it keeps, and its own state into `last.ckpt`.
+        "saw_all": not checkpoint.figures and not checkpoint.training,
+    }
+
+
+def _facts(path: Path, kept: Mapping[str, Any]) -> CheckpointFacts:
+    told = kept["told"]
+    return CheckpointFacts(
+        path=path,
+        sha256=kept["sha256"],
+        model_name=told["model_name"],
+        class_names=tuple(told["class_names"]),
+        preprocess=Preprocess.from_dict(told["preprocess"]),
+        temperature=float(told["temperature"]),
+        augmentation=AugmentationConfig.model_validate(told["augmentation"]),
+        data=DataConfig.model_validate(told["data"]),
+        epoch=int(told["epoch"]),
+        saw_all=bool(told["saw_all"]),
+    )
+
+
+def _keep(path: Path, found: Mapping[str, Any]) -> None:
+    try:
+        write_json(_kept_at(path), found)
+    except ResourceError as error:
+        logger.warning("what %s says is not kept: %s", path, error.message)

@@ -1,0 +1,201 @@
+"""Checkpoints that look at pages: every page is read once for all that share its pixels, in all their views."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from docclf_cli.data.cache import open_or_build
+from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.data.loaders import Batch, plain_loader
+from docclf_cli.data.pages import Pages
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.events import Emit, Progress
+from docclf_cli.engine.inference import Predictor
+from docclf_cli.engine.runtime import Runtime, resolve_runtime
+from docclf_cli.engine.stop import StopFlag
+from docclf_cli.engine.store import fingerprint, pages_fingerprint, store
+from docclf_cli.engine.wanted import NamedView, Wanted
+from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.results.predictions import Predictions
+
+IMAGES_PER_PASS = 64
+TASK = "predicting"
+
+
+def look(wanted: Sequence[Wanted], runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> list[Predictions]:
+    """Make the predictions that are wanted, and store each as soon as its checkpoint has seen all its pages.
+
+    With a page cache one checkpoint is in memory at a time; without one all that share pixels are, so that no page is
+    decoded twice.
+
+    Raises:
+        Interrupted: `stop` was set; what is finished is stored.
+    """
+    work = _Work(resolve_runtime(runtime_config), emit, stop, sum(len(one.rows) for one in wanted))
+    made: dict[int, Predictions] = {}
+    groups = [(group, work.pages(wanted, group)) for group in _sharing(wanted)]
+    for group, sheet in groups:
+        for together in [group] if sheet.pages.cache is None else _by_checkpoint(wanted, group):
+            drafts = {number: _Draft(wanted[number], sheet) for number in together}
+            work.run(list(drafts.values()), sheet)
+            for number, draft in drafts.items():
+                made[number] = draft.finish(work.runtime.precision)
+                store(wanted[number].facts.path, wanted[number].split, made[number])
+    return [made[number] for number in range(len(wanted))]
+
+
+def _sharing(wanted: Sequence[Wanted]) -> list[list[int]]:
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for number, one in enumerate(wanted):
+        groups[one.pages_key].append(number)
+    return list(groups.values())
+
+
+def _by_checkpoint(wanted: Sequence[Wanted], group: Sequence[int]) -> list[list[int]]:
+    of: dict[Path, list[int]] = defaultdict(list)
+    for number in group:
+        of[wanted[number].facts.path].append(number)
+    return list(of.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Sheet:
+    """Pages that several wants share.
+
+    Attributes:
+        pages: Their pixels, by position.
+        rows: The row of each position in the index that the wants speak of, int64 [n], sorted.
+        preprocess: How they were made.
+    """
+
+    pages: Pages
+    rows: np.ndarray
+    preprocess: Preprocess
+
+
+@dataclass
+class _Work:
+    runtime: Runtime
+    emit: Emit
+    stop: StopFlag
+    total: int
+    done: int = 0
+
+    def pages(self, wanted: Sequence[Wanted], group: Sequence[int]) -> _Sheet:
+        first = wanted[group[0]]
+        rows = np.unique(np.concatenate([wanted[number].rows for number in group]))
+        index, preprocess = first.index.take(rows), first.facts.preprocess
+        cache = open_or_build(
+            index, preprocess, first.data, workers=self.runtime.workers, should_stop=self.stop,
+            on_progress=lambda done, total: self.emit(Progress("reading pages", done, total)),
+        )  # fmt: skip
+        self.stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
+        return _Sheet(Pages(index, preprocess, first.data, cache), rows, preprocess)
+
+    def run(self, drafts: Sequence[_Draft], sheet: _Sheet) -> None:
+        """Let every checkpoint of the drafts look at its pages."""
+        predictors = {path: self._predictor(path) for path in dict.fromkeys(d.wanted.facts.path for d in drafts)}
+        views = list({draft.wanted.view.name: draft.wanted.view for draft in drafts}.values())
+        positions = np.unique(np.concatenate([draft.positions for draft in drafts]))
+        for batch in self._batches(sheet, views, positions):
+            self.stop.raise_if_set(
+                f"stopped after {self.done} of {self.total} predictions",
+                "start the command again; the checkpoints that are finished are not run again",
+            )
+            for path, predictor in predictors.items():
+                own = [draft for draft in drafts if draft.wanted.facts.path == path]
+                self.done += _fill(own, predictor, batch, [view.name for view in views])
+            self.emit(Progress(TASK, self.done, self.total))
+
+    def _predictor(self, path: Path) -> Predictor:
+        checkpoint = Checkpoint.load(path)
+        network = self.runtime.place(checkpoint.build(path))
+        return Predictor(network, checkpoint.preprocess, checkpoint.class_names, self.runtime)
+
+    def _batches(self, sheet: _Sheet, views: Sequence[NamedView], positions: np.ndarray) -> Iterable[Batch]:
+        per_batch = max(1, IMAGES_PER_PASS // len(views))
+        runtime = self.runtime
+        seen = _Seen(sheet.pages, sheet.rows, tuple(views))
+        return plain_loader(seen, positions.tolist(), per_batch, runtime.workers, runtime.device.type == "cuda")
+
+
+class _Seen(Dataset[Any]):
+    """Pages by position, each as all views show it: uint8 [views, size, size, 3]."""
+
+    def __init__(self, pages: Pages, rows: np.ndarray, views: tuple[NamedView, ...]) -> None:
+        self.pages, self.rows, self.views = pages, rows, views
+
+    def __getitem__(self, position: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
+        try:
+            page = self.pages[position]
+        except UnreadablePage as error:
+            return None, str(error), position
+        row = int(self.rows[position])
+        return np.stack([view(page, row) for view in self.views]), -1, position
+
+
+@dataclass(eq=False)
+class _Draft:
+    """Predictions on their way: rows fill as batches come."""
+
+    wanted: Wanted
+    sheet: _Sheet
+    log_probs: np.ndarray = field(init=False)
+    status: np.ndarray = field(init=False)
+    positions: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.wanted.rows)
+        self.log_probs = np.full((count, len(self.wanted.facts.class_names)), np.nan, dtype=np.float32)
+        self.status = np.full(count, "", dtype=object)
+        self.positions = np.searchsorted(self.sheet.rows, self.wanted.rows)
+        self._place = {int(position): place for place, position in enumerate(self.positions)}
+
+    def places(self, positions: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """(where in the batch, where in the draft) of the pages that belong to it."""
+        for number, position in enumerate(positions):
+            if (place := self._place.get(int(position))) is not None:
+                yield number, place
+
+    def finish(self, precision: str) -> Predictions:
+        wanted, index = self.wanted, self.wanted.index.take(self.wanted.rows)
+        return Predictions(
+            ids=index.ids.astype(np.str_),
+            log_probs=self.log_probs,
+            class_names=wanted.facts.class_names,
+            targets=index.targets,
+            groups=None if index.groups is None else index.groups.astype(np.str_),
+            status=self.status.astype(np.str_),
+            fingerprint=fingerprint(wanted.facts.sha256, pages_fingerprint(index), wanted.view.name, precision),
+        )
+
+
+def _fill(drafts: Sequence[_Draft], predictor: Predictor, batch: Batch, views: Sequence[str]) -> int:
+    """Let one checkpoint look at a batch, images [n, views, 3, size, size], and return how many rows it filled."""
+    chosen = [
+        (number, views.index(draft.wanted.view.name), draft, place)
+        for draft in drafts
+        for number, place in draft.places(batch.rows)
+    ]
+    if chosen:
+        images = batch.images[[number for number, *_ in chosen], [view for _, view, *_ in chosen]]
+        log_probs = predictor.log_probs(images).cpu().numpy()
+        for row, (_, _, draft, place) in zip(log_probs, chosen, strict=True):
+            draft.log_probs[place] = row
+    return len(chosen) + sum(_note_unreadable(draft, batch.unreadable) for draft in drafts)
+
+
+def _note_unreadable(draft: _Draft, unreadable: Sequence[tuple[int, str]]) -> int:
+    noted = 0
+    for number, place in draft.places([position for position, _ in unreadable]):
+        draft.status[place] = unreadable[number][1]
+        noted += 1
+    return noted

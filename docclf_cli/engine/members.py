@@ -1,0 +1,290 @@
+"""Members: from checkpoints and runs to what they say about a split, and to the pages they never trained on.
+
+Nothing here imports torch; it is needed only where predictions are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from docclf_cli.data.documents import DocumentIndex
+from docclf_cli.data.index import load_index, load_training_index
+from docclf_cli.data.splits import Split
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.facts import CheckpointFacts, facts_of
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.wanted import NamedView, PlainView, Wanted, collect
+from docclf_cli.ensembling.merging import merge
+from docclf_cli.errors import CheckpointError, InputError
+from docclf_cli.files import fingerprint_of
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.results.predictions import Predictions
+
+Use = Literal["best", "folds", "snapshots"]
+SPLITS = ("train", "val", "test")
+VAL = "val"
+_FOLD = re.compile(r"fold-\d+")
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """What predicts as one: a checkpoint, or all folds of a run.
+
+    Attributes:
+        name: Label in tables.
+        path: Checkpoint file, or the folder of a folds run.
+        checkpoints: Its checkpoint; of a folds run one per fold that was trained.
+        weight: As listed.
+    """
+
+    name: str
+    path: Path
+    checkpoints: tuple[CheckpointFacts, ...]
+    weight: float = 1.0
+
+    @property
+    def is_folds(self) -> bool:
+        """Whether it is a folds run."""
+        return self.path.is_dir()
+
+    @property
+    def facts(self) -> CheckpointFacts:
+        """Of the checkpoint; of a folds run of its first, with which the others share all but weights and temperature."""
+        return self.checkpoints[0]
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits; of a folds run the geometric mean of its folds' own."""
+        return float(np.exp(np.mean([np.log(facts.temperature) for facts in self.checkpoints])))
+
+    @cached_property
+    def key(self) -> str:
+        """The same for the same checkpoints, whatever they are called."""
+        return fingerprint_of([facts.sha256 for facts in self.checkpoints])
+
+    @property
+    def folder(self) -> Path:
+        """Where what commands derive from it goes."""
+        return self.path if self.is_folds else self.path.parent
+
+
+def member_at(path: Path, *, name: str | None = None, weight: float = 1.0) -> Member:
+    """The member a user means: a checkpoint file, a run by its best checkpoint, or a folds run as one member.
+
+    Raises:
+        CheckpointError: There is no such file, or no checkpoint in the folder.
+    """
+    if not path.is_dir():
+        return Member(name or _label(path), path, (facts_of(path),), weight)
+    if (best := RunFolder(path).best).is_file():
+        _say_unfinished(path)
+        return Member(name or path.name, best, (facts_of(best),), weight)
+    if folds := fold_checkpoints(path):
+        _say_unfinished(path)
+        return Member(name or path.name, path, tuple(facts_of(fold) for fold in folds), weight)
+    if path.exists():
+        raise CheckpointError(
+            f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
+        )
+    raise CheckpointError(f"{path}: there is no such checkpoint")
+
+
+def members_at(path: Path, use: Use, *, name: str | None = None, weight: float = 1.0) -> list[Member]:
+    """The members that a run gives: one, or one for each snapshot; these share the weight.
+
+    Raises:
+        CheckpointError: The run has no such checkpoints.
+    """
+    if use == "snapshots":
+        found = RunFolder(path).snapshots()
+        if not found:
+            raise CheckpointError(f"{path}: no snapshots in this run", "train with --set train.snapshots.keep=cycle")
+        label = name or path.name
+        return [Member(f"{label} {file.stem}", file, (facts_of(file),), weight / len(found)) for file in found]
+    if use == "folds" and not fold_checkpoints(path):
+        raise CheckpointError(f"{path}: no folds in this run", "train with --folds 5, or say `use: best`")
+    return [member_at(path, name=name, weight=weight)]
+
+
+def fold_checkpoints(run: Path) -> list[Path]:
+    """The best checkpoint of each fold that was trained, by fold."""
+    found = [path for path in run.glob("fold-*/best.ckpt") if _FOLD.fullmatch(path.parent.name)]
+    return sorted(found, key=lambda path: int(path.parent.name.removeprefix("fold-")))
+
+
+def folds_as_members(member: Member) -> list[Member]:
+    """Each fold of a folds run as a member of its own."""
+    return [Member(facts.path.parent.name, facts.path, (facts,)) for facts in member.checkpoints]
+
+
+def predictions_of(
+    member: Member,
+    split: str,
+    *,
+    data: DataConfig | None = None,
+    view: NamedView | None = None,
+    runtime_config: RuntimeConfig | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Predictions:
+    """What a member says about a split of its data, or of other data; log-probabilities are uncalibrated.
+
+    For a folds run `val` is out-of-fold (each page by the fold that did not train on it), `test` the mean of its folds.
+
+    Args:
+        member: `member_at`.
+        split: `train` or `val` of the member's run, or `test`.
+        data: Other pages (`data_of`); None is what it was trained on.
+        view: How pages are looked at; called with rows of the split's index.
+        runtime_config: Device and numerics.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: There is no such split.
+        Interrupted: `stop` was set.
+    """
+    wanted = wanted_of(member, split, Indices(data or member.facts.data), view)
+    found = collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop)
+    return as_one(member, split, found)
+
+
+def wanted_of(member: Member, split: str, indices: Indices, view: NamedView | None = None) -> list[Wanted]:
+    """What must be asked for: one want for each checkpoint of a member; `as_one` makes one of the answers."""
+    wanted = []
+    for facts in member.checkpoints:
+        index = indices.of("test" if split == "test" else "train", facts.class_names)
+        rows = np.arange(len(index)) if split == "test" else split_rows(facts, index, split)
+        wanted.append(Wanted(facts, index, rows, split, indices.config, view or PlainView()))
+    return wanted
+
+
+def wanted_for(member: Member, index: DocumentIndex, config: DataConfig, view: NamedView | None = None) -> list[Wanted]:
+    """The same for pages of one's own, whose targets (if any) follow the member's class names."""
+    rows = np.arange(len(index))
+    return [Wanted(facts, index, rows, "test", config, view or PlainView()) for facts in member.checkpoints]
+
+
+def as_one(member: Member, split: str, found: Sequence[Predictions]) -> Predictions:
+    """The answers of a member's checkpoints as the member's: pooled out-of-fold, or the mean of the folds."""
+    if len(found) == 1:
+        return found[0]
+    made_by = {**found[0].fingerprint, "checkpoint": member.key, "data": fingerprint_of([_data(one) for one in found])}
+    if split == "test":
+        log_probs = merge(np.stack([one.log_probs for one in found])).astype(np.float32)
+        return replace(found[0], log_probs=log_probs, fingerprint=made_by)
+    return replace(pooled(found), fingerprint=made_by)
+
+
+def pooled(parts: Sequence[Predictions], order: np.ndarray | None = None) -> Predictions:
+    """Predictions for disjoint sets of pages as one.
+
+    Args:
+        parts: Of the same classes.
+        order: IDs in the order wanted; pages in no part are left out. By default part after part.
+    """
+    first = parts[0]
+
+    def column(name: str) -> np.ndarray | None:
+        return None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+
+    columns: dict[str, Any] = {name: column(name) for name in ("ids", "log_probs", "targets", "groups", "status")}
+    together = replace(first, **columns)
+    if order is None:
+        return together
+    place = {name: row for row, name in enumerate(together.ids.tolist())}
+    return together.take([place[name] for name in order.tolist() if name in place])
+
+
+class Indices:
+    """The pages of a data section, read once for each split and order of classes.
+
+    Args:
+        config: The data section.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self._read: dict[tuple[str, tuple[str, ...]], DocumentIndex] = {}
+
+    def of(self, split: Literal["train", "test"], class_names: tuple[str, ...]) -> DocumentIndex:
+        """All pages that a run trains and validates on, or the test pages; targets follow `class_names`.
+
+        Raises:
+            InputError: The data is missing or faulty.
+        """
+        if (split, class_names) not in self._read:
+            if split == "train":
+                self._read[split, class_names] = load_training_index(self.config, class_names)[0]
+            else:
+                # Groups are those of training pages.
+                alone = self.config.model_copy(update={"groups": None})
+                self._read[split, class_names] = load_index(alone, "test", class_names)
+        return self._read[split, class_names]
+
+
+def data_of(trained_on: DataConfig, root: str, images: str | None = None) -> DataConfig:
+    """A data section for other pages, read as the training pages were."""
+    # Files that belong to the training data say nothing about other pages.
+    changes: Mapping[str, Any] = {"root": root, "images": images, "groups": None, "relabel": None, "val": None}
+    return trained_on.model_copy(update={**changes, "limit": None})
+
+
+def split_rows(facts: CheckpointFacts, index: DocumentIndex, split: str) -> np.ndarray:
+    """Rows of a run's training pages that a checkpoint was trained on, or that were held out from it.
+
+    Raises:
+        InputError: The split is not known, or the checkpoint is a refit, from which nothing was held out.
+    """
+    if split not in SPLITS:
+        raise InputError(f"--split: '{split}' is not one of {', '.join(SPLITS)}")
+    file, part = _stored_split(facts.path)
+    if file is None:
+        raise InputError(
+            f"{facts.path.parent}: no split.csv beside the checkpoint, so its {split} pages are not known",
+            "score --split test",
+        )
+    if facts.saw_all:
+        raise InputError(
+            f"{facts.path} was refitted on all pages, so none is held out", "score --split test, or take best.ckpt"
+        )
+    stored = Split.load(file)
+    if part == VAL or split == VAL:
+        return stored.rows(index, part if split == VAL else split)
+    others = [stored.rows(index, name) for name in stored.names if name != part]
+    return np.sort(np.concatenate(others))
+
+
+def _stored_split(checkpoint: Path) -> tuple[Path | None, str]:
+    """The split file of a checkpoint's run, and what it calls the pages that this checkpoint does not know."""
+    folder = checkpoint.parent.parent if checkpoint.parent.name == "snapshots" else checkpoint.parent
+    if (own := RunFolder(folder).split).is_file():
+        return own, VAL
+    if _FOLD.fullmatch(folder.name) and (of_run := RunFolder(folder.parent).split).is_file():
+        return of_run, folder.name
+    return None, VAL
+
+
+def _label(checkpoint: Path) -> str:
+    stem = checkpoint.stem
+    return checkpoint.parent.name if stem == "best" and checkpoint.parent.name else stem
+
+
+def _data(predictions: Predictions) -> str:
+    return predictions.fingerprint["data"]
+
+
+def _say_unfinished(run: Path) -> None:
+    folder = RunFolder(run)
+    if folder.state.is_file() and not folder.finished:
+        logger.warning("%s is not finished: its best checkpoint so far is used", run)

@@ -1,0 +1,49 @@
+"""The flag that stops loops; known without torch, so that what is stored can be read and told apart quickly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from docclf_cli.errors import Interrupted
+
+
+class StopFlag:
+    """Set by the first Ctrl-C or SIGTERM; loops poll it between steps. The second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.signal_number is not None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[StopFlag]:
+        """Handle the two signals inside the block."""
+        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is not None:
+            os._exit(128 + number)
+        self.signal_number = number
+
+    def raise_if_set(self, message: str, hint: str = "") -> None:
+        """Leave the loop.
+
+        Raises:
+            Interrupted: The flag is set.
+        """
+        if self.signal_number is not None:
+            raise Interrupted(message, hint, signal_number=self.signal_number)
+
+
+NEVER = StopFlag()

@@ -1,0 +1,77 @@
+"""Run folders with models that were never trained: quick to make, and all that members are about."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from docclf_cli.data.index import load_index
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.data.splits import Split, folds, hold_out
+from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.run_folder import FINISHED, RunFolder
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.schema import AugmentationConfig, DataConfig, ModelConfig, Profile
+
+SIZE = 32
+
+
+def untrained(root: Path, seed: int, size: int = SIZE, **changes: object) -> Checkpoint:
+    """A checkpoint whose weights depend on the seed alone."""
+    data = DataConfig(root=str(root), image_size=size)
+    names = load_index(data, "train").class_names
+    config = ModelConfig(name="test_resnet", model_name="test_resnet", pretrained=False)
+    torch.manual_seed(seed)
+    model = create_model(config, len(names), image_size=size)
+    _spread(model)
+    checkpoint = Checkpoint(
+        model=model.state_dict(), model_config=config, class_names=names, preprocess=Preprocess(size),
+        augmentation=AugmentationConfig(), profile=Profile(data=data).model_dump(mode="json"), epoch=1,
+        figures={"f1_macro": 0.5},
+    )  # fmt: skip
+    return replace(checkpoint, **changes)  # type: ignore[arg-type]
+
+
+def make_run(folder: Path, root: Path, seed: int, **changes: object) -> Path:
+    """A finished run that held out a fifth of the pages."""
+    run = RunFolder(folder)
+    untrained(root, seed, **changes).save(run.best)
+    index = load_index(DataConfig(root=str(root)), "train")
+    train, val = hold_out(index, 0.2, 0)
+    Split.of_rows(index, {"train": train, "val": val}).save(run.split)
+    run.write_state(FINISHED)
+    return folder
+
+
+def make_folds(folder: Path, root: Path, k: int, seed: int) -> Path:
+    """A finished folds run."""
+    run = RunFolder(folder)
+    index = load_index(DataConfig(root=str(root)), "train")
+    Split.of_folds(index, folds(index, k, 0)).save(run.split)
+    for number in range(k):
+        untrained(root, seed * 100 + number).save(run.fold(number).best)
+    run.write_state(FINISHED)
+    return folder
+
+
+def with_shuffled_classes(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
+    """The same model with the class axis in another order."""
+    order = np.random.default_rng(seed).permutation(len(checkpoint.class_names))
+    model = dict(checkpoint.model)
+    for name in _classifier(checkpoint):
+        model[name] = model[name][torch.from_numpy(order)]
+    return replace(checkpoint, model=model, class_names=tuple(checkpoint.class_names[place] for place in order))
+
+
+def _classifier(checkpoint: Checkpoint) -> list[str]:
+    classes = len(checkpoint.class_names)
+    return [name for name, value in checkpoint.model.items() if name.startswith("fc.") and len(value) == classes]
+
+
+def _spread(model: torch.nn.Module) -> None:
+    # Fresh classifiers are all but indifferent; make the classes differ by page.
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.startswith("fc."):
+                value.normal_(std=3.0)
