@@ -24,7 +24,14 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class EnvReport:
-    """What `env-check` found; `status` is the worst of its rows."""
+    """What `env-check` found.
+
+    Attributes:
+        status: The worst of the rows: `ok`, `warning` or `failure`.
+        rows: One for each check; those that need `--full` or `--online` are there only with it.
+        docclf: Version of docclf.
+        seconds: Wall time.
+    """
 
     status: str
     rows: tuple[CheckRow, ...]

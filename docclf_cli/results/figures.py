@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value: The figure.
+        low: Lower bound.
+        high: Upper bound.
+    """
 
     value: float
     low: float
@@ -21,7 +27,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class of a class-wise report; `accuracy` is recall, as in the seed framework."""
+    """One class of a class-wise report.
+
+    Attributes:
+        name: Class name.
+        support: Pages of the class.
+        accuracy: Recall: the share of its pages that were recognised (called accuracy as in the seed framework).
+        precision: Share of the pages taken for this class that belong to it.
+        f1: Harmonic mean of the two.
+        loss: Mean cross entropy of its pages.
+    """
 
     name: str
     support: int

@@ -8,7 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PushedFile:
-    """A file of a pushed model: its path in it, bytes, hexadecimal SHA-256, and whether it had to be sent."""
+    """A file of a pushed model.
+
+    Attributes:
+        path: What it is called in the model.
+        size: Bytes.
+        sha256: Hexadecimal.
+        sent: It was missing, and had to be sent.
+    """
 
     path: str
     size: int
@@ -39,7 +46,14 @@ class PushResult:
 
 @dataclass(frozen=True)
 class PulledFile:
-    """A file of a pulled model: where it is, bytes, hexadecimal SHA-256, and whether it had to be fetched."""
+    """A file of a pulled model.
+
+    Attributes:
+        path: Where it is.
+        size: Bytes.
+        sha256: Hexadecimal.
+        fetched: It was not there, and had to be fetched.
+    """
 
     path: Path
     size: int
@@ -49,7 +63,15 @@ class PulledFile:
 
 @dataclass(frozen=True)
 class PullResult:
-    """What `s3-pull` restored: every file is there, and its SHA-256 is that of the manifest."""
+    """What `s3-pull` restored: every file is there, and its SHA-256 is that of the manifest.
+
+    Attributes:
+        name: Name of the stored model.
+        folder: Where it was restored.
+        files: What belongs to it.
+        bytes_fetched: Bytes of what was missing.
+        seconds: Wall time.
+    """
 
     name: str
     folder: Path

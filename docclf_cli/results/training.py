@@ -11,7 +11,13 @@ from docclf_cli.results.figures import Scores
 
 @dataclass(frozen=True)
 class FoldRow:
-    """One fold of a cross-validation: its best epoch and the figures on its held-out pages."""
+    """One fold of a cross-validation.
+
+    Attributes:
+        fold: Counted from 0.
+        best_epoch: The epoch that was kept.
+        figures: Its row of `metrics.csv`, on the held-out pages.
+    """
 
     fold: int
     best_epoch: int
