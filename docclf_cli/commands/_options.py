@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from docclf_cli.commands import _console
+from docclf_cli.commands._completion import Complete, groups, words
 
 PROFILE = "Profile"
 USUAL = "What people change most"
@@ -22,13 +23,21 @@ def _quiet(wanted: bool) -> bool:
     return wanted
 
 
-def declare(*names: str, help: str, panel: str = USUAL) -> Any:
+def declare(*names: str, help: str, panel: str = USUAL, complete: Complete | None = None) -> Any:
     """An option of one command alone, under its heading of the help text."""
-    return typer.Option(*names, help=help, rich_help_panel=panel)
+    return typer.Option(*names, help=help, rich_help_panel=panel, autocompletion=complete)
 
 
 ProfileName = Annotated[
-    str, typer.Option("--profile", "-p", metavar="NAME|PATH", help="Profile to start from.", rich_help_panel=PROFILE)
+    str,
+    typer.Option(
+        "--profile",
+        "-p",
+        metavar="NAME|PATH",
+        help="Profile to start from.",
+        rich_help_panel=PROFILE,
+        autocompletion=groups(""),
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
@@ -53,7 +62,7 @@ Data = Annotated[
         "--data", metavar="PATH", help="Data root, folder tree, CSV file, or 'samples'.", rich_help_panel=USUAL
     ),
 ]
-Split = Annotated[str, typer.Option("--split", help="train, val or test.", rich_help_panel=USUAL)]
+Split = Annotated[str, declare("--split", help="train, val or test.", complete=words("train", "val", "test"))]
 CheckpointPath = Annotated[
     str | None,
     typer.Option(
@@ -75,7 +84,10 @@ Members = Annotated[
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Moves initialisation, order and augmentation.", rich_help_panel=USUAL)
 ]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=USUAL)]
+Device = Annotated[
+    str | None,
+    declare("--device", help="auto, cpu, cuda, cuda:N or mps.", complete=words("auto", "cpu", "cuda", "mps")),
+]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from docclf_cli import report
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._progress import progress_display
 from docclf_cli.commands._push import push_finished
@@ -24,12 +25,21 @@ EXAMPLES = (
     "docclf train --data my/pages --folds 5 --set train.ema=0.999"
 )
 
-Model = Annotated[str | None, option.declare("--model", "-m", help="Model group or timm model name.")]
+Model = Annotated[
+    str | None, option.declare("--model", "-m", help="Model group or timm model name.", complete=groups("model"))
+]
 Pretrained = Annotated[bool | None, option.declare("--pretrained/--no-pretrained", help="Start from ImageNet weights.")]
-Scheduler = Annotated[str | None, option.declare("--scheduler", help="Learning-rate schedule.")]
-Optimizer = Annotated[str | None, option.declare("--optimizer", help="adam, adamw or sgd.")]
-Loss = Annotated[str | None, option.declare("--loss", help="cross_entropy or focal.")]
-Augmentation = Annotated[str | None, option.declare("--augmentation", help="none, light, document or rough.")]
+Scheduler = Annotated[
+    str | None, option.declare("--scheduler", help="Learning-rate schedule.", complete=groups("scheduler"))
+]
+Optimizer = Annotated[
+    str | None, option.declare("--optimizer", help="adam, adamw or sgd.", complete=groups("optimizer"))
+]
+Loss = Annotated[str | None, option.declare("--loss", help="cross_entropy or focal.", complete=groups("loss"))]
+Augmentation = Annotated[
+    str | None,
+    option.declare("--augmentation", help="none, light, document or rough.", complete=groups("augmentation")),
+]
 Epochs = Annotated[int | None, option.declare("--epochs", help="Passes over the training pages.")]
 BatchSize = Annotated[int | None, option.declare("--batch-size", help="Pages per step.")]
 Lr = Annotated[float | None, option.declare("--lr", help="Peak learning rate.")]
