@@ -79,13 +79,12 @@ def read_page(
         UnreadablePage: The file is missing, not a regular file, not an image of a known format, too large,
             damaged, or outside of `root`.
     """
-    with open_page(path, root, allow_symlinks) as file, _strict_pillow(max_pixels):
-        try:
-            return _decode(file, preprocess, max_pixels)
-        except (UnreadablePage, MemoryError):
-            raise
-        except Exception as error:  # decoders that meet hostile bytes raise whatever comes up
-            raise UnreadablePage(_one_line(error)) from error
+    with (
+        open_page(path, root, allow_symlinks) as file,
+        decoding(max_pixels),
+        open_image(file, max_pixels) as image,
+    ):
+        return fitted(image, preprocess, max_pixels)
 
 
 def open_page(path: Path, root: Path | None = None, allow_symlinks: bool = False) -> IO[bytes]:
@@ -129,6 +128,22 @@ def _open_reason(error: OSError) -> str:
 
 
 @contextlib.contextmanager
+def decoding(max_pixels: int) -> Iterator[None]:
+    """Read by the rules of this module inside the block.
+
+    Raises:
+        UnreadablePage: A decoder met bytes that it cannot read.
+    """
+    with _strict_pillow(max_pixels):
+        try:
+            yield
+        except (UnreadablePage, MemoryError):
+            raise
+        except Exception as error:  # decoders that meet hostile bytes raise whatever comes up
+            raise UnreadablePage(_one_line(error)) from error
+
+
+@contextlib.contextmanager
 def _strict_pillow(max_pixels: int) -> Iterator[None]:
     # Pillow's switches belong to the process: whatever other code has set, pages are read by our rules.
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
@@ -141,21 +156,42 @@ def _strict_pillow(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _decode(file: IO[bytes], preprocess: Preprocess, max_pixels: int) -> np.ndarray:
+def open_image(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
+    """An image of a known format, of which no pixel is decoded yet; inside `decoding`.
+
+    Raises:
+        UnreadablePage: It is something else, or claims far too many pixels.
+    """
     try:
-        image = Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except Image.UnidentifiedImageError as error:
         raise UnreadablePage(_what_it_is(file)) from error
     except Image.DecompressionBombError as error:
         raise UnreadablePage(f"has more than {2 * max_pixels:,} pixels; data.max_pixels is {max_pixels:,}") from error
-    with image:
-        if image.width * image.height > max_pixels:
-            raise UnreadablePage(f"has {image.width} x {image.height} pixels; data.max_pixels is {max_pixels:,}")
-        size = _target_size(image.width, image.height, preprocess)
-        box = _draft(image, size)
-        image.load()
-        page = _resized(_plain(image), size, box, preprocess)
-        return np.asarray(_on_square(page, _orientation(image), preprocess.size))
+
+
+def fitted(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> np.ndarray:
+    """An image in the square input, uint8 [size, size, 3]; inside `decoding`.
+
+    Raises:
+        UnreadablePage: It has too many pixels, or is damaged.
+    """
+    check_pixels(image.width, image.height, max_pixels)
+    size = target_size(image.width, image.height, preprocess)
+    box = _draft(image, size)
+    image.load()
+    page = _resized(_plain(image), size, box, preprocess)
+    return np.asarray(_on_square(page, _orientation(image), preprocess.size))
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image that is too large.
+
+    Raises:
+        UnreadablePage: It is.
+    """
+    if width * height > max_pixels:
+        raise UnreadablePage(f"has {width} x {height} pixels; data.max_pixels is {max_pixels:,}")
 
 
 def _what_it_is(file: IO[bytes]) -> str:
@@ -167,14 +203,14 @@ def _what_it_is(file: IO[bytes]) -> str:
     return f"is {kind}, not an image" if kind else f"damaged, or not an image of a known format ({', '.join(FORMATS)})"
 
 
-def _draft(image: ImageFile.ImageFile, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _draft(image: Image.Image, size: tuple[int, int]) -> tuple[float, float, float, float]:
     # Let libjpeg drop frequencies that the resized page cannot show; other formats ignore the request.
     drafted = image.draft(None, (size[0] * DRAFT_GAP, size[1] * DRAFT_GAP))
     return drafted[1] if drafted else (0, 0, image.width, image.height)
 
 
-def _target_size(width: int, height: int, preprocess: Preprocess) -> tuple[int, int]:
-    # What the whole image measures once it is resized (for crop: including what is cut off).
+def target_size(width: float, height: float, preprocess: Preprocess) -> tuple[int, int]:
+    """What the whole image measures once it is resized (for crop: including what is cut off)."""
     size = preprocess.size
     if preprocess.resize_mode == "squash":
         return size, size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -87,7 +87,7 @@ def _other_spellings(names: Iterable[str]) -> dict[str, str]:
 
 def image_files(folder: Path, follow_links: bool = False) -> list[str]:
     """All image files below a folder by their suffix, relative to it, sorted; hidden ones are left out."""
-    return sorted(_walk(folder, "", follow_links, set()))
+    return sorted(walk(folder, SUFFIXES, follow_links))
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -96,21 +96,30 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not _hidden(entry.name) and entry.is_dir())
 
 
-def _walk(root: Path, below: str, follow_links: bool, seen: set[tuple[int, int]]) -> Iterator[str]:
+def walk(folder: Path, suffixes: Collection[str], follow_links: bool = False) -> Iterator[str]:
+    """Files below a folder by their suffix, relative to it, one folder after another; hidden ones are left out.
+
+    The content of each folder comes sorted by name, so that no more than one folder is ever held.
+    """
+    return _walk(folder, "", suffixes, follow_links, set())
+
+
+def _walk(
+    root: Path, below: str, suffixes: Collection[str], follow_links: bool, seen: set[tuple[int, int]]
+) -> Iterator[str]:
     # A link to a folder above would never end: each folder is entered once.
     status = (root / below).stat()
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
-    with os.scandir(root / below) as entries:
-        for entry in entries:
-            if _hidden(entry.name):
-                continue
-            name = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_dir(follow_symlinks=follow_links):
-                yield from _walk(root, name, follow_links, seen)
-            elif PurePath(entry.name).suffix.lower() in SUFFIXES:
-                yield name
+    with os.scandir(root / below) as scanned:
+        entries = sorted((entry for entry in scanned if not _hidden(entry.name)), key=lambda entry: entry.name)
+    for entry in entries:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir(follow_symlinks=follow_links):
+            yield from _walk(root, name, suffixes, follow_links, seen)
+        elif PurePath(entry.name).suffix.lower() in suffixes:
+            yield name
 
 
 def _hidden(name: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DocumentIndex", "has_own_validation", "load_index", "load_training_index", "names_split", "resolve_root",
-    "submission_ids",
+    "submission_ids", "submission_targets",
 ]  # fmt: skip
 
 Split = Literal["train", "val", "test"]
@@ -95,6 +95,23 @@ def submission_ids(config: DataConfig) -> np.ndarray | None:
     """The IDs of `sample_submission.csv` in its order, text [n]; None where there is no such file."""
     path = resolve_root(config) / SUBMISSION
     return read_table(path)[config.image_column] if path.is_file() else None
+
+
+def submission_targets(config: DataConfig, class_names: Sequence[str]) -> dict[str, str]:
+    """What a submission calls each class: its number in `meta.csv`, or its name where there is no such file.
+
+    Raises:
+        InputError: `meta.csv` does not know a class.
+    """
+    path = resolve_root(config) / "meta.csv"
+    if not path.is_file():
+        return {name: name for name in class_names}
+    numbers = {name: str(number) for number, name in enumerate(read_meta(path).names)}
+    if unknown := [name for name in class_names if name not in numbers]:
+        raise InputError(
+            f"{path} does not know the class {and_more(unknown[:SHOWN], len(unknown))}", _names(list(numbers))
+        )
+    return {name: numbers[name] for name in class_names}
 
 
 def _index_of(

@@ -172,12 +172,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _spreadsheet_safe(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: spreadsheet_safe(value) for key, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 
-def _spreadsheet_safe(value: Any) -> Any:
-    # A text that starts like a formula would be run by a spreadsheet (OWASP: CSV injection).
+def spreadsheet_safe(value: Any) -> Any:
+    """A text that starts like a formula, which a spreadsheet would run, behind a quote (OWASP: CSV injection)."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

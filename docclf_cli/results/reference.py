@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from docclf_cli.results.environment import EnvReport
+from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import EvaluateResult, SchedulePreview, TrainResult
 
@@ -18,6 +19,7 @@ RESULTS: Mapping[str, type] = {
     "train": TrainResult,
     "train --show-schedule": SchedulePreview,
     "evaluate": EvaluateResult,
+    "predict": PredictResult,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

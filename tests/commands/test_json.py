@@ -74,6 +74,7 @@ def folder(
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train --show-schedule": ("--epochs", "2", "--batch-size", "10"),
     "evaluate": ("--split", "test"),
+    "predict": ("--split", "test"),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),

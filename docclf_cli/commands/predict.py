@@ -1,0 +1,123 @@
+"""`docclf predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from docclf_cli import report
+from docclf_cli.commands import _options as option
+from docclf_cli.commands import _predict_tables  # noqa: F401  (registers the tables)
+from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._progress import progress_display
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf predict scans/ --checkpoint runs/mine\n\n"
+    "docclf predict letter.pdf 'inbox/**/*.tif' --checkpoint runs/mine --target-precision 0.99 --copy-to sorted\n\n"
+    "find /archive -name '*.pdf' -print0 | docclf predict - --checkpoint runs/mine --format jsonl -o archive.jsonl\n\n"
+    "docclf predict --split test --checkpoint runs/mine --submission"
+)
+SURE = "When to trust it"
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INPUT]...",
+        help="Files, folders (all the way down), globs in quotes, CSV files with a column of paths, or '-' for a list "
+        "on stdin. PDF and TIFF are taken page by page.",
+        show_default=False,
+    ),
+]
+Split = Annotated[str | None, option.declare("--split", help="Instead of inputs: 'test', the test pages of --data.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="PATH", help="Data root of --split \\[default: that of the training].",
+        rich_help_panel=option.USUAL,
+    ),
+]  # fmt: skip
+TopK = Annotated[int, typer.Option("--top-k", min=1, help="Classes named per page.", rich_help_panel=option.USUAL)]
+TargetPrecision = Annotated[
+    float | None,
+    option.declare(
+        "--target-precision",
+        help="Review what is less certain than held-out pages must be to be right in this share of cases, e.g. 0.99.",
+        panel=SURE,
+    ),
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence", min=0.0, max=1.0, help="Review what is less certain than this.", rich_help_panel=SURE
+    ),
+]
+MaxUnreadable = Annotated[
+    float | None,
+    typer.Option(
+        "--max-unreadable", min=0.0, max=1.0, rich_help_panel=SURE,
+        help="Share of unreadable pages above which the exit code is 3; everything is written all the same "
+        "\\[default: data.max_unreadable of the training].",
+    ),
+]  # fmt: skip
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
+        help="A folder, or a table (.csv, .jsonl) with its siblings \\[default: predictions/; of --split, "
+        "predict/ in the run].",
+    ),
+]  # fmt: skip
+Format = Annotated[str, typer.Option("--format", help="csv or jsonl.", rich_help_panel=option.OUTPUT)]
+WantSubmission = Annotated[
+    bool, option.declare("--submission", help="With --split test: also write ID,target.", panel=option.OUTPUT)
+]
+Fill = Annotated[
+    str | None,
+    option.declare("--fill", help="Class of pages in the submission that cannot be read.", panel=option.OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that are there.", rich_help_panel=option.OUTPUT)
+]
+
+
+def run(
+    inputs: Inputs = None,
+    checkpoint: option.CheckpointPath = None,
+    split: Split = None,
+    data: Data = None,
+    top_k: TopK = 3,
+    target_precision: TargetPrecision = None,
+    min_confidence: MinConfidence = None,
+    max_unreadable: MaxUnreadable = None,
+    device: option.Device = None,
+    output: Output = None,
+    file_format: Format = "csv",
+    submission: WantSubmission = False,
+    fill: Fill = None,
+    overwrite: Overwrite = False,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Say what pages are, how sure that is, and which of them a person should look at."""
+    import sys
+
+    from docclf_cli.engine.predict import Question, predict, require_readable
+    from docclf_cli.engine.runtime import StopFlag
+    from docclf_cli.profile.schema import RuntimeConfig
+
+    question = Question(
+        inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
+        min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format, submission=submission, fill=fill,
+        overwrite=overwrite,
+    )  # fmt: skip
+    question.check()
+    path = checkpoint_or_newest(checkpoint, None, quiet)
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        result = predict(
+            path, question, stdin=sys.stdin.buffer, runtime_config=RuntimeConfig(device=device or "auto"), emit=emit,
+            stop=stop,
+        )  # fmt: skip
+    report.show(result, as_json=as_json)
+    require_readable(result, question)

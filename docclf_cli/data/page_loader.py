@@ -1,0 +1,126 @@
+"""From numbered pages of many files to batches, decoded by loader processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from docclf_cli.data.crew import start_method
+from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.data.file_list import FileList, PageList
+from docclf_cli.data.loaders import start_worker
+from docclf_cli.data.page_files import PageReader, is_paged
+from docclf_cli.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model wants to see of a page: the page as its preprocessing makes it, through each of its views."""
+
+    preprocess: Preprocess
+    views: tuple[Callable[[np.ndarray], np.ndarray], ...]
+
+    def __call__(self, page: np.ndarray) -> np.ndarray:
+        """All views, uint8 [views, size, size, 3]."""
+        return np.stack([view(page) for view in self.views])
+
+
+@dataclass(frozen=True)
+class Sheaf:
+    """A batch of numbered pages.
+
+    Attributes:
+        numbers: All of them, int64 [n], in order.
+        images: For each look uint8 [views * readable, 3, size, size], view after view.
+        reasons: Text [n]: empty for a page that was read, otherwise why not.
+    """
+
+    numbers: np.ndarray
+    images: tuple[torch.Tensor, ...]
+    reasons: np.ndarray
+
+    def pin_memory(self) -> Sheaf:
+        """The batch in page-locked memory (called by the loader for GPUs)."""
+        return Sheaf(self.numbers, tuple(images.pin_memory() for images in self.images), self.reasons)
+
+
+class _Pages(Dataset[Any]):
+    """Pages by number."""
+
+    def __init__(self, pages: PageList, reader: PageReader, looks: Sequence[Look]) -> None:
+        self._pages, self._reader, self._looks = pages, reader, tuple(looks)
+
+    def __getitem__(self, number: int) -> tuple[int, tuple[np.ndarray, ...] | None, str]:
+        row, page = self._pages.place(number)
+        path, root = self._pages.files.path(row)
+        try:
+            if not self._pages.counts[row]:
+                self._reader.count(path, root)  # says again why it cannot be opened
+                raise UnreadablePage("was changed while it was read")
+            return number, tuple(look(self._reader.read(path, root, page, look.preprocess)) for look in self._looks), ""
+        except UnreadablePage as error:
+            return number, None, error.reason
+
+
+class _Counts(Dataset[Any]):
+    """How many pages a file has; 0 where it cannot be opened."""
+
+    def __init__(self, files: FileList, reader: PageReader) -> None:
+        self._files, self._reader = files, reader
+
+    def __getitem__(self, row: int) -> tuple[int, int]:
+        try:
+            return row, self._reader.count(*self._files.path(row))
+        except UnreadablePage:
+            return row, 0
+
+
+def page_loader(
+    pages: PageList, batches: Sequence[range], reader: PageReader, looks: Sequence[Look], workers: int, pin: bool
+) -> Iterator[Sheaf]:
+    """The pages of each batch of numbers, batch after batch."""
+    return iter(_loader(_Pages(pages, reader, looks), batches, _sheaf, workers, pin))
+
+
+def count_loader(
+    files: FileList, batches: Sequence[Sequence[int]], reader: PageReader, workers: int
+) -> Iterator[list[tuple[int, int]]]:
+    """(row, pages) of the files in each batch of rows."""
+    return iter(_loader(_Counts(files, reader), batches, list, workers, pin=False))
+
+
+def paged_rows(files: FileList) -> list[int]:
+    """Files that can have several pages."""
+    return [row for row in range(len(files)) if is_paged(files[row].name)]
+
+
+def _loader(
+    dataset: Dataset[Any], batches: Sequence[Any], collate: Callable[[list[Any]], Any], workers: int, pin: bool
+) -> DataLoader[Any]:
+    workers = min(workers, len(batches))
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=start_worker,
+        multiprocessing_context=start_method() if workers else None,
+    )
+
+
+def _sheaf(samples: list[tuple[int, tuple[np.ndarray, ...] | None, str]]) -> Sheaf:
+    numbers = np.array([number for number, _, _ in samples], np.int64)
+    reasons = np.array([reason for _, _, reason in samples], dtype=np.str_)
+    read = [looked for _, looked, _ in samples if looked is not None]
+    return Sheaf(numbers, tuple(_images(pages) for pages in zip(*read, strict=True)), reasons)
+
+
+def _images(pages: Sequence[np.ndarray]) -> torch.Tensor:
+    stacked = np.stack(pages, axis=1)  # [views, n, size, size, 3]
+    return torch.from_numpy(stacked.reshape(-1, *stacked.shape[2:])).permute(0, 3, 1, 2)

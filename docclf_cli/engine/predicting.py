@@ -1,0 +1,214 @@
+"""`predict`: what a model says about pages that no one has labelled, however many there are."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from docclf_cli.data.file_list import FileList, PageList
+from docclf_cli.data.page_files import PageReader
+from docclf_cli.data.page_loader import Sheaf, count_loader, page_loader, paged_rows
+from docclf_cli.engine.decider import Decider
+from docclf_cli.engine.events import Emit, Progress, silent
+from docclf_cli.engine.parts import Grid, Parts
+from docclf_cli.engine.prediction_files import OutputFiles, write_quarantine, write_submission, write_verdicts
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
+from docclf_cli.engine.submission import Submission
+from docclf_cli.engine.verdicts import Verdict, Verdicts
+from docclf_cli.errors import InputError
+from docclf_cli.results.prediction import ClassCount, PredictResult
+
+IMAGES_PER_PASS = 64
+COUNTED_AT_ONCE = 64
+GO_ON = "the same command goes on from here"
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """The least confidence that is trusted, and where it comes from in words; None trusts no one to say."""
+
+    value: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of a prediction besides the classes.
+
+    Attributes:
+        outputs: Where the results go.
+        columns: What the ID and the page number are called.
+        top_k: How many classes a row names.
+        trusted: When a page goes to a person.
+        submission: The competition's file, or None.
+        overwrite: Replace results that are there.
+    """
+
+    outputs: OutputFiles
+    columns: tuple[str, str] = ("path", "page")
+    top_k: int = 3
+    trusted: Trusted = Trusted()
+    submission: Submission | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    files: FileList
+    decider: Decider
+    reader: PageReader
+    runtime: Runtime
+    parts: Parts
+    emit: Emit
+    stop: StopFlag
+
+
+def predict_files(
+    files: FileList,
+    decider: Decider,
+    wish: Wish,
+    *,
+    reader: PageReader,
+    runtime: Runtime,
+    paged: bool = True,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> PredictResult:
+    """Decide about every page of `files`, and write the tables.
+
+    Work that was interrupted, even by a kill, goes on where it was, and ends with the same bytes.
+
+    Args:
+        files: What to read.
+        decider: What decides.
+        wish: What to write, and where.
+        reader: How pages are read.
+        runtime: Device and loader processes.
+        paged: Take PDF and TIFF files page by page; otherwise every file is one page.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: Results are there already, or a submission lacks a class for its unreadable pages.
+        Interrupted: `stop` was set; what is done is kept.
+    """
+    parts, started = Parts(wish.outputs.parts), time.monotonic()
+    batch_size = max(1, IMAGES_PER_PASS // decider.most_views)
+    settings = {**decider.settings, "inputs": files.fingerprint(), "grid": [batch_size, paged]}
+    _refuse_existing(wish, parts.publishing and parts.is_begun(settings))
+    with RunFolder(parts.folder).writing():
+        parts.open(settings)
+        work = _Work(files, decider, reader, runtime, parts, emit, stop)
+        pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
+        grid = Grid(len(pages), batch_size)
+        made = _fill(work, grid, pages)
+        verdicts = Verdicts(parts, grid, pages, decider.temperature, wish.top_k, wish.trusted.value)
+        parts.mark_publishing()
+        result = _publish(verdicts, decider, wish, len(pages) - made, time.monotonic() - started)
+        parts.remove()
+    return result
+
+
+def _refuse_existing(wish: Wish, own: bool) -> None:
+    there = [path for path in wish.outputs.results if path.exists()]
+    if there and not (wish.overwrite or own):
+        raise InputError(f"{there[0]} exists", "choose another --output, or add --overwrite to replace it")
+
+
+def _page_counts(work: _Work) -> np.ndarray:
+    """Pages of each file, int32; 0 for those that cannot be opened. Kept beside the parts, for the next start."""
+    kept = work.parts.array("counts")
+    if kept is not None:
+        return kept
+    counts = np.ones(len(work.files), np.int32)
+    rows = paged_rows(work.files)
+    batches = [rows[start : start + COUNTED_AT_ONCE] for start in range(0, len(rows), COUNTED_AT_ONCE)]
+    done = 0
+    for counted in count_loader(work.files, batches, work.reader, work.runtime.workers):
+        work.stop.raise_if_set("stopped while documents were opened", "start the command again")
+        for row, pages in counted:
+            counts[row] = pages
+        done += len(counted)
+        work.emit(Progress("opening documents", done, len(rows)))
+    work.parts.keep_array("counts", counts)
+    return counts
+
+
+def _fill(work: _Work, grid: Grid, pages: PageList) -> int:
+    """Make the parts that are missing; how many pages that were."""
+    missing = work.parts.missing(grid)
+    total = sum(len(grid.numbers(part)) for part in missing)
+    batches = [batch for part in missing for batch in grid.batches(part)]
+    pin = work.runtime.device.type == "cuda"
+    sheaves = page_loader(pages, batches, work.reader, work.decider.looks, work.runtime.workers, pin)
+    before = done = len(pages) - total
+    for part in missing:
+        log_probs, reasons = [], []
+        for sheaf in itertools.islice(sheaves, len(grid.batches(part))):
+            work.stop.raise_if_set(f"stopped after {done} of {len(pages)} pages", GO_ON)
+            log_probs.append(_log_probs(work.decider, sheaf))
+            reasons.append(sheaf.reasons)
+            done += len(sheaf.numbers)
+            work.emit(Progress("predicting", done, len(pages)))
+        work.parts.write(part, np.concatenate(log_probs), np.concatenate(reasons))
+    return done - before
+
+
+def _log_probs(decider: Decider, sheaf: Sheaf) -> np.ndarray:
+    out = np.full((len(sheaf.numbers), len(decider.class_names)), np.nan, np.float32)
+    if sheaf.images:
+        out[sheaf.reasons == ""] = decider.log_probs(sheaf.images)
+    return out
+
+
+def _publish(verdicts: Verdicts, decider: Decider, wish: Wish, kept: int, seconds: float) -> PredictResult:
+    names, outputs = decider.class_names, wish.outputs
+    tally = _Tally()
+    files = [
+        write_verdicts(outputs.pages, tally.counting(verdicts.of_pages()), names, wish.top_k, columns=wish.columns)
+    ]
+    if (verdicts.pages.counts > 1).any():
+        columns = (wish.columns[0], "pages")
+        files.append(write_verdicts(outputs.documents, verdicts.of_documents(), names, wish.top_k, columns=columns))
+    if tally.unreadable:
+        unreadable = (verdict for verdict in verdicts.of_pages() if verdict.status)
+        files.append(write_quarantine(outputs.quarantine, unreadable, wish.columns))
+    if wish.submission is not None:
+        files.append(write_submission(outputs.submission, wish.submission.rows(verdicts.of_pages(), names)))
+    for stale in set(outputs.results) - set(files):
+        stale.unlink(missing_ok=True)
+    return PredictResult(
+        model=decider.name,
+        inputs=len(verdicts.pages.files),
+        pages=len(verdicts.pages),
+        unreadable=tally.unreadable,
+        max_unreadable=decider.data.max_unreadable,
+        review=tally.review.total(),
+        classes=tuple(ClassCount(name, tally.chosen[index], tally.review[index]) for index, name in enumerate(names)),
+        threshold=wish.trusted.value,
+        threshold_from=wish.trusted.source,
+        temperature=decider.temperature,
+        kept=kept,
+        seconds=seconds,
+        files=tuple(files),
+    )
+
+
+class _Tally:
+    """Counts verdicts on their way into a table, by class index."""
+
+    def __init__(self) -> None:
+        self.chosen, self.review, self.unreadable = Counter[int](), Counter[int](), 0
+
+    def counting(self, verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
+        for verdict in verdicts:
+            self.chosen[verdict.chosen] += 1
+            self.review[verdict.chosen] += bool(verdict.review)
+            self.unreadable += not verdict.top
+            yield verdict

@@ -1,0 +1,63 @@
+"""What `predict` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """How many pages were taken for a class.
+
+    Attributes:
+        name: The class.
+        pages: How many.
+        review: How many of them a person should look at.
+    """
+
+    name: str
+    pages: int
+    review: int
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What `predict` found.
+
+    Attributes:
+        model: Checkpoints, run folder or profile that decided.
+        inputs: Files.
+        pages: Pages of these files.
+        unreadable: How many pages could not be read.
+        max_unreadable: Share of the pages that may be.
+        review: Pages for a person: unreadable, or less certain than `threshold`.
+        classes: One row per class, in the order of the class axis.
+        threshold: The least confidence that is trusted; None where none was asked for.
+        threshold_from: Where it comes from, in words.
+        temperature: Divides the logits.
+        kept: Pages that an interrupted start had already decided.
+        seconds: Wall time of this start.
+        copied: Files copied into class folders.
+        files: What was written, most useful first.
+    """
+
+    model: str
+    inputs: int
+    pages: int
+    unreadable: int
+    max_unreadable: float
+    review: int
+    classes: tuple[ClassCount, ...]
+    threshold: float | None
+    threshold_from: str
+    temperature: float
+    kept: int
+    seconds: float
+    copied: int = 0
+    files: tuple[Path, ...] = ()
+
+    @property
+    def pages_per_second(self) -> float:
+        """Of this start."""
+        return (self.pages - self.kept) / self.seconds if self.seconds > 0 else 0.0

@@ -1,0 +1,262 @@
+"""`predict`: order, once per page, documents, submissions, going on after an interruption."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from page_cases import page, write_checkpoint, write_encrypted_pdf, write_images, write_pdf, write_tiff
+from scipy.special import log_softmax
+
+from docclf_cli.data.decode import read_page
+from docclf_cli.data.page_loader import Look
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.decider import Decider, decider_at
+from docclf_cli.engine.events import Event, Progress
+from docclf_cli.engine.predict import Question, predict, require_readable
+from docclf_cli.engine.runtime import StopFlag, resolve_runtime
+from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
+from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.results.prediction import PredictResult
+
+HERE = RuntimeConfig(workers=0)
+CLASSES = ("form", "=letter", "영수증", "bill")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.ckpt", CLASSES)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def ask(checkpoint: Path, *inputs: str, stdin: bytes = b"", **wishes: object) -> PredictResult:
+    question = Question(inputs=inputs, **wishes)  # type: ignore[arg-type]
+    question.check()
+    return predict(checkpoint, question, stdin=io.BytesIO(stdin), runtime_config=HERE)
+
+
+def rows(path: Path | str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def expected(checkpoint: Path, path: Path) -> np.ndarray:
+    """Calibrated probabilities of one page, by itself."""
+    import torch
+
+    from docclf_cli.engine.checkpoint import Checkpoint
+
+    loaded = Checkpoint.load(checkpoint)
+    decider = decider_at(checkpoint, resolve_runtime(HERE))
+    pixels = read_page(path, loaded.preprocess, max_pixels=10**6)
+    log_probs = decider.log_probs((torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None],))
+    return np.exp(log_softmax(log_probs[0].astype(float) / loaded.temperature))
+
+
+def test_each_page_once_in_the_order_of_the_input(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 70)
+    result = ask(checkpoint, "in/p0005.png", "in", top_k=2)
+    table = rows("predictions/predictions.csv")
+    others = [f"in/p{number:04d}.png" for number in range(70) if number != 5]
+    assert [row["path"] for row in table] == ["in/p0005.png", *others]
+    assert (result.inputs, result.pages, result.unreadable) == (70, 70, 0)
+    for row in (table[0], table[69]):
+        probs = expected(checkpoint, tmp_path / row["path"])
+        first, second = np.argsort(-probs)[:2]
+        shown = [name.replace("=", "'=") for name in CLASSES]
+        assert (row["class"], row["class_2"]) == (shown[first], shown[second])
+        assert float(row["confidence"]) == pytest.approx(probs[first], abs=1e-5)
+        assert float(row["confidence_2"]) == pytest.approx(probs[second], abs=1e-5)
+    counted = {one.name: one.pages for one in result.classes}
+    assert sum(counted.values()) == 70
+    assert counted["=letter"] == sum(row["class"] == "'=letter" for row in table)
+
+
+def test_documents_page_by_page_and_as_a_whole(checkpoint: Path, tmp_path: Path) -> None:
+    write_tiff(tmp_path / "t.tif", [3, 1, 4, 1])
+    first, second = write_images(tmp_path, 2)
+    ask(checkpoint, "t.tif", str(first), file_format="jsonl", top_k=4)
+    lines = [json.loads(line) for line in Path("predictions/predictions.jsonl").read_text().splitlines()]
+    assert [(line["path"], line["page"]) for line in lines] == [
+        ("t.tif", 1), ("t.tif", 2), ("t.tif", 3), ("t.tif", 4), (str(first), 1),
+    ]  # fmt: skip
+    probs = [_alone(checkpoint, second, number) for number in (3, 1, 4, 1)]
+    assert [_by_class(line) for line in lines[:4]] == [pytest.approx(page, abs=1e-5) for page in probs]
+    documents = [json.loads(line) for line in Path("predictions/documents.jsonl").read_text().splitlines()]
+    assert [(one["path"], one["pages"]) for one in documents] == [("t.tif", 4), (str(first), 1)]
+    mean = np.exp(log_softmax(np.log(probs).mean(axis=0)))
+    assert _by_class(documents[0]) == pytest.approx(mean.tolist(), abs=1e-5)
+
+
+def _alone(checkpoint: Path, path: Path, number: int) -> list[float]:
+    page(number).save(path)
+    return expected(checkpoint, path).tolist()
+
+
+def _by_class(line: dict[str, Any]) -> list[float]:
+    return [entry["confidence"] for entry in sorted(line["top"], key=lambda entry: CLASSES.index(entry["class"]))]
+
+
+def test_a_bad_page_stops_nothing_and_is_listed(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 3)
+    (tmp_path / "in" / "p0001.png").write_text("<html>not found</html>")
+    write_encrypted_pdf(tmp_path / "in" / "secret.pdf")
+    whole = write_pdf(tmp_path / "whole.pdf", [1, 2]).read_bytes()
+    (tmp_path / "in" / "torn.pdf").write_bytes(whole[: len(whole) // 2])
+    question = Question(inputs=("in",), min_confidence=0.0)
+    result = predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    table = {row["path"]: row for row in rows("predictions/predictions.csv")}
+    assert list(table) == [f"in/{name}" for name in ("p0000.png", "p0001.png", "p0002.png", "secret.pdf", "torn.pdf")]
+    reasons = {name: row["status"] for name, row in table.items() if row["status"]}
+    assert reasons == {
+        "in/p0001.png": "is HTML, SVG or XML, not an image",
+        "in/secret.pdf": "an encrypted PDF: it opens only with a password",
+        "in/torn.pdf": "damaged, or not a PDF",
+    }
+    assert {name for name, row in table.items() if row["review"] == "true"} == set(reasons)
+    assert {row["path"]: row["reason"] for row in rows("predictions/quarantine.csv")} == reasons
+    assert (result.unreadable, result.review) == (3, 3)
+    with pytest.raises(UnreadableImagesError, match="3 of 5 pages"):
+        require_readable(result, question)
+    require_readable(result, replace(question, max_unreadable=0.6))
+
+
+def test_one_bad_page_of_a_document_sends_it_to_a_person(checkpoint: Path, tmp_path: Path) -> None:
+    content = bytearray(write_tiff(tmp_path / "t.tif", [1, 2, 3]).read_bytes())
+    from PIL import Image
+
+    with Image.open(tmp_path / "t.tif") as image:
+        image.seek(1)
+        (offset,) = image.tag_v2[273]
+    content[offset : offset + 20] = b"\xff" * 20
+    (tmp_path / "t.tif").write_bytes(content)
+    ask(checkpoint, "t.tif", min_confidence=0.0)
+    assert [bool(row["status"]) for row in rows("predictions/predictions.csv")] == [False, True, False]
+    (document,) = rows("predictions/documents.csv")
+    assert (document["pages"], document["status"]) == ("3", "1 of 3 pages cannot be read")
+    assert document["review"] == "true"
+    assert document["class"]
+
+
+def test_review_is_what_is_less_certain_than_asked(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 40)
+    result = ask(checkpoint, "in", min_confidence=0.9)
+    table = rows("predictions/predictions.csv")
+    unsure = [row for row in table if float(row["confidence"]) < 0.9]
+    assert [row for row in table if row["review"] == "true"] == unsure
+    assert 0 < len(unsure) == result.review < 40
+
+
+def test_results_that_are_there_are_not_replaced(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 2)
+    ask(checkpoint, "in", output=Path("out/x.csv"))
+    before = Path("out/x.csv").read_bytes()
+    with pytest.raises(InputError, match=r"x\.csv exists"):
+        ask(checkpoint, "in/p0000.png", output=Path("out/x.csv"))
+    assert Path("out/x.csv").read_bytes() == before
+    ask(checkpoint, "in/p0000.png", output=Path("out/x.csv"), overwrite=True)
+    assert len(rows("out/x.csv")) == 1
+    assert [path.name for path in Path("out").iterdir()] == ["x.csv"]
+
+
+class _StopAfter:
+    """Sets a flag once so many pages are done."""
+
+    def __init__(self, pages: int) -> None:
+        self.pages, self.flag, self.seen = pages, StopFlag(), list[int]()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress) and event.task == "predicting":
+            self.seen.append(event.done)
+            if event.done >= self.pages:
+                self.flag.signal_number = 2
+
+
+def test_an_interrupted_prediction_goes_on_to_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 560)
+    write_tiff(tmp_path / "in" / "m.tif", range(80))
+    question = Question(inputs=("in",), output=Path("whole"))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    for first_stop in (64, 576):
+        question = replace(question, output=Path(f"broken-{first_stop}"))
+        stopped, watching = _StopAfter(first_stop), _StopAfter(10**9)
+        with pytest.raises(Interrupted):
+            predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE, emit=stopped, stop=stopped.flag)
+        assert not [path for path in question.output.iterdir() if not path.name.startswith(".")]
+        result = predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE, emit=watching)
+        assert result.kept == first_stop // 512 * 512
+        assert watching.seen[0] == result.kept + 64
+        for name in ("predictions.csv", "documents.csv"):
+            assert (question.output / name).read_bytes() == Path("whole", name).read_bytes()
+        assert sorted(path.name for path in question.output.iterdir()) == ["documents.csv", "predictions.csv"]
+
+
+def test_other_inputs_start_anew_and_say_so(checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "in", 640)
+    stopped, question = _StopAfter(576), Question(inputs=("in",))
+    with pytest.raises(Interrupted):
+        predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE, emit=stopped, stop=stopped.flag)
+    page(7).save(tmp_path / "in" / "p0000.png")
+    with caplog.at_level("WARNING", logger="docclf"):
+        result = predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    assert result.kept == 0
+    assert "begun with other inputs: starting anew" in caplog.text
+
+
+def test_what_is_in_a_batch_is_the_same_with_loader_processes(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 130)
+    (tmp_path / "in" / "p0040.png").write_bytes(b"")
+    question = Question(inputs=("in",), output=Path("alone"))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    question = replace(question, output=Path("together"))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2))
+    assert Path("alone/predictions.csv").read_bytes() == Path("together/predictions.csv").read_bytes()
+
+
+def _competition(root: Path) -> Path:
+    write_images(root / "test", 5)
+    names = [f"p{number:04d}.png" for number in (3, 0, 4, 1, 2)]
+    (root / "sample_submission.csv").write_text("ID,target\n" + "".join(f"{name},0\n" for name in names))
+    meta = [("영수증", 0), ("bill", 1), ("=letter", 2), ("form", 3)]
+    (root / "meta.csv").write_text("target,class_name\n" + "".join(f"{index},{name}\n" for name, index in meta))
+    return root
+
+
+def test_submission_in_the_order_of_the_sample_with_the_numbers_of_meta(checkpoint: Path, tmp_path: Path) -> None:
+    root = _competition(tmp_path / "data")
+    ask(checkpoint, split="test", data=str(root), submission=True)
+    folder = checkpoint.parent / "predict" / "test"
+    table, submitted = rows(folder / "predictions.csv"), rows(folder / "submission.csv")
+    assert [row["ID"] for row in submitted] == ["p0003.png", "p0000.png", "p0004.png", "p0001.png", "p0002.png"]
+    number = {"영수증": "0", "bill": "1", "'=letter": "2", "form": "3"}
+    assert {row["ID"]: number[row["class"]] for row in table} == {row["ID"]: row["target"] for row in submitted}
+
+
+def test_a_submission_needs_a_class_for_what_cannot_be_read(checkpoint: Path, tmp_path: Path) -> None:
+    root = _competition(tmp_path / "data")
+    (root / "test" / "p0004.png").write_bytes(b"")
+    asked = {"split": "test", "data": str(root), "submission": True, "output": Path("out")}
+    with pytest.raises(InputError, match="1 pages cannot be read"):
+        ask(checkpoint, **asked)
+    assert {row["ID"]: row["class"] for row in rows("out/predictions.csv")}["p0004.png"] == ""
+    assert not Path("out/submission.csv").exists()
+    with pytest.raises(InputError, match="'bil' is no class, did you mean 'bill'"):
+        ask(checkpoint, **asked, fill="bil")
+    result = ask(checkpoint, **asked, fill="bill")
+    assert result.kept == 5
+    assert {row["ID"]: row["target"] for row in rows("out/submission.csv")}["p0004.png"] == "1"
+
+
+def test_a_decider_wants_what_its_checkpoint_was_trained_with(checkpoint: Path) -> None:
+    decider: Decider = decider_at(checkpoint, resolve_runtime(HERE))
+    assert [look.preprocess for look in decider.looks] == [Preprocess(32)]
+    assert isinstance(decider.looks[0], Look)
+    assert decider.class_names == CLASSES
