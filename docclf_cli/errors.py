@@ -39,6 +39,10 @@ class ProfileError(InputError):
         super().__init__("\n  ".join((f"{head}:", *self.faults)), hint)
 
 
+class ChangedRunError(InputError):
+    """A run that is to go on was started with another profile, code or pages."""
+
+
 class UnreadableImagesError(DocclfError):
     """More pages cannot be read than `data.max_unreadable` allows."""
 
@@ -80,4 +84,5 @@ class Interrupted(DocclfError):  # noqa: N818  (it is not an error of anyone's m
 
     def __init__(self, message: str, hint: str = "", *, signal_number: int = 2) -> None:
         super().__init__(message, hint)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number

@@ -23,9 +23,11 @@ def _quiet(wanted: bool) -> bool:
     return wanted
 
 
-def declare(*names: str, help: str, panel: str = USUAL, complete: Complete | None = None) -> Any:
+def declare(
+    *names: str, help: str, panel: str = USUAL, metavar: str | None = None, complete: Complete | None = None
+) -> Any:
     """An option of one command alone, under its heading of the help text."""
-    return typer.Option(*names, help=help, rich_help_panel=panel, autocompletion=complete)
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, autocompletion=complete)
 
 
 ProfileName = Annotated[

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Annotated
 
+import typer
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -15,14 +16,16 @@ from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._progress import progress_display
 from docclf_cli.commands._push import push_finished
+from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
 from docclf_cli.commands._tracking import tracked
-from docclf_cli.results.training import FoldRow, SchedulePreview, TrainResult
+from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf train --data samples --profile quickstart\n\n"
     "docclf train --data my/pages --model convnext_small --scheduler warmup_cosine\n\n"
-    "docclf train --data my/pages --folds 5 --set train.ema=0.999"
+    "docclf train --data my/pages --folds 5 --set train.ema=0.999\n\n"
+    "docclf train --resume runs/mine"
 )
 
 Model = Annotated[
@@ -46,12 +49,25 @@ Lr = Annotated[float | None, option.declare("--lr", help="Peak learning rate.")]
 ImageSize = Annotated[int | None, option.declare("--image-size", help="Side of the model input.")]
 Folds = Annotated[int | None, option.declare("--folds", help="Train this many cross-validation folds.")]
 Fold = Annotated[int | None, option.declare("--fold", help="Train one fold, counted from 0.")]
+Resume = Annotated[
+    str | None,
+    option.declare(
+        "--resume",
+        metavar="RUN|auto",
+        help="Go on with a run that was stopped or killed; auto starts or continues: the run of --name, else the newest "
+        "unfinished one with the same profile.",
+    ),
+]
+AllowChanges = Annotated[
+    bool, option.declare("--allow-changes", help="Go on although profile, code or pages have changed.")
+]
 ShowSchedule = Annotated[
     bool, option.declare("--show-schedule", help="Draw the learning rate of the run, and stop.", panel=option.PROFILE)
 ]
 
 
 def run(
+    context: typer.Context,
     profile: option.ProfileName = "config",
     data: option.Data = None,
     model: Model = None,
@@ -68,6 +84,8 @@ def run(
     device: option.Device = None,
     folds: Folds = None,
     fold: Fold = None,
+    resume: Resume = None,
+    allow_changes: AllowChanges = False,
     output: option.Output = None,
     name: option.Name = None,
     overwrite: option.Overwrite = False,
@@ -85,7 +103,9 @@ def run(
         "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip
-    loaded = load_checked(profile, options, sets)
+    source = context.get_parameter_source("profile")
+    chosen = source is not None and source.name != "DEFAULT"
+    loaded = load_checked(profile_to_load(resume, profile, chosen), options, sets)
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
     if show_schedule:
@@ -95,8 +115,13 @@ def run(
     from docclf_cli.engine.runtime import StopFlag
     from docclf_cli.engine.train import train
 
+    folder = folder_to_go_on_with(resume, loaded.profile, name, overwrite)
+    if folder is not None and not allow_changes and (done := finished(folder)) is not None:
+        return report.show(done, as_json=as_json)
     with progress_display(quiet) as show, StopFlag().installed() as stop, tracked(loaded.profile, show) as emit:
-        result = train(loaded.profile, overwrite=overwrite, emit=emit, stop=stop)
+        result = train(
+            loaded.profile, resume=folder, allow_changes=allow_changes, overwrite=overwrite, emit=emit, stop=stop
+        )
         emit.finished(result)
     result = push_finished(result, loaded.profile.s3, quiet)
     return report.show(result, as_json=as_json)
@@ -111,6 +136,13 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
         yield _folds_table(result.folds)
     yield _train_summary(result)
     yield report.files_table(result.files)
+
+
+@report.render.register
+def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
+    """That the run is finished."""
+    yield f"{escape(str(result.run))} is finished since {result.time}: nothing is left to do."
+    yield "--allow-changes trains on, for example with more --epochs."
 
 
 @report.render.register

@@ -68,6 +68,10 @@ class PageCache:
     def __len__(self) -> int:
         return len(self.slots)
 
+    def checksums(self) -> np.ndarray:
+        """CRC-32 of the pixels of each row, uint32 [n]; 0 where a page cannot be read."""
+        return self.pack.checksums[self.slots]
+
     def reason(self, row: int) -> str:
         """Why the page of a row cannot be read; empty for one that can."""
         return self.pack.unreadable.get(int(self.slots[row]), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from docclf_cli import __version__
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.versions import versions
 from docclf_cli.errors import CheckpointError
 from docclf_cli.files import previous_of, save_with
 from docclf_cli.models.factory import create_model
@@ -66,9 +66,10 @@ class Checkpoint:
             "temperature": self.temperature,
             "figures": dict(self.figures),
             "training": dict(self.training),
-            "versions": _versions(),
+            "versions": versions(),
             "format_version": FORMAT_VERSION,
         }
+        content = _canonical(content)
         content["digest"] = _digest(content)
         save_with(path, lambda file: torch.save(content, file))
 
@@ -166,6 +167,21 @@ def _require_finite(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
             )
 
 
+def _canonical(value: Any) -> Any:
+    """A copy of nested plain data that pickles to the same bytes whatever objects it was put together from.
+
+    Pickle writes an object once and refers to it afterwards, so that equal texts give other bytes when they are not
+    the same object; and what a file is known by (in the fingerprint of predictions) is its bytes.
+    """
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if isinstance(value, Mapping):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_canonical, value))
+    return value
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     """SHA-256 over every key, value and tensor byte of nested plain data."""
     digest = hashlib.sha256()
@@ -188,14 +204,3 @@ def _parts(value: Any) -> Iterator[bytes]:
             yield from _parts(item)
     else:
         yield repr(value).encode()
-
-
-def _versions() -> dict[str, str]:
-    import timm
-
-    return {
-        "docclf": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "timm": timm.__version__,
-    }

@@ -22,11 +22,12 @@ from docclf_cli.engine.material import DegradedView, Material
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
-from docclf_cli.engine.store import fingerprint, pages_fingerprint, store
-from docclf_cli.errors import InputError
+from docclf_cli.engine.store import fingerprint, load_stored, pages_fingerprint, store
+from docclf_cli.errors import CheckpointError, DivergedError, InputError, Interrupted
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import figures
 from docclf_cli.models.factory import create_model
+from docclf_cli.models.weights import first_line
 from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.training.losses import build_loss
@@ -34,6 +35,7 @@ from docclf_cli.training.optimizers import build_optimizer
 from docclf_cli.training.schedulers import ScheduleTotals, build_schedule
 
 TRAIN_PAGES_SCORED = 2000
+NAMES = {"val": "validation pages", "train": "training pages"}
 
 
 @dataclass(frozen=True)
@@ -85,44 +87,55 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
         Interrupted: `stop` was set.
         DivergedError: The loss is no longer finite.
     """
-    trainer = build_trainer(task, task.profile.train, _validator(task, emit, stop))
-    run_fit(task, trainer, resume, emit, stop)
+    position = Checkpoint.load_newest(task.run.last) if resume else None
+    trainer = build_trainer(task, task.profile.train, _validator(task, emit, stop), position)
+    run_fit(task, trainer, emit, stop)
     fitted = _finish(task, trainer, emit, stop)
     emit(FitDone(task.run.path, fitted.best_epoch))
     return fitted
 
 
-def run_fit(task: Task, trainer: Trainer, resume: bool, emit: Emit, stop: StopFlag) -> None:
-    """Play a trainer's events to a recorder and to `emit`, from the saved position on where `resume` is given."""
-    if resume:
-        restore(trainer, task.run)
+def run_fit(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
+    """Play a trainer's events to a recorder and to `emit`.
+
+    Raises:
+        Interrupted: `stop` was set; the position is saved.
+    """
     recorder = Recorder(task.run, trainer, _describer(task), trainer.config)
     emit(FitStarted(task.label, task.run.path, trainer.global_step, trainer.total_steps))
-    for event in trainer.run():
-        recorder(event)
-        emit(event)
-        if stop():
-            recorder.save_last()
-            stop.raise_if_set(
-                f"stopped in epoch {trainer.state.epoch + 1}; everything is saved in {task.run.path}",
-                "best.ckpt is the best epoch so far; last.ckpt holds the position, with optimizer and schedule",
-            )
+    try:
+        for event in trainer.run():
+            recorder(event)
+            emit(event)
+            stop.raise_if_set(f"{task.label}: stopped in epoch {trainer.state.epoch + 1}")
+    except Interrupted:  # also from within validation
+        recorder.save_last()
+        raise
 
 
 def build_trainer(
-    task: Task, config: TrainConfig, validate: Callable[[torch.nn.Module], Mapping[str, float]]
+    task: Task,
+    config: TrainConfig,
+    validate: Callable[[torch.nn.Module], Mapping[str, float]],
+    position: Checkpoint | None = None,
 ) -> Trainer:
-    """Model, loss, optimizer, schedule and loader of a task, ready for the first step.
+    """Model, loss, optimizer, schedule and loader of a task, ready for its next step.
 
     Args:
         task: What to train on. Its profile alone decides the schedule.
         config: How long to train, and what chooses the best epoch.
         validate: Figures of a model on the held-out pages.
+        position: Where to go on; None begins.
+
+    Raises:
+        CheckpointError: The position is of another model or optimizer.
     """
     profile, runtime, material = task.profile, task.runtime, task.material
     torch.manual_seed(seed_of("init", profile.seed))
     num_classes = len(material.index.class_names)
-    model = runtime.place(create_model(profile.model, num_classes, image_size=profile.data.image_size))
+    first = position is None  # later weights are in the position, and the first ones need not be reached again
+    model = create_model(profile.model, num_classes, weights=first, image_size=profile.data.image_size)
+    model = runtime.place(model)
     targets = material.index.labels
     counts = np.bincount(targets[task.train_rows], minlength=num_classes).tolist()
     batches = EpochBatches(
@@ -144,14 +157,19 @@ def build_trainer(
         preprocess=material.preprocess,
         ids=material.index.ids,
     )  # fmt: skip
-    return Trainer(parts, config, runtime, profile.seed, validate)
+    trainer = Trainer(parts, config, runtime, profile.seed, validate)
+    if position is not None:
+        _restore(trainer, position, task.run.last)
+    return trainer
 
 
-def restore(trainer: Trainer, run: RunFolder) -> None:
-    """Go on from the folder's last position; where that file is damaged, from the one before it."""
-    checkpoint = Checkpoint.load_newest(run.last)
-    if checkpoint is not None:
-        trainer.restore({**checkpoint.training, "model": checkpoint.model})
+def _restore(trainer: Trainer, position: Checkpoint, path: Path) -> None:
+    try:
+        trainer.restore({**position.training, "model": position.model})
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: its position does not fit this profile ({first_line(error)})", "start a new run"
+        ) from error
 
 
 def _variation(profile: Profile, num_classes: int) -> tuple[Policy, Mixing]:
@@ -226,24 +244,43 @@ def _describer(task: Task) -> Describe:
 
 def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     """Score the kept epoch, fit its temperature, and store its predictions."""
-    run, material = task.run, task.material
-    best = Checkpoint.load(run.best)
-    model = task.runtime.place(best.build(run.best))
-    targets = material.index.labels
-    sampled = stratified_sample(targets[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed)
-    val = _predict(task, model, task.val_rows, "validation pages", emit, stop)
-    train = _predict(task, model, task.train_rows[sampled], "training pages", emit, stop)
-    scored = val.scored()
-    temperature = float(fit_temperature(scored.log_probs, scored.labels))
-    best = replace(best, temperature=temperature)
-    best.save(run.best)
-    keep_facts(run.best, best)
-    sha256 = facts_of(run.best).sha256
-    for split, predictions, rows in (("val", val, task.val_rows), ("train", train, task.train_rows[sampled])):
-        made_by = fingerprint(sha256, pages_fingerprint(material.index.take(rows)), precision=task.runtime.precision)
-        store(run.best, split, replace(predictions, fingerprint=made_by))
     state = trainer.state
-    return Fitted(run, state.best_epoch, state.epoch, val, train, temperature, tuple(state.history))
+    if not state.best_epoch:
+        raise DivergedError(f"{task.label}: {task.profile.train.monitor} was a number in no epoch", "lower --lr")
+    sampled = stratified_sample(
+        task.material.index.labels[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed
+    )
+    rows = {"val": task.val_rows, "train": task.train_rows[sampled]}
+    best = Checkpoint.load(task.run.best)
+    found = _stored(task, rows)
+    if found is None:
+        model = task.runtime.place(best.build(task.run.best))
+        found = {split: _predict(task, model, rows[split], NAMES[split], emit, stop) for split in rows}
+        scored = found["val"].scored()
+        best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
+        best.save(task.run.best)
+        keep_facts(task.run.best, best)
+        for split, predictions in found.items():
+            found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
+            store(task.run.best, split, found[split])
+    return Fitted(
+        task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)
+    )
+
+
+def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:
+    """The final predictions of a fit that had ended before the run was stopped; None unless all are there."""
+    index = task.material.index
+    found = {
+        split: load_stored(task.run.best, split, _made_by(task, rows[split]), index.take(rows[split])) for split in rows
+    }
+    complete = {split: predictions for split, predictions in found.items() if predictions is not None}
+    return complete if len(complete) == len(rows) else None
+
+
+def _made_by(task: Task, rows: np.ndarray) -> dict[str, str]:
+    pages = pages_fingerprint(task.material.index.take(rows))
+    return fingerprint(facts_of(task.run.best).sha256, pages, precision=task.runtime.precision)
 
 
 def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:
@@ -255,13 +292,14 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
     everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
-    trainer = build_trainer(everything, config, validate=lambda model: {})
+    position = Checkpoint.load_newest(everything.run.last) if resume else None
+    trainer = build_trainer(everything, config, lambda model: {}, position)
     if not trainer.parts.schedule.foreseeable:
         raise InputError(
             f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
             "choose another --scheduler, or leave refit out",
         )
-    run_fit(everything, trainer, resume, emit, stop)
+    run_fit(everything, trainer, emit, stop)
     last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
     path = task.run.path / "refit.ckpt"
     replace(last, temperature=chosen.temperature).save(path)

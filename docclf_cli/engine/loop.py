@@ -112,6 +112,8 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or patience has run out."""
+        if self.state.step:  # an epoch ends with its validation, not with its last step
+            return False
         patience = self.config.patience
         waited = self.state.epoch - self.state.best_epoch
         return self.global_step >= self.total_steps or (patience is not None and waited >= patience)
@@ -127,9 +129,11 @@ class Trainer:
     def _train_epoch(self) -> Iterator[StepDone]:
         parts, state = self.parts, self.state
         self._set_mode()
+        left = min(parts.batches.steps - state.step, self.total_steps - self.global_step)
+        if left <= 0:  # stopped while it was validated
+            return
         parts.batches.start(state.epoch, state.step)
         micro_batches = iter(parts.loader)
-        left = min(parts.batches.steps - state.step, self.total_steps - self.global_step)
         for _ in range(left):
             yield self._step(list(islice(micro_batches, self.config.accumulate)))
 
@@ -254,12 +258,22 @@ class Trainer:
         """Go on from what `snapshot` returned."""
         parts = self.parts
         parts.model.load_state_dict(snapshot["model"])
-        parts.optimizer.load_state_dict(snapshot["optimizer"])
+        _load_moments(parts.optimizer, snapshot["optimizer"])
         parts.schedule.load_state_dict(snapshot["schedule"])
         self.scaler.load_state_dict(snapshot["scaler"])
         if parts.ema is not None:
             parts.ema.module.load_state_dict(snapshot["ema"])
         self.state = TrainState(**snapshot["state"])
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's state; its settings stay those of the profile (only the present rate is state)."""
+    settings = [
+        {key: value for key, value in group.items() if key not in ("params", "lr")} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def classifiers_of(model: torch.nn.Module) -> tuple[torch.nn.Module, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +29,14 @@ class Material:
         pages: Their pixels.
         preprocess: How they were made.
         unreadable: Why a row cannot be read, for the rows that cannot.
+        pixels: Sixteen hexadecimal digits for the content of all pages; empty where it is not known.
     """
 
     index: DocumentIndex
     pages: Pages
     preprocess: Preprocess
     unreadable: Mapping[int, str]
+    pixels: str = ""
 
 
 def prepare(
@@ -56,20 +59,25 @@ def prepare(
     stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
     pages = Pages(index, preprocess, config, cache)
     if cache is None:
-        unreadable = _read_all(pages, runtime, emit, stop)
+        unreadable, checksums = _read_all(pages, runtime, emit, stop)
     else:
         unreadable = {row: reason for row in range(len(index)) if (reason := cache.reason(row))}
-    return Material(index, pages, preprocess, unreadable)
+        checksums = cache.checksums()
+    return Material(index, pages, preprocess, unreadable, hashlib.sha256(checksums.tobytes()).hexdigest()[:16])
 
 
-def _read_all(pages: Pages, runtime: Runtime, emit: Emit, stop: StopFlag) -> dict[int, str]:
+def _read_all(pages: Pages, runtime: Runtime, emit: Emit, stop: StopFlag) -> tuple[dict[int, str], np.ndarray]:
+    """Why rows cannot be read, and the checksums (as the cache computes them) of those that can, uint32 [n]."""
     rows, unreadable, done = range(len(pages.index)), dict[int, str](), 0
+    checksums = np.zeros(len(rows), dtype=np.uint32)
     for batch in plain_loader(PlainPages(pages, None), rows, 64, runtime.workers, pin=False):
         stop.raise_if_set("stopped while reading pages", "start the command again")
         unreadable |= dict(batch.unreadable)
+        for row, image in zip(batch.rows, batch.images, strict=True):
+            checksums[row] = zlib.crc32(image.permute(1, 2, 0).contiguous().numpy().data)
         done += len(batch.rows) + len(batch.unreadable)
         emit(Progress("reading pages", done, len(rows)))
-    return unreadable
+    return unreadable, checksums
 
 
 @dataclass(frozen=True, eq=False)

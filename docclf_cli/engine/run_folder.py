@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import sweep_temporary, write_json, write_text
+from docclf_cli.files import TEMP_PREFIX, write_json, write_text
 
-FINISHED = "finished"
+RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class RunFolder:
     def state(self) -> Path:
         """How the run stands, and its final figures."""
         return self.path / "run.json"
+
+    @property
+    def origin(self) -> Path:
+        """Versions and pages it is made of."""
+        return self.path / "origin.json"
 
     @property
     def quarantine(self) -> Path:
@@ -113,7 +119,7 @@ class RunFolder:
         # lockf, not flock: loader workers that are forked from this process must not keep the lock alive.
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a+")
+            lock = (self.path / _LOCK).open("a+")
         except OSError as error:
             raise ResourceError(
                 f"{self.path}: {error.strerror}", "name a folder you may write to with --output"
@@ -130,15 +136,40 @@ class RunFolder:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
-            sweep_temporary(self.path)
+            for orphan in self.path.rglob(f"{TEMP_PREFIX}*"):
+                orphan.unlink(missing_ok=True)
             yield
 
+    def require_free(self, overwrite: bool) -> None:
+        """Refuse to start a run in a folder that has content; one that failed before its first checkpoint has none.
 
-def create_run_folder(output: Path, name: str | None, model: str, overwrite: bool = False) -> RunFolder:
-    """A new, empty run folder below `output`.
+        Raises:
+            InputError: There is content, and `overwrite` is not given.
+        """
+        if overwrite or not self._content() or self._came_to_nothing():
+            return
+        hint = "choose another --name, or add --overwrite to replace it"
+        if self.profile.is_file() and not self.finished:
+            hint = f"go on with it (docclf train --resume {self.path}), {hint}"
+        raise InputError(f"{self.path} exists", hint)
+
+    def clear(self) -> None:
+        """Remove what is in the folder; only for its writer."""
+        for path in self._content():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def _content(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if path.name != _LOCK] if self.path.is_dir() else []
+
+    def _came_to_nothing(self) -> bool:
+        return self.read_state().get("status") == FAILED and not any(self.path.rglob("*.ckpt"))
+
+
+def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
+    """Where a new run goes below `output`.
 
     Raises:
-        InputError: The name is not a plain folder name, or the folder has content and `overwrite` is not given.
+        InputError: The name is not a plain folder name, or a file has it.
     """
     if name is None:
         return RunFolder(_unused(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
@@ -147,10 +178,6 @@ def create_run_folder(output: Path, name: str | None, model: str, overwrite: boo
     path = output / name
     if path.is_file():
         raise InputError(f"{path} is a file", "choose another --name")
-    if path.is_dir() and any(path.iterdir()):
-        if not overwrite:
-            raise InputError(f"{path} exists", "choose another --name, or add --overwrite to replace it")
-        shutil.rmtree(path)
     return RunFolder(path)
 
 

@@ -93,6 +93,19 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def settled(config: RuntimeConfig, runtime: Runtime) -> RuntimeConfig:
+    """The section with what `auto` was settled to, so that it is picked once for a run; workers compute nothing."""
+    return config.model_copy(
+        update={
+            "device": str(runtime.device),
+            "precision": runtime.precision,
+            "memory_format": "channels_last" if runtime.channels_last else "contiguous",
+            "compile": "on" if runtime.compile else "off",
+            "threads": torch.get_num_threads(),
+        }
+    )
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +21,17 @@ from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.fit import Fitted, Task, fit, refit
 from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.members import pooled
+from docclf_cli.engine.origin import (
+    carried_over,
+    code_differences,
+    data_differences,
+    profile_differences,
+    write_origin,
+)
 from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
-from docclf_cli.engine.run_folder import FINISHED, RunFolder, create_run_folder, write_csv
-from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
-from docclf_cli.errors import UnreadableImagesError
+from docclf_cli.engine.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder, new_run_folder, write_csv
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime, settled
+from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError
 from docclf_cli.files import write_text
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import score
@@ -34,6 +43,8 @@ from docclf_cli.results.training import FoldRow, TrainResult
 logger = logging.getLogger("docclf")
 PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
 OUT_OF_FOLD = "out_of_fold.npz"
+MOST_SHOWN = 20
+WHILE_DRAWING = "stopped while tables and plots were written"
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,7 @@ def train(
     profile: Profile,
     *,
     resume: Path | None = None,
+    allow_changes: bool = False,
     overwrite: bool = False,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
@@ -68,29 +80,100 @@ def train(
 
     Args:
         profile: The resolved profile.
-        resume: Run folder to go on with; its own profile must be the one given.
+        resume: Run folder to go on with.
+        allow_changes: Go on although profile, code or pages are not those the run was started with.
         overwrite: Replace an existing run of that name.
         emit: Consumer of events.
         stop: Polled after every step.
 
     Raises:
+        Interrupted: `stop` was set; the run can go on.
         DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
     """
+    if resume is None:
+        run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
+        run.require_free(overwrite)
+    else:
+        run = RunFolder(resume)
+        profile = carried_over(profile, run)
     runtime = resolve_runtime(profile.runtime)
+    profile = profile.model_copy(update={"runtime": settled(profile.runtime, runtime)})
     index, own_val = load_training_index(profile.data)
-    preprocess = preprocess_of(profile)
-    run = RunFolder(resume) if resume else create_run_folder(
-        Path(profile.output), profile.name, profile.model.name, overwrite
-    )  # fmt: skip
+    read = functools.partial(prepare, index, preprocess_of(profile), profile.data, runtime, emit=emit, stop=stop)
     with run.writing():
-        write_text(run.profile, dump_profile(profile))
-        run.write_state("running")
-        material = prepare(index, preprocess, profile.data, runtime, emit=emit, stop=stop)
-        work = _Work(profile, run, runtime, material, own_val, resume is not None, emit, stop)
-        _set_unreadable_aside(work)
-        result = _train_folds(work) if profile.train.folds else _train_once(work)
-        run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
-        return result
+        if resume is None:  # again, now that nobody else can write
+            run.require_free(overwrite)
+        with _state_kept(run):
+            material = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
+            work = _Work(profile, run, runtime, material, own_val, resume is not None, emit, stop)
+            _set_unreadable_aside(work)
+            write_origin(run, material)
+            result = _train_folds(work) if profile.train.folds else _train_once(work)
+            run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
+            return result
+
+
+def _started(profile: Profile, run: RunFolder, read: Callable[[], Material]) -> Material:
+    """Begin a run in its folder, and read its pages."""
+    run.clear()
+    _begin(run, profile)
+    return read()
+
+
+def _gone_on(profile: Profile, run: RunFolder, read: Callable[[], Material], allow_changes: bool) -> Material:
+    """Read the pages of a run, and begin again if it is still made of the same."""
+    _say_how_it_ended(run)
+    _refuse([*profile_differences(profile, run), *code_differences(run)], run, allow_changes)
+    material = read()
+    _refuse(data_differences(material, run), run, allow_changes)
+    _begin(run, profile)
+    return material
+
+
+def _begin(run: RunFolder, profile: Profile) -> None:
+    write_text(run.profile, dump_profile(profile))
+    run.write_state(RUNNING)
+
+
+@contextlib.contextmanager
+def _state_kept(run: RunFolder) -> Iterator[None]:
+    """Note how a run ended, and say how to go on with one that was stopped."""
+    try:
+        yield
+    except Interrupted as stopped:
+        run.write_state(STOPPED)
+        raise Interrupted(
+            f"{stopped.message}; everything is saved in {run.path}",
+            f"go on with it: docclf train --resume {run.path}",
+            signal_number=stopped.signal_number,
+        ) from stopped
+    except ChangedRunError:  # nothing was touched
+        raise
+    except Exception:
+        with contextlib.suppress(ResourceError):  # that the disk is full is what is being told already
+            run.write_state(FAILED)
+        raise
+
+
+def _say_how_it_ended(run: RunFolder) -> None:
+    if run.read_state().get("status") == RUNNING:
+        logger.warning(
+            "%s ended without a word: it was killed (exit 137), or the machine stopped. If nobody killed it, memory is "
+            "the likely cause: fewer loader processes (--set runtime.workers=0) need less and change nothing else",
+            run.path,
+        )
+
+
+def _refuse(differences: Sequence[str], run: RunFolder, allow_changes: bool) -> None:
+    if not differences:
+        return
+    shown = "\n  ".join((*differences[:MOST_SHOWN], *(["…"] if len(differences) > MOST_SHOWN else ())))
+    if not allow_changes:
+        raise ChangedRunError(
+            f"{run.path} was started with something else, and would not end as it should:\n  {shown}",
+            "put it back as it was, or go on all the same with --allow-changes",
+        )
+    logger.warning("%s goes on with changes:\n  %s", run.path, shown)
 
 
 def preprocess_of(profile: Profile) -> Preprocess:
@@ -139,14 +222,15 @@ def _train_once(work: _Work) -> TrainResult:
 def _single_result(work: _Work, fitted: Fitted) -> TrainResult:
     val, train = (score(side, temperature=fitted.temperature) for side in (fitted.val, fitted.train))
     run = work.run
-    files = [
-        run.best,
-        *write_class_report(run.path, "val", fitted.val, val),
-        write_comparison(run.path, train, val),
-        write_curves(run.path, fitted.history),
-        run.path / PREVIEW,
-        run.metrics,
-    ]
+    files = [run.best]
+    for write in (
+        lambda: write_class_report(run.path, "val", fitted.val, val),
+        lambda: [write_comparison(run.path, train, val)],
+        lambda: [write_curves(run.path, fitted.history)],
+    ):
+        work.stop.raise_if_set(WHILE_DRAWING)
+        files += write()
+    files += [run.path / PREVIEW, run.metrics]
     kept = fitted.history[fitted.best_epoch - 1]
     return TrainResult(
         run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
@@ -182,6 +266,7 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted])
         FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
         for number, one in zip(numbers, fitted, strict=True)
     )
+    work.stop.raise_if_set(WHILE_DRAWING)
     files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
     return TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,

@@ -13,11 +13,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
-from docclf_cli.results.training import EvaluateResult, SchedulePreview, TrainResult
+from docclf_cli.results.training import EvaluateResult, FinishedRun, SchedulePreview, TrainResult
 
 RESULTS: Mapping[str, type] = {
     "train": TrainResult,
     "train --show-schedule": SchedulePreview,
+    "train --resume": FinishedRun,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
     "env-check": EnvReport,

@@ -58,6 +58,23 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
+class FinishedRun:
+    """A finished run that was asked to go on; for any other it is what `train` prints.
+
+    Attributes:
+        run: The run folder.
+        time: When it finished (UTC, ISO 8601).
+        best_epoch: The epoch that was kept; 0 for folds.
+        f1_macro: Macro-F1 on held-out pages.
+    """
+
+    run: Path
+    time: str
+    best_epoch: int | None
+    f1_macro: float | None
+
+
+@dataclass(frozen=True)
 class SchedulePreview:
     """The learning rate of a run before it starts.
 

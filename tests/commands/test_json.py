@@ -73,6 +73,7 @@ def folder(
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train --show-schedule": ("--epochs", "2", "--batch-size", "10"),
+    "train --resume": ("runs/a",),
     "evaluate": ("--split", "test"),
     "predict": ("--split", "test"),
     "env-check": (),

@@ -1,0 +1,35 @@
+"""A training run that takes a second."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from docclf_cli.profile.load import load_profile
+from docclf_cli.profile.schema import Profile
+
+TONES = {"form": 60, "letter": 130, "receipt": 200}
+
+
+def draw_pages(folder: Path, per_class: int) -> Path:
+    """Class folders of small noisy pages, each class of another tone."""
+    rng = np.random.default_rng(0)
+    for name, tone in TONES.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            page = np.clip(tone + rng.normal(0, 30, (40, 30, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(page).save(folder / name / f"{name}-{number}.png")
+    return folder
+
+
+def tiny_profile(pages: Path, output: Path, **options: object) -> Profile:
+    """Three epochs of five steps, with an average of the weights and a snapshot each epoch."""
+    usual = {
+        "data.root": str(pages), "data.image_size": 32, "data.cache": "off", "model": "test_resnet",
+        "model.pretrained": False, "augmentation": "light", "train.epochs": 3, "train.batch_size": 4, "train.ema": 0.9, "optimizer.lr": 5e-3, "train.monitor": "val_loss",
+        "train.snapshots.keep": "every", "train.snapshots.k": 1, "runtime.workers": 0, "runtime.threads": 1,
+        "output": str(output),
+    }  # fmt: skip
+    return load_profile(
+        "config", options=usual | {key.replace("__", "."): value for key, value in options.items()}
+    ).profile
