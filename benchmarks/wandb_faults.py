@@ -1,9 +1,10 @@
 """Seconds that W&B adds to a run, for each way in which it can be broken.
 
-    python benchmarks/wandb_faults.py
+    python benchmarks/wandb_faults.py          # a loop in the place of training: what the tracker alone costs
+    python benchmarks/wandb_faults.py --train  # whole `docclf train` runs, each beside the same run without W&B
 
-A run is a loop that logs an epoch and then waits. Beside it the same loop runs without a tracker; what is printed is
-the difference, for a run that takes a few seconds and for one that ends at once (nothing can be done meanwhile).
+The loop logs an epoch and then waits. Beside it the same loop runs without a tracker; what is printed is the
+difference, for a run that takes a few seconds and for one that ends at once (nothing can be done meanwhile).
 """
 
 import contextlib
@@ -18,8 +19,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
+from cli_process import CliProcess, Outcome
 from wandb_stub import FAULTS, bad_server, history, read_records
 
+from docclf_cli.data.samples import render_samples
 from docclf_cli.profile.schema import TrackingConfig
 from docclf_cli.services.tracking import RunInfo, Tracker, create_tracker
 
@@ -86,7 +89,42 @@ def read_whole(path: Path) -> list[object]:
         return []
 
 
+def train(case: str, pages: Path, folder: Path) -> tuple[float, Outcome]:
+    """Seconds of a whole run, and what it printed."""
+    options = f"--model test_resnet --no-pretrained --image-size 48 --batch-size 8 --epochs {EPOCHS} --overwrite"
+    with environment(case, folder) as environ:
+        given = {name: environ.get(name) for name in ("HOME", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")}
+        if case == "none":
+            given["WANDB_MODE"] = "disabled"
+        begun = time.perf_counter()
+        args = ("train", "--data", str(pages), *options.split(), "--name", case.replace(" ", "-").replace("=", "-"))
+        outcome = CliProcess(args, folder, {**given, "XDG_CACHE_HOME": str(folder / "cache")}).wait()
+        return time.perf_counter() - begun, outcome
+
+
+def whole_runs() -> None:
+    print(
+        f"{'case':22}{'without':>9}{'with':>9}{'added':>9}   {'exit':>4}  {'warnings':>8}   (runs of {EPOCHS} epochs)"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pages = render_samples(folder / "pages", pages_per_class=6, test_pages_per_class=2)
+        train("none", pages, folder)  # imports, cache
+        for case in CASES[: 2 + len(FAULTS)]:
+            plain, _ = train("none", pages, folder)
+            seconds, outcome = train(case, pages, folder)
+            warnings = outcome.stderr.count("warning: ")
+            print(
+                f"{case:22}{plain:8.1f}s{seconds:8.1f}s{seconds - plain:8.1f}s   {outcome.code:4}  {warnings:8}",
+                flush=True,
+            )
+
+
 def main() -> None:
+    whole_runs() if "--train" in sys.argv[1:] else loops()
+
+
+def loops() -> None:
     logging.getLogger("docclf").setLevel(logging.WARNING)
     logging.getLogger("docclf").propagate = False
     print(f"{'case':22}{'during':>9}{'at the end':>12}   {'warnings':>8}  {'epochs kept':>11}   (a run of {EPOCHS} s)")

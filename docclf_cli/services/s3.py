@@ -6,7 +6,7 @@ import ipaddress
 import re
 import urllib.parse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import S3Config
@@ -164,7 +164,18 @@ def connect(target: Target) -> S3Client:
         except ValueError as error:
             raise InputError(f"the S3 endpoint is not an address: {error}", "such as https://s3.example.com") from error
     _require_private(client.meta.endpoint_url, target.config.allow_http)
+    client.meta.events.register("before-sign.s3", _hash_once)
     return client
+
+
+def _hash_once(request: Any, **_: Any) -> None:
+    """Sign a body by its SHA-256 checksum, which is among the signed headers, instead of computing the same again."""
+    from botocore.config import Config
+
+    if "x-amz-checksum-sha256" in request.headers:
+        config = request.context["client_config"]
+        once = Config(s3={**(config.s3 or {}), "payload_signing_enabled": False})
+        request.context["client_config"] = config.merge(once)
 
 
 def _require_private(endpoint: str, allow_http: bool) -> None:

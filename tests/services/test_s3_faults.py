@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import s3_server
@@ -15,7 +16,8 @@ from s3_server import BUCKET, S3Server
 from docclf_cli.errors import RemoteError
 from docclf_cli.files import sha256_of
 from docclf_cli.profile.schema import S3Config
-from docclf_cli.services.s3 import Target, resolve_target
+from docclf_cli.services import s3_push
+from docclf_cli.services.s3 import Target, connect, resolve_target
 from docclf_cli.services.s3_pull import pull
 from docclf_cli.services.s3_push import push
 from docclf_cli.services.s3_transfer import Watch
@@ -118,3 +120,30 @@ def test_a_certificate_nobody_vouches_for_is_refused_unless_named(
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
         push([run], target)
         assert pull("invoice-01", tmp_path / "back", target).bytes_fetched > 0
+
+
+@pytest.mark.parametrize("part", [1000, 20_000_000], ids=["whole", "parts"])
+def test_bytes_that_change_on_the_way_are_refused(
+    server: S3Server, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(os.urandom(part))
+    signed: list[str] = []
+
+    def damage(request: Any, **_: Any) -> None:
+        if b"x-amz-checksum-sha256" in [name.lower().encode() for name in request.headers]:
+            signed.append(request.headers["X-Amz-Content-SHA256"].decode())
+            request.body = b"x" * len(request.body.read())
+
+    def connected(target: Target) -> Any:
+        client = connect(target)
+        client.meta.events.register("before-send.s3", damage)
+        return client
+
+    monkeypatch.setattr(s3_push, "connect", connected)
+    with pytest.raises(RemoteError):
+        push([path], target)
+    # The signed checksum alone tells: the body is not hashed a second time for the signature.
+    assert set(signed) == {"UNSIGNED-PAYLOAD"}
+    stored = server.client().list_objects_v2(Bucket=BUCKET, Prefix=target.prefix)
+    assert stored["KeyCount"] == 0
