@@ -190,22 +190,32 @@ def test_each_fold_is_a_run_in_one_group(
     assert outcome.stderr.count("wandb: ") == 2  # the mode, once, and that line
 
 
-def test_a_run_that_is_stopped_is_marked_so(
+def test_a_run_that_is_stopped_is_marked_so_and_goes_on_as_the_same_run(
     start: Callable[..., CliProcess], pages: Path, tiny: tuple[str, ...], home: Mapping[str, str], tmp_path: Path
 ) -> None:
     env = {**home, "WANDB_MODE": "offline"}
-    process = start("train", "--data", pages, *tiny, "--epochs", "500", "--name", "a", env=env)
+    process = start("train", "--data", pages, *tiny, "--epochs", "8", "--name", "a", env=env)
     process.wait_for("wandb: offline")
     process.wait_for("epoch 2:")
     process.send(signal.SIGTERM)
     outcome = process.wait(60)
-    assert outcome.code == 143
+    assert outcome.code == 143, outcome.stderr
     assert "wandb sync" in outcome.stderr
-    found = read_records(offline_file(tmp_path / "runs" / "a"))
-    assert only(found, "exit").exit_code == 143
-    assert [row["f1_macro"] for row in scalars(history(found))] == [
-        row["f1_macro"] for row in metrics(tmp_path / "runs" / "a")
-    ]
+    run = tmp_path / "runs" / "a"
+    first = offline_file(run)
+    assert only(read_records(first), "exit").exit_code == 143
+
+    outcome = start("train", "--resume", "runs/a", env=env).wait()
+    assert outcome.code == 0, outcome.stderr
+    files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2 and first in files
+    records = [read_records(path) for path in files]
+    assert len({only(found, "run").run_id for found in records}) == 1
+    assert only(records[1], "exit").exit_code == 0
+    logged = [row for found in records for row in scalars(history(found))]
+    assert [{key: row[key] for key in row if key != "_step"} for row in logged] == metrics(run)
+    sync = outcome.stderr.split("wandb sync ")[1].split("\n")[0]
+    assert shlex.split(sync) == [str(path.parent) for path in files]
 
 
 def test_wrong_keys_spoil_nothing_and_no_secret_is_left_anywhere(
