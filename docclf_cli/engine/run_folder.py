@@ -97,6 +97,13 @@ class RunFolder:
             return {}
         return state if isinstance(state, dict) else {}
 
+    def read_history(self) -> tuple[dict[str, float], ...]:
+        """The rows of `metrics.csv`; none where there is no such file."""
+        if not self.metrics.is_file():
+            return ()
+        with self.metrics.open(encoding="utf-8", newline="") as file:
+            return tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(file))
+
     def write_state(self, status: str, **facts: Any) -> None:
         """Record how the run stands."""
         now = datetime.now(UTC).isoformat(timespec="seconds")

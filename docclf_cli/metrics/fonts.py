@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from functools import cache
 
-from matplotlib.font_manager import findfont, fontManager
+from matplotlib.font_manager import findfont, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
 
 logger = logging.getLogger("docclf")
@@ -58,9 +59,23 @@ def _syllable(char: str) -> str:
 @cache
 def _family_for(chars: frozenset[str]) -> str | None:
     """The first installed family that has all the characters; well-known ones are asked first."""
+    return _listed_family(chars) or (_listed_family(chars) if _list_new_fonts() else None)
+
+
+def _listed_family(chars: frozenset[str]) -> str | None:
     files = {entry.name: entry.fname for entry in fontManager.ttflist if not entry.name.startswith(_NO_LETTERS)}
     known = [name for name in _PREFERRED if name in files]
     return next((name for name in (*known, *sorted(files)) if not _missing(files[name], chars)), None)
+
+
+def _list_new_fonts() -> bool:
+    """Add fonts that were installed after matplotlib made its list, which it keeps for good; whether there are any."""
+    listed = {entry.fname for entry in fontManager.ttflist}
+    found = [file for file in findSystemFonts() if file not in listed]
+    for file in found:
+        with contextlib.suppress(OSError, RuntimeError):
+            fontManager.addfont(file)
+    return bool(found)
 
 
 def _missing(file: str, chars: frozenset[str]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Which classes are taken for which, and which pages show it."""
 
 from __future__ import annotations
 
@@ -36,3 +36,34 @@ def most_confused(predictions: Predictions, most: int = 10, examples: int = 5) -
             share = len(rows) / int(support[target])
             found.append(ConfusedPair(*names, len(rows), share, tuple(map(str, scored.ids[shown]))))
     return tuple(found)
+
+
+def pages_to_show(predictions: Predictions, most: int = 500, first: int = 24) -> np.ndarray:
+    """Pages that tell a person most, most useful first.
+
+    The most confident mistakes of all; then mistakes, in turn from each pair of classes, the most confident of each
+    pair first; then correct pages in the same manner, the least certain first.
+
+    Args:
+        predictions: Labelled pages.
+        most: At most so many pages.
+        first: How many mistakes lead, whatever their classes.
+
+    Returns:
+        Rows, int64 [at most `most`].
+
+    Raises:
+        InputError: No page is both readable and labelled.
+    """
+    rows = np.flatnonzero((predictions.labels >= 0) & ~np.isnan(predictions.log_probs).any(axis=1))
+    scored = predictions.scored()
+    predicted, sure = scored.predicted(), scored.log_probs.max(axis=1)
+    wrong = predicted != scored.labels
+    urgency = np.where(wrong, sure, -sure)
+    pair = scored.labels * scored.num_classes + predicted
+    order = np.lexsort((-urgency, pair))
+    turn = np.empty(len(rows), dtype=np.int64)
+    turn[order] = np.arange(len(rows)) - np.searchsorted(pair[order], pair[order])
+    leading = np.flatnonzero(wrong)
+    turn[leading[np.argsort(-sure[leading], kind="stable")[:first]]] = -1
+    return rows[np.lexsort((-urgency, turn, ~wrong))[:most]]

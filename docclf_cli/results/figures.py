@@ -116,7 +116,15 @@ class Threshold:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Pages of one class taken for another: how many, their share of the true class, the most confident IDs."""
+    """Pages of one class taken for another.
+
+    Attributes:
+        target: The class they belong to.
+        predicted: The class they were taken for.
+        pages: How many there are.
+        share: Their share of the pages of the class they belong to.
+        examples: IDs of some, the most confident mistakes first.
+    """
 
     target: str
     predicted: str
@@ -127,7 +135,14 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class ClassGap:
-    """Training minus held-out pages of one class, with an interval; `overfits` where the interval is above zero."""
+    """How much better a class does on training pages than on held-out pages.
+
+    Attributes:
+        name: Class name.
+        figure: Which figure is compared.
+        gap: Training minus held-out pages.
+        overfits: Whether the interval of the gap is above zero.
+    """
 
     name: str
     figure: str

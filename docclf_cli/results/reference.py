@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from docclf_cli.results.class_report import ClassReport, OneClass
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
@@ -21,6 +22,8 @@ RESULTS: Mapping[str, type] = {
     "train --resume": FinishedRun,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
+    "class-report": ClassReport,
+    "class-report --class": OneClass,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

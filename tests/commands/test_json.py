@@ -76,6 +76,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train --resume": ("runs/a",),
     "evaluate": ("--split", "test"),
     "predict": ("--split", "test"),
+    "class-report": (),
+    "class-report --class": ("invoice",),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),

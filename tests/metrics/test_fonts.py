@@ -21,6 +21,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     def install_(families: Mapping[str, str]) -> None:
         entries = [SimpleNamespace(name=name, fname=name) for name in families]
         monkeypatch.setattr(fonts.fontManager, "ttflist", entries)
+        monkeypatch.setattr(fonts, "findSystemFonts", list)
         monkeypatch.setattr(fonts, "findfont", lambda family: family)
         monkeypatch.setattr(
             fonts,
@@ -100,3 +101,21 @@ def test_matplotlibs_placeholder_font_is_never_taken_for_letters() -> None:
     families = font_families(["영수증"])
     assert not any(name.startswith("Last Resort") for name in families)
     assert all(map(is_hangul, "영수증"))
+
+
+def test_a_font_installed_after_matplotlib_made_its_list_is_found(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install({"Latin Only": ""})
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: ["Latin Only", "New Gothic"])
+
+    def missing(file: str, chars: frozenset[str]) -> frozenset[str]:
+        return frozenset() if file == "New Gothic" else chars
+
+    def addfont(file: str) -> None:
+        fonts.fontManager.ttflist.append(SimpleNamespace(name=file, fname=file))
+
+    monkeypatch.setattr(fonts, "_missing", missing)
+    monkeypatch.setattr(fonts.fontManager, "addfont", addfont)
+    assert drawable(["영수증"]) == ["영수증"]
+    assert [entry.name for entry in fonts.fontManager.ttflist] == ["Latin Only", "New Gothic"]

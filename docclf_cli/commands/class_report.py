@@ -1,0 +1,114 @@
+"""`docclf class-report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from docclf_cli import report
+from docclf_cli.commands import _class_report_tables as _class_report_tables
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._completion import words
+from docclf_cli.commands._progress import progress_display
+from docclf_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from docclf_cli.engine.events import Emit
+    from docclf_cli.engine.evidence import Evidence
+    from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.results.class_report import ClassReport
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf class-report\n\n"
+    "docclf class-report runs/mine --split test --html\n\n"
+    "docclf class-report runs/mine --class invoice\n\n"
+    "docclf class-report --predictions runs/mine/predictions/val-0123456789abcdef.npz --json"
+)
+PAGE = "report.html"
+
+
+def run(
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="Run folder or checkpoint \\[default: the newest finished run]."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        option.declare("--predictions", help="Report on this file of stored predictions (.npz) instead of a run."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        option.declare("--split", help="train, val or test \\[default: val].", complete=words("train", "val", "test")),
+    ] = None,
+    data: option.Data = None,
+    one: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME|INDEX", help="One class alone.", rich_help_panel=option.USUAL),
+    ] = None,
+    html: Annotated[
+        bool,
+        option.declare("--html", help="Also write report.html, one file to open in a browser.", panel=option.OUTPUT),
+    ] = False,
+    no_thumbnails: Annotated[
+        bool, option.declare("--no-thumbnails", help="Leave pictures of pages out of it.", panel=option.OUTPUT)
+    ] = False,
+    device: option.Device = None,
+    output: option.Output = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """See how each class does: accuracy, precision, F1, loss, confusions, over-fitting; from stored predictions."""
+    from docclf_cli.engine.class_report import class_report, one_class
+    from docclf_cli.engine.evidence import evidence_of, evidence_of_file
+    from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.profile.schema import RuntimeConfig
+
+    _check_usage(checkpoint, predictions, one, html, no_thumbnails)
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        if predictions is not None:
+            evidence = evidence_of_file(predictions, split, data=data)
+        else:
+            path, runtime = checkpoint_or_newest(checkpoint, output, quiet), RuntimeConfig(device=device or "auto")
+            evidence = evidence_of(path, split or "val", data=data, runtime_config=runtime, emit=emit, stop=stop)
+        if one is not None:
+            return report.show(one_class(evidence, one), as_json=as_json)
+        result = class_report(evidence)
+        if html:
+            result = _with_page(evidence, result, not no_thumbnails, emit, stop)
+    return report.show(result, as_json=as_json)
+
+
+def _check_usage(
+    checkpoint: str | None, predictions: Path | None, one: str | None, html: bool, no_thumbnails: bool
+) -> None:
+    if checkpoint is not None and predictions is not None:
+        raise InputError("a run and --predictions are both given", "leave one of them out")
+    if one is not None and html:
+        raise InputError("--html shows all classes, --class one", "leave one of them out")
+    if no_thumbnails and not html:
+        raise InputError("--no-thumbnails says something about --html, which is not given", "add --html")
+
+
+def _with_page(
+    evidence: "Evidence", result: "ClassReport", pictures: bool, emit: "Emit", stop: "StopFlag"
+) -> "ClassReport":
+    """The report with its page for the browser written as well."""
+    from dataclasses import replace
+
+    from docclf_cli.engine.thumbnails import thumbnails
+    from docclf_cli.metrics.mistakes import pages_to_show
+    from docclf_cli.report_html import Page, write_page
+
+    shown = pages_to_show(evidence.predictions)
+    made = None
+    if pictures and evidence.data is not None:
+        ids = [str(page_id) for page_id in evidence.predictions.ids[shown]]
+        made = thumbnails(ids, evidence.split, evidence.data, emit=emit, stop=stop)
+    run = evidence.run
+    history = () if run is None else run.read_history()
+    profile = run.profile.read_text(encoding="utf-8") if run is not None and run.profile.is_file() else ""
+    page = Page(result, evidence.predictions, shown, made, history, profile)
+    return replace(result, files=(write_page(evidence.folder / PAGE, page), *result.files))

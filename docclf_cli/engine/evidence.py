@@ -1,0 +1,152 @@
+"""What a class report is made from: a member's predictions for a split, or a file of predictions.
+
+Nothing here imports torch unless predictions are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from docclf_cli.data.index import resolve_root
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.facts import CheckpointFacts
+from docclf_cli.engine.members import Indices, Member, as_one, data_of, member_at, wanted_of
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.store import PLAIN
+from docclf_cli.engine.wanted import collect
+from docclf_cli.errors import InputError
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.results.predictions import Predictions
+
+logger = logging.getLogger("docclf")
+FOLDER = "class-report"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Predictions to report on, and what is known around them.
+
+    Attributes:
+        source: The run, checkpoint or file of predictions.
+        folder: Where the report goes.
+        split: Which pages.
+        predictions: Of these pages.
+        train: Of training pages, without augmentation, where they are stored.
+        val: Of validation pages, where they are stored.
+        temperature: Fitted at the end of training; 1 where no checkpoint is known.
+        run: The folder of the run, where there is one.
+        data: Where the pages are, as far as that is known.
+    """
+
+    source: Path
+    folder: Path
+    split: str
+    predictions: Predictions
+    train: Predictions | None = None
+    val: Predictions | None = None
+    temperature: float = 1.0
+    run: RunFolder | None = None
+    data: DataConfig | None = None
+
+
+def evidence_of(
+    path: Path,
+    split: str = "val",
+    *,
+    data: str | None = None,
+    runtime_config: RuntimeConfig | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Evidence:
+    """What a run or checkpoint says about a split: stored where it is fresh, else predicted now.
+
+    Args:
+        path: Run folder or checkpoint file.
+        split: `train`, `val` or `test`.
+        data: Another data root; None is the one the checkpoint was trained on.
+        runtime_config: Device and numerics, where something has to be predicted.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: The split is not known, or its pages have no labels.
+        CheckpointError: There is no such checkpoint, or it is damaged.
+    """
+    if path.suffix == ".npz":
+        raise InputError(f"{path} is a file of predictions", "name it with --predictions")
+    member = member_at(path)
+    if member.is_folds and split == "train":
+        raise InputError(
+            f"{path}: each page is a training page of all folds but one", "report on val (out-of-fold) or test"
+        )
+    config = member.facts.data if data is None else data_of(member.facts.data, data)
+    predictions = _kept_instead(member, split, config)
+    if predictions is None:
+        wanted = wanted_of(member, split, Indices(config))
+        if wanted[0].index.targets is None:
+            raise InputError(f"{config.root}: the {split} pages have no labels", "unlabelled pages cannot be scored")
+        predictions = as_one(member, split, collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop))
+    return _evidence(path, member, split, predictions, config)
+
+
+def evidence_of_file(path: Path, split: str | None = None, *, data: str | None = None) -> Evidence:
+    """A file of stored predictions; beside the checkpoint that made them they are reported with it.
+
+    Args:
+        path: The `.npz`.
+        split: What its pages are called; by default what its name starts with.
+        data: Where its pages are, for thumbnails.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    predictions = Predictions.load(path)
+    label = split or path.stem.partition("-")[0]
+    best = RunFolder(path.absolute().parent.parent).best
+    if best.is_file() and (member := member_at(best)).facts.sha256 == predictions.fingerprint.get("checkpoint"):
+        config = member.facts.data if data is None else data_of(member.facts.data, data)
+        return _evidence(path, member, label, predictions, config)
+    alone = None if data is None else DataConfig(root=data)
+    return Evidence(path, path.parent / FOLDER / path.stem, label, predictions, data=alone)
+
+
+def _evidence(source: Path, member: Member, split: str, predictions: Predictions, config: DataConfig) -> Evidence:
+    sides: dict[str, Predictions | None] = {"train": None, "val": None}
+    if not member.is_folds:  # there each page is a training page of all folds but one
+        sides = {name: predictions if name == split else _kept(member, name) for name in sides}
+    run = RunFolder(member.folder)
+    folder = run.path / FOLDER / split
+    return Evidence(source, folder, split, predictions, **sides, temperature=member.temperature, run=run, data=config)
+
+
+def _kept_instead(member: Member, split: str, config: DataConfig) -> Predictions | None:
+    """Stored predictions where the pages need not or cannot be held against the data."""
+    if split == "train":  # `train` scores and stores a part of the training pages
+        return _kept(member, split)
+    if resolve_root(config).exists() or (kept := _kept(member, split)) is None:
+        return None
+    logger.warning("%s is not here: the newest stored predictions for %s are taken as they are", config.root, split)
+    return kept
+
+
+def _kept(member: Member, split: str) -> Predictions | None:
+    """The newest predictions that a member's checkpoints made for pages of a split as they are."""
+    found = [next(_stored(facts, split), None) for facts in member.checkpoints]
+    complete = [one for one in found if one is not None]
+    return as_one(member, split, complete) if len(complete) == len(found) else None
+
+
+def _stored(facts: CheckpointFacts, split: str) -> Iterator[Predictions]:
+    files = (facts.path.parent / "predictions").glob(f"{split}-*.npz")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            found = Predictions.load(path)
+        except InputError as error:
+            logger.warning("%s", error.message)
+            continue
+        if (found.fingerprint.get("checkpoint"), found.fingerprint.get("view")) == (facts.sha256, PLAIN):
+            yield found

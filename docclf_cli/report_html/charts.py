@@ -1,0 +1,139 @@
+"""Line charts as coordinates, which the template draws as SVG in the colours of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from docclf_cli.metrics.calibration import confidences, reliability_bins
+from docclf_cli.metrics.thresholds import risk_coverage
+from docclf_cli.results.predictions import Predictions
+
+WIDTH, HEIGHT = 340, 200  # of the plotting area, in the units of the SVG
+MOST_POINTS = 400
+FEWEST_DECIDED = 10  # a share of fewer pages is noise that would set the scale of the whole curve
+_CURVES = (
+    ("Loss", ("train_loss", "val_loss")),
+    ("Validation figures", ("f1_macro", "f1_macro_degraded", "accuracy")),
+)
+
+Ticks = tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name, its points as SVG writes them, dots with a tip each, and whiskers (x, y above, y below)."""
+
+    name: str
+    points: str
+    dots: tuple[tuple[float, float, str], ...] = ()
+    whiskers: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One pair of axes with its lines, everything in units of the SVG."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: Ticks
+    y_ticks: Ticks
+    lines: tuple[Line, ...]
+    diagonal: bool = False
+    note: str = ""
+    width: int = field(default=WIDTH, init=False)
+    height: int = field(default=HEIGHT, init=False)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    low: float
+    high: float
+    length: int
+    whole: bool = False
+
+    def at(self, value: float) -> float:
+        return round((value - self.low) / (self.high - self.low) * self.length, 1)
+
+    def ticks(self) -> Ticks:
+        values = MaxNLocator(5, integer=self.whole).tick_values(self.low, self.high)
+        inside = [value for value in values if self.low - 1e-9 <= value <= self.high + 1e-9]
+        return tuple((self.at(value), f"{value:.4g}") for value in inside)
+
+
+def reliability_chart(scored: Predictions, temperature: float) -> Chart:
+    """Confidence against accuracy in bins of about equally many pages, with 95 % intervals."""
+    bins = reliability_bins(*confidences(scored, temperature))
+    x, y = _Axis(0, 1, WIDTH), _Axis(0, 1, HEIGHT)
+    dots = [
+        (
+            x.at(one.confidence),
+            y.at(one.accuracy.value),
+            f"{one.pages} pages: confidence {one.confidence:.3f}, right {one.accuracy.value:.3f}",
+        )
+        for one in bins
+    ]
+    whiskers = [(x.at(one.confidence), y.at(one.accuracy.high), y.at(one.accuracy.low)) for one in bins]
+    line = Line("right, with 95 % interval", _path([dot[:2] for dot in dots]), tuple(dots), tuple(whiskers))
+    return Chart(
+        "Reliability", "confidence", "share that is right", x.ticks(), y.ticks(), (line,), diagonal=True,
+        note="On the diagonal, confidence can be taken at its word; below it the model is too sure of itself.",
+    )  # fmt: skip
+
+
+def risk_coverage_chart(scored: Predictions, temperature: float) -> Chart:
+    """The share of mistakes among the pages that are decided, against the share of pages that are decided."""
+    coverage, risk, thresholds = risk_coverage(*confidences(scored, temperature))
+    solid = np.flatnonzero(coverage * len(scored) >= min(FEWEST_DECIDED, len(scored)))
+    rows = solid[np.unique(np.linspace(0, len(solid) - 1, MOST_POINTS).round().astype(int))]
+    x, y = _Axis(0, 1, WIDTH), _Axis(0, max(float(risk[rows].max()) * 1.05, 0.01), HEIGHT)
+    points = [(x.at(coverage[row]), y.at(risk[row])) for row in rows]
+    marked = rows[np.unique(np.linspace(0, len(rows) - 1, 11).round().astype(int))]
+    dots = [
+        (
+            x.at(coverage[row]),
+            y.at(risk[row]),
+            f"confidence from {thresholds[row]:.3f}: {coverage[row]:.1%} decided, {risk[row]:.2%} of them wrong",
+        )
+        for row in marked
+    ]
+    return Chart(
+        "Risk and coverage", "share of pages decided, most confident first", "share of mistakes among them",
+        x.ticks(), y.ticks(), (Line("mistakes", _path(points), tuple(dots)),),
+    )  # fmt: skip
+
+
+def training_charts(history: Sequence[Mapping[str, float]]) -> tuple[Chart, ...]:
+    """Losses and figures over the epochs; none without a history."""
+    return tuple(_training_chart(title, keys, history) for title, keys in _CURVES if history)
+
+
+def _training_chart(title: str, keys: Sequence[str], history: Sequence[Mapping[str, float]]) -> Chart:
+    epochs = [row["epoch"] for row in history]
+    present = [key for key in keys if key in history[0]]
+    values = [row[key] for row in history for key in present if math.isfinite(row[key])]
+    x = _Axis(min(epochs), max(max(epochs), min(epochs) + 1), WIDTH, whole=True)
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    y = _Axis(0 if title == "Loss" else max(0.0, low - 0.05), high + max(0.02, 0.05 * (high - low)), HEIGHT)
+    lines = []
+    for key in present:
+        known = [(row["epoch"], row[key]) for row in history if math.isfinite(row[key])]
+        dots = [(x.at(epoch), y.at(value), f"epoch {epoch:.0f}: {value:.4f}") for epoch, value in known]
+        lines.append(Line(_spoken(key), _path([dot[:2] for dot in dots]), tuple(dots)))
+    return Chart(title, "epoch", "", x.ticks(), y.ticks(), tuple(lines))
+
+
+def _spoken(key: str) -> str:
+    names = {"f1_macro": "macro-F1", "f1_macro_degraded": "macro-F1, degraded pages", "val_loss": "validation"}
+    return {**names, "train_loss": "training"}.get(key, key)
+
+
+def _path(points: Sequence[tuple[Any, ...]]) -> str:
+    # SVG counts y downwards.
+    return " ".join(f"{x:g},{HEIGHT - y:g}" for x, y in points)

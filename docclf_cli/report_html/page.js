@@ -1,0 +1,75 @@
+"use strict";
+// Names are text of unknown origin: they are only ever set as textContent.
+const { classes, pages } = JSON.parse(document.getElementById("data").textContent);
+
+function element(tag, text, name) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (name) made.className = name;
+  return made;
+}
+
+function card(page) {
+  const figure = element("figure", undefined, page.target === page.predicted ? "page" : "page mistake");
+  if (page.image) {
+    const image = element("img");
+    image.src = page.image;
+    image.alt = "";
+    figure.append(image);
+  }
+  const caption = element("figcaption");
+  caption.append(element("b", page.id));
+  if (page.target !== page.predicted) {
+    caption.append(element("span", `${classes[page.target]} → ${classes[page.predicted]}`));
+  }
+  caption.append(element("span", `confidence ${page.confidence.toFixed(3)}, loss ${page.loss.toFixed(2)}`, "figures"));
+  figure.append(caption);
+  return figure;
+}
+
+function open(button) {
+  const target = Number(button.dataset.target);
+  const predicted = Number(button.dataset.predicted);
+  const count = Number(button.dataset.count);
+  const shown = pages.filter((page) => page.target === target && page.predicted === predicted);
+  const missing = count - shown.length;
+  document.getElementById("cell-title").textContent =
+    target === predicted ? `${classes[target]}, recognised` : `${classes[target]}, taken for ${classes[predicted]}`;
+  document.getElementById("cell-note").textContent =
+    `${count} ${count === 1 ? "page" : "pages"}` + (missing ? `, of which ${missing} are not in this file` : "");
+  document.getElementById("cell-pages").replaceChildren(...shown.map(card));
+  document.getElementById("cell").showModal();
+}
+
+function sort(heading) {
+  const table = heading.closest("table");
+  const column = heading.cellIndex;
+  const direction = heading.getAttribute("aria-sort") === "descending" ? 1 : -1;
+  for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
+  heading.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+  const value = (row) => row.cells[column].dataset.value;
+  const compare = (a, b) => {
+    const [left, right] = [value(a), value(b)];
+    if (left === "" || right === "") return (left === "") - (right === "");
+    if (column === 0) return -direction * left.localeCompare(right, undefined, { numeric: true });
+    return direction * (Number(left) - Number(right));
+  };
+  table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
+}
+
+for (const button of document.querySelectorAll("#classes thead button")) {
+  button.addEventListener("click", () => sort(button.closest("th")));
+}
+for (const button of document.querySelectorAll(".matrix button")) {
+  button.title = `${classes[button.dataset.target]} → ${classes[button.dataset.predicted]}`;
+}
+document.querySelector(".matrix").addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button) open(button);
+});
+const dialog = document.getElementById("cell");
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog) dialog.close();
+});
+const mistakes = pages.filter((page) => page.target !== page.predicted).slice(0, 24);
+document.getElementById("mistakes")?.replaceChildren(...mistakes.map(card));

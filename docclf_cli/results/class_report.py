@@ -1,0 +1,54 @@
+"""What `class-report` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from docclf_cli.results.figures import ClassGap, ClassRow, ConfusedPair, Scores
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """A split class by class.
+
+    Attributes:
+        source: The run folder, or the file of predictions.
+        split: Which pages.
+        scores: Figures with intervals, probabilities taken at `temperature`.
+        confused: The pairs of classes behind most mistakes, most pages first.
+        gaps: Accuracy on training minus validation pages of each class; empty where one of the two is not stored.
+        temperature: The checkpoint's own.
+        files: What was written.
+    """
+
+    source: Path
+    split: str
+    scores: Scores
+    confused: tuple[ConfusedPair, ...]
+    gaps: tuple[ClassGap, ...]
+    temperature: float
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class OneClass:
+    """One class of a split.
+
+    Attributes:
+        source: The run folder, or the file of predictions.
+        split: Which pages.
+        index: Place of the class along the class axis.
+        row: Its figures.
+        gap: Accuracy on training minus validation pages, where both are stored.
+        taken_for: What its pages were wrongly taken for.
+        taken_from: Classes whose pages were wrongly taken for it.
+    """
+
+    source: Path
+    split: str
+    index: int
+    row: ClassRow
+    gap: ClassGap | None
+    taken_for: tuple[ConfusedPair, ...]
+    taken_from: tuple[ConfusedPair, ...]
