@@ -66,18 +66,17 @@ def write_encrypted_pdf(path: Path) -> Path:
     return path
 
 
-def write_checkpoint(path: Path, class_names: Sequence[str], seed: int = 0, root: str = "data") -> Path:
+def write_checkpoint(path: Path, class_names: Sequence[str], seed: int = 0, augmentation: str = "none") -> Path:
     """A checkpoint of a tiny network that was never trained, whose classes depend on the page all the same."""
     import torch
 
     from docclf_cli.data.preprocess import Preprocess
     from docclf_cli.engine.checkpoint import Checkpoint
     from docclf_cli.models.factory import create_model
-    from docclf_cli.profile.schema import Profile
+    from docclf_cli.profile.load import load_profile
 
-    profile = Profile.model_validate(
-        {"model": {"name": "test_resnet", "model_name": "test_resnet", "pretrained": False}, "data": {"root": root}}
-    )
+    options = {"model.model_name": "test_resnet", "model.pretrained": False, "augmentation": augmentation}
+    profile = load_profile("config", options=options).profile
     torch.manual_seed(seed)
     model = create_model(profile.model, len(class_names), image_size=32)
     _spread(model)

@@ -40,7 +40,10 @@ def _sums(result: PredictResult) -> Table:
         share = result.review / max(1, result.pages)
         table.add_row("to review", f"{result.review:,} of {result.pages:,} pages ({share:.1%})")
         table.add_row("trusted from", f"{result.threshold:.4f} ({result.threshold_from})")
-    table.add_row("temperature", f"{result.temperature:.3f} (divides the logits)")
+    temperature = "each member's own" if result.temperature is None else f"{result.temperature:.3f}"
+    table.add_row("temperature", temperature)
+    if result.copied:
+        table.add_row("copied", f"{result.copied:,} files")
     if result.kept:
         table.add_row("kept", f"{result.kept:,} pages of the start before")
     table.add_row("speed", f"{result.pages_per_second:.1f} pages/s")

@@ -76,6 +76,16 @@ Fill = Annotated[
     str | None,
     option.declare("--fill", help="Class of pages in the submission that cannot be read.", panel=option.OUTPUT),
 ]
+CopyTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--copy-to", metavar="DIR", rich_help_panel=option.OUTPUT,
+        help="Sort copies of the files into class folders here, those to review into _review; nothing is overwritten.",
+    ),
+]  # fmt: skip
+Views = Annotated[
+    bool, option.declare("--tta", help="Look at each page in the views that its augmentation trained, and merge them.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are there.", rich_help_panel=option.OUTPUT)
 ]
@@ -90,11 +100,13 @@ def run(
     target_precision: TargetPrecision = None,
     min_confidence: MinConfidence = None,
     max_unreadable: MaxUnreadable = None,
+    tta: Views = False,
     device: option.Device = None,
     output: Output = None,
     file_format: Format = "csv",
     submission: WantSubmission = False,
     fill: Fill = None,
+    copy_to: CopyTo = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
@@ -104,13 +116,13 @@ def run(
     import sys
 
     from docclf_cli.engine.predict import Question, predict, require_readable
-    from docclf_cli.engine.runtime import StopFlag
+    from docclf_cli.engine.stop import StopFlag
     from docclf_cli.profile.schema import RuntimeConfig
 
     question = Question(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format, submission=submission, fill=fill,
-        overwrite=overwrite,
+        copy_to=copy_to, tta=tta, overwrite=overwrite,
     )  # fmt: skip
     question.check()
     path = checkpoint_or_newest(checkpoint, None, quiet)

@@ -41,7 +41,7 @@ class PageReader:
     """
 
     def __init__(self, max_pixels: int, allow_symlinks: bool = False) -> None:
-        self._max_pixels, self._allow_symlinks = max_pixels, allow_symlinks
+        self._max_pixels, self.allow_symlinks = max_pixels, allow_symlinks
         self._open: tuple[Path, _Document] | None = None
 
     def count(self, path: Path, root: Path | None = None) -> int:
@@ -73,7 +73,7 @@ class PageReader:
         if self._open is not None and self._open[0] == path:
             return self._open[1]
         self.close()
-        file = open_page(path, root, self._allow_symlinks)
+        file = open_page(path, root, self.allow_symlinks)
         try:
             document = self._opened(path, file)
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from docclf_cli.data.file_list import FileList, PageList
 from docclf_cli.data.loaders import start_worker
 from docclf_cli.data.page_files import PageReader, is_paged
 from docclf_cli.data.preprocess import Preprocess
+
+CRASHES = "makes its decoder crash, or needs too much memory"
+_Sample = tuple[int, tuple[np.ndarray, ...] | None, str]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class _Pages(Dataset[Any]):
     def __init__(self, pages: PageList, reader: PageReader, looks: Sequence[Look]) -> None:
         self._pages, self._reader, self._looks = pages, reader, tuple(looks)
 
-    def __getitem__(self, number: int) -> tuple[int, tuple[np.ndarray, ...] | None, str]:
+    def __getitem__(self, number: int) -> _Sample:
         row, page = self._pages.place(number)
         path, root = self._pages.files.path(row)
         try:
@@ -80,18 +83,84 @@ class _Counts(Dataset[Any]):
             return row, 0
 
 
-def page_loader(
-    pages: PageList, batches: Sequence[range], reader: PageReader, looks: Sequence[Look], workers: int, pin: bool
-) -> Iterator[Sheaf]:
-    """The pages of each batch of numbers, batch after batch."""
-    return iter(_loader(_Pages(pages, reader, looks), batches, _sheaf, workers, pin))
+class PageLoader:
+    """Batches of numbered pages, decoded by loader processes.
+
+    A file can make its decoder crash, or use up the memory, and so end a loader process (`process_died`). Then
+    `carefully` finds out which page it was.
+
+    Args:
+        pages: Whose numbers are asked for.
+        reader: How pages are read.
+        looks: What the models want to see.
+        workers: Loader processes; with 0 the main process decodes.
+        pin: Whether batches lie in page-locked memory.
+    """
+
+    def __init__(self, pages: PageList, reader: PageReader, looks: Sequence[Look], workers: int, pin: bool) -> None:
+        self._dataset, self._workers, self._pin = _Pages(pages, reader, looks), workers, pin
+
+    def __call__(self, batches: Sequence[range]) -> Iterator[Sheaf]:
+        """Batch after batch.
+
+        Raises:
+            RuntimeError: A loader process died.
+        """
+        return iter(_loader(self._dataset, batches, _sheaf, self._workers, self._pin))
+
+    def carefully(self, batch: range) -> Sheaf:
+        """One batch, page by page; pages that end their process count as unreadable."""
+        samples, left = list[_Sample](), list(batch)
+        while left:
+            try:
+                for (sample,) in _loader(self._dataset, [[number] for number in left], list, 1, pin=False):
+                    samples.append(sample)
+                    left.pop(0)
+            except RuntimeError as error:
+                if not process_died(error):
+                    raise
+                # Its process may have died at a later page, with this one on the way.
+                samples.append(self._alone(left.pop(0)))
+        return _sheaf(samples)
+
+    def _alone(self, number: int) -> _Sample:
+        try:
+            ((sample,),) = _loader(self._dataset, [[number]], list, 1, pin=False)
+        except RuntimeError as error:
+            if not process_died(error):
+                raise
+            return number, None, CRASHES
+        return cast(_Sample, sample)
 
 
-def count_loader(
+def process_died(error: RuntimeError) -> bool:
+    """Whether this is how torch says that a loader process is gone."""
+    return "DataLoader worker" in str(error) and "Caught" not in str(error)
+
+
+def count_pages(
     files: FileList, batches: Sequence[Sequence[int]], reader: PageReader, workers: int
 ) -> Iterator[list[tuple[int, int]]]:
-    """(row, pages) of the files in each batch of rows."""
+    """(row, pages) of the files in each batch of rows; 0 pages for a file that cannot be opened.
+
+    Raises:
+        RuntimeError: A loader process died.
+    """
     return iter(_loader(_Counts(files, reader), batches, list, workers, pin=False))
+
+
+def count_carefully(files: FileList, batch: Sequence[int], reader: PageReader) -> list[tuple[int, int]]:
+    """The same for one batch, with a process for each file."""
+    counted = []
+    for row in batch:
+        try:
+            ((pair,),) = _loader(_Counts(files, reader), [[row]], list, 1, pin=False)
+        except RuntimeError as error:
+            if not process_died(error):
+                raise
+            pair = row, 0
+        counted.append(pair)
+    return counted
 
 
 def paged_rows(files: FileList) -> list[int]:
@@ -114,7 +183,7 @@ def _loader(
     )
 
 
-def _sheaf(samples: list[tuple[int, tuple[np.ndarray, ...] | None, str]]) -> Sheaf:
+def _sheaf(samples: list[_Sample]) -> Sheaf:
     numbers = np.array([number for number, _, _ in samples], np.int64)
     reasons = np.array([reason for _, _, reason in samples], dtype=np.str_)
     read = [looked for _, looked, _ in samples if looked is not None]

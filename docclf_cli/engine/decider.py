@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from docclf_cli.data.augment import Policy
 from docclf_cli.data.decode import RULES
 from docclf_cli.data.page_loader import Look
-from docclf_cli.engine.checkpoint import Checkpoint, find_checkpoint
+from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.inference import Predictor
+from docclf_cli.engine.members import Member
 from docclf_cli.engine.runtime import Runtime
+from docclf_cli.ensembling.combine import Combination, Method
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.ensembling.tta import View, default_views, expand
-from docclf_cli.files import sha256_of
-from docclf_cli.profile.schema import DataConfig, TTAConfig
+from docclf_cli.profile.schema import TTAConfig
 
-Combine = Callable[[np.ndarray], np.ndarray]  # [members, n, num_classes] -> [n, num_classes]
+ALONE = Method("averaging")
 
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """One member.
+    """One member at work.
 
     Attributes:
-        predictors: Its models; the folds of a run, of which the mean counts.
+        member: Whose it is.
+        predictors: Its models; of the folds of a run the mean counts.
         look: Which of the looks it wants.
         views: How many views this look has.
         how: How these are merged.
-        columns: Where each class of the decider is on the member's class axis.
+        columns: Where each class of the decider is on the member's own class axis.
     """
 
+    member: Member
     predictors: tuple[Predictor, ...]
     look: int
     views: int
@@ -43,12 +46,12 @@ class Voice:
     columns: np.ndarray
 
     def log_probs(self, images: torch.Tensor) -> np.ndarray:
-        """Log-probabilities [n, num_classes] of images [views * n, 3, size, size], view after view."""
-        models = []
-        for predictor in self.predictors:
-            seen = predictor.log_probs(images).cpu().numpy().reshape(self.views, -1, len(self.columns))
-            models.append(seen[0] if self.views == 1 else merge(seen, self.how))
-        return (models[0] if len(models) == 1 else merge(np.stack(models)))[:, self.columns]
+        """Calibrated log-probabilities [n, num_classes] of images [views * n, 3, size, size], view after view."""
+        models = [predictor.log_probs(images).cpu().numpy() for predictor in self.predictors]
+        mean = models[0] if len(models) == 1 else merge(np.stack(models))
+        calibrated = log_softmax(mean.astype(np.float64) / self.member.temperature, axis=1)
+        views = calibrated.reshape(self.views, -1, calibrated.shape[1])
+        return (views[0] if self.views == 1 else merge(views, self.how))[:, self.columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,89 +61,79 @@ class Decider:
     Attributes:
         voices: The members.
         looks: What they want to see of a page.
-        combine: How the members' log-probabilities become one.
+        combination: How the members' probabilities become one.
         class_names: Names along the class axis.
-        temperature: Divides the logits of the combination.
-        name: What messages call it.
-        folder: Where what is derived from it goes.
-        checkpoints: Its files.
-        data: How its pages were read in training.
-        settings: What makes its log-probabilities, representable as JSON.
+        settings: What makes its log-probabilities, representable as JSON, by a name for people.
     """
 
     voices: tuple[Voice, ...]
     looks: tuple[Look, ...]
-    combine: Combine
+    combination: Combination
     class_names: tuple[str, ...]
-    temperature: float
-    name: str
-    folder: Path
-    checkpoints: tuple[Path, ...]
-    data: DataConfig
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
 
     @property
     def most_views(self) -> int:
         """Views of the look that has most."""
         return max(len(look.views) for look in self.looks)
 
+    @property
+    def temperature(self) -> float | None:
+        """Divides the logits; None where each member has its own."""
+        return self.voices[0].member.temperature if len(self.voices) == 1 else None
+
     def log_probs(self, images: tuple[torch.Tensor, ...]) -> np.ndarray:
-        """Uncalibrated log-probabilities, float32 [n, num_classes], of the images of each look."""
-        return self.combine(np.stack([voice.log_probs(images[voice.look]) for voice in self.voices])).astype(np.float32)
+        """Calibrated log-probabilities, float32 [n, num_classes], of the images of each look."""
+        members = [voice.log_probs(images[voice.look]) for voice in self.voices]
+        return (members[0] if len(members) == 1 else self.combination.apply(np.stack(members))).astype(np.float32)
 
 
-def decider_at(path: Path, runtime: Runtime, *, views: TTAConfig | None = None) -> Decider:
-    """What a checkpoint file, a run folder or a run of folds decides with.
+def decider_of(
+    members: Sequence[Member], runtime: Runtime, *, views: TTAConfig | None = None, method: Method = ALONE
+) -> Decider:
+    """Put members to work; models are loaded here.
 
     Args:
-        path: Of a run, its best checkpoint; of a run of folds, the mean of their best checkpoints.
+        members: One, or several that know the same classes.
         runtime: Device and numerics.
         views: How pages are looked at; None is plainly.
+        method: How several members combine; one that is not fitted.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
+        CheckpointError: A checkpoint is damaged.
     """
-    paths = fold_checkpoints(path) or [find_checkpoint(path)]
-    checkpoints = [Checkpoint.load(one) for one in paths]
-    first = checkpoints[0]
-    shown = views_of(first, views)
-    predictors = tuple(
-        Predictor(runtime.place(checkpoint.build(one)), checkpoint.preprocess, checkpoint.class_names, runtime)
-        for one, checkpoint in zip(paths, checkpoints, strict=True)
-    )
-    how = views.merge if views else "mean"
-    voice = Voice(predictors, 0, len(shown), how, np.arange(len(first.class_names)))
-    look = Look(first.preprocess, tuple(view.apply for view in shown))
+    class_names, voices, looks = members[0].facts.class_names, list[Voice](), dict[Any, tuple[int, Look]]()
+    shown = [views_of(member, views) for member in members]
+    for member, its_views in zip(members, shown, strict=True):
+        preprocess = member.facts.preprocess
+        key = preprocess.pixel_fingerprint(), tuple(view.name for view in its_views)
+        look, _ = looks.setdefault(key, (len(looks), Look(preprocess, tuple(view.apply for view in its_views))))
+        columns = np.array([member.facts.class_names.index(name) for name in class_names])
+        how = views.merge if views else "mean"
+        voices.append(Voice(member, _predictors(member, runtime), look, len(its_views), how, columns))
     settings = {
-        "checkpoint": [sha256_of(one) for one in paths],
-        "views": [*(view.name for view in shown), how],
+        "checkpoint": [[facts.sha256 for facts in member.checkpoints] for member in members],
+        "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
+        "method": [method.name, dict(method.params), [member.weight for member in members]],
         "numerics": [runtime.precision, runtime.device.type, RULES],
     }
-    folder = path if path.is_dir() else path.parent
-    return Decider(
-        (voice,), (look,), _only, first.class_names, _temperature(checkpoints), str(path), folder, tuple(paths),
-        DataConfig.model_validate(first.profile["data"]), settings,
-    )  # fmt: skip
+    combination = method.combination([member.weight for member in members])
+    return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings)
 
 
-def fold_checkpoints(run: Path) -> list[Path]:
-    """The best checkpoints of a run of folds, by fold; none for anything else."""
-    return sorted(run.glob("fold-*/best.ckpt"), key=lambda file: int(file.parent.name.removeprefix("fold-")))
-
-
-def views_of(checkpoint: Checkpoint, views: TTAConfig | None) -> list[View]:
-    """The views of a checkpoint: those listed, or what its own augmentation policy has shown it."""
+def views_of(member: Member, views: TTAConfig | None) -> list[View]:
+    """The views of a member: those listed, or what its own augmentation policy has shown it."""
     if views is None:
         return expand(())
     listed = views.augmentations
     if listed is None:
-        listed = default_views(Policy.from_config(checkpoint.augmentation).facts)
+        listed = default_views(Policy.from_config(member.facts.augmentation).facts)
     return expand(listed, views.include_identity)
 
 
-def _temperature(checkpoints: Sequence[Checkpoint]) -> float:
-    return float(np.exp(np.mean([np.log(checkpoint.temperature) for checkpoint in checkpoints])))
-
-
-def _only(members: np.ndarray) -> np.ndarray:
-    return members[0]
+def _predictors(member: Member, runtime: Runtime) -> tuple[Predictor, ...]:
+    predictors = []
+    for facts in member.checkpoints:
+        model = runtime.place(Checkpoint.load(facts.path).build(facts.path))
+        predictors.append(Predictor(model, facts.preprocess, facts.class_names, runtime))
+    return tuple(predictors)

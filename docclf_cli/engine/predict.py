@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import IO
 
 from docclf_cli.data.file_list import FileList
-from docclf_cli.data.index import load_index
 from docclf_cli.data.inputs import find, of_index
 from docclf_cli.data.page_files import PageReader
-from docclf_cli.engine.decider import Decider, decider_at
+from docclf_cli.engine.decider import decider_of
 from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.members import Indices, Member, data_of, member_at
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
 from docclf_cli.engine.prediction_files import FORMATS, OutputFiles
-from docclf_cli.engine.runtime import NEVER, StopFlag, resolve_runtime
+from docclf_cli.engine.runtime import resolve_runtime
+from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
-from docclf_cli.engine.thresholds import held_out, threshold_value
+from docclf_cli.engine.thresholds import trusted_from
 from docclf_cli.errors import InputError, UnreadableImagesError
-from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig, TTAConfig
 from docclf_cli.results.prediction import PredictResult
 
 logger = logging.getLogger("docclf")
@@ -43,6 +44,8 @@ class Question:
         file_format: Of the tables.
         submission: Also write the competition's file.
         fill: Class of its unreadable pages.
+        copy_to: Sort copies of the files into class folders below this one.
+        tta: Look at each page in the views that the checkpoint's augmentation trained.
         overwrite: Replace results that are there.
     """
 
@@ -57,6 +60,8 @@ class Question:
     file_format: str = "csv"
     submission: bool = False
     fill: str | None = None
+    copy_to: Path | None = None
+    tta: bool = False
     overwrite: bool = False
 
     def check(self) -> None:
@@ -82,6 +87,15 @@ class Question:
             raise InputError("name either --target-precision or --min-confidence")
         if self.target_precision is not None and not 0 < self.target_precision < 1:
             raise InputError(f"--target-precision: {self.target_precision:g} is not between 0 and 1", "such as 0.99")
+        if self.tta and self.target_precision is not None:
+            raise InputError("--target-precision is about single looks at a page", "with --tta, name --min-confidence")
+        inside = [
+            text for text in self.inputs if self.copy_to and self.copy_to.resolve().is_relative_to(Path(text).resolve())
+        ]
+        if inside:
+            raise InputError(
+                f"--copy-to: {self.copy_to} is inside of {inside[0]}", "its copies would be inputs next time"
+            )
         if self.file_format not in FORMATS:
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(FORMATS)}")
 
@@ -110,24 +124,26 @@ def predict(
         CheckpointError: There is no checkpoint, or it is damaged.
         Interrupted: `stop` was set; the same question goes on from there.
     """
+    member = member_at(checkpoint)
+    trusted = _trusted(member, question, runtime_config or RuntimeConfig(), emit, stop)
+    data = member.facts.data
+    files, submission = _test_split(member, question) if question.split else (_files(question, data, stdin), None)
     runtime = resolve_runtime(runtime_config or RuntimeConfig())
-    decider = decider_at(checkpoint, runtime)
-    trusted = _trusted(decider, question)
-    reader = PageReader(decider.data.max_pixels, decider.data.allow_symlinks)
-    if question.split is None:
-        outputs = OutputFiles.at(question.output or DEFAULT_OUTPUT, question.file_format)
-        files = FileList(find(question.inputs, stdin, decider.data.allow_symlinks))
-        if files.repeated:
-            logger.info("%d files are named more than once: each is predicted once", files.repeated)
-        wish = Wish(outputs, ("path", "page"), question.top_k, trusted, None, question.overwrite)
-    else:
-        outputs = OutputFiles.at(question.output or decider.folder / "predict" / TEST, question.file_format)
-        files, submission = _test_split(decider, question)
-        overwrite = question.overwrite or question.output is None
-        wish = Wish(outputs, ("ID", "page"), question.top_k, trusted, submission, overwrite)
-    paged = question.split is None
+    wish = Wish(
+        outputs=OutputFiles.at(question.output or _usual_output(member, question), question.file_format),
+        model=str(checkpoint),
+        max_unreadable=data.max_unreadable,
+        columns=("ID" if question.split else "path", "page"),
+        top_k=question.top_k,
+        trusted=trusted,
+        submission=submission,
+        copy_to=question.copy_to,
+        overwrite=question.overwrite or bool(question.split and question.output is None),
+    )
     return predict_files(
-        files, decider, wish, reader=reader, runtime=runtime, paged=paged, emit=emit, stop=stop
+        files, decider_of([member], runtime, views=TTAConfig() if question.tta else None), wish,
+        reader=PageReader(data.max_pixels, data.allow_symlinks), runtime=runtime, paged=question.split is None,
+        emit=emit, stop=stop,
     )  # fmt: skip
 
 
@@ -145,25 +161,31 @@ def require_readable(result: PredictResult, question: Question) -> None:
         )
 
 
-def _trusted(decider: Decider, question: Question) -> Trusted:
+def _trusted(member: Member, question: Question, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> Trusted:
     if question.min_confidence is not None:
         return Trusted(question.min_confidence, "as given")
     if question.target_precision is None:
         return Trusted()
-    value = threshold_value(held_out(decider.checkpoints[0]), question.target_precision, decider.temperature)
-    return Trusted(value, f"held-out pages, {question.target_precision:.2%} of them right from there on")
+    value = trusted_from(member, question.target_precision, runtime_config, emit, stop)
+    return Trusted(value, f"where {question.target_precision:.2%} of held-out pages are right")
 
 
-def _test_split(decider: Decider, question: Question) -> tuple[FileList, Submission | None]:
-    config = decider.data.model_copy(update={"groups": None})
-    if question.data is not None:
-        config = _other_data(decider.data, question.data)
-    index = load_index(config, "test", decider.class_names)
-    submission = Submission.of(index, config, decider.class_names, question.fill) if question.submission else None
+def _files(question: Question, data: DataConfig, stdin: IO[bytes]) -> FileList:
+    files = FileList(find(question.inputs, stdin, data.allow_symlinks))
+    if not len(files):
+        raise InputError("the list names no file")
+    if files.repeated:
+        logger.info("%d files are named more than once: each is predicted once", files.repeated)
+    return files
+
+
+def _test_split(member: Member, question: Question) -> tuple[FileList, Submission | None]:
+    trained_on, class_names = member.facts.data, member.facts.class_names
+    config = trained_on if question.data is None else data_of(trained_on, question.data)
+    index = Indices(config).of("test", class_names)
+    submission = Submission.of(index, config, class_names, question.fill) if question.submission else None
     return FileList(of_index(index)), submission
 
 
-def _other_data(trained_on: DataConfig, root: str) -> DataConfig:
-    # Files that belong to the training data say nothing about other pages.
-    changes = {"root": root, "images": None, "groups": None, "relabel": None, "val": None, "limit": None}
-    return trained_on.model_copy(update=changes)
+def _usual_output(member: Member, question: Question) -> Path:
+    return member.folder / "predict" / TEST if question.split else DEFAULT_OUTPUT

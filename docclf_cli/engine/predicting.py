@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from docclf_cli.data.file_list import FileList, PageList
 from docclf_cli.data.page_files import PageReader
-from docclf_cli.data.page_loader import Sheaf, count_loader, page_loader, paged_rows
+from docclf_cli.data.page_loader import PageLoader, Sheaf, count_carefully, count_pages, paged_rows, process_died
 from docclf_cli.engine.decider import Decider
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.parts import Grid, Parts
 from docclf_cli.engine.prediction_files import OutputFiles, write_quarantine, write_submission, write_verdicts
 from docclf_cli.engine.run_folder import RunFolder
-from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
+from docclf_cli.engine.runtime import Runtime
+from docclf_cli.engine.sorting import sort_copies
+from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
 from docclf_cli.engine.verdicts import Verdict, Verdicts
 from docclf_cli.errors import InputError
 from docclf_cli.results.prediction import ClassCount, PredictResult
 
+logger = logging.getLogger("docclf")
 IMAGES_PER_PASS = 64
 COUNTED_AT_ONCE = 64
 GO_ON = "the same command goes on from here"
@@ -43,18 +48,24 @@ class Wish:
 
     Attributes:
         outputs: Where the results go.
+        model: What the result calls the decider.
+        max_unreadable: Share of unreadable pages that is no failure.
         columns: What the ID and the page number are called.
         top_k: How many classes a row names.
         trusted: When a page goes to a person.
         submission: The competition's file, or None.
+        copy_to: Sort copies of the files into class folders below this one.
         overwrite: Replace results that are there.
     """
 
     outputs: OutputFiles
+    model: str
+    max_unreadable: float
     columns: tuple[str, str] = ("path", "page")
     top_k: int = 3
     trusted: Trusted = Trusted()
     submission: Submission | None = None
+    copy_to: Path | None = None
     overwrite: bool = False
 
 
@@ -108,9 +119,11 @@ def predict_files(
         pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
         grid = Grid(len(pages), batch_size)
         made = _fill(work, grid, pages)
-        verdicts = Verdicts(parts, grid, pages, decider.temperature, wish.top_k, wish.trusted.value)
+        verdicts = Verdicts(parts, grid, pages, wish.top_k, wish.trusted.value)
         parts.mark_publishing()
         result = _publish(verdicts, decider, wish, len(pages) - made, time.monotonic() - started)
+        if wish.copy_to is not None:
+            result = replace(result, copied=_copies(work, verdicts, wish.copy_to))
         parts.remove()
     return result
 
@@ -128,36 +141,57 @@ def _page_counts(work: _Work) -> np.ndarray:
         return kept
     counts = np.ones(len(work.files), np.int32)
     rows = paged_rows(work.files)
-    batches = [rows[start : start + COUNTED_AT_ONCE] for start in range(0, len(rows), COUNTED_AT_ONCE)]
-    done = 0
-    for counted in count_loader(work.files, batches, work.reader, work.runtime.workers):
+    batches = deque(rows[start : start + COUNTED_AT_ONCE] for start in range(0, len(rows), COUNTED_AT_ONCE))
+
+    def note(counted: list[tuple[int, int]]) -> None:
         work.stop.raise_if_set("stopped while documents were opened", "start the command again")
         for row, pages in counted:
             counts[row] = pages
-        done += len(counted)
-        work.emit(Progress("opening documents", done, len(rows)))
+        batches.popleft()
+        work.emit(Progress("opening documents", max(0, len(rows) - len(batches) * COUNTED_AT_ONCE), len(rows)))
+
+    while batches:
+        try:
+            for counted in count_pages(work.files, list(batches), work.reader, work.runtime.workers):
+                note(counted)
+        except RuntimeError as error:
+            if not process_died(error):
+                raise
+            note(count_carefully(work.files, batches[0], work.reader))
     work.parts.keep_array("counts", counts)
     return counts
 
 
 def _fill(work: _Work, grid: Grid, pages: PageList) -> int:
     """Make the parts that are missing; how many pages that were."""
-    missing = work.parts.missing(grid)
-    total = sum(len(grid.numbers(part)) for part in missing)
-    batches = [batch for part in missing for batch in grid.batches(part)]
+    missing = deque(work.parts.missing(grid))
+    made = sum(len(grid.numbers(part)) for part in missing)
     pin = work.runtime.device.type == "cuda"
-    sheaves = page_loader(pages, batches, work.reader, work.decider.looks, work.runtime.workers, pin)
-    before = done = len(pages) - total
-    for part in missing:
-        log_probs, reasons = [], []
-        for sheaf in itertools.islice(sheaves, len(grid.batches(part))):
-            work.stop.raise_if_set(f"stopped after {done} of {len(pages)} pages", GO_ON)
-            log_probs.append(_log_probs(work.decider, sheaf))
-            reasons.append(sheaf.reasons)
-            done += len(sheaf.numbers)
-            work.emit(Progress("predicting", done, len(pages)))
-        work.parts.write(part, np.concatenate(log_probs), np.concatenate(reasons))
-    return done - before
+    loader = PageLoader(pages, work.reader, work.decider.looks, work.runtime.workers, pin)
+    while missing:
+        try:
+            sheaves = loader([batch for part in missing for batch in grid.batches(part)])
+            while missing:
+                _make(work, grid, missing[0], itertools.islice(sheaves, len(grid.batches(missing[0]))))
+                missing.popleft()
+        except RuntimeError as error:
+            if not process_died(error):
+                raise
+            logger.info("a page ended its loader process: its part of the pages is read one by one")
+            _make(work, grid, missing[0], map(loader.carefully, grid.batches(missing[0])))
+            missing.popleft()
+    return made
+
+
+def _make(work: _Work, grid: Grid, part: int, sheaves: Iterable[Sheaf]) -> None:
+    log_probs, reasons, done = [], [], grid.numbers(part).start
+    for sheaf in sheaves:
+        work.stop.raise_if_set(f"stopped after {done} of {grid.pages} pages", GO_ON)
+        log_probs.append(_log_probs(work.decider, sheaf))
+        reasons.append(sheaf.reasons)
+        done += len(sheaf.numbers)
+        work.emit(Progress("predicting", done, grid.pages))
+    work.parts.write(part, np.concatenate(log_probs), np.concatenate(reasons))
 
 
 def _log_probs(decider: Decider, sheaf: Sheaf) -> np.ndarray:
@@ -184,11 +218,11 @@ def _publish(verdicts: Verdicts, decider: Decider, wish: Wish, kept: int, second
     for stale in set(outputs.results) - set(files):
         stale.unlink(missing_ok=True)
     return PredictResult(
-        model=decider.name,
+        model=wish.model,
         inputs=len(verdicts.pages.files),
         pages=len(verdicts.pages),
         unreadable=tally.unreadable,
-        max_unreadable=decider.data.max_unreadable,
+        max_unreadable=wish.max_unreadable,
         review=tally.review.total(),
         classes=tuple(ClassCount(name, tally.chosen[index], tally.review[index]) for index, name in enumerate(names)),
         threshold=wish.trusted.value,
@@ -198,6 +232,13 @@ def _publish(verdicts: Verdicts, decider: Decider, wish: Wish, kept: int, second
         seconds=seconds,
         files=tuple(files),
     )
+
+
+def _copies(work: _Work, verdicts: Verdicts, target: Path) -> int:
+    return sort_copies(
+        target, verdicts.of_documents(), work.files, work.decider.class_names,
+        allow_symlinks=work.reader.allow_symlinks, emit=work.emit, stop=work.stop,
+    )  # fmt: skip
 
 
 class _Tally:

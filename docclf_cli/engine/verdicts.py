@@ -49,7 +49,6 @@ class Verdicts:
         parts: The probabilities.
         grid: Which pages each part holds.
         pages: Whose they are.
-        temperature: Divides the logits.
         top_k: How many classes are named.
         threshold: Less certain ones go to a person; None where no one asked.
     """
@@ -57,7 +56,6 @@ class Verdicts:
     parts: Parts
     grid: Grid
     pages: PageList
-    temperature: float
     top_k: int
     threshold: float | None
 
@@ -105,11 +103,10 @@ class Verdicts:
         return Verdict(shown, page, top, review, "", row)
 
     def _rows(self) -> Iterator[tuple[int, int, np.ndarray, str]]:
-        """File, page, calibrated log-probabilities, and why a page could not be read."""
+        """File, page, log-probabilities, and why a page could not be read."""
         row, page = 0, 0
         for part in range(self.grid.parts):
             log_probs, reasons = self.parts.read(part)
-            calibrated = log_softmax(log_probs.astype(np.float64) / self.temperature, axis=1)
-            for one, reason in zip(calibrated, reasons.tolist(), strict=True):
+            for one, reason in zip(log_probs.astype(np.float64), reasons.tolist(), strict=True):
                 yield row, page, one, reason
                 row, page = (row + 1, 0) if self._is_last(row, page) else (row, page + 1)

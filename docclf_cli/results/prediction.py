@@ -35,7 +35,7 @@ class PredictResult:
         classes: One row per class, in the order of the class axis.
         threshold: The least confidence that is trusted; None where none was asked for.
         threshold_from: Where it comes from, in words.
-        temperature: Divides the logits.
+        temperature: Divides the logits; None where each member has its own.
         kept: Pages that an interrupted start had already decided.
         seconds: Wall time of this start.
         copied: Files copied into class folders.
@@ -51,7 +51,7 @@ class PredictResult:
     classes: tuple[ClassCount, ...]
     threshold: float | None
     threshold_from: str
-    temperature: float
+    temperature: float | None
     kept: int
     seconds: float
     copied: int = 0

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from page_cases import page, write_checkpoint, write_encrypted_pdf, write_images
 from scipy.special import log_softmax
 
 from docclf_cli.data.decode import read_page
-from docclf_cli.data.page_loader import Look
+from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.engine.decider import Decider, decider_at
+from docclf_cli.engine.decider import decider_of
 from docclf_cli.engine.events import Event, Progress
+from docclf_cli.engine.members import member_at
 from docclf_cli.engine.predict import Question, predict, require_readable
-from docclf_cli.engine.runtime import StopFlag, resolve_runtime
+from docclf_cli.engine.runtime import resolve_runtime
+from docclf_cli.engine.sorting import folder_names
+from docclf_cli.engine.stop import StopFlag
 from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
@@ -50,15 +55,15 @@ def rows(path: Path | str) -> list[dict[str, str]]:
 
 def expected(checkpoint: Path, path: Path) -> np.ndarray:
     """Calibrated probabilities of one page, by itself."""
+    decider = decider_of([member_at(checkpoint)], resolve_runtime(HERE))
+    return np.exp(decider.log_probs((_pixels(path),))[0].astype(float))
+
+
+def _pixels(path: Path) -> Any:
     import torch
 
-    from docclf_cli.engine.checkpoint import Checkpoint
-
-    loaded = Checkpoint.load(checkpoint)
-    decider = decider_at(checkpoint, resolve_runtime(HERE))
-    pixels = read_page(path, loaded.preprocess, max_pixels=10**6)
-    log_probs = decider.log_probs((torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None],))
-    return np.exp(log_softmax(log_probs[0].astype(float) / loaded.temperature))
+    pixels = read_page(path, Preprocess(32), max_pixels=10**6)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
 
 
 def test_each_page_once_in_the_order_of_the_input(checkpoint: Path, tmp_path: Path) -> None:
@@ -255,8 +260,98 @@ def test_a_submission_needs_a_class_for_what_cannot_be_read(checkpoint: Path, tm
     assert {row["ID"]: row["target"] for row in rows("out/submission.csv")}["p0004.png"] == "1"
 
 
-def test_a_decider_wants_what_its_checkpoint_was_trained_with(checkpoint: Path) -> None:
-    decider: Decider = decider_at(checkpoint, resolve_runtime(HERE))
-    assert [look.preprocess for look in decider.looks] == [Preprocess(32)]
-    assert isinstance(decider.looks[0], Look)
-    assert decider.class_names == CLASSES
+def test_a_page_that_kills_its_loader_process_is_named(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", 80)
+    write_pdf(tmp_path / "in" / "doc.pdf", [1, 2])
+    question = Question(inputs=("in",), output=Path("whole"))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    read, count = PageReader.read, PageReader.count
+
+    def deadly_read(self: PageReader, path: Path, *args: Any) -> np.ndarray:
+        if path.name == "p0070.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, path, *args)
+
+    def deadly_count(self: PageReader, path: Path, *args: Any) -> int:
+        if path.name == "bomb.pdf":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return count(self, path, *args)
+
+    monkeypatch.setattr(PageReader, "read", deadly_read)
+    monkeypatch.setattr(PageReader, "count", deadly_count)
+    write_pdf(tmp_path / "in" / "bomb.pdf", [1])
+    question = replace(question, output=Path("hurt"))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2))
+    reasons = {row["path"]: row["reason"] for row in rows("hurt/quarantine.csv")}
+    assert reasons == dict.fromkeys(
+        ("in/bomb.pdf", "in/p0070.png"), "makes its decoder crash, or needs too much memory"
+    )
+    whole = {(row["path"], row["page"]): row["class"] for row in rows("whole/predictions.csv")}
+    hurt = {(row["path"], row["page"]): row["class"] for row in rows("hurt/predictions.csv") if not row["status"]}
+    assert whole == {**hurt, ("in/p0070.png", "1"): whole["in/p0070.png", "1"]}
+
+
+def test_copies_go_into_class_folders_and_overwrite_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in" / "sub", 12)
+    write_tiff(tmp_path / "in" / "t.tif", [1, 2])
+    (tmp_path / "in" / "bad.png").write_bytes(b"")
+    asked = {"min_confidence": 0.9, "max_unreadable": 1.0, "copy_to": Path("sorted"), "overwrite": True}
+    first = ask(checkpoint, "in", **asked)
+    documents = {row["path"]: row for row in rows("predictions/documents.csv")}
+    folder = {"form": "form", "'=letter": "=letter", "영수증": "영수증", "bill": "bill"}
+    wanted = {
+        f"{'_review' if row['review'] == 'true' else folder[row['class']]}/{Path(path).relative_to('in')}": path
+        for path, row in documents.items()
+        if row["class"]
+    }
+    assert _contents(Path("sorted")) == {place: Path(path).read_bytes() for place, path in wanted.items()}
+    assert first.copied == 13 == len(wanted)
+    assert ask(checkpoint, "in", **asked).copied == 0
+    (changed, source), *_ = wanted.items()
+    Path("sorted", changed).write_bytes(b"mine")
+    assert ask(checkpoint, "in", **asked).copied == 1
+    beside = Path("sorted", changed).with_stem(f"{Path(changed).stem}-2")
+    assert Path("sorted", changed).read_bytes() == b"mine"
+    assert beside.read_bytes() == Path(source).read_bytes()
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_class_names_become_folder_names_that_every_system_takes() -> None:
+    names = ["a/b", "a:b", "A_b", "con", "..", "", "_review", "x. ", "영수증", "한" * 200]
+    made = folder_names(names)
+    assert made[:9] == ["a_b", "a_b-2", "A_b-3", "_con", "_", "_-2", "_review-2", "x", "영수증"]
+    assert len({name.casefold() for name in [*made, "_review"]}) == len(names) + 1
+    assert all(name and not set(name) & set('/\\:*?"<>|') and not name.startswith(".") for name in made)
+    assert len(made[9].encode()) <= 255
+
+
+def test_views_are_merged(tmp_path: Path) -> None:
+    """A page and its half turn get the same answer where both are looked at, and only then."""
+    checkpoint = write_checkpoint(tmp_path / "best.ckpt", CLASSES, augmentation="rough")
+    page(3).save(tmp_path / "a.png")
+    page(3).rotate(180).save(tmp_path / "b.png")
+    ask(checkpoint, "a.png", "b.png", output=Path("plain"))
+    ask(checkpoint, "a.png", "b.png", output=Path("views"), tta=True)
+    plain, views = [[row["confidence"] for row in rows(f"{name}/predictions.csv")] for name in ("plain", "views")]
+    assert plain[0] != plain[1]
+    assert float(views[0]) == pytest.approx(float(views[1]), abs=1e-4)
+
+
+def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
+    paths = [write_checkpoint(tmp_path / "run" / f"fold-{fold}" / "best.ckpt", CLASSES, seed=fold) for fold in (0, 1)]
+    page(3).save(tmp_path / "a.png")
+    ask(tmp_path / "run", "a.png", top_k=4, file_format="jsonl")
+    (line,) = Path("predictions/predictions.jsonl").read_text().splitlines()
+    runtime = resolve_runtime(HERE)
+    own = [
+        decider_of([member_at(path)], runtime).log_probs((_pixels(tmp_path / "a.png"),))[0].astype(float)
+        for path in paths
+    ]
+    # Both folds have the temperature 1.5, which divides the logarithm of the mean of the uncalibrated probabilities.
+    mean = np.log(np.mean([np.exp(log_softmax(one * 1.5)) for one in own], axis=0))
+    assert _by_class(json.loads(line)) == pytest.approx(np.exp(log_softmax(mean / 1.5)).tolist(), abs=1e-5)
