@@ -23,11 +23,9 @@ def _quiet(wanted: bool) -> bool:
     return wanted
 
 
-def declare(
-    *names: str, help: str, panel: str = USUAL, metavar: str | None = None, complete: Complete | None = None
-) -> Any:
-    """An option of one command alone, under its heading of the help text."""
-    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, autocompletion=complete)
+def declare(*names: str, help: str, panel: str = USUAL, complete: Complete | None = None, **facts: Any) -> Any:
+    """An option of one command alone, under its heading of the help text; `facts` as `typer.Option` takes them."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, autocompletion=complete, **facts)
 
 
 ProfileName = Annotated[
@@ -62,6 +60,12 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data", metavar="PATH", help="Data root, folder tree, CSV file, or 'samples'.", rich_help_panel=USUAL
+    ),
+]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        "--images", metavar="DIR", help="Images of a CSV \\[default: the folder of its stem].", rich_help_panel=USUAL
     ),
 ]
 Split = Annotated[str, declare("--split", help="train, val or test.", complete=words("train", "val", "test"))]

@@ -1,49 +1,70 @@
 """`docclf evaluate`."""
 
-from collections.abc import Iterator
-
-from rich.console import RenderableType
+from typing import Annotated
 
 from docclf_cli import report
+from docclf_cli.commands import _evaluate_tables
 from docclf_cli.commands import _options as option
-from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
+from docclf_cli.commands._completion import words
 from docclf_cli.commands._progress import progress_display
-from docclf_cli.results.training import EvaluateResult
+
+__all__ = ["EXAMPLES", "_evaluate_tables", "run"]
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf evaluate --checkpoint runs/mine\n\n"
-    "docclf evaluate --checkpoint runs/mine --split test --json\n\n"
-    "docclf evaluate --checkpoint runs/mine/best.ckpt --split test --data other/pages\n\n"
+    "docclf evaluate --checkpoint runs/mine --split test --compare runs/other\n\n"
+    "docclf evaluate --checkpoint runs/mine --split test --target-precision 0.99\n\n"
+    "docclf evaluate --checkpoint runs/mine --degrade\n\n"
+    "docclf evaluate --checkpoint runs/mine/best.ckpt --data scans.csv --images scans --json\n\n"
     "docclf evaluate --checkpoint s3://my-models/docclf/mine --split test"
 )
+
+Split = Annotated[
+    str | None,
+    option.declare(
+        "--split",
+        help="train, val or test \\[default: val; test of other --data].",
+        complete=words("train", "val", "test"),
+    ),
+]
+Compare = Annotated[
+    str | None, option.declare("--compare", help="Another run or checkpoint: is the difference more than chance?")
+]
+TargetPrecision = Annotated[
+    float | None,
+    option.declare("--target-precision", help="Find the confidence from which on predictions are this precise."),
+]
+Degrade = Annotated[bool, option.declare("--degrade", help="Also score by kind and strength of damage.")]
+Limit = Annotated[int, option.declare("--limit", help="With --degrade: damage at most so many pages.", min=1)]
 
 
 def run(
     checkpoint: option.CheckpointPath = None,
-    split: option.Split = "val",
+    split: Split = None,
     data: option.Data = None,
+    images: option.Images = None,
+    compare: Compare = None,
+    target_precision: TargetPrecision = None,
+    degrade: Degrade = False,
+    limit: Limit = 300,
     device: option.Device = None,
     output: option.Output = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Score a checkpoint on labelled pages, each figure with its 95 % interval."""
-    from docclf_cli.engine.evaluate import evaluate
-    from docclf_cli.engine.runtime import StopFlag
+    """Score a model on labelled pages, each figure with its 95 % interval; compare, find when not to trust it."""
+    from docclf_cli.engine.evaluate import Questions, evaluate
+    from docclf_cli.engine.stop import StopFlag
     from docclf_cli.profile.schema import RuntimeConfig
 
     path = checkpoint_or_newest(checkpoint, output, quiet)
-    runtime = RuntimeConfig(device=device or "auto")
+    other = None if compare is None else local_checkpoint(compare, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
-        result = evaluate(path, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
+        result = evaluate(
+            path, split, data=data, images=images, questions=Questions(other, target_precision, degrade, limit),
+            runtime_config=RuntimeConfig(device=device or "auto"), emit=emit, stop=stop,
+        )  # fmt: skip
     report.show(result, as_json=as_json)
-
-
-@report.render.register
-def tables(result: EvaluateResult) -> Iterator[RenderableType]:
-    """Classes, figures and files."""
-    yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
-    yield report.scores_table(result.scores, f"{result.checkpoint}, {result.split}")
-    yield report.files_table(result.files)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -19,15 +21,16 @@ from docclf_cli.registry import Registry
 Rng = np.random.Generator
 DAMAGES: Registry[Callable[[np.ndarray, int, Rng], np.ndarray]] = Registry("damage")
 STRENGTHS = (1, 2, 3)
+RULES = 1  # counts up whenever the same page is damaged in another way than before
 
 
-@DAMAGES.register("turn")
+@DAMAGES.register("turn", strengths=("quarter", "half", "three quarters"))
 def turn(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     """A quarter, half or three-quarter turn."""
     return np.rot90(page, strength).copy()
 
 
-@DAMAGES.register("mirror")
+@DAMAGES.register("mirror", strengths=("whole",))
 def mirror(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     """Mirrored left and right."""
     return page[:, ::-1].copy()
@@ -101,7 +104,7 @@ def recompress(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-@DAMAGES.register("bilevel")
+@DAMAGES.register("bilevel", strengths=("sharp", "clotted", "thin"))
 def bilevel(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     """Black and white only, as a fax or a bilevel scanner leaves it: sharp, clotted, or with thin strokes lost."""
     white = above_ink(page, (0.6, 0.85, 0.3)[strength - 1]) >= 0
@@ -128,6 +131,16 @@ _STAGES = (
 _FREQUENCIES = (0.45, 0.35, 0.2)  # of the strengths
 
 
+def strength_names(kind: str) -> dict[int, str]:
+    """The strengths that a kind of damage has, with their names.
+
+    Raises:
+        InputError: There is no such kind.
+    """
+    names = DAMAGES.get(kind).facts.get("strengths", ("light", "medium", "strong"))
+    return dict(zip(STRENGTHS, names, strict=False))
+
+
 def damage(page: np.ndarray, kind: str, strength: int, rng: Rng) -> np.ndarray:
     """One kind of damage.
 
@@ -146,3 +159,43 @@ def degrade(page: np.ndarray, rng: Rng) -> np.ndarray:
         if rng.random() < chance:
             page = damage(page, str(rng.choice(kinds)), int(rng.choice(STRENGTHS, p=_FREQUENCIES)), rng)
     return page
+
+
+@dataclass(frozen=True, eq=False)
+class DegradedView:
+    """A fixed damaged copy of each page: computed from the seed and the page's ID alone."""
+
+    ids: np.ndarray
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What stored predictions are known by."""
+        return f"degraded-{RULES}-{self.seed}"
+
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The damaged page."""
+        return degrade(page, _rng_of_page(self.ids[row], self.seed))
+
+
+@dataclass(frozen=True, eq=False)
+class DamagedView:
+    """One kind and strength of damage, fixed for each page as in `DegradedView`."""
+
+    ids: np.ndarray
+    seed: int
+    kind: str
+    strength: int
+
+    @property
+    def name(self) -> str:
+        """What stored predictions are known by."""
+        return f"{self.kind}-{self.strength}-{RULES}-{self.seed}"
+
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The damaged page."""
+        return damage(page, self.kind, self.strength, _rng_of_page(self.ids[row], self.seed))
+
+
+def _rng_of_page(page_id: object, seed: int) -> np.random.Generator:
+    return np.random.default_rng((seed, zlib.crc32(str(page_id).encode())))

@@ -1,58 +1,253 @@
-"""`evaluate`: a checkpoint's predictions for a split, from the store where they are fresh, and their scores."""
+"""`evaluate`: what a model says about a split, from the store where it is fresh, and how far to believe it."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from scipy.special import log_softmax
+
+from docclf_cli.data.degrade import DegradedView
+from docclf_cli.data.documents import DocumentIndex
+from docclf_cli.data.index import names_split
+from docclf_cli.data.splits import stratified_sample
+from docclf_cli.engine.comparing import compare
+from docclf_cli.engine.damages import damaged_views, measure_damages
 from docclf_cli.engine.events import Emit, silent
-from docclf_cli.engine.members import Indices, Member, as_one, data_of, member_at, wanted_of
-from docclf_cli.engine.outputs import write_class_report, write_predictions
+from docclf_cli.engine.members import (
+    Indices,
+    Member,
+    as_one,
+    data_of,
+    member_at,
+    trained_ids,
+    wanted_of,
+)
+from docclf_cli.engine.outputs import write_class_report, write_predictions, write_trust_plots
 from docclf_cli.engine.stop import NEVER, StopFlag
-from docclf_cli.engine.wanted import collect
+from docclf_cli.engine.trust import check_target, trust
+from docclf_cli.engine.wanted import NamedView, Wanted, collect
 from docclf_cli.errors import InputError
+from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.class_metrics import score
-from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.results.evaluation import Comparison, EvaluateResult
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.results.training import EvaluateResult
+
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked besides the scores.
+
+    Attributes:
+        compare: Another run or checkpoint.
+        target_precision: Find the confidence from which on predictions are this precise.
+        degrade: Score the split by kind and strength of damage.
+        limit: Damage at most so many pages (a stratified draw).
+    """
+
+    compare: Path | None = None
+    target_precision: float | None = None
+    degrade: bool = False
+    limit: int = 300
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where predictions are asked for."""
+
+    runtime_config: RuntimeConfig | None
+    emit: Emit
+    stop: StopFlag
+
+    def collect(self, wanted: list[Wanted]) -> list[Predictions]:
+        return collect(wanted, runtime_config=self.runtime_config, emit=self.emit, stop=self.stop)
+
+    def predictions(self, member: Member, split: str, wanted: list[Wanted]) -> Predictions:
+        """What a member says, in the order of the index."""
+        found = as_one(member, split, self.collect(wanted))
+        return _in_order(found, wanted[0].index)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A model and the pages it is scored on.
+
+    Attributes:
+        member: What is scored.
+        split: Which pages.
+        elsewhere: Whether they are of other data than the model was trained on.
+        wanted: The pages, for each checkpoint of the model.
+        predictions: For these pages, uncalibrated.
+        folder: Where files about them go.
+        desk: Where more predictions are asked for.
+    """
+
+    member: Member
+    split: str
+    elsewhere: bool
+    wanted: list[Wanted]
+    predictions: Predictions
+    folder: Path
+    desk: _Desk
 
 
 def evaluate(
     checkpoint_path: Path,
-    split: str,
+    split: str | None = None,
     *,
     data: str | None = None,
+    images: str | None = None,
+    questions: Questions | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> EvaluateResult:
-    """Score a checkpoint on labelled pages.
+    """Score a model on labelled pages.
 
     Args:
-        checkpoint_path: Checkpoint file or run folder.
-        split: `val` and `train` of the run's own split, or `test`.
-        data: Another data root; None is the one the checkpoint was trained on.
+        checkpoint_path: Checkpoint file or run folder; a folds run is one model.
+        split: `val` and `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
+        data: Another data root; None is the one the model was trained on.
+        images: Folder of the images of a CSV.
+        questions: What is asked besides the scores.
         runtime_config: Device and numerics.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
     Raises:
-        InputError: The split does not exist, or its pages have no labels.
+        InputError: The split does not exist, its pages have no labels, or they trained the model.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
+    asked = questions or Questions()
+    if asked.target_precision is not None:
+        check_target(asked.target_precision)
     member = member_at(checkpoint_path)
+    other = None if asked.compare is None else member_at(asked.compare)
+    case = _case(member, split, data, images, _Desk(runtime_config, emit, stop))
+    result = _scored(case)
+    if other is not None:
+        result = replace(result, comparison=_compared(case, other))
+    if asked.target_precision is not None:
+        result = _trusted(case, result, asked.target_precision)
+    return _damaged(case, result, asked.limit) if asked.degrade else result
+
+
+def _case(member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk) -> _Case:
     trained_on = member.facts.data
-    config = trained_on if data is None else data_of(trained_on, data)
+    config = trained_on if data is None and images is None else data_of(trained_on, data or trained_on.root, images)
+    split = split or ("val" if data is None else "test")
+    wanted = _labelled(member, split, config)
+    folder = member.folder / "evaluate" / (split if data is None else f"{split}-{Path(data).stem}")
+    return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
+
+
+def _labelled(member: Member, split: str, config: DataConfig) -> list[Wanted]:
+    """The pages of a split that a model can be scored on."""
     wanted = wanted_of(member, split, Indices(config))
-    if wanted[0].index.targets is None:
-        raise InputError(f"{config.root}: the test pages have no labels", "unlabelled pages cannot be scored")
-    found = collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop)
-    return _result(member, split, as_one(member, split, found))
+    index = wanted[0].index
+    if index.targets is None:
+        raise InputError(f"{config.root}: the {split} pages have no labels", "`docclf predict` sorts them")
+    if split == "test":
+        _refuse_training_pages(member, index, config)
+    return wanted
 
 
-def _result(member: Member, split: str, predictions: Predictions) -> EvaluateResult:
-    temperature = member.temperature
+def _refuse_training_pages(member: Member, index: DocumentIndex, config: DataConfig) -> None:
+    """Data that names no splits is read whole, and would score a model on what it was taught."""
+    seen = np.isin(index.ids.astype(np.str_), trained_ids(member))
+    if names_split(config, "test") or not seen.any():
+        return
+    first = int(np.flatnonzero(seen)[0])
+    which = f"{int(seen.sum())} of its {len(index)} pages (such as {index.ids[first]})"
+    if _is_trained_on(member, index, first):
+        raise InputError(
+            f"{config.root} sets no test pages apart, and {which} trained {member.path}",
+            "score --split val, or name labelled pages of their own with --data",
+        )
+    logger.warning(
+        "%s: %s are named as pages that trained %s; if they are the same, these scores mislead",
+        config.root, which, member.path,
+    )  # fmt: skip
+
+
+def _is_trained_on(member: Member, index: DocumentIndex, row: int) -> bool:
+    """Whether a page of the name of a training page is the same file."""
+    try:
+        trained = Indices(member.facts.data).of("train", member.facts.class_names)
+    except InputError:  # the training pages are no longer there
+        return False
+    same_name = np.flatnonzero(trained.ids == index.ids[row])
+    return any(trained.path(int(other)).resolve() == index.path(row).resolve() for other in same_name)
+
+
+def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:
+    place = {name: row for row, name in enumerate(index.ids.tolist())}
+    return predictions.take(np.argsort([place[name] for name in predictions.ids.tolist()], kind="stable"))
+
+
+def _scored(case: _Case) -> EvaluateResult:
+    predictions, temperature = case.predictions, case.member.temperature
     scores = score(predictions, temperature=temperature)
-    folder = member.folder / "evaluate" / split
-    files = [write_predictions(folder / "predictions.csv", predictions, temperature)]
-    files += write_class_report(folder, split, predictions, scores)
-    return EvaluateResult(member.path, split, scores, temperature, tuple(files))
+    files = [
+        write_predictions(case.folder / "predictions.csv", predictions, temperature),
+        *write_class_report(case.folder, case.split, predictions, scores),
+        *write_trust_plots(case.folder, predictions, temperature),
+    ]
+    before = calibration_error(*confidences(predictions.scored()))
+    return EvaluateResult(case.member.path, case.split, scores, temperature, before, files=tuple(files))
+
+
+def _compared(case: _Case, other: Member) -> Comparison:
+    """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
+    own_split = case.split != "test"
+    wanted = _labelled(other, case.split, other.facts.data if own_split else case.wanted[0].data)
+    theirs = _calibrated(case.desk.predictions(other, case.split, wanted), other.temperature)
+    mine = _calibrated(case.predictions, case.member.temperature)
+    return compare(mine, theirs, other.path, case.split, case.member.facts.monitor)
+
+
+def _calibrated(predictions: Predictions, temperature: float) -> Predictions:
+    return replace(predictions, log_probs=log_softmax(predictions.log_probs / temperature, axis=1))
+
+
+def _trusted(case: _Case, result: EvaluateResult, target: float) -> EvaluateResult:
+    """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
+    member, data = case.member, case.member.facts.data
+    indices = Indices(data)
+    plain = wanted_of(member, "val", indices)
+    clean, degraded = case.desk.predictions(member, "val", plain), None
+    if data.degraded_validation:
+        view = DegradedView(plain[0].index.ids, data.split_seed)
+        degraded = case.desk.predictions(member, "val", wanted_of(member, "val", indices, view))
+    found = trust(
+        clean, degraded, case.predictions, target=target, temperature=member.temperature,
+        chosen_here=case.split == "val", folder=case.folder,
+    )  # fmt: skip
+    return replace(result, trust=found, files=(*result.files, found.queue))
+
+
+def _damaged(case: _Case, result: EvaluateResult, limit: int) -> EvaluateResult:
+    member, index = case.member, case.wanted[0].index
+    rows = stratified_sample(case.predictions.labels, limit, member.facts.data.split_seed)
+    clean = case.predictions.take(rows)
+    chosen = np.flatnonzero(np.isin(index.ids, clean.ids))
+    views = damaged_views(index.ids, member.facts.data.split_seed)
+    # Asked for together, so that each page is read once for all damages.
+    found = case.desk.collect([_through(one, chosen, view) for _, _, view in views for one in case.wanted])
+    per_view = len(case.wanted)
+    parts = [found[start : start + per_view] for start in range(0, len(found), per_view)]
+    damaged = [_in_order(as_one(member, case.split, part), index) for part in parts]
+    damages, files = measure_damages(
+        clean, [(kind, strength) for kind, strength, _ in views], damaged, case.folder,
+        of=len(case.predictions), temperature=member.temperature,
+    )  # fmt: skip
+    return replace(result, damages=damages, files=(*result.files, *files))
+
+
+def _through(wanted: Wanted, chosen: np.ndarray, view: NamedView) -> Wanted:
+    return replace(wanted, rows=np.intersect1d(wanted.rows, chosen), view=view)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.errors import CheckpointError, ResourceError
 from docclf_cli.files import sha256_of, write_json
-from docclf_cli.profile.schema import AugmentationConfig, DataConfig
+from docclf_cli.profile.schema import AugmentationConfig, DataConfig, TrainConfig
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoint import Checkpoint
@@ -33,6 +33,7 @@ class CheckpointFacts:
         temperature: Divides the logits.
         augmentation: The policy that trained it.
         data: The data it was trained on.
+        monitor: The figure that chose the epoch.
         epoch: Epochs behind the weights.
         saw_all: Whether it is a refit, which was trained on its run's held-out pages as well.
     """
@@ -45,6 +46,7 @@ class CheckpointFacts:
     temperature: float
     augmentation: AugmentationConfig
     data: DataConfig
+    monitor: str
     epoch: int
     saw_all: bool
 
@@ -108,6 +110,7 @@ def _told_by(checkpoint: Checkpoint) -> dict[str, Any]:
         "temperature": checkpoint.temperature,
         "augmentation": checkpoint.augmentation.model_dump(mode="json"),
         "data": DataConfig.model_validate(checkpoint.profile["data"]).model_dump(mode="json"),
+        "monitor": TrainConfig.model_validate(checkpoint.profile["train"]).monitor,
         "epoch": checkpoint.epoch,
         # Training writes the figures of validation into what it keeps, and its own state into `last.ckpt`.
         "saw_all": not checkpoint.figures and not checkpoint.training,
@@ -125,6 +128,7 @@ def _facts(path: Path, kept: Mapping[str, Any]) -> CheckpointFacts:
         temperature=float(told["temperature"]),
         augmentation=AugmentationConfig.model_validate(told["augmentation"]),
         data=DataConfig.model_validate(told["data"]),
+        monitor=told["monitor"],
         epoch=int(told["epoch"]),
         saw_all=bool(told["saw_all"]),
     )

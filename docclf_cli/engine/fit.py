@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from docclf_cli.data.augment import Policy
+from docclf_cli.data.degrade import DegradedView
 from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, View, train_loader
 from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine.checkpoint import Checkpoint
@@ -18,11 +19,11 @@ from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
 from docclf_cli.engine.facts import facts_of, keep_facts
 from docclf_cli.engine.inference import Predictor, predict
 from docclf_cli.engine.loop import Parts, Trainer
-from docclf_cli.engine.material import DegradedView, Material
+from docclf_cli.engine.material import Material
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
-from docclf_cli.engine.store import fingerprint, load_stored, pages_fingerprint, store
+from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.errors import CheckpointError, DivergedError, InputError, Interrupted
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import figures
@@ -193,13 +194,17 @@ def _validator(task: Task, emit: Emit, stop: StopFlag) -> Callable[[torch.nn.Mod
         measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
         measured["blend"] = clean["f1_macro"]
         if task.profile.data.degraded_validation:
-            view = DegradedView(task.material.index.ids, task.profile.data.split_seed)
+            view = _degraded_view(task)
             damaged = figures(_predict(task, model, task.val_rows, "degraded validation", emit, stop, view))
             measured["f1_macro_degraded"] = damaged["f1_macro"]
             measured["blend"] = (clean["f1_macro"] + damaged["f1_macro"]) / 2
         return measured
 
     return validate
+
+
+def _degraded_view(task: Task) -> DegradedView:
+    return DegradedView(task.material.index.ids, task.profile.data.split_seed)
 
 
 def _predict(
@@ -263,6 +268,10 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
         for split, predictions in found.items():
             found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
             store(task.run.best, split, found[split])
+        if task.profile.data.degraded_validation:
+            view = _degraded_view(task)
+            degraded = _predict(task, model, task.val_rows, "degraded validation pages", emit, stop, view)
+            store(task.run.best, "val", replace(degraded, fingerprint=_made_by(task, task.val_rows, view.name)))
     return Fitted(
         task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)
     )
@@ -278,9 +287,9 @@ def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions
     return complete if len(complete) == len(rows) else None
 
 
-def _made_by(task: Task, rows: np.ndarray) -> dict[str, str]:
+def _made_by(task: Task, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
     pages = pages_fingerprint(task.material.index.take(rows))
-    return fingerprint(facts_of(task.run.best).sha256, pages, precision=task.runtime.precision)
+    return fingerprint(facts_of(task.run.best).sha256, pages, view, task.runtime.precision)
 
 
 def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:

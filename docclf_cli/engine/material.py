@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from docclf_cli.data.cache import open_or_build
-from docclf_cli.data.degrade import degrade
 from docclf_cli.data.index import DocumentIndex
 from docclf_cli.data.loaders import PlainPages, plain_loader
 from docclf_cli.data.pages import Pages
@@ -78,15 +77,3 @@ def _read_all(pages: Pages, runtime: Runtime, emit: Emit, stop: StopFlag) -> tup
         done += len(batch.rows) + len(batch.unreadable)
         emit(Progress("reading pages", done, len(rows)))
     return unreadable, checksums
-
-
-@dataclass(frozen=True, eq=False)
-class DegradedView:
-    """A fixed damaged copy of each page: computed from the seed and the page's ID alone."""
-
-    ids: np.ndarray
-    seed: int
-
-    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
-        """The damaged page."""
-        return degrade(page, np.random.default_rng((self.seed, zlib.crc32(str(self.ids[row]).encode()))))

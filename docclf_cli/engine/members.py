@@ -265,6 +265,17 @@ def split_rows(facts: CheckpointFacts, index: DocumentIndex, split: str) -> np.n
     return np.sort(np.concatenate(others))
 
 
+def trained_ids(member: Member) -> np.ndarray:
+    """IDs of the pages that a member was trained on, text [n]; empty where its split is not known."""
+    seen = [np.empty(0, np.str_)]
+    for facts in member.checkpoints:
+        file, part = _stored_split(facts.path)
+        if file is not None:
+            stored = Split.load(file)
+            seen.append(stored.ids[(stored.parts != part) | facts.saw_all].astype(np.str_))
+    return np.unique(np.concatenate(seen))
+
+
 def _stored_split(checkpoint: Path) -> tuple[Path | None, str]:
     """The split file of a checkpoint's run, and what it calls the pages that this checkpoint does not know."""
     folder = checkpoint.parent.parent if checkpoint.parent.name == "snapshots" else checkpoint.parent

@@ -11,8 +11,10 @@ import numpy as np
 
 from docclf_cli.engine.run_folder import write_csv
 from docclf_cli.metrics import plots
+from docclf_cli.metrics.calibration import confidences, reliability_bins
 from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion
+from docclf_cli.metrics.thresholds import risk_coverage
 from docclf_cli.results.figures import ClassRow, Scores
 from docclf_cli.results.predictions import Predictions
 
@@ -65,18 +67,78 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
 
 def write_predictions(path: Path, predictions: Predictions, temperature: float) -> Path:
     """`predictions.csv`: one row a page in the order of the input; an unreadable page keeps its row, and says why."""
-    names, chosen, probs = predictions.class_names, predictions.predicted(), predictions.probs(temperature)
-    losses = per_sample_loss(predictions) if predictions.targets is not None else [math.nan] * len(predictions)
+    names, chosen = predictions.class_names, predictions.predicted()
+    probs, losses = predictions.probs(temperature), per_sample_loss(predictions, temperature)
     rows = [
         {
             "ID": predictions.ids[row],
-            "target": "" if predictions.targets is None else names[predictions.targets[row]],
+            "target": _label(predictions, row),
             "prediction": names[chosen[row]] if chosen[row] >= 0 else "",
-            "confidence": f"{probs[row].max():.6f}" if chosen[row] >= 0 else "",
-            "loss": f"{losses[row]:.6f}" if chosen[row] >= 0 else "",
+            "confidence": _digits(probs[row].max()),
+            "loss": _digits(losses[row]),
             "status": "" if predictions.status is None else predictions.status[row],
         }
         for row in range(len(predictions))
     ]
     write_csv(path, rows)
     return path
+
+
+def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
+    """`review_queue.csv`: the pages for a person, unreadable ones first and then the least certain.
+
+    Args:
+        path: The CSV.
+        predictions: Pages of a split.
+        temperature: Divides the logits.
+        threshold: Pages of at least this confidence are decided; None decides no page.
+
+    Returns:
+        How many pages it lists.
+    """
+    probs = predictions.probs(temperature)
+    confidence = np.nan_to_num(probs.max(axis=1), nan=-1.0)
+    waiting = np.flatnonzero(confidence < (np.inf if threshold is None else threshold))
+    queue = waiting[np.argsort(confidence[waiting], kind="stable")]
+    columns = ("ID", "prediction", "confidence", "runner_up", "runner_up_confidence", "target", "status")
+    write_csv(path, [_review_record(predictions, probs, int(row)) for row in queue], columns)
+    return len(queue)
+
+
+def _review_record(predictions: Predictions, probs: np.ndarray, row: int) -> dict[str, Any]:
+    record = {
+        "ID": predictions.ids[row],
+        "target": _label(predictions, row),
+        "status": "" if predictions.status is None else predictions.status[row],
+    }
+    if np.isnan(probs[row]).any():
+        return record
+    first, second = np.argsort(-probs[row], kind="stable")[:2]
+    names = predictions.class_names
+    return record | {
+        "prediction": names[first],
+        "confidence": _digits(probs[row, first]),
+        "runner_up": names[second],
+        "runner_up_confidence": _digits(probs[row, second]),
+    }
+
+
+def _label(predictions: Predictions, row: int) -> str:
+    known = predictions.targets is not None and predictions.targets[row] >= 0
+    return predictions.class_names[predictions.labels[row]] if known else ""
+
+
+def _digits(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
+
+
+def write_trust_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
+    """Whether confidence means what it says, and what goes wrong when only the most confident pages are decided."""
+    confidence, correct = confidences(predictions.scored(), temperature)
+    bins = reliability_bins(confidence, correct)
+    coverage, risk, _ = risk_coverage(confidence, correct)
+    means, accuracies = [one.confidence for one in bins], [one.accuracy for one in bins]
+    return [
+        plots.reliability(means, accuracies, folder / "reliability.png"),
+        plots.risk_coverage(coverage, risk, folder / "risk_coverage.png"),
+    ]

@@ -67,7 +67,13 @@ class Scores:
 class Difference:
     """A paired difference `a - b` of one figure on the same pages, with its 95 % interval.
 
-    `p_value` is McNemar's exact test and belongs to accuracy alone.
+    Attributes:
+        figure: Name of the figure.
+        value: By how much it is larger.
+        low: Lower bound.
+        high: Upper bound.
+        pages: How many pages it is about.
+        p_value: Of McNemar's exact test; accuracy alone has one.
     """
 
     figure: str

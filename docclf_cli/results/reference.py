@@ -12,9 +12,10 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from docclf_cli.results.class_report import ClassReport, OneClass
 from docclf_cli.results.environment import EnvReport
+from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
-from docclf_cli.results.training import EvaluateResult, FinishedRun, SchedulePreview, TrainResult
+from docclf_cli.results.training import FinishedRun, SchedulePreview, TrainResult
 
 RESULTS: Mapping[str, type] = {
     "train": TrainResult,

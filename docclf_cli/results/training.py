@@ -1,4 +1,4 @@
-"""What `train` and `evaluate` return."""
+"""What `train` returns."""
 
 from __future__ import annotations
 
@@ -93,22 +93,3 @@ class SchedulePreview:
     epochs: tuple[float, ...]
     rates: tuple[float, ...]
     plot: Path
-
-
-@dataclass(frozen=True)
-class EvaluateResult:
-    """A checkpoint's scores on one split.
-
-    Attributes:
-        checkpoint: The file.
-        split: Which pages.
-        scores: Figures with intervals, probabilities taken at `temperature`.
-        temperature: The checkpoint's own.
-        files: What was written.
-    """
-
-    checkpoint: Path
-    split: str
-    scores: Scores
-    temperature: float
-    files: tuple[Path, ...] = ()

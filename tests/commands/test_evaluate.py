@@ -1,44 +1,106 @@
 """`docclf evaluate` as people run it."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli_process import Outcome
+from member_runs import make_folds
 
+from docclf_cli.data.degrade import DAMAGES, strength_names
 from docclf_cli.data.samples import render_samples
+from docclf_cli.engine.train import train
+from docclf_cli.profile.load import load_profile
 
 Docclf = Callable[..., Outcome]
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_samples(tmp_path_factory.mktemp("pages") / "data", pages_per_class=6, test_pages_per_class=2)
+
+
+@pytest.fixture(scope="module")
+def trained(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = {
+        "data.root": str(pages), "data.image_size": 48, "model": "test_resnet", "model.pretrained": False,
+        "train.batch_size": 8, "train.epochs": 1, "runtime.workers": 0, "name": "a",
+        "output": str(tmp_path_factory.mktemp("runs")),
+    }  # fmt: skip
+    return train(load_profile("config", options=options).profile).run
+
+
 @pytest.fixture
-def run(docclf: Docclf, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pages = render_samples(tmp_path_factory.mktemp("pages") / "data", pages_per_class=6, test_pages_per_class=2)
-    tiny = ("--model", "test_resnet", "--no-pretrained", "--image-size", "48", "--batch-size", "8", "--epochs", "1")
-    assert docclf("train", "--data", pages, *tiny, "--name", "a").code == 0
-    return tmp_path / "runs" / "a"
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "runs" / "a"))
 
 
-def test_scores_and_predictions_of_the_test_pages(docclf: Docclf, run: Path) -> None:
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_scores_and_predictions_of_the_test_pages(docclf: Docclf, run: Path, pages: Path) -> None:
     outcome = docclf("evaluate", "--checkpoint", run, "--split", "test", "--json")
     assert outcome.code == 0, outcome.stderr
     assert outcome.json["scores"]["support"] == 20
-    with (run / "evaluate" / "test" / "predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = table(run / "evaluate" / "test" / "predictions.csv")
     right = sum(row["target"] == row["prediction"] for row in rows)
-    assert outcome.json["scores"]["figures"]["accuracy"]["value"] == pytest.approx(right / 20)
-    with (Path(_root(run)) / "test.csv").open() as file:
-        assert [row["ID"] for row in rows] == [row["ID"] for row in csv.DictReader(file)]
+    figures = outcome.json["scores"]["figures"]
+    assert figures["accuracy"]["value"] == pytest.approx(right / 20)
+    assert figures["log_loss"]["value"] == pytest.approx(sum(float(row["loss"]) for row in rows) / 20, abs=1e-5)
+    assert [row["ID"] for row in rows] == [row["ID"] for row in table(pages / "test.csv")]
 
 
-def test_validation_repeats_what_training_found_without_the_model(docclf: Docclf, run: Path, tmp_path: Path) -> None:
-    first = docclf("evaluate", "--json")
+def test_validation_repeats_what_training_found_without_the_model(docclf: Docclf, run: Path) -> None:
+    kept = sorted((run / "predictions").glob("val-*.npz"))
+    assert len(kept) == 2  # as they are, and degraded
+    first = docclf("evaluate", "--target-precision", "0.9", "--json")
     assert first.code == 0, first.stderr
     assert "newest finished run" in first.stderr
-    assert len(list((run / "predictions").glob("val-*.npz"))) == 1
-    again = docclf("evaluate", "--checkpoint", run / "best.ckpt", "--json")
-    assert again.json == {**first.json, "checkpoint": str(run / "best.ckpt"), "files": again.json["files"]}
+    assert "predicting" not in first.stderr
+    assert sorted((run / "predictions").glob("val-*.npz")) == kept
+    again = docclf("evaluate", "--checkpoint", run / "best.ckpt", "--target-precision", "0.9", "--json")
+    for key in ("scores", "temperature", "uncalibrated_ece"):
+        assert again.json[key] == first.json[key]
+
+
+def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
+    other = shutil.copytree(run, run.parent / "b")
+    asked = ("--compare", other, "--target-precision", "0.9", "--degrade", "--limit", "10")
+    outcome = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked, "--json")
+    assert outcome.code == 0, outcome.stderr
+    comparison, trust, damages = (outcome.json[key] for key in ("comparison", "trust", "damages"))
+    assert (comparison["pages"], comparison["left_out"], comparison["mcnemar"]) == (20, 0, 1.0)
+    assert comparison["sentences"] == ["no difference that this many pages can show"] * 2
+    folder = run / "evaluate" / "test"
+    queue = table(folder / "review_queue.csv")
+    assert (trust["checked"], len(queue), trust["for_a_person"]) == (None, 20, 20)  # one epoch teaches nothing
+    assert trust["found"]["pages"] == 2 * sum(row["split"] == "val" for row in table(run / "split.csv"))
+    assert (damages["pages"], damages["of"]) == (10, 20)
+    kinds = [(row["kind"], row["strength"]) for row in damages["rows"]]
+    assert kinds == [("all", "")] + [(one.name, name) for one in DAMAGES for name in strength_names(one.name).values()]
+    assert [(row["damage"], row["strength"]) for row in table(folder / "damage.csv")] == kinds
+    assert all(Path(path).is_file() for path in outcome.json["files"])
+    again = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked)
+    assert again.code == 0, again.stderr
+    assert "predicting" not in again.stderr
+    for words in ("McNemar", "about accuracy", "When to trust", "a draw of 10 of 20 pages"):
+        assert words in again.stdout
+
+
+def test_a_folds_run_is_one_model(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
+    run = make_folds(tmp_path / "folds", pages, 2, seed=1)
+    outcome = docclf("evaluate", "--checkpoint", run, "--target-precision", "0.9", "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.json["checkpoint"] == str(run)
+    rows = table(run / "evaluate" / "val" / "predictions.csv")
+    assert [row["ID"] for row in rows] == [row["ID"] for row in table(pages / "train.csv")]
+    assert outcome.json["trust"]["found"]["pages"] == 2 * len(rows)
+    on_test = docclf("evaluate", "--checkpoint", run, "--split", "test", "--json")
+    assert on_test.json["scores"]["support"] == 20
 
 
 def test_wrong_input_is_named(docclf: Docclf, run: Path, tmp_path: Path) -> None:
@@ -48,14 +110,10 @@ def test_wrong_input_is_named(docclf: Docclf, run: Path, tmp_path: Path) -> None
         (("--checkpoint", "absent"), 4, "absent"),
         (("--checkpoint", "bad.ckpt"), 4, "bad.ckpt"),
         (("--checkpoint", run, "--split", "test", "--data", "nowhere"), 2, "nowhere"),
+        (("--checkpoint", run, "--target-precision", "99"), 2, "--target-precision: 99"),
+        (("--checkpoint", run, "--degrade", "--limit", "0"), 2, "--limit"),
     ]
     for args, code, text in cases:
         outcome = docclf("evaluate", *args)
         assert (outcome.code, text in outcome.stderr) == (code, True), outcome.stderr
         assert "Traceback" not in outcome.stderr
-
-
-def _root(run: Path) -> str:
-    from docclf_cli.profile.load import load_profile
-
-    return load_profile(str(run / "profile.yaml")).profile.data.root

@@ -1,0 +1,104 @@
+"""What a person sees of an evaluation."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli import report
+from docclf_cli.results.evaluation import Comparison, DamageRow, Damages, EvaluateResult, Trust
+from docclf_cli.results.figures import Threshold
+
+
+@report.render.register
+def tables(result: EvaluateResult) -> Iterator[RenderableType]:
+    """Classes, figures, the answers to what else was asked, and files."""
+    yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
+    yield _figures(result)
+    if result.comparison is not None:
+        yield _comparison(result.comparison)
+    if result.trust is not None:
+        yield from _trust(result.trust, result.split)
+    if result.damages is not None:
+        yield _damages(result.damages)
+    yield report.files_table(result.files)
+
+
+def _figures(result: EvaluateResult) -> Table:
+    table = report.scores_table(result.scores, f"{escape(str(result.checkpoint))}, {result.split}")
+    before = result.uncalibrated_ece
+    name = f"the same before temperature {result.temperature:.2f}"
+    table.add_row(name, report.number(before.value), f"{report.number(before.low)} … {report.number(before.high)}")
+    return table
+
+
+def _comparison(comparison: Comparison) -> Table:
+    title = f"Against {comparison.other}, on the same {comparison.pages} pages"
+    table = report.plain_table(escape(title))
+    for difference, words in zip(comparison.differences, comparison.sentences, strict=True):
+        table.add_row(report.figure_name(difference.figure), words)
+    table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy)")
+    if comparison.left_out:
+        table.add_row("left out", f"{comparison.left_out} pages that the other did not hold out")
+    return table
+
+
+def _trust(trust: Trust, split: str) -> Iterator[RenderableType]:
+    found, copies = trust.found, ", clean and degraded" if trust.degraded else ""
+    table = Table(title=f"When to trust: {100 * found.target:g} % precision", title_justify="left")
+    table.add_column("pages", overflow="fold")
+    for head in ("decided", "share of the pages", "precision"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_row(f"held-out{copies}; these chose it", *_threshold(found))
+    if trust.checked is not None:
+        table.add_row(
+            f"{split}{' (the same pages: too good)' if trust.chosen_here else ''}", *_threshold(trust.checked)
+        )
+    yield table
+    facts = report.plain_table("")
+    facts.add_row("trust from confidence", _value(found))
+    facts.add_row("for a person", f"{trust.for_a_person} {split} pages, least certain first in {trust.queue.name}")
+    if trust.checked is not None and trust.checked.never:
+        facts.add_row("never decided", escape(", ".join(trust.checked.never)))
+    yield facts
+
+
+def _threshold(threshold: Threshold) -> tuple[str, str, str]:
+    return (
+        f"{threshold.decided} of {threshold.pages}",
+        report.interval(threshold.coverage),
+        report.interval(threshold.precision),
+    )
+
+
+def _value(found: Threshold) -> str:
+    if found.value is not None:
+        return f"{found.value:.4f}"
+    if found.more_pages is None:
+        return f"none: no confidence of this model is {100 * found.target:g} % precise, however many pages there were"
+    return f"not known yet: it needs about {found.more_pages} more held-out pages"
+
+
+def _damages(damages: Damages) -> Table:
+    drawn = (
+        f"{damages.pages} pages" if damages.pages == damages.of else f"a draw of {damages.pages} of {damages.of} pages"
+    )
+    table = Table(title=f"What damage costs: {drawn}", title_justify="left")
+    table.add_column("damage", overflow="fold")
+    table.add_column("strength", overflow="fold")
+    for head in ("accuracy", "macro-F1", "macro-F1 − clean"):
+        table.add_column(head, justify="right", no_wrap=True)
+    previous = ""
+    for row in damages.rows:
+        if previous and row.kind != previous:
+            table.add_section()
+        table.add_row("" if row.kind == previous else row.kind, row.strength, *_damage(row))
+        previous = row.kind
+    return table
+
+
+def _damage(row: DamageRow) -> tuple[str, str, str]:
+    low, high = row.difference.low, row.difference.high
+    lost = f"{row.difference.value:+.3f} ({low:+.2f} … {high:+.2f})"
+    return report.interval(row.accuracy), report.interval(row.f1_macro), lost if row.difference.value else "0"

@@ -1,0 +1,97 @@
+"""What damage costs: the same pages by kind and strength of damage, against the clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.data.degrade import DAMAGES, DamagedView, DegradedView, strength_names
+from docclf_cli.engine.run_folder import write_csv
+from docclf_cli.metrics import plots
+from docclf_cli.metrics.class_metrics import score
+from docclf_cli.metrics.compare import paired_difference
+from docclf_cli.results.evaluation import DamageRow, Damages
+from docclf_cli.results.figures import ClassRow, Scores
+from docclf_cli.results.predictions import Predictions
+
+MIXTURE = "all"  # the kind of `DegradedView`
+Damaged = DegradedView | DamagedView
+
+
+def damaged_views(ids: np.ndarray, seed: int) -> list[tuple[str, str, Damaged]]:
+    """Kind, strength in words, and view: the mixture, then each damage by itself."""
+    views: list[tuple[str, str, Damaged]] = [(MIXTURE, "", DegradedView(ids, seed))]
+    for entry in DAMAGES:
+        for strength, name in strength_names(entry.name).items():
+            views.append((entry.name, name, DamagedView(ids, seed, entry.name, strength)))
+    return views
+
+
+def measure_damages(
+    clean: Predictions,
+    names: Sequence[tuple[str, str]],
+    damaged: Sequence[Predictions],
+    folder: Path,
+    *,
+    of: int,
+    temperature: float,
+) -> tuple[Damages, list[Path]]:
+    """Score pages under each damage, and write the tables and the picture.
+
+    Args:
+        clean: Predictions for the pages as they are.
+        names: Kind and strength of each damage.
+        damaged: Predictions for the same pages under each.
+        folder: Where the files go.
+        of: How many pages the split has.
+        temperature: Divides the logits.
+    """
+    scores = [score(one, temperature=temperature) for one in damaged]
+    rows = [_row(*name, clean, one, found) for name, one, found in zip(names, damaged, scores, strict=True)]
+    by_class = [_class_record(row, one) for row, found in zip(rows, scores, strict=True) for one in found.classes]
+    table, details = folder / "damage.csv", folder / "damage_by_class.csv"
+    write_csv(table, [_record(row) for row in rows])
+    write_csv(details, by_class)
+    picture = _heat_map(rows, score(clean, temperature=temperature), folder / "damage_by_class.png")
+    return Damages(len(clean), of, tuple(rows)), [table, details, picture]
+
+
+def _row(kind: str, strength: str, clean: Predictions, damaged: Predictions, scores: Scores) -> DamageRow:
+    difference = paired_difference(damaged, clean, "f1_macro")
+    recalls = tuple(one.accuracy.value for one in scores.classes)
+    return DamageRow(kind, strength, scores.figures["accuracy"], scores.figures["f1_macro"], difference, recalls)
+
+
+def _record(row: DamageRow) -> dict[str, Any]:
+    record: dict[str, Any] = {"damage": row.kind, "strength": row.strength}
+    for name, one in (("accuracy", row.accuracy), ("f1_macro", row.f1_macro), ("difference", row.difference)):
+        record |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return record
+
+
+def _class_record(row: DamageRow, one: ClassRow) -> dict[str, Any]:
+    return {
+        "damage": row.kind,
+        "strength": row.strength,
+        "class": one.name,
+        "support": one.support,
+        "accuracy": one.accuracy.value,
+        "accuracy_low": one.accuracy.low,
+        "accuracy_high": one.accuracy.high,
+        "f1": one.f1.value,
+    }
+
+
+def _heat_map(rows: Sequence[DamageRow], clean: Scores, path: Path) -> Path:
+    """Share of each class's pages that a damage takes away: below zero where it helps."""
+    lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
+    names = [_name(row.kind, row.strength) for row in rows]
+    classes = [f"{one.name} ({one.support})" for one in clean.classes]
+    return plots.heat_map(lost + 0.0, names, classes, path, "accuracy lost by class (pages in brackets)")
+
+
+def _name(kind: str, strength: str) -> str:
+    return f"{kind}, {strength}" if strength else kind
