@@ -47,8 +47,9 @@ def fingerprint(checkpoint_sha256: str, pages: str, view: str = PLAIN, precision
 
 
 def stored_at(checkpoint: Path, split: str, made_by: Mapping[str, str]) -> Path:
-    """Where predictions of a checkpoint are kept."""
-    return checkpoint.parent / "predictions" / f"{split}-{fingerprint_of(dict(made_by))}.npz"
+    """Where predictions of a checkpoint are kept; those through a view apart from those for the pages as they are."""
+    name = split if made_by["view"] == PLAIN else f"viewed-{split}"
+    return checkpoint.parent / "predictions" / f"{name}-{fingerprint_of(dict(made_by))}.npz"
 
 
 def load_stored(checkpoint: Path, split: str, made_by: Mapping[str, str], index: DocumentIndex) -> Predictions | None:
