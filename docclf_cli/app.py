@@ -11,7 +11,7 @@ import typer
 
 from docclf_cli import __version__
 from docclf_cli.commands import _console
-from docclf_cli.errors import DocclfError, Interrupted, ResourceError
+from docclf_cli.errors import DocclfError, Interrupted, as_resource_error
 from docclf_cli.services.env import load_env
 
 app = typer.Typer(
@@ -78,8 +78,6 @@ def _run() -> int:
         return 0
     except DocclfError as error:
         return _failed(error)
-    except MemoryError as error:
-        return _failed(_out_of_memory(error))
     except Exception as error:
         return _unexpected(error)
     return 0
@@ -91,20 +89,13 @@ def _failed(error: DocclfError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    # torch reports exhausted memory as a RuntimeError with one of these texts.
-    text = str(error).lower()
-    if "out of memory" in text or "can't allocate memory" in text or "defaultcpuallocator" in text:
-        return _failed(_out_of_memory(error))
+    if (known := as_resource_error(error)) is not None:
+        known.__cause__ = error
+        return _failed(known)
     _console.error(
         f"a bug in docclf: {type(error).__name__}: {error}", "please report it, with the output of --debug", cause=error
     )
     return 1
-
-
-def _out_of_memory(error: BaseException) -> ResourceError:
-    out = ResourceError("memory has run out", "try half the --batch-size, or the same with --set train.accumulate=2")
-    out.__cause__ = error
-    return out
 
 
 logging.captureWarnings(True)

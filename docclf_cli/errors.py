@@ -1,5 +1,7 @@
 """Errors for people: what is wrong, what to do next, and the exit code a script sees."""
 
+import errno
+import re
 from collections.abc import Sequence
 
 
@@ -65,6 +67,39 @@ class ResourceError(DocclfError):
     """Disk or memory has run out."""
 
     exit_code = 6
+
+
+_MEMORY = ("out of memory", "cannot allocate memory", "can't allocate memory", "defaultcpuallocator")
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_DEAD_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w[\w ]*|exited unexpectedly)"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out; torch has a class for it on GPUs, and only a text on CPUs."""
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _MEMORY)
+
+
+def as_resource_error(error: BaseException) -> ResourceError | None:
+    """What an error of Python or torch says about disk, memory or a process that died; None where it is another."""
+    if isinstance(error, DocclfError):
+        return None
+    if is_out_of_memory(error):
+        return ResourceError(
+            "memory has run out", "try half the --batch-size, or the same with --set train.accumulate=2"
+        )
+    if dead := _DEAD_WORKER.search(str(error)):
+        how = dead[2].replace("is killed by", "was killed by")
+        return ResourceError(
+            f"a loader process ({dead[1]}) {how}",
+            "memory may have run out: fewer of them (--set runtime.workers=1) need less; a run goes on with --resume",
+        )
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return ResourceError(
+            f"{error.filename or 'a file'}: {error.strerror}", "free some space, or check who may write"
+        )
+    return None
 
 
 class DivergedError(DocclfError):

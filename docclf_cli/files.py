@@ -69,7 +69,13 @@ def write_json(path: Path, content: Any) -> None:
 def save_with(path: Path, save: Callable[[Any], object]) -> None:
     """Replace `path` by what `save(file)` writes (a figure, an array archive, a tensor file)."""
     with atomic_write(path) as file:
-        save(file)
+        try:
+            save(file)
+        except Exception as error:
+            # torch meets a full disk in a callback, and tells of its own surprise instead.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def previous_of(path: Path) -> Path:
@@ -82,8 +88,13 @@ def keep_previous(path: Path) -> None:
     if not path.exists():
         return
     temp = path.with_name(f"{TEMP_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    temp.hardlink_to(path)
-    temp.replace(previous_of(path))
+    try:
+        temp.hardlink_to(path)
+        temp.replace(previous_of(path))
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be kept: {error.strerror or error}", _disk_hint(error)) from error
+    finally:
+        temp.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing (POSIX)
 
 
 def sweep_temporary(folder: Path) -> list[Path]:

@@ -1,10 +1,13 @@
 """A training run that takes a second."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from docclf_cli.engine import train as train_module
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 
@@ -33,3 +36,13 @@ def tiny_profile(pages: Path, output: Path, **options: object) -> Profile:
     return load_profile(
         "config", options=usual | {key.replace("__", "."): value for key, value in options.items()}
     ).profile
+
+
+@pytest.fixture(scope="module")
+def no_plots() -> Iterator[None]:
+    """Plots are half of a tiny run's time, and seldom what is looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "write_class_report", lambda *_: [])
+        patch.setattr(train_module, "write_comparison", lambda folder, *_: folder / "none")
+        patch.setattr(train_module, "write_curves", lambda folder, *_: folder / "none")
+        yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -42,12 +44,22 @@ def decode_into(
         yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), should_stop)
 
 
+@functools.cache
 def start_method() -> str:
     """How worker processes start: forked where possible, so that they share the index and mapped pages.
 
-    Nothing is imported again either, and a script needs no __main__ guard.
+    Nothing is imported again either, and a script needs no __main__ guard. Whoever asks is about to start some: those
+    that are left over at the end of the program are killed then, for they do not listen to the SIGTERM that
+    multiprocessing would send before it waits for them.
     """
+    multiprocessing.util.Finalize(None, _end_workers, exitpriority=0)
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def _end_workers() -> None:
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _by_processes(

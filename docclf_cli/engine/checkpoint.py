@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.finite import LOWER, not_finite
 from docclf_cli.engine.versions import versions
-from docclf_cli.errors import CheckpointError
+from docclf_cli.errors import CheckpointError, DivergedError
 from docclf_cli.files import previous_of, save_with
 from docclf_cli.models.factory import create_model
 from docclf_cli.models.weights import first_line, read_data
@@ -54,7 +55,14 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the file; after a crash the old one or the new one is there, whole."""
+        """Write the file; after a crash the old one or the new one is there, whole.
+
+        Raises:
+            DivergedError: Weights, or their moving average, are not finite: the file stays what it was.
+            ResourceError: The disk is full, or the folder cannot be written to.
+        """
+        if name := not_finite(self.model) or not_finite(self.training.get("ema") or {}):
+            raise DivergedError(f"{path} is not written: the weights of '{name}' are no finite numbers", LOWER)
         content: dict[str, Any] = {
             "model": dict(self.model),
             "model_config": self.model_config.model_dump(mode="json"),
@@ -103,7 +111,10 @@ class Checkpoint:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not a checkpoint of docclf ({first_line(error)})") from error
-        _require_finite(path, checkpoint.model)
+        if name := not_finite(checkpoint.model):
+            raise CheckpointError(
+                f"{path}: the weights of '{name}' are not finite numbers", "use an earlier checkpoint"
+            )
         return checkpoint
 
     @classmethod
@@ -157,14 +168,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of docclf")
     return content
-
-
-def _require_finite(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{path}: the weights of '{name}' are not finite numbers", "use an earlier checkpoint"
-            )
 
 
 def _canonical(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,10 @@ from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
+from docclf_cli.errors import ResourceError, is_out_of_memory
 from docclf_cli.results.predictions import Predictions
+
+logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,26 @@ class Predictor:
     batch_size: int = 64
 
     def log_probs(self, images: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size]."""
+        """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size].
+
+        Where memory runs out, half of them are tried at a time, and that is said.
+
+        Raises:
+            ResourceError: Memory does not do for a single page.
+        """
+        try:
+            return self._log_probs(images)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(images) == 1:
+                text = f"memory has run out at one page of {self.preprocess.size} pixels"
+                raise ResourceError(text, "end other programs, or use a smaller model") from error
+        half = len(images) // 2
+        logger.warning("memory is short: %d pages at a time instead of %d", half, len(images))
+        return torch.cat([self.log_probs(images[:half]), self.log_probs(images[half:])])
+
+    def _log_probs(self, images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), self.runtime.autocast():
             logits = self.model(normalise(images, self.preprocess, self.runtime))
         return torch.log_softmax(logits.float(), dim=1)

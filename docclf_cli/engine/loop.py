@@ -6,6 +6,7 @@ enough to go on exactly.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +20,20 @@ from torch.utils.data import DataLoader
 from docclf_cli.data.loaders import Batch, EpochBatches
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.events import EpochDone, Event, StepDone
+from docclf_cli.engine.finite import LOWER, Buffers, gradient_norm, not_finite
 from docclf_cli.engine.inference import normalise
+from docclf_cli.engine.memory import step_memory
 from docclf_cli.engine.runtime import Runtime, reseed_layers
 from docclf_cli.errors import DivergedError, InputError
+from docclf_cli.models.factory import new_parts
 from docclf_cli.profile.schema import TrainConfig
 from docclf_cli.training.losses import Loss
+from docclf_cli.training.optimizers import load_state
 from docclf_cli.training.schedulers import Schedule
 
 LOWER_IS_BETTER = ("val_loss", "train_loss")
+NAMED = 8  # pages of a batch that are named in a message
+logger = logging.getLogger("docclf")
 
 
 @dataclass
@@ -135,30 +142,35 @@ class Trainer:
         parts.batches.start(state.epoch, state.step)
         micro_batches = iter(parts.loader)
         for _ in range(left):
-            yield self._step(list(islice(micro_batches, self.config.accumulate)))
+            with step_memory(self.config.batch_size, self.config.accumulate):
+                done = self._step(list(islice(micro_batches, self.config.accumulate)))
+            yield done
 
     def _set_mode(self) -> None:
-        """Training mode; while the backbone is frozen only the classifier learns."""
+        """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
         model = self.parts.model
         frozen = self.state.epoch < self.config.freeze_epochs
         model.train(not frozen)
         model.requires_grad_(not frozen)
         if frozen:
-            for head in classifiers_of(model):
-                head.train().requires_grad_(True)
+            for part in new_parts(model):
+                part.train().requires_grad_(True)
 
     def _step(self, micro_batches: list[Batch]) -> StepDone:
         state, parts = self.state, self.parts
         lr = self._set_learning_rate()
         weights = [parts.loss.weights(self.runtime.to_device(batch.targets)) for batch in micro_batches]
         total = sum(float(weight.sum()) for weight in weights)
+        buffers = Buffers(parts.model)
         loss = sum(self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows))
-        if math.isfinite(loss):
+        fault = self._fault(loss)
+        if fault:
+            buffers.restore()
+            self._skip(fault, micro_batches)
+        else:
             self._update()
             state.loss_sum += loss * total
             state.loss_weight += total
-        else:
-            self._skip(loss, micro_batches)
         state.step += 1
         pages = sum(len(batch.rows) for batch in micro_batches)
         return StepDone(state.epoch + 1, self.global_step, loss, lr, pages)
@@ -179,31 +191,44 @@ class Trainer:
         self.scaler.scale(loss).backward()
         return loss.item()
 
+    def _fault(self, loss: float) -> str:
+        """What of a step is no finite number; empty where all is well, and the gradient then is clipped."""
+        if not math.isfinite(loss):
+            return f"the loss became {loss}"
+        self.scaler.unscale_(self.parts.optimizer)
+        norm = gradient_norm(self.parts.model.parameters(), self.config.clip_grad)
+        # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
+        finding_scale = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        if math.isfinite(norm) or finding_scale:
+            return ""
+        self.scaler.update()
+        return f"the norm of the gradient became {norm}"
+
     def _update(self) -> None:
         optimizer = self.parts.optimizer
-        if self.config.clip_grad is not None:
-            self.scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(self.parts.model.parameters(), self.config.clip_grad)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
         if self.parts.ema is not None:
             self.parts.ema.update(self.parts.model, step=self.global_step)
 
-    def _skip(self, loss: float, micro_batches: list[Batch]) -> None:
+    def _skip(self, fault: str, micro_batches: list[Batch]) -> None:
+        """Leave a step out as if it had not been; too many of them end the fit."""
         self.parts.optimizer.zero_grad(set_to_none=True)
         self.state.skipped += 1
-        if self.state.skipped <= self.config.nan_tolerance:
-            return
         names = [str(self.parts.ids[row]) for batch in micro_batches for row in batch.rows]
-        raise DivergedError(
-            f"the loss became {loss} in epoch {self.state.epoch + 1}, step {self.global_step + 1}; "
-            f"pages of that batch: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}",
-            "lower --lr, or clip harder (--set train.clip_grad=0.5); the best checkpoint so far is kept",
+        text = (
+            f"{fault} in epoch {self.state.epoch + 1}, step {self.global_step + 1}; "
+            f"pages of that batch: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"
         )
+        if self.state.skipped > self.config.nan_tolerance:
+            raise DivergedError(text, LOWER)
+        logger.warning("%s; step %d of %d that may be skipped", text, self.state.skipped, self.config.nan_tolerance)
 
     def _finish_epoch(self, train_seconds: float, steps: int, trained: float) -> EpochDone:
         state = self.state
+        if name := not_finite(self.weights_model.state_dict()):
+            raise DivergedError(f"the weights of '{name}' became no finite numbers in epoch {state.epoch + 1}", LOWER)
         figures: dict[str, float] = {
             "epoch": state.epoch + 1,
             "step": self.global_step,
@@ -258,25 +283,9 @@ class Trainer:
         """Go on from what `snapshot` returned."""
         parts = self.parts
         parts.model.load_state_dict(snapshot["model"])
-        _load_moments(parts.optimizer, snapshot["optimizer"])
+        load_state(parts.optimizer, snapshot["optimizer"])
         parts.schedule.load_state_dict(snapshot["schedule"])
         self.scaler.load_state_dict(snapshot["scaler"])
         if parts.ema is not None:
             parts.ema.module.load_state_dict(snapshot["ema"])
         self.state = TrainState(**snapshot["state"])
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimizer's state; its settings stay those of the profile (only the present rate is state)."""
-    settings = [
-        {key: value for key, value in group.items() if key not in ("params", "lr")} for group in optimizer.param_groups
-    ]
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
-
-
-def classifiers_of(model: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
-    """The layers that map features to classes, as timm names them (distilled transformers have two)."""
-    found = model.get_classifier()  # type: ignore[operator]
-    return found if isinstance(found, tuple) else (found,)

@@ -31,7 +31,7 @@ from docclf_cli.engine.origin import (
 from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
 from docclf_cli.engine.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder, new_run_folder, write_csv
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime, settled
-from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError
+from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.files import write_text
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import score
@@ -149,9 +149,11 @@ def _state_kept(run: RunFolder) -> Iterator[None]:
         ) from stopped
     except ChangedRunError:  # nothing was touched
         raise
-    except Exception:
+    except Exception as error:
         with contextlib.suppress(ResourceError):  # that the disk is full is what is being told already
             run.write_state(FAILED)
+        if (known := as_resource_error(error)) is not None:
+            raise known from error
         raise
 
 

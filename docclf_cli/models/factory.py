@@ -74,6 +74,13 @@ def create_model(
     return model
 
 
+def new_parts(model: nn.Module) -> tuple[nn.Module, ...]:
+    """What pretrained weights do not have: the classifier (distilled transformers have two), and an attention block."""
+    found = model.get_classifier()  # type: ignore[operator]
+    heads = found if isinstance(found, tuple) else (found,)
+    return (*heads, *(child for name, child in model.named_children() if f"{name}." == ATTENTION_PREFIX))
+
+
 def pretrained_stats(
     config: ModelConfig,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:

@@ -57,6 +57,20 @@ def build_optimizer(config: OptimizerConfig, model: "torch.nn.Module") -> "torch
     return optimizer
 
 
+def load_state(optimizer: "torch.optim.Optimizer", state: dict[str, Any]) -> None:
+    """Load an optimizer's state; its settings stay those it was built with (only the present rate is state).
+
+    Raises:
+        ValueError: The state is of other parameters.
+    """
+    settings = [
+        {key: value for key, value in group.items() if key not in ("params", "lr")} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+
+
 def param_groups(model: "torch.nn.Module", config: OptimizerConfig) -> Groups:
     """Parameters by learning rate and weight decay.
 

@@ -2,15 +2,14 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from run_files import contents, differing
-from tiny import draw_pages, tiny_profile
+from tiny import draw_pages, no_plots, tiny_profile
 
-from docclf_cli.engine import train as train_module
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import EpochDone, Event, FitDone, FitStarted, Progress, StepDone
 from docclf_cli.engine.origin import newest_unfinished
@@ -22,16 +21,10 @@ from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 
 Make = Callable[..., Profile]
+__all__ = ["no_plots"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_plots() -> Iterator[None]:
-    """Plots are half of a tiny run's time, and not what is looked at here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "write_class_report", lambda *_: [])
-        patch.setattr(train_module, "write_comparison", lambda folder, *_: folder / "none")
-        patch.setattr(train_module, "write_curves", lambda folder, *_: folder / "none")
-        yield
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 
 @pytest.fixture(scope="module")

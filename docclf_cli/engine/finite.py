@@ -1,0 +1,46 @@
+"""Numbers that are none: never trained on, never saved, never read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+LOWER = (
+    "lower --lr, or clip harder (--set train.clip_grad=0.5); the last good checkpoints are kept, and --resume RUN "
+    "--allow-changes goes on from there"
+)
+
+
+def not_finite(weights: Mapping[str, Any]) -> str:
+    """Name of the first tensor that holds an infinite number or none; empty where all are finite."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return name
+    return ""
+
+
+class Buffers:
+    """The buffers of a model (running means of batch norms) as they were, for a step that turns out not to count.
+
+    A forward pass changes them before the loss is known.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._buffers = list(model.buffers())
+        self._kept = [buffer.clone() for buffer in self._buffers]
+
+    def restore(self) -> None:
+        """Put them back."""
+        with torch.no_grad():
+            for buffer, kept in zip(self._buffers, self._kept, strict=True):
+                buffer.copy_(kept)
+
+
+def gradient_norm(parameters: Iterable[torch.nn.Parameter], largest: float | None) -> float:
+    """The norm of all gradients before they are clipped to `largest` (None leaves them)."""
+    with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+    if largest is not None:
+        return float(torch.nn.utils.clip_grad_norm_(with_gradient, largest))
+    return float(torch.nn.utils.get_total_norm(parameter.grad for parameter in with_gradient))  # type: ignore[misc]
