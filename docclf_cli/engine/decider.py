@@ -16,11 +16,11 @@ from docclf_cli.data.page_loader import Look
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.inference import Predictor
 from docclf_cli.engine.members import Member
-from docclf_cli.engine.runtime import Runtime
+from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.ensembling.combine import Combination, Method
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.ensembling.tta import View, default_views, expand
-from docclf_cli.profile.schema import TTAConfig
+from docclf_cli.profile.schema import RuntimeConfig, TTAConfig
 
 ALONE = Method("averaging")
 
@@ -89,15 +89,21 @@ class Decider:
 
 
 def decider_of(
-    members: Sequence[Member], runtime: Runtime, *, views: TTAConfig | None = None, method: Method = ALONE
+    members: Sequence[Member],
+    runtime_config: RuntimeConfig,
+    *,
+    views: TTAConfig | None = None,
+    method: Method = ALONE,
+    pages: int = 0,
 ) -> Decider:
     """Put members to work; models are loaded here.
 
     Args:
         members: One, or several that know the same classes.
-        runtime: Device and numerics.
+        runtime_config: Device and numerics; `auto` is how the run of each checkpoint scored its pages.
         views: How pages are looked at; None is plainly.
         method: How several members combine; one that is not fitted.
+        pages: About how many there are; 0 where that is not known.
 
     Raises:
         CheckpointError: A checkpoint is damaged.
@@ -110,12 +116,17 @@ def decider_of(
         look, _ = looks.setdefault(key, (len(looks), Look(preprocess, tuple(view.apply for view in its_views))))
         columns = np.array([member.facts.class_names.index(name) for name in class_names])
         how = views.merge if views else "mean"
-        voices.append(Voice(member, _predictors(member, runtime), look, len(its_views), how, columns))
+        voices.append(
+            Voice(
+                member, _predictors(member, runtime_config, pages * len(its_views)), look, len(its_views), how, columns
+            )
+        )
+    device = voices[0].predictors[0].runtime.device.type
     settings = {
         "checkpoint": [[facts.sha256 for facts in member.checkpoints] for member in members],
         "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
         "method": [method.name, dict(method.params), [member.weight for member in members]],
-        "numerics": [runtime.precision, runtime.device.type, RULES],
+        "numerics": [[one.runtime.precision for one in voice.predictors] for voice in voices] + [device, RULES],
     }
     combination = method.combination([member.weight for member in members])
     return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings)
@@ -131,9 +142,11 @@ def views_of(member: Member, views: TTAConfig | None) -> list[View]:
     return expand(listed, views.include_identity)
 
 
-def _predictors(member: Member, runtime: Runtime) -> tuple[Predictor, ...]:
+def _predictors(member: Member, config: RuntimeConfig, pages: int) -> tuple[Predictor, ...]:
     predictors = []
     for facts in member.checkpoints:
-        model = runtime.place(Checkpoint.load(facts.path).build(facts.path))
+        checkpoint = Checkpoint.load(facts.path)
+        runtime = inference_runtime(config, checkpoint, pages)
+        model = runtime.place(checkpoint.build(facts.path))
         predictors.append(Predictor(model, facts.preprocess, facts.class_names, runtime))
     return tuple(predictors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from docclf_cli.engine.facts import facts_of, keep_facts
 from docclf_cli.engine.inference import Predictor, predict
 from docclf_cli.engine.loop import Parts, Trainer
 from docclf_cli.engine.material import Material
+from docclf_cli.engine.numerics import TRAIN_PAGES_SCORED
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
@@ -35,7 +37,6 @@ from docclf_cli.training.losses import build_loss
 from docclf_cli.training.optimizers import build_optimizer
 from docclf_cli.training.schedulers import ScheduleTotals, build_schedule
 
-TRAIN_PAGES_SCORED = 2000
 NAMES = {"val": "validation pages", "train": "training pages"}
 
 
@@ -64,7 +65,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Task:
-    """What one fit works on: a profile, pages with their two splits, a folder, a device."""
+    """What one fit works on: a profile, pages with their two splits, a folder, a device.
+
+    `scoring` is the runtime with the numerics of validation; it may differ from that of training.
+    """
 
     profile: Profile
     material: Material
@@ -72,6 +76,7 @@ class Task:
     val_rows: np.ndarray
     run: RunFolder
     runtime: Runtime
+    scoring: Runtime
     label: str
 
 
@@ -216,11 +221,13 @@ def _predict(
     stop: StopFlag,
     view: View | None = None,
 ) -> Predictions:
+    if task.scoring.channels_last != task.runtime.channels_last:
+        model = task.scoring.place(copy.deepcopy(model))
     predictor = Predictor(
         model.eval(),
         task.material.preprocess,
         task.material.index.class_names,
-        task.runtime,
+        task.scoring,
         task.profile.train.batch_size * 2,
     )
     return predict(predictor, task.material.pages, rows, view=view, task=name, emit=emit, stop=stop)
@@ -259,7 +266,7 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     best = Checkpoint.load(task.run.best)
     found = _stored(task, rows)
     if found is None:
-        model = task.runtime.place(best.build(task.run.best))
+        model = task.scoring.place(best.build(task.run.best))
         found = {split: _predict(task, model, rows[split], NAMES[split], emit, stop) for split in rows}
         scored = found["val"].scored()
         best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
@@ -289,7 +296,7 @@ def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions
 
 def _made_by(task: Task, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
     pages = pages_fingerprint(task.material.index.take(rows))
-    return fingerprint(facts_of(task.run.best).sha256, pages, view, task.runtime.precision)
+    return fingerprint(facts_of(task.run.best).sha256, pages, view, task.scoring.precision)
 
 
 def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:

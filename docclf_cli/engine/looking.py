@@ -19,6 +19,7 @@ from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, Progress
 from docclf_cli.engine.inference import Predictor
+from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.engine.store import fingerprint, pages_fingerprint, store
@@ -39,15 +40,16 @@ def look(wanted: Sequence[Wanted], runtime_config: RuntimeConfig, emit: Emit, st
     Raises:
         Interrupted: `stop` was set; what is finished is stored.
     """
-    work = _Work(resolve_runtime(runtime_config), emit, stop, sum(len(one.rows) for one in wanted))
+    total = sum(len(one.rows) for one in wanted)
+    work = _Work(runtime_config, resolve_runtime(runtime_config), emit, stop, total)
     made: dict[int, Predictions] = {}
     groups = [(group, work.pages(wanted, group)) for group in _sharing(wanted)]
     for group, sheet in groups:
         for together in [group] if sheet.pages.cache is None else _by_checkpoint(wanted, group):
             drafts = {number: _Draft(wanted[number], sheet) for number in together}
-            work.run(list(drafts.values()), sheet)
+            precisions = work.run(list(drafts.values()), sheet)
             for number, draft in drafts.items():
-                made[number] = draft.finish(work.runtime.precision)
+                made[number] = draft.finish(precisions[draft.wanted.facts.path])
                 store(wanted[number].facts.path, wanted[number].split, made[number])
     return [made[number] for number in range(len(wanted))]
 
@@ -83,6 +85,7 @@ class _Sheet:
 
 @dataclass
 class _Work:
+    config: RuntimeConfig
     runtime: Runtime
     emit: Emit
     stop: StopFlag
@@ -100,8 +103,8 @@ class _Work:
         self.stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
         return _Sheet(Pages(index, preprocess, first.data, cache), rows, preprocess)
 
-    def run(self, drafts: Sequence[_Draft], sheet: _Sheet) -> None:
-        """Let every checkpoint of the drafts look at its pages."""
+    def run(self, drafts: Sequence[_Draft], sheet: _Sheet) -> dict[Path, str]:
+        """Let every checkpoint of the drafts look at its pages, and return the number format of each."""
         predictors = {path: self._predictor(path) for path in dict.fromkeys(d.wanted.facts.path for d in drafts)}
         views = list({draft.wanted.view.name: draft.wanted.view for draft in drafts}.values())
         positions = np.unique(np.concatenate([draft.positions for draft in drafts]))
@@ -114,11 +117,13 @@ class _Work:
                 own = [draft for draft in drafts if draft.wanted.facts.path == path]
                 self.done += _fill(own, predictor, batch, [view.name for view in views])
             self.emit(Progress(TASK, self.done, self.total))
+        return {path: predictor.runtime.precision for path, predictor in predictors.items()}
 
     def _predictor(self, path: Path) -> Predictor:
         checkpoint = Checkpoint.load(path)
-        network = self.runtime.place(checkpoint.build(path))
-        return Predictor(network, checkpoint.preprocess, checkpoint.class_names, self.runtime)
+        runtime = inference_runtime(self.config, checkpoint, self.total, IMAGES_PER_PASS)
+        network = runtime.place(checkpoint.build(path))
+        return Predictor(network, checkpoint.preprocess, checkpoint.class_names, runtime)
 
     def _batches(self, sheet: _Sheet, views: Sequence[NamedView], positions: np.ndarray) -> Iterable[Batch]:
         per_batch = max(1, IMAGES_PER_PASS // len(views))

@@ -98,7 +98,7 @@ class Trainer:
         self.parts, self.config, self.runtime, self.seed, self.validate = parts, config, runtime, seed, validate
         self.state = TrainState()
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
-        self.model: Any = torch.compile(parts.model) if runtime.compile else parts.model
+        self.model: Any = runtime.compiled(parts.model)
 
     @property
     def total_steps(self) -> int:

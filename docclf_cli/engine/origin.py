@@ -18,7 +18,7 @@ from docclf_cli.errors import DocclfError, InputError
 from docclf_cli.files import write_json
 from docclf_cli.profile.layers import leaves
 from docclf_cli.profile.load import load_profile
-from docclf_cli.profile.schema import Profile
+from docclf_cli.profile.schema import Profile, Section
 
 # Nothing a run computes depends on these: where pages lie is not what they are, and workers only carry them.
 FREE = (
@@ -43,10 +43,15 @@ def stored_profile(run: RunFolder) -> Profile:
 
 def carried_over(profile: Profile, run: RunFolder) -> Profile:
     """A profile with what `auto` picked for a run in the place of its own `auto`: numerics do not change on the way."""
-    earlier = stored_profile(run).runtime
-    open_ = [key for key, value in profile.runtime if value in ("auto", None)]
-    runtime = profile.runtime.model_copy(update={key: getattr(earlier, key) for key in open_})
+    earlier, now = stored_profile(run).runtime, profile.runtime
+    inference = now.inference.model_copy(update=_picked(now.inference, earlier.inference))
+    runtime = now.model_copy(update={**_picked(now, earlier), "inference": inference})
     return profile.model_copy(update={"runtime": runtime})
+
+
+def _picked(section: Section, earlier: Section) -> dict[str, Any]:
+    """The earlier values of what a section leaves open."""
+    return {key: getattr(earlier, key) for key, value in section if value in ("auto", None)}
 
 
 def profile_differences(profile: Profile, run: RunFolder) -> list[str]:

@@ -124,11 +124,12 @@ def predict(
         CheckpointError: There is no checkpoint, or it is damaged.
         Interrupted: `stop` was set; the same question goes on from there.
     """
-    member = member_at(checkpoint)
-    trusted = _trusted(member, question, runtime_config or RuntimeConfig(), emit, stop)
+    runtime_config, member = runtime_config or RuntimeConfig(), member_at(checkpoint)
+    trusted = _trusted(member, question, runtime_config, emit, stop)
     data = member.facts.data
     files, submission = _test_split(member, question) if question.split else (_files(question, data, stdin), None)
-    runtime = resolve_runtime(runtime_config or RuntimeConfig())
+    runtime = resolve_runtime(runtime_config)
+    views = TTAConfig() if question.tta else None
     wish = Wish(
         outputs=OutputFiles.at(question.output or _usual_output(member, question), question.file_format),
         model=str(checkpoint),
@@ -141,7 +142,7 @@ def predict(
         overwrite=question.overwrite or bool(question.split and question.output is None),
     )
     return predict_files(
-        files, decider_of([member], runtime, views=TTAConfig() if question.tta else None), wish,
+        files, decider_of([member], runtime_config, views=views, pages=len(files)), wish,
         reader=PageReader(data.max_pixels, data.allow_symlinks), runtime=runtime, paged=question.split is None,
         emit=emit, stop=stop,
     )  # fmt: skip

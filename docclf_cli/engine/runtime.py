@@ -5,21 +5,36 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.errors import InputError
+from docclf_cli.machine import cpu_features, physical_cores, usable_cores
 from docclf_cli.profile.schema import RuntimeConfig
 
-__all__ = ["NEVER", "Runtime", "StopFlag", "reseed_layers", "resolve_runtime", "seed_of"]
+__all__ = [
+    "NEVER", "Numerics", "Runtime", "StopFlag", "fast_precisions", "is_first_process", "reseed_layers", "resolve_runtime",
+    "seed_of",
+]  # fmt: skip
+
+MOST_WORKERS = 16  # more processes take memory and add no speed: one page costs a few milliseconds
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How numbers are stored and multiplied: `precision`, `channels_last` and `compile` of a `Runtime`."""
+
+    precision: str
+    channels_last: bool
+    compile: bool = False
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Resolved numerics of a run.
+    """Device, numerics and processes of a run.
 
     Attributes:
         device: Where the model lives.
@@ -39,6 +54,10 @@ class Runtime:
     rank: int = 0
     world_size: int = 1
 
+    def with_numerics(self, numerics: Numerics) -> Runtime:
+        """The same device and processes with other numerics."""
+        return replace(self, **asdict(numerics))
+
     @property
     def memory_format(self) -> torch.memory_format:
         """The layout as torch names it."""
@@ -55,32 +74,31 @@ class Runtime:
         """The model on the device, in the memory layout."""
         return model.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
+    def compiled(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model as it is to be called; compiled, each batch size on its own, so that no batch depends on the last."""
+        return torch.compile(model, dynamic=False) if self.compile else model  # type: ignore[return-value]
+
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor on the device; copies from pinned memory do not wait."""
         return tensor.to(self.device, non_blocking=True)
 
 
 def resolve_runtime(config: RuntimeConfig) -> Runtime:
-    """Settle what `auto` leaves open, set threads, and read the process's rank.
+    """Set threads, and read the process's rank; numerics that are left to `auto` are plain fp32 here (`numerics.settle`).
 
     Raises:
         InputError: The device does not exist here.
     """
     device = _device(config.device)
-    cores = _cores()
-    torch.set_num_threads(config.threads or cores)
+    torch.set_num_threads(config.threads or _share(physical_cores()))
     torch.use_deterministic_algorithms(config.deterministic, warn_only=False)
-    workers = config.workers if config.workers is not None else min(cores, 8)
-    precision = config.precision if config.precision != "auto" else ("bf16" if _has_fast_bf16(device) else "fp32")
-    if precision == "fp16" and device.type == "cpu":
+    workers = config.workers if config.workers is not None else min(_share(usable_cores()), MOST_WORKERS)
+    if config.precision == "fp16" and device.type == "cpu":
         raise InputError("runtime.precision: fp16 needs a GPU", "use bf16 or fp32 on a CPU")
-    channels_last = config.memory_format == "channels_last" or (
-        config.memory_format == "auto" and device.type == "cuda"
-    )
     return Runtime(
         device=device,
-        precision=precision,
-        channels_last=channels_last,
+        precision="fp32" if config.precision == "auto" else config.precision,
+        channels_last=config.memory_format == "channels_last",
         compile=config.compile == "on",
         workers=workers,
         rank=int(os.environ.get("RANK", "0")),
@@ -93,17 +111,18 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def settled(config: RuntimeConfig, runtime: Runtime) -> RuntimeConfig:
-    """The section with what `auto` was settled to, so that it is picked once for a run; workers compute nothing."""
-    return config.model_copy(
-        update={
-            "device": str(runtime.device),
-            "precision": runtime.precision,
-            "memory_format": "channels_last" if runtime.channels_last else "contiguous",
-            "compile": "on" if runtime.compile else "off",
-            "threads": torch.get_num_threads(),
-        }
-    )
+def fast_precisions(device: torch.device) -> tuple[str, ...]:
+    """Number formats that a device computes with, none of them emulated; the last is the fastest on most networks."""
+    if device.type == "cuda":
+        return ("fp32", "fp16", "bf16") if torch.cuda.is_bf16_supported(including_emulation=False) else ("fp32", "fp16")
+    if device.type == "cpu" and cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"}:
+        return "fp32", "bf16"
+    return ("fp32",)
+
+
+def _share(cores: int) -> int:
+    """Of the machine's cores those of one process of the several that train together on it."""
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _device(name: str) -> torch.device:
@@ -122,14 +141,6 @@ def _device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"runtime.device: '{name}' is not supported", "use auto, cpu, cuda, cuda:N or mps")
     return device
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _has_fast_bf16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def seed_of(*parts: int | str) -> int:

@@ -21,6 +21,7 @@ from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.fit import Fitted, Task, fit, refit
 from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.members import pooled
+from docclf_cli.engine.numerics import scoring_runtime, settle
 from docclf_cli.engine.origin import (
     carried_over,
     code_differences,
@@ -30,7 +31,7 @@ from docclf_cli.engine.origin import (
 )
 from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
 from docclf_cli.engine.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder, new_run_folder, write_csv
-from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime, settled
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.files import write_text
 from docclf_cli.metrics.calibration import fit_temperature
@@ -54,6 +55,7 @@ class _Work:
     profile: Profile
     run: RunFolder
     runtime: Runtime
+    scoring: Runtime
     material: Material
     own_val: int
     resume: bool
@@ -61,7 +63,7 @@ class _Work:
     stop: StopFlag
 
     def task(self, train_rows: np.ndarray, val_rows: np.ndarray, run: RunFolder, label: str) -> Task:
-        return Task(self.profile, self.material, train_rows, val_rows, run, self.runtime, label)
+        return Task(self.profile, self.material, train_rows, val_rows, run, self.runtime, self.scoring, label)
 
     def fit(self, task: Task) -> Fitted:
         return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)
@@ -96,16 +98,16 @@ def train(
     else:
         run = RunFolder(resume)
         profile = carried_over(profile, run)
-    runtime = resolve_runtime(profile.runtime)
-    profile = profile.model_copy(update={"runtime": settled(profile.runtime, runtime)})
     index, own_val = load_training_index(profile.data)
+    profile = settle(profile, len(index.class_names), len(index), own_val)
+    runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
     read = functools.partial(prepare, index, preprocess_of(profile), profile.data, runtime, emit=emit, stop=stop)
     with run.writing():
         if resume is None:  # again, now that nobody else can write
             run.require_free(overwrite)
         with _state_kept(run):
             material = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
-            work = _Work(profile, run, runtime, material, own_val, resume is not None, emit, stop)
+            work = _Work(profile, run, runtime, scoring, material, own_val, resume is not None, emit, stop)
             _set_unreadable_aside(work)
             write_origin(run, material)
             result = _train_folds(work) if profile.train.folds else _train_once(work)

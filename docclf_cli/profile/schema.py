@@ -193,22 +193,34 @@ class TrainConfig(Section):
         return self
 
 
+class InferenceConfig(Section):
+    """How the arithmetic of scoring and predicting is done; never compiled."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Number format; auto is that of training where it is named, else what is fast here"
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="Memory layout, likewise")
+
+
 class RuntimeConfig(Section):
     """Where and how the arithmetic is done."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Number format of the forward and backward pass"
+        "auto", description="Number format of the forward and backward pass; auto measures, and the run keeps the pick"
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
-        "auto", description="Memory layout of images and convolutions"
+        "auto", description="Memory layout of images and convolutions; auto measures"
     )
-    compile: Literal["auto", "on", "off"] = Field("off", description="torch.compile")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile; auto where the run is long enough to repay the compiling"
+    )
     deterministic: Flag = Field(False, description="Only deterministic kernels (slower on GPUs)")
     threads: Count | None = Field(None, description="CPU threads of the model; null fits them to the machine")
     workers: Natural | None = Field(
         None, description="Loader processes; null fits them to the machine, 0 loads in the main process"
     )
+    inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Scoring and predicting")
 
 
 class MemberConfig(Section):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docclf_cli.files import TEMP_PREFIX, atomic_write
+from docclf_cli.machine import allowed_cores, cpu_features, quota
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.environment import CheckRow
 from docclf_cli.services.checks import CHECKS, Situation, failure, ok, skipped, warning
@@ -128,23 +129,10 @@ def probe(what: str, *, seconds: float, given: str = "") -> dict[str, Any]:
 @CHECKS.register("cpu", seconds=3)
 def cpu(situation: Situation) -> Iterator[CheckRow]:
     """Cores this process may use, and instruction sets."""
-    flags = _cpu_flags()
-    known = [name for name in _INSTRUCTIONS if name in flags]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_cores()
-    limited = f", limited to {quota:g} by the container" if quota is not None and quota < cores else ""
+    known = [name for name in _INSTRUCTIONS if name in cpu_features()]
+    cores, limit = allowed_cores(), quota()
+    limited = f", limited to {limit:g} by the container" if limit is not None and limit < cores else ""
     yield ok("cpu", f"{cores} of {os.cpu_count()} cores{limited}, {platform.machine()} {' '.join(known)}".rstrip())
-
-
-def _cpu_flags() -> set[str]:
-    text = _read("/proc/cpuinfo")
-    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
-    return set(next(lines, "").partition(":")[2].split())
-
-
-def _cgroup_cores() -> float | None:
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    return int(quota) / int(period) if quota.isdigit() else None
 
 
 @CHECKS.register("memory", seconds=3)

@@ -21,14 +21,13 @@ from docclf_cli.engine.decider import decider_of
 from docclf_cli.engine.events import Event, Progress
 from docclf_cli.engine.members import member_at
 from docclf_cli.engine.predict import Question, predict, require_readable
-from docclf_cli.engine.runtime import resolve_runtime
 from docclf_cli.engine.sorting import folder_names
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 
-HERE = RuntimeConfig(workers=0)
+HERE = RuntimeConfig(workers=0, precision="fp32")
 CLASSES = ("form", "=letter", "영수증", "bill")
 
 
@@ -55,7 +54,7 @@ def rows(path: Path | str) -> list[dict[str, str]]:
 
 def expected(checkpoint: Path, path: Path) -> np.ndarray:
     """Calibrated probabilities of one page, by itself."""
-    decider = decider_of([member_at(checkpoint)], resolve_runtime(HERE))
+    decider = decider_of([member_at(checkpoint)], HERE)
     return np.exp(decider.log_probs((_pixels(path),))[0].astype(float))
 
 
@@ -222,7 +221,7 @@ def test_what_is_in_a_batch_is_the_same_with_loader_processes(checkpoint: Path, 
     question = Question(inputs=("in",), output=Path("alone"))
     predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
     question = replace(question, output=Path("together"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2, precision="fp32"))
     assert Path("alone/predictions.csv").read_bytes() == Path("together/predictions.csv").read_bytes()
 
 
@@ -283,7 +282,7 @@ def test_a_page_that_kills_its_loader_process_is_named(
     monkeypatch.setattr(PageReader, "count", deadly_count)
     write_pdf(tmp_path / "in" / "bomb.pdf", [1])
     question = replace(question, output=Path("hurt"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2))
+    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2, precision="fp32"))
     reasons = {row["path"]: row["reason"] for row in rows("hurt/quarantine.csv")}
     assert reasons == dict.fromkeys(
         ("in/bomb.pdf", "in/p0070.png"), "makes its decoder crash, or needs too much memory"
@@ -347,10 +346,8 @@ def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
     page(3).save(tmp_path / "a.png")
     ask(tmp_path / "run", "a.png", top_k=4, file_format="jsonl")
     (line,) = Path("predictions/predictions.jsonl").read_text().splitlines()
-    runtime = resolve_runtime(HERE)
     own = [
-        decider_of([member_at(path)], runtime).log_probs((_pixels(tmp_path / "a.png"),))[0].astype(float)
-        for path in paths
+        decider_of([member_at(path)], HERE).log_probs((_pixels(tmp_path / "a.png"),))[0].astype(float) for path in paths
     ]
     # Both folds have the temperature 1.5, which divides the logarithm of the mean of the uncalibrated probabilities.
     mean = np.log(np.mean([np.exp(log_softmax(one * 1.5)) for one in own], axis=0))

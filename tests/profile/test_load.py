@@ -119,7 +119,8 @@ def test_a_written_profile_leaves_out_what_names_the_run(load: Load) -> None:
 
 
 def test_plain_readers_of_yaml_read_a_written_profile_too() -> None:
-    profile = Profile.model_validate({"tracking": {"tags": ["no", "on", "1e-4", "12:30", "~", "가"]}, "seed": 3})
+    tags = ["no", "on", "1e-4", "12:30", "~", "가"]
+    profile = Profile.model_validate({"tracking": {"tags": tags}, "runtime": {"compile": "off"}, "seed": 3})
     values = yaml.safe_load(dump_profile(profile))
     assert values["tracking"]["tags"] == list(profile.tracking.tags)
     assert values["runtime"]["compile"] == "off"

@@ -1,0 +1,65 @@
+"""What processors there are, and how many of them this process may really use."""
+
+import os
+import platform
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+def allowed_cores() -> int:
+    """Logical processors that the process may run on."""
+    return len(_affinity())
+
+
+def quota(groups: Path = _GROUPS) -> float | None:
+    """Processors that a container or service is limited to; None without a limit.
+
+    The tightest `cpu.max` (control groups version 2) from the process's own group up to the root.
+    """
+    own = next((line[3:] for line in _read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
+    folder = groups / own.lstrip("/")
+    limits = [_limit(place) for place in (folder, *folder.parents) if place.is_relative_to(groups)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def usable_cores() -> int:
+    """Processors worth keeping busy: those allowed, within the quota; at least one."""
+    limit = quota()
+    return allowed_cores() if limit is None else max(1, min(allowed_cores(), round(limit)))
+
+
+def physical_cores() -> int:
+    """Usable processors without the second thread of a core, which adds nothing to matrix arithmetic."""
+    siblings = {_read(_TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list") for number in _affinity()}
+    return usable_cores() if "" in siblings else min(usable_cores(), len(siblings))
+
+
+def cpu_features() -> frozenset[str]:
+    """Instruction sets, as Linux names them; empty on other systems."""
+    lines = (line for line in _read(_CPUINFO).splitlines() if line.lower().startswith(("flags", "features")))
+    return frozenset(next(lines, "").partition(":")[2].split())
+
+
+def cpu_name() -> str:
+    """The processor's name, or what kind it is where the system does not tell."""
+    lines = (line for line in _read(_CPUINFO).splitlines() if line.startswith("model name"))
+    return next(lines, "").partition(":")[2].strip() or platform.processor() or platform.machine()
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _limit(group: Path) -> float | None:
+    share, _, period = _read(group / "cpu.max").partition(" ")
+    return int(share) / int(period) if share.isdigit() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,212 @@
+"""What `auto` picks: the fastest sound numerics, within what was asked for, and without touching the run."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from docclf_cli.engine import numerics, probe
+from docclf_cli.engine.numerics import inference_runtime, planned_pages, settle
+from docclf_cli.engine.probe import Measured, Workload, fastest
+from docclf_cli.engine.runtime import Numerics, resolve_runtime
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.load import load_profile
+from docclf_cli.profile.schema import ModelConfig, Profile, RuntimeConfig
+
+FP32, FP32_LAST, BF16, BF16_LAST = (Numerics(name, last) for name in ("fp32", "bf16") for last in (False, True))
+ALL = (FP32, FP32_LAST, BF16, BF16_LAST)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(numerics, "fast_precisions", lambda device: ("fp32", "bf16"))
+
+
+def profile(**options: object) -> Profile:
+    given = {
+        "model": "test_resnet", "model.pretrained": False, "data.image_size": 32, "train.batch_size": 8,
+        "runtime.compile": "off", "train.epochs": 2, **{key.replace("__", "."): value for key, value in options.items()},
+    }  # fmt: skip
+    return load_profile("config", options=given).profile
+
+
+def workload(model: str = "test_resnet", pages: int = 10**6, training: bool = True) -> Workload:
+    config = ModelConfig(name=model, model_name=model, pretrained=False)
+    runtime = resolve_runtime(RuntimeConfig(device="cpu", threads=1))
+    return Workload(lambda: create_model(config, 5, weights=False, image_size=32), runtime, 5, 32, 8, pages, training)
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch, times: dict[Numerics, float], unsound: Sequence[Numerics] = ()
+) -> list[Numerics]:
+    """Steps that take what `times` says; returns the list that they are noted in."""
+    steps: list[Numerics] = []
+
+    def seconds(bench: object, one: Numerics, pages: int) -> float:
+        steps.append(one)
+        return times[one] * pages
+
+    monkeypatch.setattr(probe._Bench, "seconds", seconds)
+    monkeypatch.setattr(probe._Bench, "sound", lambda bench, one: one not in unsound)
+    return steps
+
+
+def test_the_fastest_sound_numerics_are_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {FP32: 0.008, FP32_LAST: 0.006, BF16: 0.003, BF16_LAST: 0.002}
+    play(monkeypatch, times)
+    found = fastest(workload(), ALL)
+    assert found == Measured("bf16", True, pytest.approx(4.0), pytest.approx(0.002))
+    play(monkeypatch, times, unsound=[BF16_LAST])
+    assert fastest(workload(), ALL).numerics == BF16  # type: ignore[union-attr]
+
+
+def test_what_is_hardly_faster_does_not_replace_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch, {FP32: 0.00205, FP32_LAST: 0.004, BF16: 0.002, BF16_LAST: 0.004})
+    assert fastest(workload(), ALL).numerics == FP32  # type: ignore[union-attr]
+
+
+def test_hopeless_numerics_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = play(monkeypatch, {FP32: 0.002, FP32_LAST: 0.002, BF16: 0.02, BF16_LAST: 0.02})
+    fastest(workload(), ALL)
+    assert steps.count(BF16) == steps.count(BF16_LAST) == 1
+    assert steps.count(FP32_LAST) == probe.STEPS
+
+
+@pytest.mark.parametrize(("pages", "step"), [(10**6, 0.05), (2000, 0.001), (10**5, 0.3)])
+def test_a_probe_takes_its_share_at_most(monkeypatch: pytest.MonkeyPatch, pages: int, step: float) -> None:
+    spent = 0.0
+
+    def seconds(bench: object, one: Numerics, count: int) -> float:
+        nonlocal spent
+        spent += step * count
+        return step * count
+
+    monkeypatch.setattr(probe._Bench, "seconds", seconds)
+    monkeypatch.setattr(probe._Bench, "sound", lambda bench, one: True)
+    fastest(workload(pages=pages), ALL)
+    first_look = 4 * step
+    assert spent <= min(20.0, 0.05 * pages * step) + first_look
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_probe_leaves_no_trace(training: bool) -> None:
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    found = fastest(workload(training=training), (FP32, FP32_LAST))
+    assert found is not None
+    assert found.gain > 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_numbers_that_are_not_finite_or_far_off_are_unsound() -> None:
+    bench = probe._Bench(workload())
+    assert bench.sound(FP32_LAST)
+    reference, bench._reference = bench._reference, None
+    bench._logits = lambda one: reference * (1.0 if one == FP32 else 1.2)  # type: ignore
+    assert not bench.sound(BF16)
+    bench._logits = lambda one: reference * (1.0 if one == FP32 else float("nan"))  # type: ignore
+    assert not bench.sound(BF16)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("resnet18", BF16_LAST), ("vit_tiny_patch16_224", BF16_LAST), ("mobilenetv3_small_100", FP32_LAST), ("convnext_atto", BF16)],
+)  # fmt: skip
+def test_short_work_is_guessed_by_the_kind_of_network(model: str, expected: Numerics) -> None:
+    config = ModelConfig(name=model, model_name=model, pretrained=False)
+    assert numerics._guess(ALL, replace(workload(), size=224), config) == expected
+    assert numerics._guess((FP32,), replace(workload(), size=224), config) == FP32
+
+
+def test_a_settled_profile_leaves_nothing_open_and_settles_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "docclf")
+    settled = settle(profile(), 5, pages=40)
+    assert "a guess" in caplog.text
+    runtime = settled.runtime
+    assert "auto" not in (runtime.precision, runtime.memory_format, runtime.compile, *dict(runtime.inference).values())
+    assert runtime.threads == torch.get_num_threads()
+    caplog.clear()
+    assert settle(settled, 5, pages=10**6) == settled
+    assert caplog.text == ""
+
+
+def test_a_measured_pick_is_remembered_for_the_same_work_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def measure(work: Workload, candidates: Sequence[Numerics]) -> Measured:
+        measured.append(work)
+        return Measured("bf16", True, 2.0, 0.001)
+
+    monkeypatch.setattr(numerics, "fastest", measure)
+    first = settle(profile(train__epochs=500), 5, pages=100)
+    assert (first.runtime.precision, first.runtime.memory_format) == ("bf16", "channels_last")
+    assert [work.training for work in measured] == [True, False]
+    assert settle(profile(train__epochs=2), 5, pages=100).runtime == first.runtime
+    assert len(measured) == 2
+    settle(profile(train__epochs=500, train__batch_size=4), 5, pages=100)
+    assert len(measured) == 4
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    settled = settle(profile(runtime__precision="bf16"), 5, pages=40).runtime
+    assert settled.precision == settled.inference.precision == "bf16"
+    settled = settle(profile(runtime__precision="bf16", runtime__inference={"precision": "fp32"}), 5, pages=40).runtime
+    assert (settled.precision, settled.inference.precision) == ("bf16", "fp32")
+    settled = settle(profile(runtime__memory_format="contiguous"), 5, pages=40).runtime
+    assert settled.memory_format == settled.inference.memory_format == "contiguous"
+
+
+def test_compiling_has_to_repay_itself() -> None:
+    measured = Measured("bf16", True, 2.0, seconds_per_page=0.1, compiled_gain=2.0, compile_seconds=60.0)
+    assert not measured.repays_compiling(1000)  # saves 50 s
+    assert measured.repays_compiling(1300)  # saves 65 s
+    assert not replace(measured, compiled_gain=0.0).repays_compiling(10**9)
+    assert replace(measured, compiled_gain=0.0).repays_a_try(12_100)  # 5 % of 1,210 s
+    assert not replace(measured, compiled_gain=0.0).repays_a_try(11_900)
+
+
+def test_a_missing_compiler_means_uncompiled_and_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(numerics, "compiles", lambda device: False)
+    settled = settle(profile(runtime__compile="on"), 5, pages=40)
+    assert settled.runtime.compile == "off"
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+
+
+def test_pages_that_a_run_looks_at() -> None:
+    plain = profile(train__epochs=3, train__batch_size=8)
+    assert planned_pages(plain, 100) == (3 * 80, 3 * 2 * 20 + 20 + 80)
+    folds = profile(train__epochs=3, train__batch_size=8, train__folds=5)
+    assert planned_pages(folds, 100) == (5 * 3 * 80, 5 * (3 * 2 * 20 + 20 + 80))
+    short = profile(train__epochs=3, train__batch_size=8, train__max_steps=5)
+    assert planned_pages(short, 100, own_val=10) == (5 * 8, 2 * 10 + 10 + 90)
+
+
+class Kept:
+    """The part of a checkpoint that decides how it is predicted with."""
+
+    def __init__(self, runtime: dict[str, object]) -> None:
+        self.profile = {"runtime": runtime}
+        self.class_names = ("a", "b")
+        self.preprocess = type("Size", (), {"size": 32})
+        self.model_config = ModelConfig(name="test_resnet", model_name="test_resnet", pretrained=False)
+        self.build = lambda: create_model(self.model_config, 2, weights=False, image_size=32).eval()
+
+
+def test_predicting_uses_the_numerics_that_scored_the_run() -> None:
+    kept = Kept({"precision": "fp32", "inference": {"precision": "bf16", "memory_format": "channels_last"}})
+    runtime = inference_runtime(RuntimeConfig(device="cpu"), kept, 10)  # type: ignore
+    assert (runtime.precision, runtime.channels_last) == ("bf16", True)
+    runtime = inference_runtime(RuntimeConfig(device="cpu", precision="fp32"), kept, 10)  # type: ignore
+    assert (runtime.precision, runtime.channels_last) == ("fp32", True)
+
+
+def test_numerics_of_another_machine_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics, "fast_precisions", lambda device: ("fp32",))
+    kept = Kept({"inference": {"precision": "bf16", "memory_format": "channels_last"}})
+    assert inference_runtime(RuntimeConfig(device="cpu"), kept, 10).precision == "fp32"  # type: ignore
