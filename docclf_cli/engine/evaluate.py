@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from scipy.special import log_softmax
 
-from docclf_cli.data.degrade import DegradedView
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import names_split
 from docclf_cli.data.splits import stratified_sample
@@ -27,6 +26,7 @@ from docclf_cli.engine.members import (
 )
 from docclf_cli.engine.outputs import write_class_report, write_predictions, write_trust_plots
 from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
 from docclf_cli.engine.wanted import NamedView, Wanted, collect
 from docclf_cli.errors import InputError
@@ -217,13 +217,8 @@ def _calibrated(predictions: Predictions, temperature: float) -> Predictions:
 
 def _trusted(case: _Case, result: EvaluateResult, target: float) -> EvaluateResult:
     """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
-    member, data = case.member, case.member.facts.data
-    indices = Indices(data)
-    plain = wanted_of(member, "val", indices)
-    clean, degraded = case.desk.predictions(member, "val", plain), None
-    if data.degraded_validation:
-        view = DegradedView(plain[0].index.ids, data.split_seed)
-        degraded = case.desk.predictions(member, "val", wanted_of(member, "val", indices, view))
+    member, desk = case.member, case.desk
+    clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
     found = trust(
         clean, degraded, case.predictions, target=target, temperature=member.temperature,
         chosen_here=case.split == "val", folder=case.folder,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from docclf_cli.data.degrade import DegradedView
 from docclf_cli.engine.events import Emit
 from docclf_cli.engine.facts import CheckpointFacts
-from docclf_cli.engine.members import Member, as_one, predictions_of
+from docclf_cli.engine.members import Indices, Member, as_one, wanted_of
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.engine.store import PLAIN
+from docclf_cli.engine.wanted import NamedView, PlainView, collect
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.results.figures import Threshold
 from docclf_cli.results.predictions import Predictions
 
 
@@ -21,37 +29,75 @@ def trusted_from(
     Raises:
         InputError: No confidence does, or no predictions of these pages are there nor can be made.
     """
-    pages = held_out(member, runtime_config, emit, stop)
-    found = find_threshold(pages, target_precision, temperature=member.temperature)
+    clean, degraded = held_out(member, runtime_config, emit, stop)
+    found = threshold_on(clean, degraded, target_precision, member.temperature)
     if found.value is None:
         more = f"about {found.more_pages} more would do" if found.more_pages else "no number of such pages would do"
         raise InputError(
-            f"the {found.pages} held-out pages show no confidence that is right in {target_precision:g} of the cases",
+            f"the {len(clean)} held-out pages show no confidence that is right in {target_precision:g} of the cases",
             f"{more}; ask for less, or name a confidence with --min-confidence",
         )
     return found.value
 
 
-def held_out(member: Member, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> Predictions:
-    """What a member says about the pages it held out: as stored beside it, which needs no data; else made now.
+def threshold_on(clean: Predictions, degraded: Predictions | None, target: float, temperature: float) -> Threshold:
+    """The threshold that held-out pages show, as they are and, where there is one, in their degraded copy."""
+    if degraded is None:
+        return find_threshold(clean, target, temperature=temperature)
+    both = Predictions(
+        ids=np.concatenate([clean.ids, degraded.ids]),
+        log_probs=np.concatenate([clean.log_probs, degraded.log_probs]),
+        class_names=clean.class_names,
+        targets=np.concatenate([clean.labels, degraded.labels]),
+    )
+    found = find_threshold(both, target, temperature=temperature)
+    # Each further page comes twice: as it is, and degraded.
+    return replace(found, more_pages=None if found.more_pages is None else math.ceil(found.more_pages / 2))
+
+
+def held_out(
+    member: Member, runtime_config: RuntimeConfig | None, emit: Emit, stop: StopFlag
+) -> tuple[Predictions, Predictions | None]:
+    """What a member says about the pages it held out: as they are, and degraded where it validates on these too.
+
+    Where the pages are no longer there, what is stored beside the member.
 
     Raises:
-        InputError: Neither is possible.
+        InputError: No predictions of these pages are there, nor can they be made.
     """
-    stored = [one for facts in member.checkpoints if (one := _stored(facts)) is not None]
-    if len(stored) == len(member.checkpoints):
-        return as_one(member, "val", stored)
     try:
-        return predictions_of(member, "val", runtime_config=runtime_config, emit=emit, stop=stop)
+        return _made(member, runtime_config, emit, stop)
     except InputError as error:
-        raise InputError(
-            f"no threshold is known: {error.message}", "name one with --min-confidence, or take the run with its split"
-        ) from error
+        clean = _stored(member, PlainView())
+        if clean is None:
+            hint = "take the run with its split, or name a confidence: `docclf predict --min-confidence`"
+            raise InputError(f"no threshold is known: {error.message}", hint) from error
+        data = member.facts.data
+        return clean, _stored(member, DegradedView(clean.ids, data.split_seed)) if data.degraded_validation else None
 
 
-def _stored(facts: CheckpointFacts) -> Predictions | None:
-    for path in sorted((facts.path.parent / "predictions").glob("val-*.npz")):
+def _made(
+    member: Member, runtime_config: RuntimeConfig | None, emit: Emit, stop: StopFlag
+) -> tuple[Predictions, Predictions | None]:
+    data, indices = member.facts.data, Indices(member.facts.data)
+    plain = wanted_of(member, "val", indices)
+    wanted = list(plain)
+    if data.degraded_validation:
+        wanted += wanted_of(member, "val", indices, DegradedView(plain[0].index.ids, data.split_seed))
+    found = collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop)
+    degraded = found[len(plain) :]
+    return as_one(member, "val", found[: len(plain)]), as_one(member, "val", degraded) if degraded else None
+
+
+def _stored(member: Member, view: NamedView) -> Predictions | None:
+    found = [one for facts in member.checkpoints if (one := _stored_beside(facts, view)) is not None]
+    return as_one(member, "val", found) if len(found) == len(member.checkpoints) else None
+
+
+def _stored_beside(facts: CheckpointFacts, view: NamedView) -> Predictions | None:
+    pattern = "val-*.npz" if view.name == PLAIN else "viewed-val-*.npz"
+    for path in sorted((facts.path.parent / "predictions").glob(pattern)):
         found = Predictions.load(path)
-        if found.fingerprint.get("checkpoint") == facts.sha256 and found.fingerprint.get("view") == PLAIN:
+        if found.fingerprint.get("checkpoint") == facts.sha256 and found.fingerprint.get("view") == view.name:
             return found
     return None

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from docclf_cli.engine.outputs import write_review_queue
+from docclf_cli.engine.thresholds import threshold_on
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.thresholds import apply_threshold, find_threshold
+from docclf_cli.metrics.thresholds import apply_threshold
 from docclf_cli.results.evaluation import Trust
-from docclf_cli.results.figures import Threshold
 from docclf_cli.results.predictions import Predictions
 
 QUEUE = "review_queue.csv"
@@ -51,27 +47,9 @@ def trust(
         chosen_here: Whether `pages` are the held-out pages.
         folder: Where the review queue is written.
     """
-    found = _found(held_out, degraded, target, temperature)
+    found = threshold_on(held_out, degraded, target, temperature)
     value = found.value
     checked = None if value is None else apply_threshold(pages, value, target, temperature=temperature)
     queue = folder / QUEUE
     for_a_person = write_review_queue(queue, pages, temperature, value)
     return Trust(found, degraded is not None, checked, chosen_here, for_a_person, queue)
-
-
-def _found(held_out: Predictions, degraded: Predictions | None, target: float, temperature: float) -> Threshold:
-    if degraded is None:
-        return find_threshold(held_out, target, temperature=temperature)
-    found = find_threshold(_both(held_out, degraded), target, temperature=temperature)
-    # Each further page comes twice: as it is, and degraded.
-    more = None if found.more_pages is None else math.ceil(found.more_pages / 2)
-    return replace(found, more_pages=more)
-
-
-def _both(clean: Predictions, degraded: Predictions) -> Predictions:
-    return Predictions(
-        ids=np.concatenate([clean.ids, degraded.ids]),
-        log_probs=np.concatenate([clean.log_probs, degraded.log_probs]),
-        class_names=clean.class_names,
-        targets=np.concatenate([clean.labels, degraded.labels]),
-    )

@@ -1,0 +1,36 @@
+"""What damage costs, from predictions made by hand."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from prediction_cases import naming
+
+from docclf_cli.engine.damages import damaged_views, measure_damages
+
+
+def test_costs_by_kind_and_class(tmp_path: Path) -> None:
+    targets = [0, 0, 0, 0, 1, 1]
+    clean, half = naming(targets, targets, 2), naming(targets, [0, 0, 1, 1, 1, 1], 2)
+    names = [("all", ""), ("turn", "half")]
+    damages, files = measure_damages(clean, names, [half, clean], tmp_path, of=9, temperature=1.0)
+    assert (damages.pages, damages.of) == (6, 9)
+    mixture, turn = damages.rows
+    assert mixture.accuracy.value == pytest.approx(4 / 6)
+    assert mixture.recalls == (0.5, 1.0)
+    assert mixture.difference.value == pytest.approx((2 / 3 + 2 / 3) / 2 - 1)
+    assert mixture.difference.low < mixture.difference.value < mixture.difference.high
+    assert (turn.difference.value, turn.f1_macro.value) == (0.0, 1.0)
+    with files[1].open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["damage"], row["strength"], row["class"], row["support"]) for row in rows] == [
+        ("all", "", "class 0", "4"), ("all", "", "class 1", "2"), ("turn", "half", "class 0", "4"),
+        ("turn", "half", "class 1", "2"),
+    ]  # fmt: skip
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_view_has_a_name_of_its_own() -> None:
+    views = [view for _, _, view in damaged_views(naming([0], [0], 2).ids, seed=0)]
+    again = [view for _, _, view in damaged_views(naming([0], [0], 2).ids, seed=1)]
+    assert len({view.name for view in (*views, *again)}) == 2 * len(views)
