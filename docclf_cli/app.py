@@ -44,12 +44,24 @@ def _root(
 
 def _register() -> None:
     # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
-    from docclf_cli.commands import class_report, env_check, evaluate, predict, s3_pull, s3_push, train
+    from docclf_cli.commands import (
+        class_report,
+        ensemble,
+        env_check,
+        evaluate,
+        predict,
+        s3_pull,
+        s3_push,
+        train,
+        tta,
+    )
 
     app.command("train", epilog=train.EXAMPLES)(train.run)
     app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", epilog=predict.EXAMPLES)(predict.run)
     app.command("class-report", epilog=class_report.EXAMPLES)(class_report.run)
+    app.command("ensemble", epilog=ensemble.EXAMPLES)(ensemble.run)
+    app.command("tta", epilog=tta.EXAMPLES)(tta.run)
     app.command("env-check", epilog=env_check.EXAMPLES)(env_check.run)
     app.command("s3-push", epilog=s3_push.EXAMPLES)(s3_push.run)
     app.command("s3-pull", epilog=s3_pull.EXAMPLES)(s3_pull.run)

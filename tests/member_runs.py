@@ -1,18 +1,21 @@
 """Run folders with models that were never trained: quick to make, and all that members are about."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from docclf_cli.data.index import load_index
+from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.run_folder import FINISHED, RunFolder
 from docclf_cli.models.factory import create_model
-from docclf_cli.profile.schema import AugmentationConfig, DataConfig, ModelConfig, Profile
+from docclf_cli.profile.schema import AugmentationConfig, DataConfig, ModelConfig, Profile, TransformConfig
 
 SIZE = 32
 
@@ -24,21 +27,26 @@ def untrained(root: Path, seed: int, size: int = SIZE, **changes: object) -> Che
     config = ModelConfig(name="test_resnet", model_name="test_resnet", pretrained=False)
     torch.manual_seed(seed)
     model = create_model(config, len(names), image_size=size)
-    _spread(model)
+    _spread(model.eval(), _some_pages(root, size))
+    policy = AugmentationConfig(
+        transforms=(TransformConfig(name="quarter_turn"), TransformConfig(name="rotate", degrees=8))
+    )
     checkpoint = Checkpoint(
         model=model.state_dict(), model_config=config, class_names=names, preprocess=Preprocess(size),
-        augmentation=AugmentationConfig(), profile=Profile(data=data).model_dump(mode="json"), epoch=1,
+        augmentation=policy, profile=Profile(data=data).model_dump(mode="json"), epoch=1,
         figures={"f1_macro": 0.5},
     )  # fmt: skip
     return replace(checkpoint, **changes)  # type: ignore[arg-type]
 
 
-def make_run(folder: Path, root: Path, seed: int, **changes: object) -> Path:
-    """A finished run that held out a fifth of the pages."""
+def make_run(
+    folder: Path, root: Path, seed: int, *, val_fraction: float = 0.2, split_seed: int = 0, **changes: object
+) -> Path:
+    """A finished run that held out a share of the pages."""
     run = RunFolder(folder)
     untrained(root, seed, **changes).save(run.best)
     index = load_index(DataConfig(root=str(root)), "train")
-    train, val = hold_out(index, 0.2, 0)
+    train, val = hold_out(index, val_fraction, split_seed)
     Split.of_rows(index, {"train": train, "val": val}).save(run.split)
     run.write_state(FINISHED)
     return folder
@@ -69,9 +77,19 @@ def _classifier(checkpoint: Checkpoint) -> list[str]:
     return [name for name, value in checkpoint.model.items() if name.startswith("fc.") and len(value) == classes]
 
 
-def _spread(model: torch.nn.Module) -> None:
-    # Fresh classifiers are all but indifferent; make the classes differ by page.
+@cache
+def _some_pages(root: Path, size: int) -> torch.Tensor:
+    data = DataConfig(root=str(root))
+    index = load_index(data, "train")
+    pages = Pages(index, Preprocess(size), data)
+    images = np.stack([pages[row] for row in range(0, len(index), 3)])
+    return (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.45) / 0.225
+
+
+def _spread(model: Any, images: torch.Tensor) -> None:
+    """Fresh classifiers see little difference between pages: make them differ."""
     with torch.no_grad():
-        for name, value in model.named_parameters():
-            if name.startswith("fc."):
-                value.normal_(std=3.0)
+        features = model.forward_head(model.forward_features(images), pre_logits=True)
+        weights = model.get_classifier().weight.normal_()
+        weights.mul_(3 / ((features - features.mean(dim=0)) @ weights.T).std(dim=0)[:, None])
+        model.get_classifier().bias.copy_(-(weights @ features.mean(dim=0)))

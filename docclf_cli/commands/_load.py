@@ -9,7 +9,7 @@ from docclf_cli.errors import InputError, ProfileError
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
-    from docclf_cli.profile.schema import Profile
+    from docclf_cli.profile.schema import EnsembleConfig, Profile
     from docclf_cli.registry import Registry
 
 
@@ -26,6 +26,15 @@ def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | No
     if faults := list(_faults(loaded.profile)):
         raise ProfileError([_placed(loaded, key, text) for key, text in faults])
     return loaded
+
+
+def given_data(loaded: LoadedProfile) -> dict[str, Any]:
+    """The keys of the data section that the user stated, in a profile or on the command line."""
+    section = loaded.profile.data
+    stated = [
+        key.removeprefix("data.") for key, source in loaded.sources.items() if key.startswith("data.") and source.rank
+    ]
+    return {key: getattr(section, key) for key in stated if key in type(section).model_fields}
 
 
 def _placed(loaded: LoadedProfile, key: str, text: str) -> str:
@@ -47,6 +56,20 @@ def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
     for position, transform in enumerate(profile.augmentation.transforms):
         params = {key: value for key, value in transform.params.items() if key != "p"}
         yield from _block(TRANSFORMS, f"augmentation.transforms.{position}", transform.name, params, params_key="")
+    # Combiners need scipy, which takes half a second to import.
+    if profile.ensemble.method != "averaging" or profile.ensemble.tta.augmentations:
+        yield from _ensemble_faults(profile.ensemble)
+
+
+def _ensemble_faults(ensemble: EnsembleConfig) -> Iterator[tuple[str, str]]:
+    from docclf_cli.ensembling.combine import COMBINERS
+    from docclf_cli.ensembling.tta import VIEWS
+
+    if ensemble.method != "all":
+        yield from _block(COMBINERS, "ensemble", ensemble.method, {}, name_key="method")
+    for position, view in enumerate(ensemble.tta.augmentations or ()):
+        place = f"ensemble.tta.augmentations.{position}"
+        yield from _block(VIEWS, place, view.type, view.params, name_key="type", params_key="")
 
 
 def _block(

@@ -50,6 +50,7 @@ class _Lines:
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._logger = logging.getLogger("docclf")
+        self._task, self._since, self._before = "", 0.0, 0
 
     def __call__(self, event: "Event") -> None:
         from docclf_cli.engine.events import EpochDone, FitStarted, Progress, StepDone
@@ -61,9 +62,17 @@ class _Lines:
         elif time.monotonic() - self._last < PLAIN_INTERVAL:
             return
         elif isinstance(event, Progress):
-            self._say(f"{event.task}: {event.done} of {event.total} pages")
+            self._say(f"{event.task}: {event.done} of {event.total} pages{self._left(event)}")
         elif isinstance(event, StepDone):
             self._say(f"epoch {event.epoch}, step {event.step}: loss {event.loss:.4f}, lr {event.lr:.2e}")
+
+    def _left(self, event: "Progress") -> str:
+        if self._task != event.task:
+            self._task, self._since, self._before = event.task, time.monotonic(), event.done
+            return ""
+        speed = (event.done - self._before) / (time.monotonic() - self._since)
+        left = (event.total - event.done) / speed if speed else 0.0
+        return f", {left / 60:.0f} min left" if left >= 90 else f", {left:.0f} s left"
 
     def _say(self, line: str) -> None:
         self._last = time.monotonic()

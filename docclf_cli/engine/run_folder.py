@@ -114,6 +114,11 @@ class RunFolder:
         """Whether the run has ended as it should."""
         return self.read_state().get("status") == FINISHED
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is a checkpoint to predict with, or one for each fold."""
+        return self.best.is_file() or any(self.path.glob("fold-*/best.ckpt"))
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Be the folder's only writer inside the block.
@@ -189,13 +194,13 @@ def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
 
 
 def newest_finished(output: Path) -> RunFolder:
-    """The run that finished last below `output`.
+    """The trained run that finished last below `output`; ensembles have no checkpoint of their own.
 
     Raises:
         InputError: There is none.
     """
     runs = [RunFolder(path.parent) for path in output.glob("*/run.json")]
-    finished = [(run.read_state().get("time", ""), run) for run in runs if run.finished]
+    finished = [(run.read_state().get("time", ""), run) for run in runs if run.finished and run.trained]
     if not finished:
         raise InputError(f"no finished run below {output}", "train one (`docclf train`), or name one with --checkpoint")
     return max(finished, key=lambda item: (item[0], item[1].path.name))[1]

@@ -32,6 +32,17 @@ class Submission:
     fill: str | None = None
 
     @classmethod
+    def of_held_out(
+        cls, ids: np.ndarray, config: DataConfig, class_names: Sequence[str], fill: str | None = None
+    ) -> Submission:
+        """For held-out pages in their own order.
+
+        Raises:
+            InputError: `fill` is no class.
+        """
+        return cls(ids, np.arange(len(ids)), _targets(config, class_names, fill), fill)
+
+    @classmethod
     def of(
         cls, index: DocumentIndex, config: DataConfig, class_names: Sequence[str], fill: str | None = None
     ) -> Submission:
@@ -47,10 +58,8 @@ class Submission:
             raise InputError(
                 f"sample_submission.csv: {len(missing)} of its pages are not in the test split: {missing[0]}"
             )
-        targets = submission_targets(config, class_names)
-        if fill is not None and fill not in targets:
-            raise InputError(f"--fill: '{fill}' is no class{did_you_mean(fill, tuple(targets))}")
-        return cls(ids, np.array([place[name] for name in ids.tolist()]), targets, fill)
+        places = np.array([place[name] for name in ids.tolist()])
+        return cls(ids, places, _targets(config, class_names, fill), fill)
 
     def rows(self, verdicts: Iterable[Verdict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """(ID, target) of each page.
@@ -58,7 +67,14 @@ class Submission:
         Raises:
             InputError: A page could not be read, and no class fills its place.
         """
-        chosen = np.fromiter((verdict.chosen for verdict in verdicts), np.int64)
+        yield from self.named(np.fromiter((verdict.chosen for verdict in verdicts), np.int64), class_names)
+
+    def named(self, chosen: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The same from class indices, int64 [n] in the order of the predictions, `UNREADABLE` where there is none.
+
+        Raises:
+            InputError: A page could not be read, and no class fills its place.
+        """
         unreadable = int((chosen[self.places] == UNREADABLE).sum())
         if unreadable and self.fill is None:
             raise InputError(
@@ -68,3 +84,10 @@ class Submission:
         for name, index in zip(self.ids.tolist(), chosen[self.places].tolist(), strict=True):
             class_name = class_names[index] if index != UNREADABLE else str(self.fill)
             yield str(name), self.targets[class_name]
+
+
+def _targets(config: DataConfig, class_names: Sequence[str], fill: str | None) -> Mapping[str, str]:
+    targets = submission_targets(config, class_names)
+    if fill is not None and fill not in targets:
+        raise InputError(f"--fill: '{fill}' is no class{did_you_mean(fill, tuple(targets))}")
+    return targets

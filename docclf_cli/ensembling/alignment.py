@@ -82,9 +82,9 @@ def align(
         raise InputError("an ensemble needs members", "name runs or checkpoints with --members")
     names = names or [f"member {number}" for number in range(1, len(members) + 1)]
     keys = [member_key(member) for member in members]
-    _refuse_duplicates(keys, names)
+    refuse_duplicates(keys, names)
     wanted = np.asarray(members[0].ids if ids is None else ids, dtype=np.str_)
-    _same_classes(members, names)
+    check_same_classes([member.class_names for member in members], names)
     order = sorted(range(len(members)), key=keys.__getitem__)
     rows = [_rows_of(member, name, wanted, exact=ids is None) for member, name in zip(members, names, strict=True)]
     aligned = [_aligned(members[i], rows[i], members[0].class_names) for i in order]
@@ -100,7 +100,13 @@ def align(
     )
 
 
-def _refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
+def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
+    """Raise an `InputError` where two members are the same.
+
+    Args:
+        keys: What each is.
+        names: What messages call them.
+    """
     for position, key in enumerate(keys):
         if (first := keys.index(key)) != position:
             raise InputError(
@@ -109,10 +115,16 @@ def _refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
             )
 
 
-def _same_classes(members: Sequence[Predictions], names: Sequence[str]) -> None:
-    expected = set(members[0].class_names)
-    for member, name in zip(members, names, strict=True):
-        other = set(member.class_names)
+def check_same_classes(class_names: Sequence[tuple[str, ...]], names: Sequence[str]) -> None:
+    """Raise an `InputError` where members know different classes (in whatever order).
+
+    Args:
+        class_names: Of each member.
+        names: What messages call them.
+    """
+    expected = set(class_names[0])
+    for own, name in zip(class_names, names, strict=True):
+        other = set(own)
         differing = [f"only {names[0]} knows {_some(expected - other)}"] if expected - other else []
         differing += [f"only {name} knows {_some(other - expected)}"] if other - expected else []
         if differing:

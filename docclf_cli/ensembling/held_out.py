@@ -80,11 +80,17 @@ def enough(held_out: HeldOut | None, method: str) -> HeldOut:
     Raises:
         InputError: There are none, or fewer than `FEWEST`.
     """
-    if held_out is None or not len(held_out):
+    require(0 if held_out is None else len(held_out), method)
+    assert held_out is not None
+    return held_out
+
+
+def require(pages: int, method: str) -> None:
+    """Raise an `InputError` where a fitted combiner has too few held-out pages to learn from."""
+    if not pages:
         raise InputError(f"{method} is fitted, and there is no page that all members hold out", TRAIN_MORE)
-    if len(held_out) < FEWEST:
+    if pages < FEWEST:
         raise InputError(
-            f"{method} is fitted, and only {len(held_out)} pages are held out by all members (at least {FEWEST} are needed)",
+            f"{method} is fitted, and only {pages} pages are held out by all members (at least {FEWEST} are needed)",
             TRAIN_MORE,
         )
-    return held_out

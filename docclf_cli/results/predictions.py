@@ -75,6 +75,13 @@ class Predictions:
 
         return softmax(self.log_probs.astype("float64") / temperature, axis=1)
 
+    def at_temperature(self, temperature: float) -> Predictions:
+        """The same after dividing the logits by `temperature`: log-probabilities that need none any more."""
+        from scipy.special import log_softmax
+
+        scaled = log_softmax(self.log_probs.astype("float64") / temperature, axis=1)
+        return replace(self, log_probs=scaled.astype("float32"))
+
     def predicted(self) -> np.ndarray:
         """The most probable class of each page, int64 [n] (-1 where a page could not be read)."""
         import numpy as np

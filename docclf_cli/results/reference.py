@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from docclf_cli.results.class_report import ClassReport, OneClass
+from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.prediction import PredictResult
@@ -25,6 +26,8 @@ RESULTS: Mapping[str, type] = {
     "predict": PredictResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,
+    "ensemble": EnsembleResult,
+    "tta": TTAResult,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

@@ -78,6 +78,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "predict": ("--split", "test"),
     "class-report": (),
     "class-report --class": ("invoice",),
+    "ensemble": ("--members", "runs/a", "--members", "runs/a/last.ckpt"),
+    "tta": (),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),

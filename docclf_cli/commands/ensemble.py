@@ -1,0 +1,95 @@
+"""`docclf ensemble`."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from docclf_cli import report
+from docclf_cli.commands import _ensemble_tables as _ensemble_tables  # registers what people see
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._checkpoint import local_checkpoint
+from docclf_cli.commands._completion import words
+from docclf_cli.commands._load import given_data, load_checked
+from docclf_cli.commands._progress import progress_display
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.load import LoadedProfile
+    from docclf_cli.profile.schema import Profile
+
+logger = logging.getLogger("docclf")
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf ensemble --members runs/a --members runs/b --method all\n\n"
+    "docclf ensemble --profile ensemble --method weighted --set ensemble.weights=auto\n\n"
+    "docclf ensemble --members runs/folds --data other/pages --set ensemble.tta.enabled=true"
+)
+
+Method = Annotated[
+    str | None,
+    option.declare(
+        "--method",
+        help="voting, averaging, weighted, greedy, stacking, or all of them.",
+        complete=words("voting", "averaging", "weighted", "greedy", "stacking", "all"),
+    ),
+]
+TargetSplit = Annotated[
+    str | None,
+    option.declare(
+        "--split",
+        help="Pages to predict: test or val (held out) \\[default: test where there is one].",
+        complete=words("test", "val"),
+    ),
+]
+Fill = Annotated[str | None, option.declare("--fill", help="Class of pages that cannot be read.", panel=option.OUTPUT)]
+
+
+def run(
+    method: Method = None,
+    members: option.Members = None,
+    profile: option.ProfileName = "ensemble",
+    data: option.Data = None,
+    split: TargetSplit = None,
+    device: option.Device = None,
+    fill: Fill = None,
+    output: option.Output = None,
+    name: option.Name = None,
+    overwrite: option.Overwrite = False,
+    sets: option.Sets = None,
+    show_profile: option.ShowProfile = False,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Combine trained models, and see whether together they are better than the best of them."""
+    options = {
+        "ensemble.method": method, "data.root": data, "runtime.device": device,
+        "output": None if output is None else str(output), "name": name,
+    }  # fmt: skip
+    loaded = load_checked(profile, options, sets)
+    if show_profile:
+        return report.show_profile(loaded, as_json=as_json)
+    if any(key == "ensemble.enabled" and source.rank for key, source in loaded.sources.items()):
+        logger.info("ensemble.enabled has no effect: `docclf ensemble` itself is the switch")
+    resolved = _with_members(loaded, members or [], quiet)
+    from docclf_cli.engine.ensemble import ensemble
+    from docclf_cli.engine.stop import StopFlag
+
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        result = ensemble(
+            resolved, data=given_data(loaded), split=split, fill=fill, overwrite=overwrite, emit=emit, stop=stop
+        )
+    return report.show(result, as_json=as_json)
+
+
+def _with_members(loaded: "LoadedProfile", paths: list[str], quiet: bool) -> "Profile":
+    """The profile with the members of the command line in the place of its own, all of them on this machine."""
+    from docclf_cli.profile.schema import MemberConfig
+
+    profile = loaded.profile
+    listed = [MemberConfig(checkpoint_path=path) for path in paths] or list(profile.ensemble.models)
+    local = []
+    for member in listed:
+        key = "run" if member.checkpoint_path is None else "checkpoint_path"
+        path: Path = local_checkpoint(str(getattr(member, key)), quiet, profile.s3)
+        local.append(member.model_copy(update={key: str(path)}))
+    return profile.model_copy(update={"ensemble": profile.ensemble.model_copy(update={"models": tuple(local)})})

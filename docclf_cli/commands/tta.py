@@ -1,0 +1,68 @@
+"""`docclf tta`."""
+
+from typing import Annotated
+
+from docclf_cli import report
+from docclf_cli.commands import _ensemble_tables as _ensemble_tables  # registers what people see
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._completion import words
+from docclf_cli.commands._load import given_data, load_checked
+from docclf_cli.commands._progress import progress_display
+from docclf_cli.commands.ensemble import Fill, TargetSplit
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf tta --checkpoint runs/mine\n\n"
+    "docclf tta --checkpoint runs/mine --prune --json\n\n"
+    "docclf tta --checkpoint runs/mine --set 'ensemble.tta.augmentations=[{type: rotation, degrees: [90, 180, 270]}]'"
+)
+
+Prune = Annotated[
+    bool, option.declare("--prune", help="Drop the views that hurt on held-out pages; test pages only report.")
+]
+Merge = Annotated[
+    str | None,
+    option.declare(
+        "--merge", help="mean, gmean or max of the views' probabilities.", complete=words("mean", "gmean", "max")
+    ),
+]
+
+
+def run(
+    checkpoint: option.CheckpointPath = None,
+    prune: Prune = False,
+    merge: Merge = None,
+    profile: option.ProfileName = "ensemble",
+    data: option.Data = None,
+    split: TargetSplit = None,
+    device: option.Device = None,
+    fill: Fill = None,
+    output: option.Output = None,
+    sets: option.Sets = None,
+    show_profile: option.ShowProfile = False,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Look at each page in several ways, and see which of them help."""
+    options = {"ensemble.tta.merge": merge, "data.root": data, "runtime.device": device}
+    loaded = load_checked(profile, options, sets)
+    if show_profile:
+        return report.show_profile(loaded, as_json=as_json)
+    path = checkpoint_or_newest(checkpoint, output, quiet)
+    from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.engine.tta import tta
+
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        result = tta(
+            path,
+            loaded.profile,
+            data=given_data(loaded),
+            split=split,
+            prune_views=prune,
+            fill=fill,
+            emit=emit,
+            stop=stop,
+        )
+    return report.show(result, as_json=as_json)

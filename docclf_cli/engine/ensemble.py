@@ -1,0 +1,203 @@
+"""`ensemble`: members and methods side by side, each figure out of sample, and the predictions of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.engine.choosing import advice, can_be_scored, figure_of
+from docclf_cli.engine.ensemble_files import (
+    PREDICTIONS,
+    TTA_PREDICTIONS,
+    submission_of,
+    submission_rows,
+    unreadable_in,
+    write_ensemble,
+)
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.members import Member
+from docclf_cli.engine.panel import Combined, Panel, member_lines, method_line
+from docclf_cli.engine.run_folder import RunFolder, new_run_folder
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.store import PLAIN
+from docclf_cli.engine.submission import Submission
+from docclf_cli.engine.team import MERGED, Ground, ask, ground_of, open_members, trained_on
+from docclf_cli.engine.views import PLAIN_VIEW, views_of
+from docclf_cli.ensembling.combine import Method, methods_of
+from docclf_cli.ensembling.held_out import FEWEST, require
+from docclf_cli.errors import InputError
+from docclf_cli.metrics.agreement import disagreement, error_correlation
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.ensembling import EnsembleResult, Line
+
+CHOSEN_ON_THEM = (
+    "Each member's epoch was chosen on pages it held out, so held-out scores flatter members and methods alike."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """An ensemble whose members have spoken."""
+
+    profile: Profile
+    figure: str
+    members: Sequence[Member]
+    ground: Ground
+    panel: Panel
+    with_views: Panel | None
+    notes: tuple[str, ...]
+
+
+def ensemble(
+    profile: Profile,
+    *,
+    data: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    fill: str | None = None,
+    overwrite: bool = False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> EnsembleResult:
+    """Combine the members of a profile in a run folder of its own.
+
+    Args:
+        profile: Its `ensemble` section names members, methods and views.
+        data: Keys of the data section that the user stated; without a `root` the members' own data is used.
+        split: `test` or `val`; None is `test` where the data has test pages.
+        fill: Class of pages that cannot be read.
+        overwrite: Replace an existing folder of that name.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: Members do not fit together, or a fitted method has nothing to learn from.
+        CheckpointError: A member is missing or damaged.
+        Interrupted: `stop` was set; what is finished is stored.
+    """
+    figure, config = figure_of(profile.train.monitor), profile.ensemble
+    members = open_members(config.models)
+    ground = ground_of(members, data or {}, split)
+    methods, notes = _possible(methods_of(config), config.method == "all", ground)
+    run = _folder(profile, members, overwrite)
+    submission = submission_of(ground, members[0].facts.class_names, fill)
+    looks = views_of(config.tta, members) if config.tta.enabled else [() for _ in members]
+    views = [tuple(dict.fromkeys((PLAIN_VIEW, *own))) for own in looks]
+    answers = ask(members, views, ground, runtime_config=profile.runtime, emit=emit, stop=stop)
+    in_sample = trained_on(members, ground)
+    with_views = None
+    if config.tta.enabled:
+        merged = [
+            answer.merged([view.name for view in own], config.tta.merge)
+            for answer, own in zip(answers, looks, strict=True)
+        ]
+        with_views = Panel.of(merged, MERGED, ground, in_sample)
+    work = _Work(
+        profile, figure, members, ground, Panel.of(answers, PLAIN, ground, in_sample), with_views,
+        (*notes, *_notes(ground, in_sample)),
+    )  # fmt: skip
+    return _finish(work, methods, submission, run, overwrite)
+
+
+def _possible(methods: Sequence[Method], every: bool, ground: Ground) -> tuple[list[Method], list[str]]:
+    """The methods that have enough pages to learn from; one that was asked for by name must have."""
+    possible, left_out, pages = [], [], len(ground.common)
+    for method in methods:
+        if not method.fitted or pages >= FEWEST:
+            possible.append(method)
+        elif every:
+            left_out.append(method.label)
+        else:
+            require(pages, method.label)
+    if not left_out:
+        return possible, []
+    why = (
+        f"only {pages} pages are held out by all members"
+        if pages
+        else f"no page is held out by all members: {ground.why_none}"
+    )
+    return possible, [f"Left out: {', '.join(left_out)}, which learn from at least {FEWEST} held-out pages ({why})."]
+
+
+def _folder(profile: Profile, members: Sequence[Member], overwrite: bool) -> RunFolder:
+    """Where the result goes, refused before any work where it must not."""
+    run = new_run_folder(Path(profile.output), profile.name, "ensemble")
+    for member in members:
+        if member.path.resolve().is_relative_to(run.path.resolve()):
+            raise InputError(f"{run.path} holds a member: {member.path}", "choose another --name")
+    run.require_free(overwrite)
+    return run
+
+
+def _notes(ground: Ground, in_sample: np.ndarray) -> list[str]:
+    notes = ["Probabilities are taken at each checkpoint's own temperature."]
+    if len(ground.common):
+        notes.append(CHOSEN_ON_THEM)
+    else:
+        notes.append(f"No page is held out by all members, so nothing was chosen ({ground.why_none}).")
+    if in_sample.any():
+        notes.append(f"{in_sample.sum()} of the pages were trained on by a member: they are predicted, and not scored.")
+    return notes
+
+
+def _finish(
+    work: _Work, methods: Sequence[Method], submission: Submission, run: RunFolder, overwrite: bool
+) -> EnsembleResult:
+    panel, figure = work.panel, work.figure
+    best = panel.best(figure)
+    alone = (None, None) if best is None else panel.member(best)
+    candidates = [
+        panel.combined(method) for method in methods if panel.can_learn or not method.fitted or len(methods) == 1
+    ]
+    written = panel.choose(candidates, figure)
+    seen = None if work.with_views is None else work.with_views.combined(written.method)
+    rows = {
+        name: submission_rows(submission, one.target)
+        for name, one in ((PREDICTIONS, written), (TTA_PREDICTIONS, seen))
+        if one is not None
+    }
+    lines = tuple(method_line(panel, one, alone, figure) for one in candidates)
+    best_name = None if best is None else panel.names[best]
+    result = EnsembleResult(
+        run=run.path,
+        monitor=figure,
+        best_member=best_name,
+        method=written.method.label,
+        members=member_lines(panel, figure),
+        methods=lines,
+        tta=None if seen is None else _tta_line(work, seen, written),
+        **_alike(panel, work.ground.split),
+        advice=advice(written.method.label, lines[candidates.index(written)], best_name or "the best member"),
+        notes=work.notes,
+        split=work.ground.split,
+        pages=len(written.target),
+        unreadable=unreadable_in(written.target),
+        files=(),
+    )
+    profile = work.profile.model_copy(update={"data": work.ground.target.config})
+    return write_ensemble(run, result, written, rows, work.members, profile, overwrite)
+
+
+def _tta_line(work: _Work, seen: Combined, plain: Combined) -> Line:
+    assert work.with_views is not None
+    name = f"{seen.method.label} with views"
+    return method_line(work.with_views, seen, (plain.held_out, plain.target), work.figure, name)
+
+
+def _alike(panel: Panel, split: str) -> dict[str, Any]:
+    """Disagreement and error correlation of the members, on held-out pages where there are any."""
+    held_out = panel.held_out is not None
+    members = [side for place in range(len(panel.names)) if (side := panel.member(place)[0 if held_out else 1])]
+    correlation = error_correlation(members) if can_be_scored(members[0]) else None
+    return {
+        "disagreement": _rows(disagreement(members)),
+        "error_correlation": None if correlation is None else _rows(correlation),
+        "alike_on": "held-out" if held_out else split,
+    }
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())

@@ -1,0 +1,143 @@
+"""What `ensemble` and `tta` write: the submission, the probabilities, and what they were made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from docclf_cli import __version__
+from docclf_cli.engine.members import Member
+from docclf_cli.engine.panel import Combined
+from docclf_cli.engine.run_folder import FINISHED, RunFolder, write_csv
+from docclf_cli.engine.submission import Submission
+from docclf_cli.engine.team import TEST, Ground
+from docclf_cli.files import write_json, write_text
+from docclf_cli.profile.load import dump_profile
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.ensembling import EnsembleResult
+from docclf_cli.results.predictions import Predictions
+
+PREDICTIONS, TTA_PREDICTIONS = "ensemble_predictions.csv", "tta_predictions.csv"
+PROBABILITIES, META = "ensemble_probabilities.csv", "ensemble_predictions_meta.json"
+Row = Mapping[str, Any]
+
+
+def unreadable_in(predictions: Predictions) -> int:
+    """How many pages could not be read."""
+    return int(np.isnan(predictions.log_probs).any(axis=1).sum())
+
+
+def submission_of(ground: Ground, class_names: tuple[str, ...], fill: str | None) -> Submission:
+    """The submission of the pages to predict.
+
+    Raises:
+        InputError: The submission asks for other pages, or `fill` is no class.
+    """
+    config = ground.target.config
+    if ground.split == TEST:
+        return Submission.of(ground.target.of(TEST, class_names), config, class_names, fill)
+    return Submission.of_held_out(ground.common, config, class_names, fill)
+
+
+def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
+    """`ID,target` of every page.
+
+    Raises:
+        InputError: A page could not be read, and no class fills its place.
+    """
+    named = submission.named(predictions.predicted(), predictions.class_names)
+    return [{"ID": name, "target": target} for name, target in named]
+
+
+def probability_rows(predictions: Predictions) -> list[Row]:
+    """The probability of each class for every page; empty where a page could not be read, which `status` explains."""
+    rows: list[Row] = []
+    status = predictions.status if predictions.status is not None else np.full(len(predictions), "")
+    for name, probs, reason in zip(predictions.ids.tolist(), predictions.probs(), status.tolist(), strict=True):
+        shown = {
+            column: "" if np.isnan(value) else f"{value:.6f}"
+            for column, value in zip(predictions.class_names, probs.tolist(), strict=True)
+        }
+        rows.append({"ID": name, **shown, "status": reason})
+    return rows
+
+
+def write_ensemble(
+    run: RunFolder,
+    result: EnsembleResult,
+    written: Combined,
+    rows: Mapping[str, Sequence[Row]],
+    members: Sequence[Member],
+    profile: Profile,
+    overwrite: bool,
+) -> EnsembleResult:
+    """Write all files of an ensemble, and return its result with their paths.
+
+    Args:
+        run: The folder.
+        result: What is known so far.
+        written: The method whose predictions are written.
+        rows: Submissions by name of their file.
+        members: Whose predictions were combined.
+        profile: The resolved profile.
+        overwrite: Replace what is in the folder.
+
+    Raises:
+        InputError: The folder has content by now, and `overwrite` is not given.
+    """
+    with run.writing():
+        run.require_free(overwrite)
+        run.clear()
+        files = [run.path / name for name in rows]
+        for path in files:
+            write_csv(path, rows[path.name])
+        write_csv(run.path / PROBABILITIES, probability_rows(written.target))
+        written.target.save(run.predictions(result.split))
+        files += [run.path / PROBABILITIES, run.path / META]
+        result = replace(result, files=tuple(files))
+        write_json(run.path / META, _meta(result, written, members, profile))
+        write_text(run.profile, dump_profile(profile))
+        run.write_state(FINISHED, method=result.method)
+    return result
+
+
+def _meta(result: EnsembleResult, written: Combined, members: Sequence[Member], profile: Profile) -> dict[str, Any]:
+    told = plain(EnsembleResult, result)
+    return {
+        "docclf": __version__,
+        "method": result.method,
+        **plain(dict, dict(written.facts)),
+        "weights": next(line.weights for line in result.methods if line.name == result.method),
+        "members": [describe(member) for member in members],
+        "classes": list(written.target.class_names),
+        "scores": {key: told[key] for key in ("monitor", "best_member", "members", "methods", "tta")},
+        "alike": {key: told[key] for key in ("alike_on", "disagreement", "error_correlation")},
+        **{key: told[key] for key in ("split", "pages", "unreadable", "advice", "notes")},
+        "settings": profile.ensemble.model_dump(mode="json"),
+    }
+
+
+def describe(member: Member) -> dict[str, Any]:
+    """A member as JSON, with what identifies its checkpoints."""
+    return {
+        "name": member.name,
+        "path": str(member.path),
+        "weight": member.weight,
+        "checkpoints": [
+            {
+                "path": str(facts.path), "sha256": facts.sha256, "model": facts.model_name, "epoch": facts.epoch,
+                "temperature": facts.temperature, "preprocess": facts.preprocess.to_dict(),
+            }
+            for facts in member.checkpoints
+        ],
+    }  # fmt: skip
+
+
+def plain(kind: Any, value: Any) -> Any:
+    """Plain JSON values: dataclasses by field name, paths as text, not-a-number as null."""
+    return json.loads(TypeAdapter(kind).dump_json(value))

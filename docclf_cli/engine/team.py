@@ -1,0 +1,267 @@
+"""Members at work: which pages they hold out, which they are to predict, and what they say about both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from docclf_cli.data.index import names_split, resolve_root
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.members import (
+    Indices,
+    Member,
+    as_one,
+    data_of,
+    folds_as_members,
+    members_at,
+    split_rows,
+    wanted_of,
+)
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.views import PageView
+from docclf_cli.engine.wanted import Wanted, collect
+from docclf_cli.ensembling.alignment import check_same_classes, refuse_duplicates
+from docclf_cli.ensembling.merging import Merge, merge
+from docclf_cli.errors import InputError
+from docclf_cli.files import fingerprint_of
+from docclf_cli.profile.schema import DataConfig, MemberConfig, RuntimeConfig
+from docclf_cli.results.predictions import Predictions
+
+logger = logging.getLogger("docclf")
+VAL: Literal["val"] = "val"
+TEST: Literal["test"] = "test"
+# What decides the pages of a data root, and must be the same for members that are to share one.
+_SAME = ("images", "image_column", "label_column")
+# Keys of `data` that are the checkpoint's or the training run's, whatever a profile says.
+_NOT_GIVEN = frozenset(("root", "image_size", "resize_mode", "val_fraction", "split_seed", "fold_seed", "limit"))
+
+
+def open_members(configs: Sequence[MemberConfig]) -> list[Member]:
+    """The members of a profile. A folds run that is alone gives each of its folds.
+
+    Raises:
+        InputError: There are fewer than two, one is listed twice, or their classes differ.
+        CheckpointError: A checkpoint is missing or damaged.
+    """
+    if not configs:
+        raise InputError("an ensemble needs members", "name runs or checkpoints: --members runs/a --members runs/b")
+    members = [member for config in configs for member in _members_of(config)]
+    if len(members) == 1 and members[0].is_folds:
+        members = folds_as_members(members[0])
+    if len(members) == 1:
+        raise InputError(
+            f"an ensemble needs two members, and there is only {members[0].path}",
+            "add another run with --members; to look at pages in several ways: docclf tta",
+        )
+    names = [member.name for member in members]
+    refuse_duplicates([member.key for member in members], [str(member.path) for member in members])
+    check_same_classes([member.facts.class_names for member in members], names)
+    # Sorted, so that nothing (not even the order of classes in files) depends on who was listed first.
+    return sorted(_with_own_names(members), key=lambda member: member.key)
+
+
+def _members_of(config: MemberConfig) -> list[Member]:
+    path = Path(config.checkpoint_path or config.run or "").expanduser()
+    return members_at(path, config.use, name=config.name, weight=config.weight)
+
+
+def _with_own_names(members: Sequence[Member]) -> list[Member]:
+    """Members that share a label are told apart by their paths."""
+    names = [member.name for member in members]
+    return [replace(member, name=str(member.path)) if names.count(member.name) > 1 else member for member in members]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Which pages members speak about.
+
+    Attributes:
+        target: Pages to predict.
+        split: `test`; or `val`: the held-out pages themselves.
+        held_out: Where the pages are that the members were not trained on; None where none are known.
+        common: IDs of the pages that all members hold out, in the order of the data.
+        why_none: Why there are none.
+    """
+
+    target: Indices
+    split: str
+    held_out: Indices | None
+    common: np.ndarray
+    why_none: str = ""
+
+
+def ground_of(members: Sequence[Member], given: Mapping[str, Any], split: str | None) -> Ground:
+    """Settle which pages a command is about.
+
+    Args:
+        members: Who speaks about them.
+        given: Keys of `data` that the user stated; a `root` other than the members' own names other pages to predict.
+        split: `test` or `val`; None is `test` where the data sets test pages apart, else `val`.
+
+    Raises:
+        InputError: Members were trained on different data and no root is given, or there is no such split.
+    """
+    if split not in (None, VAL, TEST):
+        raise InputError(
+            f"--split: '{split}' is not one of val, test", "pages that members were trained on prove nothing"
+        )
+    own, root = _own_data(members), given.get("root")
+    other = root is not None and (own is None or _place(own.model_copy(update={"root": root})) != _place(own))
+    if own is None and not other:
+        shown = ", ".join(f"{member.name} on {member.facts.data.root}" for member in members[:3])
+        raise InputError(f"the members were trained on different data ({shown})", "name the pages to predict: --data")
+    target = data_of(members[0].facts.data, str(root)) if other else own
+    assert target is not None
+    target = target.model_copy(update={key: value for key, value in given.items() if key not in _NOT_GIVEN})
+    held_out, common, why = _held_out(members, [target, *([own] if own and other else [])], other)
+    apart = names_split(target, TEST)
+    chosen = split or (TEST if other or apart else VAL)
+    if chosen == VAL and not len(common):
+        raise InputError(f"there is no page that all members hold out: {why}", "predict test pages: --split test")
+    return Ground(Indices(target), chosen, held_out, common, why)
+
+
+def _own_data(members: Sequence[Member]) -> DataConfig | None:
+    """The data section that members share; None where they differ."""
+    sections = [member.facts.data for member in members]
+    if any(_place(section) != _place(sections[0]) for section in sections):
+        return None
+    grouped = next((section for section in sections if section.groups or section.group_column), sections[0])
+    return sections[0].model_copy(update={"groups": grouped.groups, "group_column": grouped.group_column})
+
+
+def _place(section: DataConfig) -> tuple[object, ...]:
+    root = section.root if section.root == "samples" else str(resolve_root(section).resolve())
+    return root, *(getattr(section, key) for key in _SAME)
+
+
+def _held_out(
+    members: Sequence[Member], candidates: Sequence[DataConfig], other: bool
+) -> tuple[Indices | None, np.ndarray, str]:
+    """The first data whose training pages hold all that members hold out; those that all share; else why not."""
+    why = ""
+    for config in candidates:
+        indices = Indices(config)
+        try:
+            own = [_held_out_ids(member, indices) for member in members]
+        except InputError as error:
+            why = error.message
+            continue
+        shared = set.intersection(*(set(ids) for ids in own))
+        common = np.array([page for page in own[0] if page in shared], dtype=np.str_)
+        return indices, common, "" if len(common) else "each was trained on what others hold out"
+    return None, np.empty(0, dtype=np.str_), why
+
+
+def _held_out_ids(member: Member, indices: Indices) -> list[str]:
+    ids: list[str] = []
+    for facts in member.checkpoints:
+        index = indices.of("train", facts.class_names)
+        ids += index.ids[split_rows(facts, index, VAL)].tolist()
+    return ids
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one member says, its temperature applied, by name of the view.
+
+    Attributes:
+        member: Who says it.
+        held_out: About the pages it was not trained on; empty where no page is held out by all members.
+        target: About the pages to predict.
+    """
+
+    member: Member
+    held_out: Mapping[str, Predictions]
+    target: Mapping[str, Predictions]
+
+    def merged(self, views: Sequence[str], how: Merge) -> Answers:
+        """The same with one view, which is the merge of the given ones, under the name `merged`."""
+        sides = (
+            {MERGED: _merged([side[name] for name in views], how, views)} if side else {}
+            for side in (self.held_out, self.target)
+        )
+        return Answers(self.member, *sides)
+
+
+MERGED = "merged"
+
+
+def ask(
+    members: Sequence[Member],
+    views: Sequence[Sequence[PageView]],
+    ground: Ground,
+    *,
+    runtime_config: RuntimeConfig | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> list[Answers]:
+    """Let every member look at its held-out pages and at the pages to predict, once in each of its views.
+
+    Raises:
+        Interrupted: `stop` was set; what is finished is stored.
+    """
+    asked = [
+        (number, view.name, split, wanted)
+        for number, member in enumerate(members)
+        for view in views[number]
+        for split, wanted in _wants(member, view, ground)
+    ]
+    flat = [one for *_, wanted in asked for one in wanted]
+    found = iter(collect(flat, runtime_config=runtime_config, emit=emit, stop=stop))
+    answers: list[dict[str, dict[str, Predictions]]] = [{VAL: {}, TEST: {}} for _ in members]
+    for number, view, split, wanted in asked:
+        parts = [next(found) for _ in wanted]
+        answers[number][split][view] = _calibrated(members[number], view, as_one(members[number], split, parts))
+    return [
+        Answers(member, told[VAL], told[TEST if ground.split == TEST else VAL])
+        for member, told in zip(members, answers, strict=True)
+    ]
+
+
+def _wants(member: Member, view: PageView, ground: Ground) -> Iterator[tuple[str, list[Wanted]]]:
+    if ground.held_out is not None and len(ground.common):
+        yield VAL, wanted_of(member, VAL, ground.held_out, view)
+    if ground.split == TEST:
+        yield TEST, wanted_of(member, TEST, ground.target, view)
+
+
+def _calibrated(member: Member, view: str, predictions: Predictions) -> Predictions:
+    # The precision is no part of what a member is: training may have stored another one for its held-out pages.
+    made_by = {"checkpoint": member.key, "view": view, "data": predictions.fingerprint["data"]}
+    return replace(predictions.at_temperature(member.temperature), fingerprint=made_by)
+
+
+def _merged(views: Sequence[Predictions], how: Merge, names: Sequence[str]) -> Predictions:
+    log_probs = merge(np.stack([view.log_probs for view in views]), how)
+    made_by = {**views[0].fingerprint, "view": fingerprint_of(how, list(names))}
+    return replace(views[0], log_probs=log_probs.astype(np.float32), fingerprint=made_by)
+
+
+def trained_on(members: Sequence[Member], ground: Ground) -> np.ndarray:
+    """Which target pages some member was trained on, bool [n]: by their files, whatever they are called there."""
+    index = ground.target.of(TEST, members[0].facts.class_names)
+    if ground.split == VAL:
+        return np.zeros(len(ground.common), dtype=bool)
+    known: set[str] = set()
+    for member in members:
+        known |= _trained_files(member)
+    return np.array([str(index.path(row).absolute()) in known for row in range(len(index))], dtype=bool)
+
+
+def _trained_files(member: Member) -> set[str]:
+    indices = Indices(member.facts.data)
+    files: set[str] = set()
+    for facts in member.checkpoints:
+        try:
+            index = indices.of("train", facts.class_names)
+            rows = np.arange(len(index)) if facts.saw_all else split_rows(facts, index, "train")
+        except InputError:  # its training pages are no longer there, or not known
+            continue
+        files |= {str(index.path(row).absolute()) for row in rows.tolist()}
+    return files

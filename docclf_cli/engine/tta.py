@@ -1,0 +1,194 @@
+"""`tta`: what a model gains from looking at each page in several views, view by view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli import __version__
+from docclf_cli.engine.choosing import advice, can_be_scored, figure_of, measure, score_by
+from docclf_cli.engine.ensemble_files import (
+    TTA_PREDICTIONS,
+    describe,
+    plain,
+    probability_rows,
+    submission_of,
+    submission_rows,
+    unreadable_in,
+)
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.members import Member, member_at
+from docclf_cli.engine.run_folder import write_csv
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.store import PLAIN
+from docclf_cli.engine.submission import Submission
+from docclf_cli.engine.team import MERGED, VAL, Answers, Ground, ask, ground_of, trained_on
+from docclf_cli.engine.views import PLAIN_VIEW, PageView, views_of
+from docclf_cli.ensembling.held_out import require
+from docclf_cli.ensembling.merging import Merge, prune
+from docclf_cli.files import write_json
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.ensembling import Line, TTAResult
+from docclf_cli.results.predictions import Predictions
+
+PROBABILITIES, META = "tta_probabilities.csv", "tta_predictions_meta.json"
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What a member says in its views.
+
+    Attributes:
+        answers: By name of the view.
+        views: Names of the views to merge.
+        ground: The pages.
+        figure: What choices follow.
+        merge: How views are merged.
+    """
+
+    answers: Answers
+    views: tuple[str, ...]
+    ground: Ground
+    figure: str
+    merge: Merge
+
+    def line(self, name: str, answers: Answers, view: str) -> Line:
+        """One view, compared with the plain page."""
+        baseline = None if view == PLAIN else PLAIN
+        sides = [(answers.held_out, self.answers.held_out)]
+        if self.ground.split != VAL:
+            sides.append((answers.target, self.answers.target))
+        measured = [
+            measure(side[view], None if baseline is None else plain_side[baseline], self.figure) if side else None
+            for side, plain_side in sides
+        ]
+        return Line(name, measured[0], measured[1] if len(measured) > 1 else None)
+
+
+def tta(
+    checkpoint: Path,
+    profile: Profile,
+    *,
+    data: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    prune_views: bool = False,
+    fill: str | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> TTAResult:
+    """Score a model view by view and with all views merged, and predict with the merge.
+
+    Args:
+        checkpoint: Checkpoint file or run folder.
+        profile: Its `ensemble.tta` section names views and merge.
+        data: Keys of the data section that the user stated; without a `root` the model's own data is used.
+        split: `test` or `val`; None is `test` where the data has test pages.
+        prune_views: Drop the views that hurt on held-out pages.
+        fill: Class of pages that cannot be read.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: A view is unknown, or there are too few held-out pages to prune on.
+        CheckpointError: There is no such checkpoint, or it is damaged.
+        Interrupted: `stop` was set; what is finished is stored.
+    """
+    figure, config = figure_of(profile.train.monitor), profile.ensemble.tta
+    member = member_at(checkpoint)
+    ground = ground_of([member], data or {}, split)
+    submission = submission_of(ground, member.facts.class_names, fill)
+    if prune_views:
+        require(len(ground.common), "--prune")
+    (views,) = views_of(config, [member])
+    asked = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
+    (answers,) = ask([member], [asked], ground, runtime_config=profile.runtime, emit=emit, stop=stop)
+    in_sample = trained_on([member], ground)
+    look = _Look(_without_labels(answers, in_sample), tuple(view.name for view in views), ground, figure, config.merge)
+    kept = _kept(look) if prune_views else look.views
+    return _finish(member, look, asked, kept, in_sample, submission)
+
+
+def _without_labels(answers: Answers, in_sample: np.ndarray) -> Answers:
+    """Pages that the member was trained on are not scored."""
+
+    def hidden(predictions: Predictions) -> Predictions:
+        targets = predictions.targets
+        return predictions if targets is None else replace(predictions, targets=np.where(in_sample, -1, targets))
+
+    if not in_sample.any():
+        return answers
+    return replace(answers, target={name: hidden(predictions) for name, predictions in answers.target.items()})
+
+
+def _kept(look: _Look) -> tuple[str, ...]:
+    sides = [look.answers.held_out[name] for name in look.views]
+    log_probs = np.stack([side.log_probs for side in sides]).astype(np.float64)
+    places = prune(log_probs, sides[0].labels, look.merge, score_by(look.figure))
+    return tuple(look.views[place] for place in places)
+
+
+def _finish(
+    member: Member,
+    look: _Look,
+    asked: Sequence[PageView],
+    kept: tuple[str, ...],
+    in_sample: np.ndarray,
+    submission: Submission,
+) -> TTAResult:
+    merged = look.answers.merged(kept, look.merge)
+    target = merged.target[MERGED]
+    rows = submission_rows(submission, target)
+    title = f"{look.merge} of {len(kept)} views"
+    line = look.line(title, merged, MERGED)
+    pruned = len(kept) < len(look.views)
+    folder = member.folder / "tta" / look.ground.split
+    result = TTAResult(
+        checkpoint=member.path,
+        monitor=look.figure,
+        merge=look.merge,
+        views=tuple(look.line(view.view.name, look.answers, view.name) for view in asked),
+        merged=line,
+        kept=_shown(asked, kept),
+        pruned=_shown(asked, [name for name in look.views if name not in kept]),
+        advice=advice(title, line, "the plain page"),
+        notes=tuple(_notes(look, pruned, in_sample)),
+        split=look.ground.split,
+        pages=len(target),
+        unreadable=unreadable_in(target),
+        files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
+    )
+    write_csv(folder / TTA_PREDICTIONS, rows)
+    write_csv(folder / PROBABILITIES, probability_rows(target))
+    write_json(folder / META, _meta(result, member, target))
+    return result
+
+
+def _shown(asked: Sequence[PageView], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(view.view.name for view in asked if view.name in names)
+
+
+def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
+    notes = []
+    if not look.answers.held_out:
+        notes.append(f"No page is known to be held out from this model ({look.ground.why_none}).")
+    elif pruned:
+        notes.append("Views were chosen on the held-out pages, so the merge's held-out scores flatter it.")
+    if not can_be_scored(next(iter(look.answers.target.values()))):
+        notes.append("The pages have no labels: they are predicted, and not scored.")
+    elif in_sample.any():
+        notes.append(f"{in_sample.sum()} of the pages were trained on: they are predicted, and not scored.")
+    return notes
+
+
+def _meta(result: TTAResult, member: Member, target: Predictions) -> dict[str, Any]:
+    told = plain(TTAResult, result)
+    return {
+        "docclf": __version__,
+        "member": describe(member),
+        "classes": list(target.class_names),
+        **{key: value for key, value in told.items() if key not in ("files", "checkpoint")},
+    }
