@@ -1,0 +1,136 @@
+"""Pages per second of `docclf predict` on 200 dpi A4 pages, against decoding alone and against the model alone.
+
+    python benchmarks/predict_throughput.py --checkpoint runs/mine --pages 200
+
+The pages are drawn here: text on a scanner's paper, as JPEGs, as one PDF of scans (a JPEG on each page) and as one PDF
+of text. Decoding alone uses as many processes as `predict` does, and no model; the model alone looks at batches that
+are in memory already. The best that `predict` can do with decoding and model on the same cores is the harmonic sum.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from docclf_cli.data.file_list import FileList, PageList
+from docclf_cli.data.inputs import find
+from docclf_cli.data.page_files import PageReader
+from docclf_cli.data.page_loader import PageLoader, count_pages, paged_rows
+from docclf_cli.engine.decider import Decider, decider_of
+from docclf_cli.engine.members import member_at
+from docclf_cli.engine.parts import Grid
+from docclf_cli.engine.predict import Question, predict
+from docclf_cli.engine.predicting import IMAGES_PER_PASS
+from docclf_cli.engine.runtime import Runtime, resolve_runtime
+from docclf_cli.profile.schema import RuntimeConfig
+
+A4 = (1654, 2339)  # pixels at 200 dpi
+
+
+def scanned(number: int) -> Image.Image:
+    """A page of text with the grain of a scanner."""
+    rng = np.random.default_rng(number)
+    image = Image.new("RGB", A4, "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(28)
+    for line in range(60):
+        draw.text((120, 140 + 34 * line), "".join(map(chr, rng.integers(97, 123, 70))), fill="black", font=font)
+    grain = rng.normal(0, 6, (A4[1], A4[0], 1))
+    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+
+
+def write_pages(folder: Path, pages: int) -> dict[str, str]:
+    """Inputs by what they are."""
+    (folder / "jpeg").mkdir()
+    distinct = [scanned(number) for number in range(min(pages, 8))]
+    for number in range(pages):
+        distinct[number % len(distinct)].save(folder / "jpeg" / f"{number:05d}.jpg", quality=85)
+    first, *others = [distinct[number % len(distinct)] for number in range(pages)]
+    first.save(folder / "scans.pdf", save_all=True, append_images=others, resolution=200)
+    write_text_pdf(folder / "text.pdf", pages)
+    return {
+        "JPEG": str(folder / "jpeg"),
+        "PDF of scans": str(folder / "scans.pdf"),
+        "PDF of text": str(folder / "text.pdf"),
+    }
+
+
+def write_text_pdf(path: Path, pages: int) -> None:
+    from matplotlib.backends.backend_pdf import PdfPages
+    from matplotlib.figure import Figure
+
+    rng = np.random.default_rng(0)
+    with PdfPages(path) as pdf:
+        for _ in range(pages):
+            figure = Figure(figsize=(8.27, 11.69))
+            for line in range(50):
+                figure.text(0.1, 0.95 - 0.018 * line, "".join(map(chr, rng.integers(97, 123, 70))), fontsize=9)
+            pdf.savefig(figure)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def decoding(given: str, decider: Decider, runtime: Runtime) -> float:
+    """Pages per second of reading and resizing alone."""
+    reader = PageReader(10**9)
+    files = FileList(find([given], io.BytesIO()))
+    counts = np.ones(len(files), np.int32)
+    for counted in count_pages(files, [[row] for row in paged_rows(files)], reader, runtime.workers):
+        for row, pages in counted:
+            counts[row] = pages
+    pages = PageList.of(files, counts)
+    grid = Grid(len(pages), IMAGES_PER_PASS)
+    batches = [batch for part in range(grid.parts) for batch in grid.batches(part)]
+    loader = PageLoader(pages, reader, decider.looks, runtime.workers, pin=False)
+    return len(pages) / seconds(lambda: sum(len(sheaf.numbers) for sheaf in loader(batches)))
+
+
+def forward(decider: Decider, pages: int) -> float:
+    """Pages per second of the model on batches that are in memory."""
+    size = decider.looks[0].preprocess.size
+    images = (torch.randint(0, 256, (IMAGES_PER_PASS, 3, size, size), dtype=torch.uint8),)
+    rounds = max(1, pages // IMAGES_PER_PASS)
+    decider.log_probs(images)
+    return rounds * IMAGES_PER_PASS / seconds(lambda: [decider.log_probs(images) for _ in range(rounds)])
+
+
+def whole(given: str, checkpoint: Path, output: Path, config: RuntimeConfig) -> float:
+    """Pages per second of `predict`, without the start of Python and the loading of the model."""
+    question = Question(inputs=(given,), output=output)
+    return predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=config).pages_per_second
+
+
+def measured(checkpoint: Path, pages: int) -> Iterator[tuple[str, float, float, float]]:
+    config = RuntimeConfig()
+    runtime = resolve_runtime(config)
+    decider = decider_of([member_at(checkpoint)], runtime)
+    with tempfile.TemporaryDirectory() as temp:
+        for name, given in write_pages(Path(temp), pages).items():
+            yield (
+                name, decoding(given, decider, runtime), forward(decider, pages),
+                whole(given, checkpoint, Path(temp) / name, config),
+            )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--pages", type=int, default=200)
+    options = parser.parse_args()
+    print(f"{'pages/s':14}{'decoding':>10}{'model':>10}{'both':>10}{'predict':>10}{'of both':>9}")
+    for name, decoded, seen, done in measured(options.checkpoint, options.pages):
+        both = 1 / (1 / decoded + 1 / seen)
+        print(f"{name:14}{decoded:10.1f}{seen:10.1f}{both:10.1f}{done:10.1f}{done / both:9.0%}")
+
+
+if __name__ == "__main__":
+    main()
