@@ -23,10 +23,10 @@ from docclf_cli.data.inputs import find
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.page_loader import PageLoader, count_pages, paged_rows
 from docclf_cli.engine.decider import Decider, decider_of
+from docclf_cli.engine.looking import IMAGES_PER_PASS
 from docclf_cli.engine.members import member_at
 from docclf_cli.engine.parts import Grid
 from docclf_cli.engine.predict import Question, predict
-from docclf_cli.engine.predicting import IMAGES_PER_PASS
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
 from docclf_cli.profile.schema import RuntimeConfig
 
@@ -112,7 +112,7 @@ def whole(given: str, checkpoint: Path, output: Path, config: RuntimeConfig) -> 
 def measured(checkpoint: Path, pages: int) -> Iterator[tuple[str, float, float, float]]:
     config = RuntimeConfig()
     runtime = resolve_runtime(config)
-    decider = decider_of([member_at(checkpoint)], runtime)
+    decider = decider_of([member_at(checkpoint)], config, pages=pages)
     with tempfile.TemporaryDirectory() as temp:
         for name, given in write_pages(Path(temp), pages).items():
             yield (

@@ -81,6 +81,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _MEMORY)
 
 
+def is_dead_worker(error: BaseException) -> bool:
+    """Whether an error of torch says that a loader process is gone."""
+    return _DEAD_WORKER.search(str(error)) is not None
+
+
 def as_resource_error(error: BaseException) -> ResourceError | None:
     """What an error of Python or torch says about disk, memory or a process that died; None where it is another."""
     if isinstance(error, DocclfError):

@@ -66,7 +66,9 @@ def write_encrypted_pdf(path: Path) -> Path:
     return path
 
 
-def write_checkpoint(path: Path, class_names: Sequence[str], seed: int = 0, augmentation: str = "none") -> Path:
+def write_checkpoint(
+    path: Path, class_names: Sequence[str], seed: int = 0, augmentation: str = "none", data_root: str = "data"
+) -> Path:
     """A checkpoint of a tiny network that was never trained, whose classes depend on the page all the same."""
     import torch
 
@@ -75,7 +77,12 @@ def write_checkpoint(path: Path, class_names: Sequence[str], seed: int = 0, augm
     from docclf_cli.models.factory import create_model
     from docclf_cli.profile.load import load_profile
 
-    options = {"model.model_name": "test_resnet", "model.pretrained": False, "augmentation": augmentation}
+    options = {
+        "model.model_name": "test_resnet",
+        "model.pretrained": False,
+        "augmentation": augmentation,
+        "data.root": data_root,
+    }
     profile = load_profile("config", options=options).profile
     torch.manual_seed(seed)
     model = create_model(profile.model, len(class_names), image_size=32)

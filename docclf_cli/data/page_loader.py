@@ -16,6 +16,7 @@ from docclf_cli.data.file_list import FileList, PageList
 from docclf_cli.data.loaders import start_worker
 from docclf_cli.data.page_files import PageReader, is_paged
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.errors import is_dead_worker
 
 CRASHES = "makes its decoder crash, or needs too much memory"
 _Sample = tuple[int, tuple[np.ndarray, ...] | None, str]
@@ -86,7 +87,7 @@ class _Counts(Dataset[Any]):
 class PageLoader:
     """Batches of numbered pages, decoded by loader processes.
 
-    A file can make its decoder crash, or use up the memory, and so end a loader process (`process_died`). Then
+    A file can make its decoder crash, or use up the memory, and so end a loader process (`is_dead_worker`). Then
     `carefully` finds out which page it was.
 
     Args:
@@ -117,7 +118,7 @@ class PageLoader:
                     samples.append(sample)
                     left.pop(0)
             except RuntimeError as error:
-                if not process_died(error):
+                if not is_dead_worker(error):
                     raise
                 # Its process may have died at a later page, with this one on the way.
                 samples.append(self._alone(left.pop(0)))
@@ -127,15 +128,10 @@ class PageLoader:
         try:
             ((sample,),) = _loader(self._dataset, [[number]], list, 1, pin=False)
         except RuntimeError as error:
-            if not process_died(error):
+            if not is_dead_worker(error):
                 raise
             return number, None, CRASHES
         return cast(_Sample, sample)
-
-
-def process_died(error: RuntimeError) -> bool:
-    """Whether this is how torch says that a loader process is gone."""
-    return "DataLoader worker" in str(error) and "Caught" not in str(error)
 
 
 def count_pages(
@@ -156,7 +152,7 @@ def count_carefully(files: FileList, batch: Sequence[int], reader: PageReader) -
         try:
             ((pair,),) = _loader(_Counts(files, reader), [[row]], list, 1, pin=False)
         except RuntimeError as error:
-            if not process_died(error):
+            if not is_dead_worker(error):
                 raise
             pair = row, 0
         counted.append(pair)

@@ -17,6 +17,7 @@ from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.inference import Predictor
 from docclf_cli.engine.members import Member
 from docclf_cli.engine.numerics import inference_runtime
+from docclf_cli.engine.runtime import Runtime
 from docclf_cli.ensembling.combine import Combination, Method
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.ensembling.tta import View, default_views, expand
@@ -116,17 +117,14 @@ def decider_of(
         look, _ = looks.setdefault(key, (len(looks), Look(preprocess, tuple(view.apply for view in its_views))))
         columns = np.array([member.facts.class_names.index(name) for name in class_names])
         how = views.merge if views else "mean"
-        voices.append(
-            Voice(
-                member, _predictors(member, runtime_config, pages * len(its_views)), look, len(its_views), how, columns
-            )
-        )
-    device = voices[0].predictors[0].runtime.device.type
+        predictors = _predictors(member, runtime_config, pages * len(its_views))
+        voices.append(Voice(member, predictors, look, len(its_views), how, columns))
     settings = {
         "checkpoint": [[facts.sha256 for facts in member.checkpoints] for member in members],
         "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
         "method": [method.name, dict(method.params), [member.weight for member in members]],
-        "numerics": [[one.runtime.precision for one in voice.predictors] for voice in voices] + [device, RULES],
+        "numerics": [[_numerics(one.runtime) for one in voice.predictors] for voice in voices],
+        "reading rules": RULES,
     }
     combination = method.combination([member.weight for member in members])
     return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings)
@@ -150,3 +148,7 @@ def _predictors(member: Member, config: RuntimeConfig, pages: int) -> tuple[Pred
         model = runtime.place(checkpoint.build(facts.path))
         predictors.append(Predictor(model, facts.preprocess, facts.class_names, runtime))
     return tuple(predictors)
+
+
+def _numerics(runtime: Runtime) -> list[Any]:
+    return [runtime.device.type, runtime.precision, runtime.channels_last, runtime.compile]

@@ -6,17 +6,15 @@ Nothing here imports torch unless predictions are missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from docclf_cli.data.index import resolve_root
 from docclf_cli.engine.events import Emit, silent
-from docclf_cli.engine.facts import CheckpointFacts
+from docclf_cli.engine.kept import kept
 from docclf_cli.engine.members import Indices, Member, as_one, data_of, member_at, wanted_of
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.stop import NEVER, StopFlag
-from docclf_cli.engine.store import PLAIN
 from docclf_cli.engine.wanted import collect
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
@@ -117,7 +115,7 @@ def evidence_of_file(path: Path, split: str | None = None, *, data: str | None =
 def _evidence(source: Path, member: Member, split: str, predictions: Predictions, config: DataConfig) -> Evidence:
     sides: dict[str, Predictions | None] = {"train": None, "val": None}
     if not member.is_folds:  # there each page is a training page of all folds but one
-        sides = {name: predictions if name == split else _kept(member, name) for name in sides}
+        sides = {name: predictions if name == split else kept(member, name) for name in sides}
     run = RunFolder(member.folder)
     folder = run.path / FOLDER / split
     return Evidence(source, folder, split, predictions, **sides, temperature=member.temperature, run=run, data=config)
@@ -126,27 +124,8 @@ def _evidence(source: Path, member: Member, split: str, predictions: Predictions
 def _kept_instead(member: Member, split: str, config: DataConfig) -> Predictions | None:
     """Stored predictions where the pages need not or cannot be held against the data."""
     if split == "train":  # `train` scores and stores a part of the training pages
-        return _kept(member, split)
-    if resolve_root(config).exists() or (kept := _kept(member, split)) is None:
+        return kept(member, split)
+    if resolve_root(config).exists() or (found := kept(member, split)) is None:
         return None
     logger.warning("%s is not here: the newest stored predictions for %s are taken as they are", config.root, split)
-    return kept
-
-
-def _kept(member: Member, split: str) -> Predictions | None:
-    """The newest predictions that a member's checkpoints made for pages of a split as they are."""
-    found = [next(_stored(facts, split), None) for facts in member.checkpoints]
-    complete = [one for one in found if one is not None]
-    return as_one(member, split, complete) if len(complete) == len(found) else None
-
-
-def _stored(facts: CheckpointFacts, split: str) -> Iterator[Predictions]:
-    files = (facts.path.parent / "predictions").glob(f"{split}-*.npz")
-    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            found = Predictions.load(path)
-        except InputError as error:
-            logger.warning("%s", error.message)
-            continue
-        if (found.fingerprint.get("checkpoint"), found.fingerprint.get("view")) == (facts.sha256, PLAIN):
-            yield found
+    return found

@@ -14,9 +14,10 @@ import numpy as np
 
 from docclf_cli.data.file_list import FileList, PageList
 from docclf_cli.data.page_files import PageReader
-from docclf_cli.data.page_loader import PageLoader, Sheaf, count_carefully, count_pages, paged_rows, process_died
+from docclf_cli.data.page_loader import PageLoader, Sheaf, count_carefully, count_pages, paged_rows
 from docclf_cli.engine.decider import Decider
 from docclf_cli.engine.events import Emit, Progress, silent
+from docclf_cli.engine.looking import IMAGES_PER_PASS
 from docclf_cli.engine.parts import Grid, Parts
 from docclf_cli.engine.prediction_files import OutputFiles, write_quarantine, write_submission, write_verdicts
 from docclf_cli.engine.run_folder import RunFolder
@@ -25,11 +26,10 @@ from docclf_cli.engine.sorting import sort_copies
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
 from docclf_cli.engine.verdicts import Verdict, Verdicts
-from docclf_cli.errors import InputError
+from docclf_cli.errors import InputError, is_dead_worker
 from docclf_cli.results.prediction import ClassCount, PredictResult
 
 logger = logging.getLogger("docclf")
-IMAGES_PER_PASS = 64
 COUNTED_AT_ONCE = 64
 GO_ON = "the same command goes on from here"
 
@@ -155,7 +155,7 @@ def _page_counts(work: _Work) -> np.ndarray:
             for counted in count_pages(work.files, list(batches), work.reader, work.runtime.workers):
                 note(counted)
         except RuntimeError as error:
-            if not process_died(error):
+            if not is_dead_worker(error):
                 raise
             note(count_carefully(work.files, batches[0], work.reader))
     work.parts.keep_array("counts", counts)
@@ -175,7 +175,7 @@ def _fill(work: _Work, grid: Grid, pages: PageList) -> int:
                 _make(work, grid, missing[0], itertools.islice(sheaves, len(grid.batches(missing[0]))))
                 missing.popleft()
         except RuntimeError as error:
-            if not process_died(error):
+            if not is_dead_worker(error):
                 raise
             logger.info("a page ended its loader process: its part of the pages is read one by one")
             _make(work, grid, missing[0], map(loader.carefully, grid.batches(missing[0])))

@@ -48,8 +48,13 @@ def fingerprint(checkpoint_sha256: str, pages: str, view: str = PLAIN, precision
 
 def stored_at(checkpoint: Path, split: str, made_by: Mapping[str, str]) -> Path:
     """Where predictions of a checkpoint are kept; those through a view apart from those for the pages as they are."""
-    name = split if made_by["view"] == PLAIN else f"viewed-{split}"
-    return checkpoint.parent / "predictions" / f"{name}-{fingerprint_of(dict(made_by))}.npz"
+    name = f"{stored_prefix(split, made_by['view'])}-{fingerprint_of(dict(made_by))}.npz"
+    return checkpoint.parent / "predictions" / name
+
+
+def stored_prefix(split: str, view: str) -> str:
+    """How the names of such files start."""
+    return split if view == PLAIN else f"viewed-{split}"
 
 
 def load_stored(checkpoint: Path, split: str, made_by: Mapping[str, str], index: DocumentIndex) -> Predictions | None:

@@ -9,11 +9,10 @@ import numpy as np
 
 from docclf_cli.data.degrade import DegradedView
 from docclf_cli.engine.events import Emit
-from docclf_cli.engine.facts import CheckpointFacts
+from docclf_cli.engine.kept import kept
 from docclf_cli.engine.members import Indices, Member, as_one, wanted_of
 from docclf_cli.engine.stop import StopFlag
-from docclf_cli.engine.store import PLAIN
-from docclf_cli.engine.wanted import NamedView, PlainView, collect
+from docclf_cli.engine.wanted import collect
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.profile.schema import RuntimeConfig
@@ -68,12 +67,14 @@ def held_out(
     try:
         return _made(member, runtime_config, emit, stop)
     except InputError as error:
-        clean = _stored(member, PlainView())
+        clean = kept(member, "val")
         if clean is None:
             hint = "take the run with its split, or name a confidence: `docclf predict --min-confidence`"
             raise InputError(f"no threshold is known: {error.message}", hint) from error
         data = member.facts.data
-        return clean, _stored(member, DegradedView(clean.ids, data.split_seed)) if data.degraded_validation else None
+        return clean, kept(
+            member, "val", DegradedView(clean.ids, data.split_seed).name
+        ) if data.degraded_validation else None
 
 
 def _made(
@@ -87,17 +88,3 @@ def _made(
     found = collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop)
     degraded = found[len(plain) :]
     return as_one(member, "val", found[: len(plain)]), as_one(member, "val", degraded) if degraded else None
-
-
-def _stored(member: Member, view: NamedView) -> Predictions | None:
-    found = [one for facts in member.checkpoints if (one := _stored_beside(facts, view)) is not None]
-    return as_one(member, "val", found) if len(found) == len(member.checkpoints) else None
-
-
-def _stored_beside(facts: CheckpointFacts, view: NamedView) -> Predictions | None:
-    pattern = "val-*.npz" if view.name == PLAIN else "viewed-val-*.npz"
-    for path in sorted((facts.path.parent / "predictions").glob(pattern)):
-        found = Predictions.load(path)
-        if found.fingerprint.get("checkpoint") == facts.sha256 and found.fingerprint.get("view") == view.name:
-            return found
-    return None

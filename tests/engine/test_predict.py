@@ -15,6 +15,7 @@ from page_cases import page, write_checkpoint, write_encrypted_pdf, write_images
 from scipy.special import log_softmax
 
 from docclf_cli.data.decode import read_page
+from docclf_cli.data.degrade import DegradedView
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.decider import decider_of
@@ -24,8 +25,11 @@ from docclf_cli.engine.predict import Question, predict, require_readable
 from docclf_cli.engine.sorting import folder_names
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
+from docclf_cli.files import sha256_of
+from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.predictions import Predictions
 
 HERE = RuntimeConfig(workers=0, precision="fp32")
 CLASSES = ("form", "=letter", "영수증", "bill")
@@ -352,3 +356,38 @@ def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
     # Both folds have the temperature 1.5, which divides the logarithm of the mean of the uncalibrated probabilities.
     mean = np.log(np.mean([np.exp(log_softmax(one * 1.5)) for one in own], axis=0))
     assert _by_class(json.loads(line)) == pytest.approx(np.exp(log_softmax(mean / 1.5)).tolist(), abs=1e-5)
+
+
+def test_the_threshold_is_from_clean_and_degraded_held_out_pages_as_stored(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run" / "best.ckpt", CLASSES, data_root="gone")
+    write_images(tmp_path / "in", 30)
+    with pytest.raises(InputError, match="no threshold is known: gone"):
+        ask(checkpoint, "in", target_precision=0.9)
+    clean, degraded = (
+        _said(checkpoint, view, seed) for seed, view in enumerate(("plain", DegradedView(np.empty(0), 0).name))
+    )
+    clean.save(checkpoint.parent / "predictions" / "val-a.npz")
+    degraded.save(checkpoint.parent / "predictions" / "viewed-val-b.npz")
+    both = replace(
+        clean,
+        ids=np.concatenate([clean.ids, degraded.ids]),
+        log_probs=np.concatenate([clean.log_probs, degraded.log_probs]),
+        targets=np.concatenate([clean.labels, degraded.labels]),
+    )
+    wanted = find_threshold(both, 0.9, temperature=1.5).value
+    assert wanted is not None
+    assert wanted != find_threshold(clean, 0.9, temperature=1.5).value
+    assert ask(checkpoint, "in", target_precision=0.9).threshold == wanted
+    with pytest.raises(InputError, match=r"no confidence that is right in 0\.9999 of the cases"):
+        ask(checkpoint, "in", target_precision=0.9999, overwrite=True)
+
+
+def _said(checkpoint: Path, view: str, seed: int) -> Predictions:
+    """Held-out pages of which the confident ones are right."""
+    rng = np.random.default_rng(seed)
+    log_probs = log_softmax(rng.normal(0, 4, (400, len(CLASSES))), axis=1).astype(np.float32)
+    sure = np.exp(log_probs.max(axis=1)) > rng.uniform(0, 0.9, 400)
+    targets = np.where(sure, log_probs.argmax(axis=1), (log_probs.argmax(axis=1) + 1) % len(CLASSES))
+    made_by = {"checkpoint": sha256_of(checkpoint), "view": view, "data": "x", "precision": "fp32"}
+    ids = np.array([f"{seed}-{number}" for number in range(400)])
+    return Predictions(ids, log_probs, CLASSES, targets, fingerprint=made_by)

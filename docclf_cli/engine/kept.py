@@ -1,0 +1,33 @@
+"""What checkpoints once said about pages of a split, as it is stored beside them, without looking at the pages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from docclf_cli.engine.facts import CheckpointFacts
+from docclf_cli.engine.members import Member, as_one
+from docclf_cli.engine.store import PLAIN, stored_prefix
+from docclf_cli.errors import InputError
+from docclf_cli.results.predictions import Predictions
+
+logger = logging.getLogger("docclf")
+
+
+def kept(member: Member, split: str, view: str = PLAIN) -> Predictions | None:
+    """The newest predictions that a member's checkpoints made for pages of a split in a view; None unless all did."""
+    found = [next(_stored(facts, split, view), None) for facts in member.checkpoints]
+    complete = [one for one in found if one is not None]
+    return as_one(member, split, complete) if len(complete) == len(found) else None
+
+
+def _stored(facts: CheckpointFacts, split: str, view: str) -> Iterator[Predictions]:
+    files = (facts.path.parent / "predictions").glob(f"{stored_prefix(split, view)}-*.npz")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            found = Predictions.load(path)
+        except InputError as error:
+            logger.warning("%s", error.message)
+            continue
+        if (found.fingerprint.get("checkpoint"), found.fingerprint.get("view")) == (facts.sha256, view):
+            yield found
