@@ -202,7 +202,7 @@ def newest_finished(output: Path) -> RunFolder:
     runs = [RunFolder(path.parent) for path in output.glob("*/run.json")]
     finished = [(run.read_state().get("time", ""), run) for run in runs if run.finished and run.trained]
     if not finished:
-        raise InputError(f"no finished run below {output}", "train one (`docclf train`), or name one with --checkpoint")
+        raise InputError(f"no finished run below {output}", "train one (`docclf train`), or name a run")
     return max(finished, key=lambda item: (item[0], item[1].path.name))[1]
 
 
