@@ -68,7 +68,14 @@ Images = Annotated[
         "--images", metavar="DIR", help="Images of a CSV \\[default: the folder of its stem].", rich_help_panel=USUAL
     ),
 ]
-Split = Annotated[str, declare("--split", help="train, val or test.", complete=words("train", "val", "test"))]
+Split = Annotated[
+    str | None,
+    declare(
+        "--split",
+        help="train, val or test \\[default: val; test of other --data].",
+        complete=words("train", "val", "test"),
+    ),
+]
 CheckpointPath = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,6 @@ from docclf_cli import report
 from docclf_cli.commands import _class_report_tables as _class_report_tables
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
-from docclf_cli.commands._completion import words
 from docclf_cli.commands._progress import progress_display
 from docclf_cli.errors import InputError
 
@@ -38,10 +37,7 @@ def run(
         Path | None,
         option.declare("--predictions", help="Report on this file of stored predictions (.npz) instead of a run."),
     ] = None,
-    split: Annotated[
-        str | None,
-        option.declare("--split", help="train, val or test \\[default: val].", complete=words("train", "val", "test")),
-    ] = None,
+    split: option.Split = None,
     data: option.Data = None,
     one: Annotated[
         str | None,
@@ -72,7 +68,7 @@ def run(
             evidence = evidence_of_file(predictions, split, data=data)
         else:
             path, runtime = checkpoint_or_newest(checkpoint, output, quiet), RuntimeConfig(device=device or "auto")
-            evidence = evidence_of(path, split or "val", data=data, runtime_config=runtime, emit=emit, stop=stop)
+            evidence = evidence_of(path, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
         if one is not None:
             return report.show(one_class(evidence, one), as_json=as_json)
         result = class_report(evidence)

@@ -6,7 +6,6 @@ from docclf_cli import report
 from docclf_cli.commands import _evaluate_tables
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
-from docclf_cli.commands._completion import words
 from docclf_cli.commands._progress import progress_display
 
 __all__ = ["EXAMPLES", "_evaluate_tables", "run"]
@@ -21,14 +20,6 @@ EXAMPLES = (
     "docclf evaluate --checkpoint s3://my-models/docclf/mine --split test"
 )
 
-Split = Annotated[
-    str | None,
-    option.declare(
-        "--split",
-        help="train, val or test \\[default: val; test of other --data].",
-        complete=words("train", "val", "test"),
-    ),
-]
 Compare = Annotated[
     str | None, option.declare("--compare", help="Another run or checkpoint: is the difference more than chance?")
 ]
@@ -42,7 +33,7 @@ Limit = Annotated[int, option.declare("--limit", help="With --degrade: damage at
 
 def run(
     checkpoint: option.CheckpointPath = None,
-    split: Split = None,
+    split: option.Split = None,
     data: option.Data = None,
     images: option.Images = None,
     compare: Compare = None,

@@ -141,13 +141,17 @@ def _case(member: Member, split: str | None, data: str | None, images: str | Non
     trained_on = member.facts.data
     config = trained_on if data is None and images is None else data_of(trained_on, data or trained_on.root, images)
     split = split or ("val" if data is None else "test")
-    wanted = _labelled(member, split, config)
+    wanted = labelled_pages(member, split, config)
     folder = member.folder / "evaluate" / (split if data is None else f"{split}-{Path(data).stem}")
     return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
 
 
-def _labelled(member: Member, split: str, config: DataConfig) -> list[Wanted]:
-    """The pages of a split that a model can be scored on."""
+def labelled_pages(member: Member, split: str, config: DataConfig) -> list[Wanted]:
+    """The pages of a split that a model can be scored on, for each of its checkpoints.
+
+    Raises:
+        InputError: The split does not exist, its pages have no labels, or they trained the model.
+    """
     wanted = wanted_of(member, split, Indices(config))
     index = wanted[0].index
     if index.targets is None:
@@ -205,7 +209,7 @@ def _scored(case: _Case) -> EvaluateResult:
 def _compared(case: _Case, other: Member) -> Comparison:
     """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
     own_split = case.split != "test"
-    wanted = _labelled(other, case.split, other.facts.data if own_split else case.wanted[0].data)
+    wanted = labelled_pages(other, case.split, other.facts.data if own_split else case.wanted[0].data)
     theirs = _calibrated(case.desk.predictions(other, case.split, wanted), other.temperature)
     mine = _calibrated(case.predictions, case.member.temperature)
     return compare(mine, theirs, other.path, case.split, case.member.facts.monitor)

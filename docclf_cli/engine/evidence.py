@@ -6,13 +6,14 @@ Nothing here imports torch unless predictions are missing.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docclf_cli.data.index import resolve_root
+from docclf_cli.engine.evaluate import labelled_pages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.kept import kept
-from docclf_cli.engine.members import Indices, Member, as_one, data_of, member_at, wanted_of
+from docclf_cli.engine.members import Member, as_one, data_of, member_at
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.wanted import collect
@@ -53,7 +54,7 @@ class Evidence:
 
 def evidence_of(
     path: Path,
-    split: str = "val",
+    split: str | None = None,
     *,
     data: str | None = None,
     runtime_config: RuntimeConfig | None = None,
@@ -64,31 +65,30 @@ def evidence_of(
 
     Args:
         path: Run folder or checkpoint file.
-        split: `train`, `val` or `test`.
+        split: `val` or `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
         data: Another data root; None is the one the checkpoint was trained on.
         runtime_config: Device and numerics, where something has to be predicted.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
     Raises:
-        InputError: The split is not known, or its pages have no labels.
+        InputError: The split is not known, or its pages have no labels or trained the model.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
     if path.suffix == ".npz":
         raise InputError(f"{path} is a file of predictions", "name it with --predictions")
-    member = member_at(path)
+    member, split = member_at(path), split or ("val" if data is None else "test")
     if member.is_folds and split == "train":
         raise InputError(
             f"{path}: each page is a training page of all folds but one", "report on val (out-of-fold) or test"
         )
     config = member.facts.data if data is None else data_of(member.facts.data, data)
-    predictions = _kept_instead(member, split, config)
+    predictions = _kept_instead(member, split, config) if data is None else None
     if predictions is None:
-        wanted = wanted_of(member, split, Indices(config))
-        if wanted[0].index.targets is None:
-            raise InputError(f"{config.root}: the {split} pages have no labels", "unlabelled pages cannot be scored")
+        wanted = labelled_pages(member, split, config)
         predictions = as_one(member, split, collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop))
-    return _evidence(path, member, split, predictions, config)
+    found = _evidence(path, member, split, predictions, config)
+    return found if data is None else replace(found, folder=member.folder / FOLDER / f"{split}-{Path(data).stem}")
 
 
 def evidence_of_file(path: Path, split: str | None = None, *, data: str | None = None) -> Evidence:

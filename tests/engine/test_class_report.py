@@ -171,3 +171,15 @@ def test_unlabelled_predictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no labels"):
         class_report(_evidence(tmp_path, pages))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_data_is_reported_apart_and_training_pages_are_no_test(pages: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", pages, seed=0)
+    other = Path(shutil.copytree(pages, tmp_path / "scans"))
+    found = evidence_of(run, data=str(other), runtime_config=ONE_PROCESS)
+    assert (found.split, len(found.predictions)) == ("test", 20)
+    assert found.folder == run / "class-report" / "test-scans"
+    with pytest.raises(InputError, match="elsewhere"):
+        evidence_of(run, "val", data=str(tmp_path / "elsewhere"))
+    with pytest.raises(InputError, match="sets no test pages apart"):
+        evidence_of(run, data=str(pages / "train.csv"), runtime_config=ONE_PROCESS)
