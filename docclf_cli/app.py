@@ -49,6 +49,7 @@ def _register() -> None:
         ensemble,
         env_check,
         evaluate,
+        export,
         predict,
         s3_pull,
         s3_push,
@@ -62,6 +63,7 @@ def _register() -> None:
     app.command("class-report", epilog=class_report.EXAMPLES)(class_report.run)
     app.command("ensemble", epilog=ensemble.EXAMPLES)(ensemble.run)
     app.command("tta", epilog=tta.EXAMPLES)(tta.run)
+    app.command("export", epilog=export.EXAMPLES)(export.run)
     app.command("env-check", epilog=env_check.EXAMPLES)(env_check.run)
     app.command("s3-push", epilog=s3_push.EXAMPLES)(s3_push.run)
     app.command("s3-pull", epilog=s3_pull.EXAMPLES)(s3_pull.run)

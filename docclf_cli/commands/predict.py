@@ -86,6 +86,9 @@ CopyTo = Annotated[
 Views = Annotated[
     bool, option.declare("--tta", help="Look at each page in the views that its augmentation trained, and merge them.")
 ]
+Backend = Annotated[
+    str, option.declare("--backend", help="torch, or onnx: what `docclf export` made of the checkpoint.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are there.", rich_help_panel=option.OUTPUT)
 ]
@@ -101,6 +104,7 @@ def run(
     min_confidence: MinConfidence = None,
     max_unreadable: MaxUnreadable = None,
     tta: Views = False,
+    backend: Backend = "torch",
     device: option.Device = None,
     output: Output = None,
     file_format: Format = "csv",
@@ -122,7 +126,7 @@ def run(
     question = Question(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format, submission=submission, fill=fill,
-        copy_to=copy_to, tta=tta, overwrite=overwrite,
+        copy_to=copy_to, tta=tta, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check()
     path = checkpoint_or_newest(checkpoint, None, quiet)

@@ -14,16 +14,23 @@ from docclf_cli.data.augment import Policy
 from docclf_cli.data.decode import RULES
 from docclf_cli.data.page_loader import Look
 from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.facts import CheckpointFacts
 from docclf_cli.engine.inference import Predictor
 from docclf_cli.engine.members import Member
 from docclf_cli.engine.numerics import inference_runtime
-from docclf_cli.engine.runtime import Runtime
+from docclf_cli.engine.onnx_model import load_exported
+from docclf_cli.engine.runtime import Runtime, resolve_runtime
 from docclf_cli.ensembling.combine import Combination, Method
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.ensembling.tta import View, default_views, expand
+from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import RuntimeConfig, TTAConfig
 
 ALONE = Method("averaging")
+TORCH, ONNX = "torch", "onnx"
+BACKENDS = (TORCH, ONNX)
+# onnxruntime is fed from the main memory, in the layout that its graphs are made for.
+FOR_ONNX = RuntimeConfig(device="cpu", precision="fp32", memory_format="contiguous", compile="off")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +103,7 @@ def decider_of(
     views: TTAConfig | None = None,
     method: Method = ALONE,
     pages: int = 0,
+    backend: str = TORCH,
 ) -> Decider:
     """Put members to work; models are loaded here.
 
@@ -105,10 +113,14 @@ def decider_of(
         views: How pages are looked at; None is plainly.
         method: How several members combine; one that is not fitted.
         pages: About how many there are; 0 where that is not known.
+        backend: What runs the models: `torch`, or `onnx` for what `export` made of the checkpoints.
 
     Raises:
-        CheckpointError: A checkpoint is damaged.
+        InputError: There is no such backend.
+        CheckpointError: A checkpoint is damaged, or not exported.
     """
+    if backend not in BACKENDS:
+        raise InputError(f"--backend: '{backend}' is not one of {', '.join(BACKENDS)}")
     class_names, voices, looks = members[0].facts.class_names, list[Voice](), dict[Any, tuple[int, Look]]()
     shown = [views_of(member, views) for member in members]
     for member, its_views in zip(members, shown, strict=True):
@@ -117,7 +129,9 @@ def decider_of(
         look, _ = looks.setdefault(key, (len(looks), Look(preprocess, tuple(view.apply for view in its_views))))
         columns = np.array([member.facts.class_names.index(name) for name in class_names])
         how = views.merge if views else "mean"
-        predictors = _predictors(member, runtime_config, pages * len(its_views))
+        predictors = tuple(
+            _predictor(facts, runtime_config, pages * len(its_views), backend) for facts in member.checkpoints
+        )
         voices.append(Voice(member, predictors, look, len(its_views), how, columns))
     settings = {
         "checkpoint": [[facts.sha256 for facts in member.checkpoints] for member in members],
@@ -125,6 +139,7 @@ def decider_of(
         "method": [method.name, dict(method.params), [member.weight for member in members]],
         "numerics": [[_numerics(one.runtime) for one in voice.predictors] for voice in voices],
         "reading rules": RULES,
+        "backend": backend,
     }
     combination = method.combination([member.weight for member in members])
     return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings)
@@ -140,14 +155,14 @@ def views_of(member: Member, views: TTAConfig | None) -> list[View]:
     return expand(listed, views.include_identity)
 
 
-def _predictors(member: Member, config: RuntimeConfig, pages: int) -> tuple[Predictor, ...]:
-    predictors = []
-    for facts in member.checkpoints:
-        checkpoint = Checkpoint.load(facts.path)
-        runtime = inference_runtime(config, checkpoint, pages)
-        model = runtime.place(checkpoint.build(facts.path))
-        predictors.append(Predictor(model, facts.preprocess, facts.class_names, runtime))
-    return tuple(predictors)
+def _predictor(facts: CheckpointFacts, config: RuntimeConfig, pages: int, backend: str) -> Predictor:
+    if backend == ONNX:
+        runtime = resolve_runtime(FOR_ONNX)
+        return Predictor(load_exported(facts), facts.preprocess, facts.class_names, runtime)
+    checkpoint = Checkpoint.load(facts.path)
+    runtime = inference_runtime(config, checkpoint, pages)
+    model = runtime.place(checkpoint.build(facts.path))
+    return Predictor(model, facts.preprocess, facts.class_names, runtime)
 
 
 def _numerics(runtime: Runtime) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import IO
 from docclf_cli.data.file_list import FileList
 from docclf_cli.data.inputs import find, of_index
 from docclf_cli.data.page_files import PageReader
-from docclf_cli.engine.decider import decider_of
+from docclf_cli.engine.decider import TORCH, decider_of
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.members import Indices, Member, data_of, member_at
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
@@ -46,6 +46,7 @@ class Question:
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
         tta: Look at each page in the views that the checkpoint's augmentation trained.
+        backend: What runs the models.
         overwrite: Replace results that are there.
     """
 
@@ -62,6 +63,7 @@ class Question:
     fill: str | None = None
     copy_to: Path | None = None
     tta: bool = False
+    backend: str = TORCH
     overwrite: bool = False
 
     def check(self) -> None:
@@ -142,7 +144,7 @@ def predict(
         overwrite=question.overwrite or bool(question.split and question.output is None),
     )
     return predict_files(
-        files, decider_of([member], runtime_config, views=views, pages=len(files)), wish,
+        files, decider_of([member], runtime_config, views=views, pages=len(files), backend=question.backend), wish,
         reader=PageReader(data.max_pixels, data.allow_symlinks), runtime=runtime, paged=question.split is None,
         emit=emit, stop=stop,
     )  # fmt: skip

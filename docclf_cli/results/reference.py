@@ -14,6 +14,7 @@ from docclf_cli.results.class_report import ClassReport, OneClass
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
+from docclf_cli.results.export import ExportResult
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, SchedulePreview, TrainResult
@@ -28,6 +29,7 @@ RESULTS: Mapping[str, type] = {
     "class-report --class": OneClass,
     "ensemble": EnsembleResult,
     "tta": TTAResult,
+    "export": ExportResult,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

@@ -80,6 +80,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "class-report --class": ("invoice",),
     "ensemble": ("--members", "runs/a", "--members", "runs/a/last.ckpt"),
     "tta": (),
+    "export": ("--format", "safetensors"),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),

@@ -1,0 +1,72 @@
+"""`docclf export`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+
+from docclf_cli import report
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._completion import words
+from docclf_cli.results.export import ExportResult
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf export --checkpoint runs/mine\n\n"
+    "docclf export --checkpoint runs/mine --format safetensors --output my-model\n\n"
+    "docclf predict scans/ --checkpoint runs/mine --backend onnx"
+)
+
+
+def run(
+    checkpoint: option.CheckpointPath = None,
+    file_format: Annotated[
+        str,
+        option.declare(
+            "--format",
+            help="onnx: one file for any runtime; safetensors: a folder that timm loads.",
+            complete=words("onnx", "safetensors"),
+        ),
+    ] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
+            help="Where to put it \\[default: export/ beside the checkpoint].",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is at --output.", rich_help_panel=option.OUTPUT)
+    ] = False,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:  # fmt: skip
+    """Write a checkpoint in a form that other programs load, and compare the two on real pages."""
+    from docclf_cli.engine.checkpoint import find_checkpoint
+    from docclf_cli.engine.export import export
+
+    path = find_checkpoint(checkpoint_or_newest(checkpoint, None, quiet))
+    report.show(export(path, file_format, output=output, overwrite=overwrite), as_json=as_json)
+
+
+@report.render.register
+def tables(result: ExportResult) -> Iterator[RenderableType]:
+    """How the two compare, and what was written."""
+    table = report.plain_table(escape(f"{result.format} of {result.checkpoint}"))
+    kind = "pages of its data" if result.real_pages else "images of noise"
+    table.add_row("compared on", f"{result.pages} {kind}")
+    table.add_row("largest difference of a probability", f"{result.max_difference:.1e}")
+    faster = result.checkpoint_ms / result.exported_ms
+    table.add_row(
+        "milliseconds a page on the CPU",
+        f"{result.exported_ms:.1f}; torch {result.checkpoint_ms:.1f} (fp32), {faster:.2f} times",
+    )
+    yield table
+    yield report.files_table(result.files)
+    if result.format == "safetensors":
+        yield f'timm.create_model("local-dir:{escape(str(result.files[-1].parent))}", pretrained=True)'
