@@ -12,6 +12,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from faults import arrange_fault
+
 WARM = [
     "torch",
     "timm",
@@ -21,6 +23,7 @@ WARM = [
     "docclf_cli.engine.train",
     "docclf_cli.app",
 ]
+HOOK = "DOCCLF_TEST_FAULT"  # what happens to the process by itself: `faults.arrange_fault`
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(WARM)
 
@@ -106,6 +109,8 @@ def _child(args: tuple[str, ...], cwd: str, env: dict[str, str | None], out: str
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="replace", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)
     sys.argv = ["docclf", *args]
+    if hook := os.environ.pop(HOOK, ""):
+        arrange_fault(hook)
     from docclf_cli.app import main
 
     main()

@@ -23,10 +23,15 @@ class StopFlag:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[StopFlag]:
-        """Handle the two signals inside the block."""
+        """Handle the two signals inside the block.
+
+        Raises:
+            Interrupted: One came too late to stop anything; a script that was told to stop must not go on all the same.
+        """
         previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
+            self.raise_if_set("stopped; the work was done already, and its files are written")
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

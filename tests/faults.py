@@ -1,0 +1,57 @@
+"""Things that happen to a `docclf` process at a chosen moment; arranged inside the process itself."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+
+def arrange_fault(description: str) -> None:
+    """`signal NUMBER at MOMENT`, or `twice NUMBER in FILE`: see the two functions below."""
+    kind, number, _, place = description.split(maxsplit=3)
+    {"signal": _signal_at, "twice": _twice_in}[kind](int(number), place)
+
+
+def _signal_at(number: int, moment: str) -> None:
+    """Get a signal when an event comes: the name of a piece of work, or `step N`, `epoch N`, `fitted`."""
+    from docclf_cli.commands._progress import _Lines
+    from docclf_cli.engine.events import EpochDone, FitDone, Progress, StepDone
+
+    def name_of(event: Any) -> str:
+        names: dict[type, Callable[[], str]] = {
+            Progress: lambda: event.task,
+            StepDone: lambda: f"step {event.step}",
+            EpochDone: lambda: f"epoch {event.epoch}",
+            FitDone: lambda: "fitted",
+        }
+        return names.get(type(event), lambda: "")()
+
+    original = _Lines.__call__
+
+    def call(self: _Lines, event: Any) -> None:
+        original(self, event)
+        if name_of(event) == moment:
+            os.kill(os.getpid(), number)
+
+    _Lines.__call__ = call  # type: ignore[method-assign]
+
+
+def _twice_in(number: int, name: str) -> None:
+    """Get a signal twice while a file is half written (its second writing)."""
+    from docclf_cli.engine import checkpoint
+
+    original, count = checkpoint.save_with, [0]
+
+    def save_with(path: Any, save: Callable[[Any], object]) -> None:
+        count[0] += path.name == name
+
+        def half(file: Any) -> None:
+            if path.name == name and count[0] == 2:
+                file.write(b"half of it")
+                file.flush()
+                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), number)
+            save(file)
+
+        original(path, half)
+
+    checkpoint.save_with = save_with
