@@ -50,11 +50,9 @@ def _trust(trust: Trust, split: str) -> Iterator[RenderableType]:
     table.add_column("pages", overflow="fold")
     for head in ("decided", "share of the pages", "precision"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_row(f"held-out{copies}; these chose it", *_threshold(found))
+    table.add_row(f"held-out{copies}; they chose it", *_threshold(found))
     if trust.checked is not None:
-        table.add_row(
-            f"{split}{' (the same pages: too good)' if trust.chosen_here else ''}", *_threshold(trust.checked)
-        )
+        table.add_row(f"{split}{' (they chose it: too good)' if trust.chosen_here else ''}", *_threshold(trust.checked))
     yield table
     facts = report.plain_table("")
     facts.add_row("trust from confidence", _value(found))
@@ -85,20 +83,15 @@ def _damages(damages: Damages) -> Table:
         f"{damages.pages} pages" if damages.pages == damages.of else f"a draw of {damages.pages} of {damages.of} pages"
     )
     table = Table(title=f"What damage costs: {drawn}", title_justify="left")
-    table.add_column("damage", overflow="fold")
-    table.add_column("strength", overflow="fold")
+    table.add_column("damage", no_wrap=True)
     for head in ("accuracy", "macro-F1", "macro-F1 − clean"):
         table.add_column(head, justify="right", no_wrap=True)
-    previous = ""
     for row in damages.rows:
-        if previous and row.kind != previous:
-            table.add_section()
-        table.add_row("" if row.kind == previous else row.kind, row.strength, *_damage(row))
-        previous = row.kind
+        table.add_row(f"{row.kind}, {row.strength}" if row.strength else row.kind, *_damage(row))
     return table
 
 
 def _damage(row: DamageRow) -> tuple[str, str, str]:
-    low, high = row.difference.low, row.difference.high
-    lost = f"{row.difference.value:+.3f} ({low:+.2f} … {high:+.2f})"
-    return report.interval(row.accuracy), report.interval(row.f1_macro), lost if row.difference.value else "0"
+    lost = row.difference
+    between = f"{lost.value:+.3f} ({lost.low:+.2f} … {lost.high:+.2f})"
+    return f"{row.accuracy.value:.3f}", report.interval(row.f1_macro), between

@@ -24,13 +24,13 @@ STRENGTHS = (1, 2, 3)
 RULES = 1  # counts up whenever the same page is damaged in another way than before
 
 
-@DAMAGES.register("turn", strengths=("quarter", "half", "three quarters"))
+@DAMAGES.register("turn", strengths=("90°", "180°", "270°"))
 def turn(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     """A quarter, half or three-quarter turn."""
     return np.rot90(page, strength).copy()
 
 
-@DAMAGES.register("mirror", strengths=("whole",))
+@DAMAGES.register("mirror", strengths=("",))
 def mirror(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
     """Mirrored left and right."""
     return page[:, ::-1].copy()

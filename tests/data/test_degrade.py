@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docclf_cli.data.degrade import DAMAGES, STRENGTHS, damage, degrade
+from docclf_cli.data.degrade import DAMAGES, STRENGTHS, DamagedView, damage, degrade, strength_names
 from docclf_cli.data.transforms import TRANSFORMS
 
 EVERY_KIND = pytest.mark.parametrize("kind", DAMAGES.names())
@@ -90,3 +90,19 @@ def test_no_page_is_lost() -> None:
 def test_training_does_not_share_its_functions() -> None:
     shared: set[Any] = {entry.build for entry in DAMAGES} & {entry.build for entry in TRANSFORMS}
     assert not shared
+
+
+def test_each_kind_has_its_strengths() -> None:
+    assert strength_names("turn") == {1: "90°", 2: "180°", 3: "270°"}
+    assert strength_names("mirror") == {1: ""}
+    assert strength_names("noise") == {1: "light", 2: "medium", 3: "strong"}
+
+
+@EVERY_KIND
+def test_a_view_is_fixed_by_seed_and_page(kind: str) -> None:
+    page = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    one, moved = DamagedView(np.array(["a", "b"]), 0, kind, 1), DamagedView(np.array(["b", "a"]), 0, kind, 1)
+    assert np.array_equal(one(page, 0), moved(page, 1))
+    if kind == "noise":
+        assert not np.array_equal(one(page, 0), one(page, 1))
+        assert not np.array_equal(one(page, 0), DamagedView(one.ids, 1, kind, 1)(page, 0))
