@@ -23,8 +23,8 @@ from docclf_cli.data.inputs import find
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.page_loader import PageLoader, count_pages, paged_rows
 from docclf_cli.engine.decider import Decider, decider_of
+from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.looking import IMAGES_PER_PASS
-from docclf_cli.engine.members import member_at
 from docclf_cli.engine.parts import Grid
 from docclf_cli.engine.predict import Question, predict
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
@@ -106,13 +106,13 @@ def forward(decider: Decider, pages: int) -> float:
 def whole(given: str, checkpoint: Path, output: Path, config: RuntimeConfig) -> float:
     """Pages per second of `predict`, without the start of Python and the loading of the model."""
     question = Question(inputs=(given,), output=output)
-    return predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=config).pages_per_second
+    return predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=config).pages_per_second
 
 
 def measured(checkpoint: Path, pages: int) -> Iterator[tuple[str, float, float, float]]:
     config = RuntimeConfig()
     runtime = resolve_runtime(config)
-    decider = decider_of([member_at(checkpoint)], config, pages=pages)
+    decider = decider_of(Jury.of_checkpoint(checkpoint), config, pages)
     with tempfile.TemporaryDirectory() as temp:
         for name, given in write_pages(Path(temp), pages).items():
             yield (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from docclf_cli.commands._transfer import watching
 
 if TYPE_CHECKING:
-    from docclf_cli.profile.schema import S3Config
+    from docclf_cli.profile.schema import Profile, S3Config
 
 logger = logging.getLogger("docclf")
 
@@ -46,3 +46,20 @@ def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> 
     path = newest_finished(output or Path("runs")).path
     logger.info("the newest finished run: %s", path)
     return path
+
+
+def with_members(profile: Profile, paths: list[str], quiet: bool) -> Profile:
+    """The profile with the members of the command line in the place of its own, all of them on this machine.
+
+    Raises:
+        DocclfError: As `local_checkpoint`.
+    """
+    from docclf_cli.profile.schema import MemberConfig
+
+    listed = [MemberConfig(checkpoint_path=path) for path in paths] or list(profile.ensemble.models)
+    local = []
+    for member in listed:
+        key = "run" if member.checkpoint_path is None else "checkpoint_path"
+        path: Path = local_checkpoint(str(getattr(member, key)), quiet, profile.s3)
+        local.append(member.model_copy(update={key: str(path)}))
+    return profile.model_copy(update={"ensemble": profile.ensemble.model_copy(update={"models": tuple(local)})})

@@ -1,20 +1,18 @@
 """`docclf ensemble`."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from docclf_cli import report
 from docclf_cli.commands import _ensemble_tables as _ensemble_tables  # registers what people see
 from docclf_cli.commands import _options as option
-from docclf_cli.commands._checkpoint import local_checkpoint
+from docclf_cli.commands._checkpoint import with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
 from docclf_cli.commands._progress import progress_display
 
 if TYPE_CHECKING:
-    from docclf_cli.profile.load import LoadedProfile
-    from docclf_cli.profile.schema import Profile
+    pass
 
 logger = logging.getLogger("docclf")
 EXAMPLES = (
@@ -70,7 +68,7 @@ def run(
         return report.show_profile(loaded, as_json=as_json)
     if any(key == "ensemble.enabled" and source.rank for key, source in loaded.sources.items()):
         logger.info("ensemble.enabled has no effect: `docclf ensemble` itself is the switch")
-    resolved = _with_members(loaded, members or [], quiet)
+    resolved = with_members(loaded.profile, members or [], quiet)
     from docclf_cli.engine.ensemble import ensemble
     from docclf_cli.engine.stop import StopFlag
 
@@ -79,17 +77,3 @@ def run(
             resolved, data=given_data(loaded), split=split, fill=fill, overwrite=overwrite, emit=emit, stop=stop
         )
     return report.show(result, as_json=as_json)
-
-
-def _with_members(loaded: "LoadedProfile", paths: list[str], quiet: bool) -> "Profile":
-    """The profile with the members of the command line in the place of its own, all of them on this machine."""
-    from docclf_cli.profile.schema import MemberConfig
-
-    profile = loaded.profile
-    listed = [MemberConfig(checkpoint_path=path) for path in paths] or list(profile.ensemble.models)
-    local = []
-    for member in listed:
-        key = "run" if member.checkpoint_path is None else "checkpoint_path"
-        path: Path = local_checkpoint(str(getattr(member, key)), quiet, profile.s3)
-        local.append(member.model_copy(update={key: str(path)}))
-    return profile.model_copy(update={"ensemble": profile.ensemble.model_copy(update={"models": tuple(local)})})

@@ -1,15 +1,20 @@
 """`docclf predict`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands import _predict_tables  # noqa: F401  (registers the tables)
-from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
+from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._progress import progress_display
+from docclf_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from docclf_cli.engine.jury import Jury
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -29,6 +34,13 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+Ensemble = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", "-p", metavar="NAME|PATH", rich_help_panel=option.USUAL,
+        help="Instead of a checkpoint: the profile of an ensemble, whose members answer together.",
+    ),
+]  # fmt: skip
 Split = Annotated[str | None, option.declare("--split", help="Instead of inputs: 'test', the test pages of --data.")]
 Data = Annotated[
     str | None,
@@ -97,6 +109,7 @@ Overwrite = Annotated[
 def run(
     inputs: Inputs = None,
     checkpoint: option.CheckpointPath = None,
+    profile: Ensemble = None,
     split: Split = None,
     data: Data = None,
     top_k: TopK = 3,
@@ -125,15 +138,26 @@ def run(
 
     question = Question(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
-        min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format, submission=submission, fill=fill,
-        copy_to=copy_to, tta=tta, backend=backend, overwrite=overwrite,
+        min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
+        submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check()
-    path = checkpoint_or_newest(checkpoint, None, quiet)
+    jury = _jury(checkpoint, profile, tta, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = predict(
-            path, question, stdin=sys.stdin.buffer, runtime_config=RuntimeConfig(device=device or "auto"), emit=emit,
+            jury, question, stdin=sys.stdin.buffer, runtime_config=RuntimeConfig(device=device or "auto"), emit=emit,
             stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
     require_readable(result, question)
+
+
+def _jury(checkpoint: str | None, profile: str | None, tta: bool, quiet: bool) -> "Jury":
+    from docclf_cli.engine.jury import Jury
+
+    if profile is None:
+        return Jury.of_checkpoint(checkpoint_or_newest(checkpoint, None, quiet), tta)
+    if checkpoint is not None:
+        raise InputError("name either --checkpoint or the --profile of an ensemble")
+    resolved = with_members(load_checked(profile, {}, ()).profile, [], quiet)
+    return Jury.of_ensemble(profile, resolved.ensemble, tta)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,23 +10,22 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from docclf_cli.data.augment import Policy
 from docclf_cli.data.decode import RULES
 from docclf_cli.data.page_loader import Look
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.facts import CheckpointFacts
 from docclf_cli.engine.inference import Predictor
+from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.members import Member
 from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.engine.onnx_model import load_exported
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
-from docclf_cli.ensembling.combine import Combination, Method
+from docclf_cli.engine.views import PLAIN_VIEW, views_of
+from docclf_cli.ensembling.combine import Combination
 from docclf_cli.ensembling.merging import Merge, merge
-from docclf_cli.ensembling.tta import View, default_views, expand
 from docclf_cli.errors import InputError
-from docclf_cli.profile.schema import RuntimeConfig, TTAConfig
+from docclf_cli.profile.schema import RuntimeConfig
 
-ALONE = Method("averaging")
 TORCH, ONNX = "torch", "onnx"
 BACKENDS = (TORCH, ONNX)
 # onnxruntime is fed from the main memory, in the layout that its graphs are made for.
@@ -96,37 +95,28 @@ class Decider:
         return (members[0] if len(members) == 1 else self.combination.apply(np.stack(members))).astype(np.float32)
 
 
-def decider_of(
-    members: Sequence[Member],
-    runtime_config: RuntimeConfig,
-    *,
-    views: TTAConfig | None = None,
-    method: Method = ALONE,
-    pages: int = 0,
-    backend: str = TORCH,
-) -> Decider:
+def decider_of(jury: Jury, runtime_config: RuntimeConfig, pages: int = 0, backend: str = TORCH) -> Decider:
     """Put members to work; models are loaded here.
 
     Args:
-        members: One, or several that know the same classes.
+        jury: One member, or several that know the same classes.
         runtime_config: Device and numerics; `auto` is how the run of each checkpoint scored its pages.
-        views: How pages are looked at; None is plainly.
-        method: How several members combine; one that is not fitted.
         pages: About how many there are; 0 where that is not known.
         backend: What runs the models: `torch`, or `onnx` for what `export` made of the checkpoints.
 
     Raises:
-        InputError: There is no such backend.
         CheckpointError: A checkpoint is damaged, or not exported.
+        InputError: There is no such backend, all listed weights are 0, or no view is left.
     """
     if backend not in BACKENDS:
         raise InputError(f"--backend: '{backend}' is not one of {', '.join(BACKENDS)}")
+    members, method, views = jury.members, jury.method, jury.views
     class_names, voices, looks = members[0].facts.class_names, list[Voice](), dict[Any, tuple[int, Look]]()
-    shown = [views_of(member, views) for member in members]
+    shown = views_of(views, members) if views else [(PLAIN_VIEW,) for _ in members]
     for member, its_views in zip(members, shown, strict=True):
         preprocess = member.facts.preprocess
         key = preprocess.pixel_fingerprint(), tuple(view.name for view in its_views)
-        look, _ = looks.setdefault(key, (len(looks), Look(preprocess, tuple(view.apply for view in its_views))))
+        look, _ = looks.setdefault(key, (len(looks), Look(preprocess, tuple(view.view.apply for view in its_views))))
         columns = np.array([member.facts.class_names.index(name) for name in class_names])
         how = views.merge if views else "mean"
         predictors = tuple(
@@ -143,16 +133,6 @@ def decider_of(
     }
     combination = method.combination([member.weight for member in members])
     return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings)
-
-
-def views_of(member: Member, views: TTAConfig | None) -> list[View]:
-    """The views of a member: those listed, or what its own augmentation policy has shown it."""
-    if views is None:
-        return expand(())
-    listed = views.augmentations
-    if listed is None:
-        listed = default_views(Policy.from_config(member.facts.augmentation).facts)
-    return expand(listed, views.include_identity)
 
 
 def _predictor(facts: CheckpointFacts, config: RuntimeConfig, pages: int, backend: str) -> Predictor:

@@ -129,7 +129,9 @@ class Parts:
         write_text(self.folder / "publishing", "")
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder; what says whose work this is goes last, so that the same command can end it."""
+        for path in self.folder.glob("part-*"):
+            path.unlink()
         shutil.rmtree(self.folder)
 
     @property

@@ -12,15 +12,17 @@ from docclf_cli.data.inputs import find, of_index
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.engine.decider import TORCH, decider_of
 from docclf_cli.engine.events import Emit, silent
-from docclf_cli.engine.members import Indices, Member, data_of, member_at
+from docclf_cli.engine.jury import Jury
+from docclf_cli.engine.members import Indices, data_of
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
 from docclf_cli.engine.prediction_files import FORMATS, OutputFiles
 from docclf_cli.engine.runtime import resolve_runtime
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
+from docclf_cli.engine.team import ground_of
 from docclf_cli.engine.thresholds import trusted_from
 from docclf_cli.errors import InputError, UnreadableImagesError
-from docclf_cli.profile.schema import DataConfig, RuntimeConfig, TTAConfig
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 
 logger = logging.getLogger("docclf")
@@ -45,7 +47,6 @@ class Question:
         submission: Also write the competition's file.
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
-        tta: Look at each page in the views that the checkpoint's augmentation trained.
         backend: What runs the models.
         overwrite: Replace results that are there.
     """
@@ -62,7 +63,6 @@ class Question:
     submission: bool = False
     fill: str | None = None
     copy_to: Path | None = None
-    tta: bool = False
     backend: str = TORCH
     overwrite: bool = False
 
@@ -89,8 +89,6 @@ class Question:
             raise InputError("name either --target-precision or --min-confidence")
         if self.target_precision is not None and not 0 < self.target_precision < 1:
             raise InputError(f"--target-precision: {self.target_precision:g} is not between 0 and 1", "such as 0.99")
-        if self.tta and self.target_precision is not None:
-            raise InputError("--target-precision is about single looks at a page", "with --tta, name --min-confidence")
         inside = [
             text for text in self.inputs if self.copy_to and self.copy_to.resolve().is_relative_to(Path(text).resolve())
         ]
@@ -103,7 +101,7 @@ class Question:
 
 
 def predict(
-    checkpoint: Path,
+    jury: Jury,
     question: Question,
     *,
     stdin: IO[bytes],
@@ -114,7 +112,7 @@ def predict(
     """Answer a question about pages.
 
     Args:
-        checkpoint: Checkpoint file or run folder.
+        jury: Who answers.
         question: What is asked.
         stdin: Where a list of files may come from.
         runtime_config: Device and numerics.
@@ -123,30 +121,27 @@ def predict(
 
     Raises:
         InputError: An input names nothing, or results are there already.
-        CheckpointError: There is no checkpoint, or it is damaged.
+        CheckpointError: A checkpoint is damaged.
         Interrupted: `stop` was set; the same question goes on from there.
     """
-    runtime_config, member = runtime_config or RuntimeConfig(), member_at(checkpoint)
-    trusted = _trusted(member, question, runtime_config, emit, stop)
-    data = member.facts.data
-    files, submission = _test_split(member, question) if question.split else (_files(question, data, stdin), None)
-    runtime = resolve_runtime(runtime_config)
-    views = TTAConfig() if question.tta else None
+    runtime_config, data = runtime_config or RuntimeConfig(), jury.members[0].facts.data
+    trusted = _trusted(jury, question, runtime_config, emit, stop)
+    files, submission = _test_split(jury, question) if question.split else (_files(question, data, stdin), None)
     wish = Wish(
-        outputs=OutputFiles.at(question.output or _usual_output(member, question), question.file_format),
-        model=str(checkpoint),
+        outputs=OutputFiles.at(question.output or _usual_output(jury, question), question.file_format),
+        model=jury.name,
         max_unreadable=data.max_unreadable,
         columns=("ID" if question.split else "path", "page"),
         top_k=question.top_k,
         trusted=trusted,
         submission=submission,
         copy_to=question.copy_to,
-        overwrite=question.overwrite or bool(question.split and question.output is None),
+        overwrite=question.overwrite or (question.output is None and bool(question.split) and len(jury.members) == 1),
     )
+    decider = decider_of(jury, runtime_config, len(files), question.backend)
     return predict_files(
-        files, decider_of([member], runtime_config, views=views, pages=len(files), backend=question.backend), wish,
-        reader=PageReader(data.max_pixels, data.allow_symlinks), runtime=runtime, paged=question.split is None,
-        emit=emit, stop=stop,
+        files, decider, wish, reader=PageReader(data.max_pixels, data.allow_symlinks),
+        runtime=resolve_runtime(runtime_config), paged=question.split is None, emit=emit, stop=stop,
     )  # fmt: skip
 
 
@@ -164,12 +159,17 @@ def require_readable(result: PredictResult, question: Question) -> None:
         )
 
 
-def _trusted(member: Member, question: Question, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> Trusted:
+def _trusted(jury: Jury, question: Question, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> Trusted:
     if question.min_confidence is not None:
         return Trusted(question.min_confidence, "as given")
     if question.target_precision is None:
         return Trusted()
-    value = trusted_from(member, question.target_precision, runtime_config, emit, stop)
+    if jury.views is not None or len(jury.members) > 1:
+        raise InputError(
+            "--target-precision is about one model that looks at each page once",
+            "with views or an ensemble, name --min-confidence",
+        )
+    value = trusted_from(jury.members[0], question.target_precision, runtime_config, emit, stop)
     return Trusted(value, f"where {question.target_precision:.2%} of held-out pages are right")
 
 
@@ -182,13 +182,17 @@ def _files(question: Question, data: DataConfig, stdin: IO[bytes]) -> FileList:
     return files
 
 
-def _test_split(member: Member, question: Question) -> tuple[FileList, Submission | None]:
-    trained_on, class_names = member.facts.data, member.facts.class_names
-    config = trained_on if question.data is None else data_of(trained_on, question.data)
+def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | None]:
+    first, class_names = jury.members[0].facts, jury.members[0].facts.class_names
+    if len(jury.members) > 1:
+        config = ground_of(jury.members, {"root": question.data} if question.data else {}, "test").target.config
+    else:
+        config = first.data if question.data is None else data_of(first.data, question.data)
     index = Indices(config).of("test", class_names)
     submission = Submission.of(index, config, class_names, question.fill) if question.submission else None
     return FileList(of_index(index)), submission
 
 
-def _usual_output(member: Member, question: Question) -> Path:
-    return member.folder / "predict" / TEST if question.split else DEFAULT_OUTPUT
+def _usual_output(jury: Jury, question: Question) -> Path:
+    alone = len(jury.members) == 1
+    return jury.members[0].folder / "predict" / TEST if question.split and alone else DEFAULT_OUTPUT

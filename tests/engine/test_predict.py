@@ -20,14 +20,14 @@ from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.decider import decider_of
 from docclf_cli.engine.events import Event, Progress
-from docclf_cli.engine.members import member_at
+from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.predict import Question, predict, require_readable
 from docclf_cli.engine.sorting import folder_names
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
 from docclf_cli.files import sha256_of
 from docclf_cli.metrics.thresholds import find_threshold
-from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.profile.schema import EnsembleConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.predictions import Predictions
 
@@ -45,10 +45,11 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def ask(checkpoint: Path, *inputs: str, stdin: bytes = b"", **wishes: object) -> PredictResult:
+def ask(checkpoint: Path, *inputs: str, stdin: bytes = b"", tta: bool = False, **wishes: object) -> PredictResult:
     question = Question(inputs=inputs, **wishes)  # type: ignore[arg-type]
     question.check()
-    return predict(checkpoint, question, stdin=io.BytesIO(stdin), runtime_config=HERE)
+    jury = Jury.of_checkpoint(checkpoint, tta)
+    return predict(jury, question, stdin=io.BytesIO(stdin), runtime_config=HERE)
 
 
 def rows(path: Path | str) -> list[dict[str, str]]:
@@ -58,7 +59,7 @@ def rows(path: Path | str) -> list[dict[str, str]]:
 
 def expected(checkpoint: Path, path: Path) -> np.ndarray:
     """Calibrated probabilities of one page, by itself."""
-    decider = decider_of([member_at(checkpoint)], HERE)
+    decider = decider_of(Jury.of_checkpoint(checkpoint), HERE)
     return np.exp(decider.log_probs((_pixels(path),))[0].astype(float))
 
 
@@ -120,7 +121,7 @@ def test_a_bad_page_stops_nothing_and_is_listed(checkpoint: Path, tmp_path: Path
     whole = write_pdf(tmp_path / "whole.pdf", [1, 2]).read_bytes()
     (tmp_path / "in" / "torn.pdf").write_bytes(whole[: len(whole) // 2])
     question = Question(inputs=("in",), min_confidence=0.0)
-    result = predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    result = predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
     table = {row["path"]: row for row in rows("predictions/predictions.csv")}
     assert list(table) == [f"in/{name}" for name in ("p0000.png", "p0001.png", "p0002.png", "secret.pdf", "torn.pdf")]
     reasons = {name: row["status"] for name, row in table.items() if row["status"]}
@@ -192,14 +193,23 @@ def test_an_interrupted_prediction_goes_on_to_the_same_bytes(checkpoint: Path, t
     write_images(tmp_path / "in", 560)
     write_tiff(tmp_path / "in" / "m.tif", range(80))
     question = Question(inputs=("in",), output=Path("whole"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
     for first_stop in (64, 576):
         question = replace(question, output=Path(f"broken-{first_stop}"))
         stopped, watching = _StopAfter(first_stop), _StopAfter(10**9)
         with pytest.raises(Interrupted):
-            predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE, emit=stopped, stop=stopped.flag)
+            predict(
+                Jury.of_checkpoint(checkpoint),
+                question,
+                stdin=io.BytesIO(),
+                runtime_config=HERE,
+                emit=stopped,
+                stop=stopped.flag,
+            )
         assert not [path for path in question.output.iterdir() if not path.name.startswith(".")]
-        result = predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE, emit=watching)
+        result = predict(
+            Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE, emit=watching
+        )
         assert result.kept == first_stop // 512 * 512
         assert watching.seen[0] == result.kept + 64
         for name in ("predictions.csv", "documents.csv"):
@@ -211,10 +221,17 @@ def test_other_inputs_start_anew_and_say_so(checkpoint: Path, tmp_path: Path, ca
     write_images(tmp_path / "in", 640)
     stopped, question = _StopAfter(576), Question(inputs=("in",))
     with pytest.raises(Interrupted):
-        predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE, emit=stopped, stop=stopped.flag)
+        predict(
+            Jury.of_checkpoint(checkpoint),
+            question,
+            stdin=io.BytesIO(),
+            runtime_config=HERE,
+            emit=stopped,
+            stop=stopped.flag,
+        )
     page(7).save(tmp_path / "in" / "p0000.png")
     with caplog.at_level("WARNING", logger="docclf"):
-        result = predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+        result = predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
     assert result.kept == 0
     assert "begun with other inputs: starting anew" in caplog.text
 
@@ -223,9 +240,14 @@ def test_what_is_in_a_batch_is_the_same_with_loader_processes(checkpoint: Path, 
     write_images(tmp_path / "in", 130)
     (tmp_path / "in" / "p0040.png").write_bytes(b"")
     question = Question(inputs=("in",), output=Path("alone"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
     question = replace(question, output=Path("together"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2, precision="fp32"))
+    predict(
+        Jury.of_checkpoint(checkpoint),
+        question,
+        stdin=io.BytesIO(),
+        runtime_config=RuntimeConfig(workers=2, precision="fp32"),
+    )
     assert Path("alone/predictions.csv").read_bytes() == Path("together/predictions.csv").read_bytes()
 
 
@@ -269,7 +291,7 @@ def test_a_page_that_kills_its_loader_process_is_named(
     write_images(tmp_path / "in", 80)
     write_pdf(tmp_path / "in" / "doc.pdf", [1, 2])
     question = Question(inputs=("in",), output=Path("whole"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=HERE)
+    predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
     read, count = PageReader.read, PageReader.count
 
     def deadly_read(self: PageReader, path: Path, *args: Any) -> np.ndarray:
@@ -286,7 +308,12 @@ def test_a_page_that_kills_its_loader_process_is_named(
     monkeypatch.setattr(PageReader, "count", deadly_count)
     write_pdf(tmp_path / "in" / "bomb.pdf", [1])
     question = replace(question, output=Path("hurt"))
-    predict(checkpoint, question, stdin=io.BytesIO(), runtime_config=RuntimeConfig(workers=2, precision="fp32"))
+    predict(
+        Jury.of_checkpoint(checkpoint),
+        question,
+        stdin=io.BytesIO(),
+        runtime_config=RuntimeConfig(workers=2, precision="fp32"),
+    )
     reasons = {row["path"]: row["reason"] for row in rows("hurt/quarantine.csv")}
     assert reasons == dict.fromkeys(
         ("in/bomb.pdf", "in/p0070.png"), "makes its decoder crash, or needs too much memory"
@@ -351,7 +378,8 @@ def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
     ask(tmp_path / "run", "a.png", top_k=4, file_format="jsonl")
     (line,) = Path("predictions/predictions.jsonl").read_text().splitlines()
     own = [
-        decider_of([member_at(path)], HERE).log_probs((_pixels(tmp_path / "a.png"),))[0].astype(float) for path in paths
+        decider_of(Jury.of_checkpoint(path), HERE).log_probs((_pixels(tmp_path / "a.png"),))[0].astype(float)
+        for path in paths
     ]
     # Both folds have the temperature 1.5, which divides the logarithm of the mean of the uncalibrated probabilities.
     mean = np.log(np.mean([np.exp(log_softmax(one * 1.5)) for one in own], axis=0))
@@ -391,3 +419,21 @@ def _said(checkpoint: Path, view: str, seed: int) -> Predictions:
     made_by = {"checkpoint": sha256_of(checkpoint), "view": view, "data": "x", "precision": "fp32"}
     ids = np.array([f"{seed}-{number}" for number in range(400)])
     return Predictions(ids, log_probs, CLASSES, targets, fingerprint=made_by)
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members(tmp_path: Path) -> None:
+    """Members know the same classes in another order."""
+    first = write_checkpoint(tmp_path / "a" / "best.ckpt", CLASSES)
+    second = write_checkpoint(tmp_path / "b" / "best.ckpt", CLASSES[::-1], seed=1)
+    members = [{"run": str(first.parent), "weight": 1.0}, {"checkpoint_path": str(second), "weight": 3.0}]
+    config = EnsembleConfig.model_validate({"method": "weighted", "models": members})
+    page(5).save(tmp_path / "a.png")
+    question = Question(inputs=("a.png",), top_k=4, file_format="jsonl")
+    result = predict(Jury.of_ensemble("both", config), question, stdin=io.BytesIO(), runtime_config=HERE)
+    (line,) = Path("predictions/predictions.jsonl").read_text().splitlines()
+    alone = [expected(first, tmp_path / "a.png"), expected(second, tmp_path / "a.png")[::-1]]
+    assert _by_class(json.loads(line)) == pytest.approx((alone[0] / 4 + alone[1] * 3 / 4).tolist(), abs=1e-5)
+    assert (result.model, result.temperature) == ("both", None)
+    for method in ("stacking", "all"):
+        with pytest.raises(InputError, match=f"'{method}' is fitted"):
+            Jury.of_ensemble("both", config.model_copy(update={"method": method}))
