@@ -80,7 +80,7 @@ Output = Annotated[
         "predict/ in the run].",
     ),
 ]  # fmt: skip
-Format = Annotated[str, typer.Option("--format", help="csv or jsonl.", rich_help_panel=option.OUTPUT)]
+Format = Annotated[str | None, option.declare("--format", help="csv or jsonl \\[default: csv].", panel=option.OUTPUT)]
 WantSubmission = Annotated[
     bool, option.declare("--submission", help="With --split test: also write ID,target.", panel=option.OUTPUT)
 ]
@@ -120,7 +120,7 @@ def run(
     backend: Backend = "torch",
     device: option.Device = None,
     output: Output = None,
-    file_format: Format = "csv",
+    file_format: Format = None,
     submission: WantSubmission = False,
     fill: Fill = None,
     copy_to: CopyTo = None,

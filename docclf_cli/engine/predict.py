@@ -43,7 +43,7 @@ class Question:
         min_confidence: Or this confidence.
         max_unreadable: Share of unreadable pages that is no failure; None is that of the training.
         output: Folder, or table with its siblings; None is a place by default.
-        file_format: Of the tables.
+        file_format: Of the tables; None is that of a table named as `output`, else CSV.
         submission: Also write the competition's file.
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
@@ -59,7 +59,7 @@ class Question:
     min_confidence: float | None = None
     max_unreadable: float | None = None
     output: Path | None = None
-    file_format: str = "csv"
+    file_format: str | None = None
     submission: bool = False
     fill: str | None = None
     copy_to: Path | None = None
@@ -96,8 +96,11 @@ class Question:
             raise InputError(
                 f"--copy-to: {self.copy_to} is inside of {inside[0]}", "its copies would be inputs next time"
             )
-        if self.file_format not in FORMATS:
+        if self.file_format not in (None, *FORMATS):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(FORMATS)}")
+        table = self.output.suffix.lower().removeprefix(".") if self.output else ""
+        if self.file_format and table in FORMATS and table != self.file_format:
+            raise InputError(f"--format {self.file_format} and --output {self.output} contradict each other")
 
 
 def predict(
@@ -128,7 +131,7 @@ def predict(
     trusted = _trusted(jury, question, runtime_config, emit, stop)
     files, submission = _test_split(jury, question) if question.split else (_files(question, data, stdin), None)
     wish = Wish(
-        outputs=OutputFiles.at(question.output or _usual_output(jury, question), question.file_format),
+        outputs=OutputFiles.at(question.output or _usual_output(jury, question), question.file_format or "csv"),
         model=jury.name,
         max_unreadable=data.max_unreadable,
         columns=("ID" if question.split else "path", "page"),

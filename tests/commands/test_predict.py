@@ -40,6 +40,7 @@ def test_wrong_use_is_named(docclf: Docclf, checkpoint: Path, tmp_path: Path) ->
         (("in", "--split", "test"), 2, "name either inputs or --split test"),
         (("gone",), 2, "gone: there is no such file"),
         (("in", "--format", "xml"), 2, "csv, jsonl"),
+        (("in", "--format", "jsonl", "-o", "x.csv"), 2, "contradict each other"),
         (("in", "--target-precision", "0.99"), 2, "no threshold is known"),
     ]
     for args, code, text in cases:
