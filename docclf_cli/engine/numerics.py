@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from docclf_cli.engine.caches import measured_numerics
 from docclf_cli.engine.probe import Measured, Workload, compiles, fastest, try_compiled, worth_probing
 from docclf_cli.engine.runtime import Numerics, Runtime, fast_precisions, resolve_runtime
 from docclf_cli.errors import ResourceError
-from docclf_cli.files import cache_home, fingerprint_of, write_json
+from docclf_cli.files import fingerprint_of, write_json
 from docclf_cli.machine import cpu_features, cpu_name
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import InferenceConfig, ModelConfig, Profile, RuntimeConfig
@@ -116,11 +117,6 @@ def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int 
     return runtime.with_numerics(_pick(asked, work, checkpoint.model_config))
 
 
-def choices_folder() -> Path:
-    """Where measured picks are remembered; it may be deleted at any time."""
-    return cache_home() / "numerics"
-
-
 def _pick(asked: RuntimeConfig, work: Workload, model: ModelConfig) -> Numerics:
     """The numerics for some work, within what was asked for."""
     device = work.runtime.device
@@ -141,7 +137,7 @@ def _found(
     candidates: Sequence[Numerics], work: Workload, model: ModelConfig, may_compile: bool
 ) -> tuple[Numerics, str]:
     """A pick from an earlier probe, from one made now, or guessed; and what to tell about it."""
-    memory = choices_folder() / f"{_key(candidates, work, model)}.json"
+    memory = measured_numerics() / f"{_key(candidates, work, model)}.json"
     alone = work.runtime.world_size == 1  # processes that train together must not measure different things
     measured, told = (_recalled(memory), "as measured earlier") if alone else (None, "")
     if measured is None and alone and worth_probing(work, len(candidates)):

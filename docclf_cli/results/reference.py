@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from docclf_cli.results.caches import CacheCleared, CacheUsage
 from docclf_cli.results.class_report import ClassReport, OneClass
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
@@ -30,6 +31,8 @@ RESULTS: Mapping[str, type] = {
     "ensemble": EnsembleResult,
     "tta": TTAResult,
     "export": ExportResult,
+    "cache show": CacheUsage,
+    "cache clear": CacheCleared,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

@@ -81,6 +81,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "ensemble": ("--members", "runs/a", "--members", "runs/a/last.ckpt"),
     "tta": (),
     "export": ("--format", "safetensors"),
+    "cache show": (),
+    "cache clear": ("numerics",),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),
@@ -111,7 +113,7 @@ def assert_conforms(command: str, printed: Any) -> None:
 
 
 def test_every_command_has_its_result_and_its_test() -> None:
-    named = {command.name for command in app.registered_commands}
+    named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert named == {command.split()[0] for command in RESULTS}
     assert {*RESULTS} == {"train", *COMMANDS}
 

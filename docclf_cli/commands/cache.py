@@ -1,0 +1,78 @@
+"""`docclf cache show` and `docclf cache clear`."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli import report
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._transfer import size
+from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
+
+EXAMPLES = "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json"
+HELP = "See and delete what is kept on this machine because making it takes time."
+
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+Pages = Annotated[
+    str,
+    option.declare("--pages-folder", help="Folder of the pages, where a profile's data.cache names one."),
+]
+What = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[WHAT]...", help="pages, numerics, samples, s3 \\[default: pages and numerics]."),
+]
+
+
+@app.command("show", epilog=EXAMPLES)
+def show(
+    pages_folder: Pages = "auto",
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Show what is kept, where, and how large it is."""
+    from docclf_cli.engine.caches import cache_usage
+
+    report.show(cache_usage(pages_folder), as_json=as_json)
+
+
+@app.command("clear", epilog=EXAMPLES)
+def clear(
+    what: What = None,
+    pages_folder: Pages = "auto",
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Delete what is kept; it is made again when it is needed."""
+    from docclf_cli.engine.caches import clear_caches
+
+    report.show(clear_caches(what or (), pages_folder), as_json=as_json)
+
+
+@report.render.register
+def usage_table(result: CacheUsage) -> Iterator[RenderableType]:
+    """One line for each kind."""
+    yield _table(result.rows, f"Kept on this machine: {size(result.bytes)}")
+
+
+@report.render.register
+def cleared_table(result: CacheCleared) -> Iterator[RenderableType]:
+    """What was deleted."""
+    yield _table(result.rows, f"Deleted: {size(result.bytes)}")
+
+
+def _table(rows: tuple[CacheRow, ...], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("cache", no_wrap=True)
+    table.add_column("holds", overflow="fold")
+    table.add_column("files", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    for row in rows:
+        table.add_row(row.name, row.holds, str(row.files), size(row.bytes), escape(str(row.folder)))
+    return table
