@@ -169,12 +169,6 @@ def wanted_of(member: Member, split: str, indices: Indices, view: NamedView | No
     return wanted
 
 
-def wanted_for(member: Member, index: DocumentIndex, config: DataConfig, view: NamedView | None = None) -> list[Wanted]:
-    """The same for pages of one's own, whose targets (if any) follow the member's class names."""
-    rows = np.arange(len(index))
-    return [Wanted(facts, index, rows, "test", config, view or PlainView()) for facts in member.checkpoints]
-
-
 def as_one(member: Member, split: str, found: Sequence[Predictions]) -> Predictions:
     """The answers of a member's checkpoints as the member's: pooled out-of-fold, or the mean of the folds."""
     if len(found) == 1:

@@ -323,6 +323,8 @@ def test_fitted_methods_see_only_what_no_member_was_trained_on(
     learned = {grounds[0].common[row] for held in seen if held is not None for row in held.rows}
     assert learned
     assert not learned & trained
+    # Five fits without a fifth of the pages each, whose scores are shown, and one on all, which predicts.
+    assert sorted(len(held) for held in seen if held is not None) == [40] * 5 + [50]
     with pytest.raises(Exception, match="pages are held out by all members"):
         run_with([runs / "a", other])
 
