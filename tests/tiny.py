@@ -13,6 +13,12 @@ from docclf_cli.profile.schema import Profile
 
 TONES = {"form": 60, "letter": 130, "receipt": 200}
 
+# Measuring what is fastest takes longer than a tiny run, and may pick other numerics the next time.
+PLAIN = {
+    "runtime.precision": "fp32", "runtime.memory_format": "contiguous", "runtime.compile": "off",
+    "runtime.inference.precision": "fp32", "runtime.inference.memory_format": "contiguous",
+}  # fmt: skip
+
 
 def draw_pages(folder: Path, per_class: int) -> Path:
     """Class folders of small noisy pages, each class of another tone."""
@@ -30,7 +36,7 @@ def tiny_profile(pages: Path, output: Path, **options: object) -> Profile:
     usual = {
         "data.root": str(pages), "data.image_size": 32, "data.cache": "off", "model": "test_resnet",
         "model.pretrained": False, "augmentation": "light", "train.epochs": 3, "train.batch_size": 4, "train.ema": 0.9, "optimizer.lr": 5e-3, "train.monitor": "val_loss",
-        "train.snapshots.keep": "every", "train.snapshots.k": 1, "runtime.workers": 0, "runtime.threads": 1,
+        "train.snapshots.keep": "every", "train.snapshots.k": 1, "runtime.workers": 0, "runtime.threads": 1, **PLAIN,
         "output": str(output),
     }  # fmt: skip
     return load_profile(

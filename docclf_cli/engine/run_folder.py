@@ -183,6 +183,8 @@ def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
     Raises:
         InputError: The name is not a plain folder name, or a file has it.
     """
+    if file := next((path for path in (output, *output.parents) if path.exists() and not path.is_dir()), None):
+        raise InputError(f"--output: {file} is a file", "name a folder; it is made where there is none")
     if name is None:
         return RunFolder(_unused(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
     if name != _plain(name):

@@ -8,7 +8,7 @@ import pytest
 from cli_process import HOOK, Outcome
 from member_runs import make_run
 from run_files import contents, differing
-from tiny import draw_pages
+from tiny import PLAIN, draw_pages
 
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.files import TEMP_PREFIX
@@ -18,6 +18,7 @@ Docclf = Callable[..., Outcome]
 TRAIN = (
     "train", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation",
     "light", "--epochs", "2", "--set", "runtime.workers=2", "--set", "tracking.backend=none", "--set", "train.ema=0.9",
+    *(text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")),
 )  # fmt: skip
 
 

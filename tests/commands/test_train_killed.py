@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_process import CliProcess
 from run_files import contents, differing
-from tiny import draw_pages
+from tiny import PLAIN, draw_pages
 
 from docclf_cli.engine.checkpoint import Checkpoint
 
@@ -26,7 +26,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     pages = draw_pages(tmp_path_factory.mktemp("pages") / "data", 10)
     keys = {
         "train.snapshots.keep": "every", "train.snapshots.k": 1, "train.ema": 0.9, "train.checkpoint_every.steps": 1,
-        "runtime.workers": 2, "runtime.threads": 1, "tracking.backend": "none", "optimizer.lr": 5e-3,
+        "runtime.workers": 2, "runtime.threads": 1, "tracking.backend": "none", "optimizer.lr": 5e-3, **PLAIN,
     }  # fmt: skip
     sets = [text for key, value in keys.items() for text in ("--set", f"{key}={value}")]
     return (

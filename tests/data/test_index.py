@@ -2,10 +2,12 @@ import logging
 import os
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import has_own_validation, load_index, names_split, submission_ids
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig
@@ -355,3 +357,29 @@ def test_any_names_come_back_in_order(tmp_path_factory, pages):
     assert index.ids.tolist() == list(names)
     assert index.targets.tolist() == [int(target) for target in names.values()]
     assert all(index.path(row).is_file() for row in range(len(index)))
+
+
+class TestJoined:
+    def index(self, root, names, groups=None):
+        rows = np.arange(len(names))
+        return DocumentIndex(
+            root, np.array(names, object), np.array(names, object), rows % 2, ("a", "b"), groups, below="pages"
+        )
+
+    def test_pages_of_both_roots_are_found_in_order(self, tmp_path):
+        touch(tmp_path, "one/pages/x.png", "two/pages/y.png", "two/pages/z.png")
+        joined = self.index(tmp_path / "one", ["x.png"]).joined(self.index(tmp_path / "two", ["y.png", "z.png"]))
+        assert joined.ids.tolist() == ["x.png", "y.png", "z.png"]
+        assert joined.targets.tolist() == [0, 0, 1]
+        assert joined.root == tmp_path
+        assert joined.groups is None
+        assert all(joined.path(row).is_file() for row in range(3))
+        assert joined.path(2) == tmp_path / "two" / "pages" / "z.png"
+
+    def test_pages_without_groups_stand_for_themselves(self, tmp_path):
+        grouped = self.index(tmp_path / "one", ["x.png", "w.png"], np.array(["g", "g"]))
+        assert grouped.joined(self.index(tmp_path / "two", ["y.png"])).groups.tolist() == ["g", "g", "y.png"]
+
+    def test_a_page_in_both_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match="1 pages are in both sets, such as x"):
+            self.index(tmp_path, ["x.png", "y.png"]).joined(self.index(tmp_path, ["x.png"]))

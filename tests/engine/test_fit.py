@@ -1,0 +1,89 @@
+"""What the training section can ask for besides plain epochs: freezing, snapshots, a validation set of one's own."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import draw_pages, no_plots, tiny_profile
+
+from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.runtime import seed_of
+from docclf_cli.engine.train import train
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.schema import Profile
+
+Make = Callable[..., Profile]
+__all__ = ["no_plots"]
+pytestmark = pytest.mark.usefixtures("no_plots")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pages(tmp_path_factory.mktemp("pages") / "data", 6)
+
+
+@pytest.fixture
+def make(pages: Path, tmp_path: Path) -> Make:
+    return lambda **options: tiny_profile(pages, tmp_path / "runs", **{"name": "a", **options})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "a")
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_while_the_backbone_is_frozen_what_is_new_learns(make: Make, run: RunFolder) -> None:
+    profile = make(
+        model__use_attention=True, model__attention_dim=16, train__freeze_epochs=1, train__epochs=2, train__ema=None
+    )
+    train(profile)
+    torch.manual_seed(seed_of("init", profile.seed))
+    initial = create_model(profile.model, 3, image_size=profile.data.image_size).state_dict()
+    first, second = (dict(Checkpoint.load(run.snapshot(epoch)).model) for epoch in (1, 2))
+    learned = changed(dict(initial), first)
+    assert {"fc.weight", "feature_attention.qkv.weight", "feature_attention.out.weight"} <= learned
+    assert {name.split(".")[0] for name in learned} == {"fc", "feature_attention"}
+    backbone = {name for name in first if not name.startswith(("fc.", "feature_attention."))}
+    assert {"conv1.weight", "bn1.running_mean"} & backbone & changed(first, second)
+
+
+def test_snapshots_at_the_end_of_each_cycle(make: Make, run: RunFolder) -> None:
+    restarts = {"scheduler": "cosine_warm_restart", "scheduler.params.T_0": 1, "scheduler.params.T_mult": 2}
+    train(make(train__epochs=3, train__snapshots__keep="cycle", **restarts))
+    assert [path.stem for path in run.snapshots()] == ["epoch-0001", "epoch-0003"]
+
+
+def test_a_snapshot_every_other_epoch(make: Make, run: RunFolder) -> None:
+    train(make(train__epochs=3, train__snapshots__k=2))
+    (path,) = run.snapshots()
+    kept = Checkpoint.load(path)
+    assert kept.epoch == 2
+    assert kept.figures["epoch"] == 2
+
+
+def test_the_best_epochs_are_kept_and_the_others_go(make: Make, run: RunFolder) -> None:
+    train(make(train__epochs=4, train__snapshots__keep="best", train__snapshots__k=2))
+    with run.metrics.open() as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: float(row["val_loss"]))
+    assert {int(path.stem[-4:]) for path in run.snapshots()} == {int(row["epoch"]) for row in rows[:2]}
+
+
+def test_a_validation_set_of_ones_own_holds_out_nothing(make: Make, run: RunFolder, tmp_path: Path) -> None:
+    own = draw_pages(tmp_path / "own", 2)
+    for path in sorted(own.rglob("*.png")):
+        path.rename(path.with_name(f"own-{path.name}"))
+    result = train(make(data__val=str(own), train__epochs=1))
+    with run.split.open() as file:
+        parts = {row["ID"]: row["split"] for row in csv.DictReader(file)}
+    assert {name for name, part in parts.items() if part == "val"} == {
+        f"{label}/own-{label}-{number}.png" for label in ("form", "letter", "receipt") for number in range(2)
+    }
+    assert list(parts.values()).count("train") == 18
+    assert result.val.support == 6
