@@ -112,6 +112,17 @@ class PlainPages(Dataset[Any]):
         return (page if self.view is None else self.view(page, row)), target, row
 
 
+class ViewedPages(Dataset[Any]):
+    """Pages by (view, row): the same pages, looked at in several ways."""
+
+    def __init__(self, pages: Pages, targets: np.ndarray | None, views: Sequence[View | None]) -> None:
+        self.views = [PlainPages(pages, targets, view) for view in views]
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
+        view, row = key
+        return self.views[view][row]
+
+
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of one epoch: a permutation of `range(count)` computed from (seed, epoch)."""
     return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)
@@ -154,29 +165,38 @@ class EpochBatches:
 
 def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Any]:
     """A loader that plays the epoch `batches` is set to, each time it is iterated."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        persistent_workers=workers > 0,
-        worker_init_fn=start_worker,
-        multiprocessing_context=start_method() if workers else None,
-    )
+    return _loader(dataset, batches, workers, pin, persistent=True)
 
 
 def plain_loader(
     dataset: Dataset[Any], rows: Sequence[int], batch_size: int, workers: int, pin: bool
 ) -> DataLoader[Any]:
     """A loader over the given rows, each once, in that order."""
-    batches = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    batches = _in_batches(rows, batch_size)
+    return _loader(dataset, batches, min(workers, len(batches)), pin)
+
+
+def views_loader(
+    dataset: ViewedPages, rows: Sequence[int], batch_size: int, workers: int, pin: bool
+) -> DataLoader[Any]:
+    """A loader over the given rows in the first view, then in the next; its processes stay for the next pass."""
+    views = range(len(dataset.views))
+    batches = [[(view, row) for row in batch] for view in views for batch in _in_batches(rows, batch_size)]
+    return _loader(dataset, batches, min(workers, len(batches)), pin, persistent=True)
+
+
+def _in_batches(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _loader(dataset: Dataset[Any], batches: Any, workers: int, pin: bool, persistent: bool = False) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate,
-        num_workers=min(workers, len(batches)),
+        num_workers=workers,
         pin_memory=pin,
+        persistent_workers=persistent and workers > 0,
         worker_init_fn=start_worker,
         multiprocessing_context=start_method() if workers else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,22 +13,22 @@ import torch
 
 from docclf_cli.data.augment import Policy
 from docclf_cli.data.degrade import DegradedView
-from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, View, train_loader
+from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, train_loader
 from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
 from docclf_cli.engine.facts import facts_of, keep_facts
-from docclf_cli.engine.inference import Predictor, predict
+from docclf_cli.engine.inference import predict
 from docclf_cli.engine.loop import Parts, Trainer
 from docclf_cli.engine.material import Material
-from docclf_cli.engine.numerics import TRAIN_PAGES_SCORED
+from docclf_cli.engine.numerics import SCORING_BATCH, TRAIN_PAGES_SCORED
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
 from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
+from docclf_cli.engine.validation import Validator
 from docclf_cli.errors import CheckpointError, DivergedError, InputError, Interrupted
 from docclf_cli.metrics.calibration import fit_temperature
-from docclf_cli.metrics.class_metrics import figures
 from docclf_cli.models.factory import create_model
 from docclf_cli.models.weights import first_line
 from docclf_cli.profile.schema import Profile, TrainConfig
@@ -191,46 +191,14 @@ def _moving_average(model: torch.nn.Module, decay: float | None) -> Any:
     return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
-def _validator(task: Task, emit: Emit, stop: StopFlag) -> Callable[[torch.nn.Module], Mapping[str, float]]:
-    """The figures of one epoch: on the held-out pages, and on the same pages damaged."""
-
-    def validate(model: torch.nn.Module) -> Mapping[str, float]:
-        clean = figures(_predict(task, model, task.val_rows, "validation", emit, stop))
-        measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
-        measured["blend"] = clean["f1_macro"]
-        if task.profile.data.degraded_validation:
-            view = _degraded_view(task)
-            damaged = figures(_predict(task, model, task.val_rows, "degraded validation", emit, stop, view))
-            measured["f1_macro_degraded"] = damaged["f1_macro"]
-            measured["blend"] = (clean["f1_macro"] + damaged["f1_macro"]) / 2
-        return measured
-
-    return validate
+def _validator(task: Task, emit: Emit, stop: StopFlag) -> Validator:
+    degraded = _degraded_view(task) if task.profile.data.degraded_validation else None
+    batch_size = SCORING_BATCH * task.profile.train.batch_size
+    return Validator(task.material, task.val_rows, degraded, task.scoring, batch_size, emit, stop)
 
 
 def _degraded_view(task: Task) -> DegradedView:
     return DegradedView(task.material.index.ids, task.profile.data.split_seed)
-
-
-def _predict(
-    task: Task,
-    model: torch.nn.Module,
-    rows: np.ndarray,
-    name: str,
-    emit: Emit,
-    stop: StopFlag,
-    view: View | None = None,
-) -> Predictions:
-    if task.scoring.channels_last != task.runtime.channels_last:
-        model = task.scoring.place(copy.deepcopy(model))
-    predictor = Predictor(
-        model.eval(),
-        task.material.preprocess,
-        task.material.index.class_names,
-        task.scoring,
-        task.profile.train.batch_size * 2,
-    )
-    return predict(predictor, task.material.pages, rows, view=view, task=name, emit=emit, stop=stop)
 
 
 def _describer(task: Task) -> Describe:
@@ -266,8 +234,9 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     best = Checkpoint.load(task.run.best)
     found = _stored(task, rows)
     if found is None:
-        model = task.scoring.place(best.build(task.run.best))
-        found = {split: _predict(task, model, rows[split], NAMES[split], emit, stop) for split in rows}
+        predictor = _validator(task, emit, stop).predictor(task.scoring.place(best.build(task.run.best)))
+        look = functools.partial(predict, predictor, task.material.pages, emit=emit, stop=stop)
+        found = {split: look(rows[split], task=NAMES[split]) for split in rows}
         scored = found["val"].scored()
         best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
         best.save(task.run.best)
@@ -277,7 +246,7 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
             store(task.run.best, split, found[split])
         if task.profile.data.degraded_validation:
             view = _degraded_view(task)
-            degraded = _predict(task, model, task.val_rows, "degraded validation pages", emit, stop, view)
+            degraded = look(task.val_rows, view=view, task="degraded validation pages")
             store(task.run.best, "val", replace(degraded, fingerprint=_made_by(task, task.val_rows, view.name)))
     return Fitted(
         task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.loaders import Batch, PlainPages, View, plain_loader
 from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
@@ -99,12 +100,33 @@ def predict(
     Raises:
         Interrupted: `stop` was set.
     """
-    index, rows = pages.index, np.asarray(rows)
+    rows = np.asarray(rows)
+    dataset, runtime = PlainPages(pages, pages.index.targets, view), predictor.runtime
+    batches = plain_loader(dataset, rows.tolist(), predictor.batch_size, runtime.workers, runtime.device.type == "cuda")
+    found = answers(predictor, batches, pages.index, rows, task=task, emit=emit, stop=stop)
+    return replace(found, fingerprint=fingerprint or {})
+
+
+def answers(
+    predictor: Predictor,
+    batches: Iterable[Batch],
+    index: DocumentIndex,
+    rows: np.ndarray,
+    *,
+    task: str,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Predictions:
+    """Predictions for rows of an index from batches that hold each of them once.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
     log_probs = np.full((len(rows), len(predictor.class_names)), np.nan, dtype=np.float32)
     status = np.full(len(rows), "", dtype=object)
     place = {int(row): position for position, row in enumerate(rows)}
     done = 0
-    for batch in _batches(predictor, pages, rows, view):
+    for batch in batches:
         stop.raise_if_set(f"stopped after {done} of {len(rows)} pages", "start the command again; nothing was changed")
         if len(batch.rows):
             log_probs[[place[int(row)] for row in batch.rows]] = predictor.log_probs(batch.images).cpu().numpy()
@@ -119,14 +141,7 @@ def predict(
         targets=None if index.targets is None else index.targets[rows],
         groups=None if index.groups is None else index.groups[rows],
         status=status.astype(np.str_),
-        fingerprint=fingerprint or {},
     )
-
-
-def _batches(predictor: Predictor, pages: Pages, rows: np.ndarray, view: View | None) -> Iterable[Batch]:
-    dataset = PlainPages(pages, pages.index.targets, view)
-    runtime = predictor.runtime
-    return plain_loader(dataset, rows.tolist(), predictor.batch_size, runtime.workers, runtime.device.type == "cuda")
 
 
 def evaluate_single_class_performance(

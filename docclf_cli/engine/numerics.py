@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from docclf_cli.engine.checkpoint import Checkpoint
 
 TRAIN_PAGES_SCORED = 2000
+SCORING_BATCH = 2  # times the pages of a training step: a forward pass keeps fewer numbers
 LAYOUTS = {"auto": (False, True), "contiguous": (False,), "channels_last": (True,)}
 LAYOUT_NAMES: Mapping[bool, Literal["contiguous", "channels_last"]] = {False: "contiguous", True: "channels_last"}
 logger = logging.getLogger("docclf")
@@ -58,7 +59,7 @@ def settle(profile: Profile, num_classes: int, pages: int, own_val: int = 0) -> 
         training=True,
     )
     training = _pick(config, work, profile.model)
-    scoring = replace(work, batch=2 * train.batch_size, pages=scored, training=False)
+    scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False)
     inference = _pick(_for_inference(config), scoring, profile.model)
     settled = {
         "device": str(runtime.device),

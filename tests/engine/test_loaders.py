@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docclf_cli.data.augment import Policy
+from docclf_cli.data.cache import open_or_build
 from docclf_cli.data.index import load_index
 from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, epoch_order, train_loader
 from docclf_cli.data.pages import Pages
@@ -54,18 +55,25 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_workers_do_not_change_a_batch(pages: Pages, mixup: float, tmp_path: Path) -> None:
+def test_neither_cache_nor_workers_change_a_batch(pages: Pages, mixup: float, tmp_path: Path) -> None:
     augmentation = load_profile("config", options={"augmentation": "rough"}).profile.augmentation
-    targets = pages.index.targets
-    assert targets is not None
-    mixing = Mixing(mixup, 0.0, 1.0, len(pages.index.class_names))
-    dataset = TrainPages(pages, np.arange(len(targets)), targets, Policy.from_config(augmentation), mixing, seed=5)
+    index = pages.index
+    config = pages.config.model_copy(update={"cache": str(tmp_path / "cache")})
+    cached = Pages(index, pages.preprocess, config, open_or_build(index, pages.preprocess, config, workers=2))
+    assert cached.cache is not None
+    mixing = Mixing(mixup, 0.0, 1.0, len(index.class_names))
 
-    def batches(workers: int) -> list[np.ndarray]:
-        plan = EpochBatches(len(targets), 8, 1, seed=5)
+    def batches(pages: Pages, workers: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        dataset = TrainPages(
+            pages, np.arange(len(index)), index.labels, Policy.from_config(augmentation), mixing, seed=5
+        )
+        plan = EpochBatches(len(index), 8, 1, seed=5)
         plan.start(1)
-        return [batch.images.numpy() for batch in train_loader(dataset, plan, workers, pin=False)]
+        return [(batch.images.numpy(), batch.targets.numpy()) for batch in train_loader(dataset, plan, workers, False)]
 
-    alone, shared = batches(0), batches(2)
-    assert len(alone) == len(shared) == 3
-    assert all((one == other).all() for one, other in zip(alone, shared, strict=True))
+    plain = batches(pages, 0)
+    assert len(plain) == 3
+    for source, workers in ((pages, 1), (pages, 4), (cached, 0), (cached, 1), (cached, 4)):
+        for (images, targets), (others, answers) in zip(plain, batches(source, workers), strict=True):
+            assert (images == others).all()
+            assert (targets == answers).all()

@@ -1,0 +1,89 @@
+"""The figures of one epoch: on the held-out pages, and on the same pages damaged."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from docclf_cli.data.degrade import DegradedView
+from docclf_cli.data.loaders import Batch, ViewedPages, views_loader
+from docclf_cli.engine.events import Emit
+from docclf_cli.engine.inference import Predictor, answers
+from docclf_cli.engine.material import Material
+from docclf_cli.engine.runtime import Runtime, StopFlag
+from docclf_cli.metrics.class_metrics import figures
+
+
+class Validator:
+    """Scores a model on held-out pages, once an epoch; its loader processes stay, and read ahead into the damaged pages.
+
+    Args:
+        material: The pages.
+        rows: The held-out ones.
+        degraded: How they are damaged; None scores only the clean ones.
+        runtime: Device and numerics of scoring.
+        batch_size: Pages of a forward pass.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+    """
+
+    def __init__(
+        self,
+        material: Material,
+        rows: np.ndarray,
+        degraded: DegradedView | None,
+        runtime: Runtime,
+        batch_size: int,
+        emit: Emit,
+        stop: StopFlag,
+    ) -> None:
+        self.material, self.rows, self.degraded, self.runtime = material, rows, degraded, runtime
+        self.batch_size, self.emit, self.stop = batch_size, emit, stop
+
+    def __call__(self, model: torch.nn.Module) -> Mapping[str, float]:
+        """Figures by name; `blend` is the mean of clean and degraded macro-F1.
+
+        Raises:
+            Interrupted: `stop` was set.
+        """
+        predictor, batches = self.predictor(model), iter(self._loader)
+        clean = self._figures(predictor, batches, "validation")
+        measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
+        measured["blend"] = clean["f1_macro"]
+        if self.degraded is not None:
+            damaged = self._figures(predictor, batches, "degraded validation")
+            measured["f1_macro_degraded"] = damaged["f1_macro"]
+            measured["blend"] = (clean["f1_macro"] + damaged["f1_macro"]) / 2
+        return measured
+
+    def predictor(self, model: torch.nn.Module) -> Predictor:
+        """The model ready to score; a copy of it where the layout of its weights in training is another."""
+        about = self.material
+        return Predictor(
+            placed(model, self.runtime), about.preprocess, about.index.class_names, self.runtime, self.batch_size
+        )
+
+    def _figures(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Mapping[str, float]:
+        own = islice(batches, -(-len(self.rows) // self.batch_size))
+        index = self.material.index
+        return figures(answers(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop))
+
+    @cached_property
+    def _loader(self) -> DataLoader[Batch]:
+        views = [None] if self.degraded is None else [None, self.degraded]
+        dataset = ViewedPages(self.material.pages, self.material.index.targets, views)
+        pin = self.runtime.device.type == "cuda"
+        return views_loader(dataset, self.rows.tolist(), self.batch_size, self.runtime.workers, pin)
+
+
+def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:
+    """A model in evaluation mode as a runtime wants it, without moving the weights of the one that is trained."""
+    wanted = runtime.memory_format
+    moves = (weight.ndim == 4 and not weight.is_contiguous(memory_format=wanted) for weight in model.parameters())
+    return (runtime.place(copy.deepcopy(model)) if any(moves) else model).eval()

@@ -1,0 +1,72 @@
+"""Validation gives the figures of separate predictions, and keeps its loader processes."""
+
+import numpy as np
+import pytest
+import torch
+
+from docclf_cli.data.degrade import DegradedView
+from docclf_cli.data.index import load_index
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.data.samples import render_samples
+from docclf_cli.engine.events import Event, Progress
+from docclf_cli.engine.inference import Predictor, predict
+from docclf_cli.engine.material import Material, prepare
+from docclf_cli.engine.runtime import NEVER, Runtime, resolve_runtime
+from docclf_cli.engine.validation import Validator, placed
+from docclf_cli.metrics.class_metrics import figures
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.schema import DataConfig, ModelConfig, RuntimeConfig
+
+MODEL = ModelConfig(name="test_resnet", model_name="test_resnet", pretrained=False)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    root = render_samples(tmp_path_factory.mktemp("pages") / "data", pages_per_class=3, test_pages_per_class=1)
+    config = DataConfig(root=str(root), cache="off")
+    runtime = resolve_runtime(RuntimeConfig(device="cpu", workers=0, threads=1))
+    return prepare(load_index(config, "train"), Preprocess(48), config, runtime)
+
+
+def runtime(workers: int) -> Runtime:
+    return resolve_runtime(RuntimeConfig(device="cpu", precision="fp32", workers=workers, threads=1))
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return create_model(MODEL, 10, weights=False)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_figures_are_those_of_separate_predictions(material: Material, model: torch.nn.Module, workers: int) -> None:
+    rows, damage = np.arange(3, 24), DegradedView(material.index.ids, 7)
+    events: list[Event] = []
+    validate = Validator(material, rows, damage, runtime(workers), 8, events.append, NEVER)
+    measured = validate(model)
+    predictor = Predictor(model.eval(), material.preprocess, material.index.class_names, runtime(0), 8)
+    clean, damaged = (figures(predict(predictor, material.pages, rows, view=view)) for view in (None, damage))
+    assert measured["val_loss"] == clean["log_loss"]
+    assert measured["f1_macro"] == clean["f1_macro"]
+    assert measured["f1_macro_degraded"] == damaged["f1_macro"]
+    assert measured["blend"] == (clean["f1_macro"] + damaged["f1_macro"]) / 2
+    assert [event.done for event in events if isinstance(event, Progress)] == [8, 16, 21] * 2
+    assert validate(model) == measured
+
+
+def test_loader_processes_stay_for_the_next_epoch(material: Material, model: torch.nn.Module) -> None:
+    validate = Validator(material, np.arange(20), None, runtime(2), 8, lambda event: None, NEVER)
+    assert "f1_macro_degraded" not in validate(model)
+    first = [process.pid for process in validate._loader._iterator._workers]  # type: ignore
+    validate(model)
+    assert [process.pid for process in validate._loader._iterator._workers] == first  # type: ignore
+
+
+def test_another_layout_leaves_the_trained_weights_where_they_are(model: torch.nn.Module) -> None:
+    last = resolve_runtime(RuntimeConfig(device="cpu", memory_format="channels_last", threads=1))
+    before = [weight.stride() for weight in model.parameters()]
+    other = placed(model, last)
+    assert [weight.stride() for weight in model.parameters()] == before
+    assert other is not model
+    assert any(weight.stride() != stride for weight, stride in zip(other.parameters(), before, strict=True))
+    assert placed(model, runtime(0)) is model
