@@ -71,7 +71,7 @@ def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
         InputError: There is no such root or split, or its CSV has faults.
     """
     if root.is_file():
-        return _csv_listing(root, _images_of(root, config), config)
+        return _csv_listing(root, _images_of(root, config), config, split)
     if not root.is_dir():
         raise InputError(f"{root}: there is no such data root (a folder or CSV file; --data names one)", QUICKSTART)
     if any((root / f"{name}.csv").is_file() for name in SPLITS) or (root / SUBMISSION).is_file():
@@ -84,10 +84,10 @@ def _competition_listing(root: Path, split: str, config: DataConfig) -> Listing:
     submission = root / SUBMISSION
     if split == "test" and submission.is_file() and not _has_column(labelled, config.label_column):
         # Its zeros are placeholders, not labels.
-        return _csv_listing(submission, root / split, config, labelled=False, root=root)
+        return _csv_listing(submission, root / split, config, split, labelled=False, root=root)
     if labelled.is_file():
         known = split != "test" or _has_column(labelled, config.label_column)
-        return _csv_listing(labelled, root / split, config, labelled=known, root=root)
+        return _csv_listing(labelled, root / split, config, split, labelled=known, root=root)
     if split == "test" and (root / split).is_dir():
         return _unlabelled_folder(root, split, config)
     raise InputError(f"{root} has no {split}.csv", f"it has: {_content(root)}")
@@ -98,7 +98,7 @@ def _has_column(path: Path, column: str) -> bool:
 
 
 def _csv_listing(
-    path: Path, images: Path, config: DataConfig, *, labelled: bool = True, root: Path | None = None
+    path: Path, images: Path, config: DataConfig, split: str, *, labelled: bool = True, root: Path | None = None
 ) -> Listing:
     table = read_table(path)
     ids = table[config.image_column]
@@ -106,9 +106,16 @@ def _csv_listing(
     files = ids if holds_each_once(images, ids) else _found(table, ids, labels, images)
     root = root or images
     below = images.relative_to(root).as_posix() if root != images else ""
-    groups = table[config.group_column] if config.group_column and labelled else None
+    groups = _groups(table, config.group_column, split) if labelled else None
     meta = path.parent / "meta.csv"
     return Listing(path, root, below, ids, files, labels, groups, meta if meta.is_file() else None)
+
+
+def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
+    # Splits need to know what belongs together; of pages that are only scored it may be unknown.
+    if column is None or (split == "test" and column not in table.columns):
+        return None
+    return table[column]
 
 
 def _images_of(path: Path, config: DataConfig) -> Path:

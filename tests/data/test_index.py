@@ -181,6 +181,14 @@ class TestCsv:
         assert index.targets.tolist() == [1, 0, 0]
         assert index.groups.tolist() == ["x", "x", "page 3.png"]
 
+    def test_only_training_pages_must_say_their_group(self, tmp_path):
+        touch(tmp_path, "list/1.png", "list/2.png")
+        (tmp_path / "list.csv").write_text("ID,target\n1.png,a\n2.png,b\n")
+        config = DataConfig(root=str(tmp_path / "list.csv"), group_column="customer")
+        assert load_index(config, "test").groups is None
+        with pytest.raises(InputError, match="no column 'customer'"):
+            load_index(config, "train")
+
     def test_images_lie_in_the_folder_of_the_same_stem(self, tmp_path):
         touch(tmp_path, "list/1.png", "list/2.png")
         (tmp_path / "list.csv").write_text("ID,target\n1.png,a\n2.png,b\n")
