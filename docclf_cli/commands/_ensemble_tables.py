@@ -2,26 +2,28 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich import box
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli import report
 from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
-from docclf_cli.results.figures import Difference
+from docclf_cli.results.figures import Difference, Estimate
 
+LOG_LOSS = "log_loss"
 SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
 
 
 @report.render.register
 def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
     """Members, methods, how alike the members are, and whether it is worth it."""
-    best = f"Δ to {escape(result.best_member)}" if result.best_member else "Δ"
+    best = f"to {escape(result.best_member)}, the best member on held-out pages" if result.best_member else ""
     lines = [*result.members, *result.methods, *([result.tta] if result.tta else [])]
     breaks = {len(result.members), len(result.members) + len(result.methods)}
     yield from _score_tables(lines, breaks, result.monitor, best, marked=result.method)
     if result.tta:
-        yield f"[dim]{escape(result.tta.name)}: Δ is to {escape(result.method)} without views[/]"
+        yield f"[dim]{escape(result.tta.name)}: to {escape(result.method)} without views[/]"
     yield from _weights_table(result)
     yield _alike_table(result)
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
@@ -34,9 +36,7 @@ def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
 def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
     """Views, their merge, and whether they are worth it."""
     lines = [*result.views, result.merged]
-    yield from _score_tables(
-        lines, {len(result.views)}, result.monitor, "Δ to the plain page", marked=result.merged.name
-    )
+    yield from _score_tables(lines, {len(result.views)}, result.monitor, "to the plain page", marked=result.merged.name)
     if result.pruned:
         yield f"Dropped: {escape(', '.join(result.pruned))}. Kept: {escape(', '.join(result.kept))}"
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
@@ -51,31 +51,45 @@ def _score_tables(
     for title, side in SIDES:
         measured = [getattr(line, side) for line in lines]
         if pages := max((each.pages for each in measured if each is not None), default=0):
-            head = f"{pages} {title}"
-            yield _score_table(head, lines, measured, breaks, f"{versus}, {report.figure_name(monitor)}", marked)
+            yield _score_table(f"{pages} {title}", lines, measured, breaks, marked)
+    if any(each.difference for line in lines for each in (line.held_out, line.test) if each is not None):
+        unit = "" if monitor == LOG_LOSS else " in points"
+        yield f"[dim]Δ: {report.figure_name(monitor)}{unit}, {versus}; 95 % intervals everywhere[/]"
 
 
 def _score_table(
-    title: str, lines: Sequence[Line], measured: Iterable[Measured | None], breaks: set[int], versus: str, marked: str
+    title: str, lines: Sequence[Line], measured: Iterable[Measured | None], breaks: set[int], marked: str
 ) -> Table:
-    table = Table(title=title, title_justify="left")
+    # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", overflow="fold")
-    for head in ("accuracy", "macro-F1", "log loss"):
+    for head in ("accuracy %", "macro-F1 %", "log loss", "Δ"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column(versus, justify="right")
     for number, (line, each) in enumerate(zip(lines, measured, strict=True)):
         if number in breaks:
             table.add_section()
         name = f"[bold]{escape(line.name)} ←[/]" if line.name == marked else escape(line.name)
-        figures = ["–"] * 3 if each is None else [report.interval(each.figures[key]) for key in each.figures]
-        table.add_row(name, *figures, _difference(None if each is None else each.difference))
+        table.add_row(name, *_figures(each))
     return table
+
+
+def _figures(measured: Measured | None) -> tuple[str, str, str, str]:
+    if measured is None:
+        return "–", "–", "–", ""
+    accuracy, f1, loss = (measured.figures[name] for name in ("accuracy", "f1_macro", LOG_LOSS))
+    return _percent(accuracy), _percent(f1), f"{loss.value:.3f}", _difference(measured.difference)
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
 
 
 def _difference(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    return f"{difference.value:+.3f} ({difference.low:+.3f} … {difference.high:+.3f})"
+    if difference.figure == LOG_LOSS:
+        return f"{difference.value:+.2f} ({difference.low:+.2f}…{difference.high:+.2f})"
+    return f"{100 * difference.value:+.1f} ({100 * difference.low:+.1f}…{100 * difference.high:+.1f})"
 
 
 def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
