@@ -241,13 +241,13 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
         best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
         best.save(task.run.best)
         keep_facts(task.run.best, best)
-        for split, predictions in found.items():
-            found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
-            store(task.run.best, split, found[split])
         if task.profile.data.degraded_validation:
             view = _degraded_view(task)
             degraded = look(task.val_rows, view=view, task="degraded validation pages")
             store(task.run.best, "val", replace(degraded, fingerprint=_made_by(task, task.val_rows, view.name)))
+        for split, predictions in found.items():  # last: whoever goes on takes them for the sign that all is there
+            found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
+            store(task.run.best, split, found[split])
     return Fitted(
         task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)
     )

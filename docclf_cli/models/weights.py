@@ -46,7 +46,9 @@ def read_data(path: Path) -> Any:
             f"{path}: damaged, or holds something other than tensors and plain values, and is not opened",
             "have whoever made it save the state dict alone",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # an unpickler that meets damaged bytes raises whatever comes up
         raise CheckpointError(f"{path}: damaged, or not a checkpoint ({first_line(error)})") from error
 
 

@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docclf_cli.data.documents import DocumentIndex
@@ -365,6 +365,28 @@ def test_any_names_come_back_in_order(tmp_path_factory, pages):
     assert index.ids.tolist() == list(names)
     assert index.targets.tolist() == [int(target) for target in names.values()]
     assert all(index.path(row).is_file() for row in range(len(index)))
+
+
+CELLS = st.text(max_size=12) | st.sampled_from(
+    ["a.jpg", "b.jpg", "c", "0", "1", "영수증", "../x", "/etc/passwd", "C:x", ""]
+)
+SHAPED = st.lists(st.lists(CELLS, max_size=3), max_size=6).map(lambda rows: "\n".join(map(",".join, rows)).encode())
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60) | SHAPED | SHAPED.map(lambda content: b"ID,target\n" + content))
+def test_any_bytes_are_an_index_or_named_faults(tmp_path_factory, content):
+    root = tmp_path_factory.getbasetemp() / "any-bytes"
+    config = competition(root)
+    (root / "train.csv").write_bytes(content)
+    try:
+        index = load_index(config, "train")
+    except InputError as error:
+        assert "train.csv" in error.message
+        return
+    assert len(set(index.ids.tolist())) == len(index) >= 2
+    assert all(index.path(row).resolve().parent == root / "train" for row in range(len(index)))
+    assert set(index.targets.tolist()) == {0, 1}
 
 
 class TestJoined:
