@@ -172,7 +172,7 @@ def build_trainer(
 def _restore(trainer: Trainer, position: Checkpoint, path: Path) -> None:
     try:
         trainer.restore({**position.training, "model": position.model})
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: its position does not fit this profile ({first_line(error)})", "start a new run"
         ) from error
