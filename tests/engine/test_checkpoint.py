@@ -68,7 +68,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "weights without names": (lambda content: content.update(model=[torch.ones(2)]), "model: not weights by name"),
     "weights that are texts": (lambda content: content["model"].update(extra="x"), "model: not weights by name"),
     "no weights": (lambda content: content.update(model={}), "model: not weights by name"),
-    "another version": (lambda content: content.update(format_version=2), "format version '2'"),
+    "another version": (lambda content: content.update(format_version=2), "format version 2, this docclf reads 1"),
     "a version of another kind": (lambda content: content.update(format_version=torch.ones(0)), "format version"),
 }
 
