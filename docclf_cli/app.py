@@ -45,6 +45,7 @@ def _root(
 def _register() -> None:
     # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
     from docclf_cli.commands import (
+        audit,
         cache,
         class_report,
         ensemble,
@@ -66,6 +67,7 @@ def _register() -> None:
     app.command("tta", epilog=tta.EXAMPLES)(tta.run)
     app.command("export", epilog=export.EXAMPLES)(export.run)
     app.add_typer(cache.app, name="cache")
+    app.command("audit", epilog=audit.EXAMPLES)(audit.run)
     app.command("env-check", epilog=env_check.EXAMPLES)(env_check.run)
     app.command("s3-push", epilog=s3_push.EXAMPLES)(s3_push.run)
     app.command("s3-pull", epilog=s3_pull.EXAMPLES)(s3_pull.run)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +49,32 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     finally:
         with contextlib.suppress(OSError):
             temp.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which becomes `path` when the block ends without an error; a folder there is replaced.
+
+    Raises:
+        ResourceError: The folder cannot be written to.
+    """
+    mark = f"{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    new, old = path.parent / f"{TEMP_PREFIX}{mark}", path.parent / f"{TEMP_PREFIX}old-{mark}"
+    try:
+        try:
+            new.mkdir(parents=True)
+            yield new
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise ResourceError(f"{path} cannot be written: {error.strerror or error}", _disk_hint(error)) from error
+    finally:
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -20,21 +20,23 @@ def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Pa
 
     Args:
         pages: uint8 [H, W, 3] each.
-        captions: One a page; Hangul is drawn where the system has a font for it, other characters become `?`.
+        captions: One a page, of one or more lines; Hangul is drawn where the system has a font for it, other characters become `?`.
         path: The PNG.
         columns: Pages per row.
     """
     rows = -(-len(pages) // columns)
-    cell_w, cell_h = THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
+    above = CAPTION * max((caption.count("\n") + 1 for caption in captions), default=1)
+    cell_w, cell_h = THUMBNAIL + GAP, THUMBNAIL + above + GAP
     sheet = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), GREY)
     draw = ImageDraw.Draw(sheet)
     for number, (page, caption) in enumerate(zip(pages, captions, strict=True)):
         left, top = GAP + number % columns * cell_w, GAP + number // columns * cell_h
         thumbnail = Image.fromarray(page)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-        sheet.paste(thumbnail, (left, top + CAPTION))
-        text, font = _drawable(caption)
-        draw.text((left, top), text, fill=WHITE, font=font)
+        sheet.paste(thumbnail, (left, top + above))
+        for line, words in enumerate(caption.split("\n")):
+            text, font = _drawable(words)
+            draw.text((left, top + line * CAPTION), text, fill=WHITE, font=font)
     save_with(path, lambda file: sheet.save(file, "PNG"))
     return path
 

@@ -24,6 +24,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,6 +40,7 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff",
 # are averaged before it: Pillow's documentation calls a gap of 3 nearly indistinguishable from fair resampling.
 DRAFT_GAP = 2
 REDUCING_GAP = 3.0
+MAX_HEADER_PIXELS = 2**40  # a header alone costs no memory, whatever it claims
 _WHITE = (255, 255, 255)
 # How files start that people take for images.
 _STARTS = (
@@ -85,6 +87,34 @@ def read_page(
         open_image(file, max_pixels) as image,
     ):
         return fitted(image, preprocess, max_pixels)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself: pixels as the page is shown, and its EXIF orientation (1: as stored)."""
+
+    width: int
+    height: int
+    orientation: int
+
+
+def read_header(path: Path, *, root: Path | None = None, allow_symlinks: bool = False) -> Header:
+    """Size and orientation of a page, without decoding it.
+
+    Raises:
+        UnreadablePage: As for `read_page`, as far as the start of the file shows.
+    """
+    with open_page(path, root, allow_symlinks) as file, _strict_pillow(MAX_HEADER_PIXELS):
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                orientation = _orientation(image)
+                sideways = orientation in _SIDEWAYS
+                width, height = image.size[::-1] if sideways else image.size
+                return Header(width, height, orientation if orientation in _TRANSPOSES else 1)
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders that meet hostile bytes raise whatever comes up
+            raise UnreadablePage(_one_line(error)) from error
 
 
 def open_page(path: Path, root: Path | None = None, allow_symlinks: bool = False) -> IO[bytes]:
@@ -234,6 +264,7 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def _resized(

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from docclf_cli.results.audit import AuditResult
 from docclf_cli.results.caches import CacheCleared, CacheUsage
 from docclf_cli.results.class_report import ClassReport, OneClass
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
@@ -33,6 +34,7 @@ RESULTS: Mapping[str, type] = {
     "export": ExportResult,
     "cache show": CacheUsage,
     "cache clear": CacheCleared,
+    "audit": AuditResult,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

@@ -83,6 +83,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "export": ("--format", "safetensors"),
     "cache show": (),
     "cache clear": ("numerics",),
+    "audit": ("--name", "look"),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),
@@ -99,7 +100,7 @@ def test_train(folder: tuple[Path, Outcome]) -> None:
 def test_other_commands(
     start: Callable[..., CliProcess], folder: tuple[Path, Outcome], pages: Path, server: S3Server, command: str
 ) -> None:
-    data = ("--data", pages) if command in ("train --show-schedule", "env-check") else ()
+    data = ("--data", pages) if command in ("train --show-schedule", "env-check", "audit") else ()
     outcome = start(
         *command.split(), *COMMANDS[command], *data, "--json", cwd=folder[0], env=server.environment()
     ).wait()

@@ -1,0 +1,111 @@
+"""What people see of an audit."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli import report
+from docclf_cli.results.audit import AuditResult, LabelCheck, OddPage, TwinPage, Twins
+
+SHOWN = 10  # rows a table; the CSV files have all
+
+
+@report.render.register
+def tables(result: AuditResult) -> Iterator[RenderableType]:
+    """Classes, odd pages, twins, doubtful labels, and what it all comes to."""
+    yield _class_table(result)
+    if result.odd:
+        yield _odd_table(result.odd)
+    if result.twins:
+        yield _twin_table(result.twins)
+    if result.labels is not None and result.labels.doubtful:
+        yield _label_table(result.labels)
+    yield _summary(result)
+    yield report.files_table(result.files)
+
+
+def _class_table(result: AuditResult) -> Table:
+    table = Table(title="Pages by class", title_justify="left")
+    table.add_column("class", overflow="fold")
+    splits = list(result.classes[0].pages)
+    for head in (*splits, "groups"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in result.classes:
+        table.add_row(escape(row.name), *(str(row.pages[split]) for split in splits), str(row.groups))
+    return table
+
+
+def _odd_table(odd: tuple[OddPage, ...]) -> Table:
+    table = Table(title=_title("Odd pages", len(odd)), title_justify="left")
+    for head in ("kind", "split", "page", "what"):
+        table.add_column(head, overflow="fold")
+    for page in _some_of_each_kind(odd):
+        table.add_row(page.kind, page.split, escape(page.id), escape(page.detail))
+    return table
+
+
+def _some_of_each_kind(odd: tuple[OddPage, ...]) -> list[OddPage]:
+    kinds = list(dict.fromkeys(page.kind for page in odd))
+    each = max(1, SHOWN // len(kinds))
+    return [page for kind in kinds for page in [one for one in odd if one.kind == kind][:each]]
+
+
+def _twin_table(twins: tuple[Twins, ...]) -> Table:
+    table = Table(title=_title("Twins", len(twins)), title_justify="left")
+    for head in ("page", "and its twin"):
+        table.add_column(head, overflow="fold")
+    table.add_column("alike", justify="right", no_wrap=True)
+    table.add_column("")
+    for pair in twins[:SHOWN]:
+        notes = [text for text, said in (("labels differ", pair.conflict), ("across splits", pair.across)) if said]
+        table.add_row(_page(pair.first), _page(pair.second), f"{pair.similarity:.3f}", ", ".join(notes))
+    return table
+
+
+def _page(page: TwinPage) -> str:
+    label = "" if page.label is None else f", {page.label}"
+    return escape(f"{page.id} ({page.split}{label})")
+
+
+def _label_table(check: LabelCheck) -> Table:
+    table = Table(title=_title("Doubtful labels", len(check.doubtful)), title_justify="left")
+    for head in ("page", "given", "seems"):
+        table.add_column(head, overflow="fold")
+    for head in ("p(given)", "p(seems)"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in check.doubtful[:SHOWN]:
+        given = f"{one.given} (settled)" if one.settled else one.given
+        probabilities = f"{one.given_probability:.3f}", f"{one.suggested_probability:.3f}"
+        table.add_row(escape(one.id), escape(given), escape(one.suggested), *probabilities)
+    return table
+
+
+def _summary(result: AuditResult) -> RenderableType:
+    table = report.plain_table("Audit")
+    table.add_row("data", escape(result.data))
+    table.add_row("pages", ", ".join(f"{count} {split}" for split, count in result.pages.items()))
+    table.add_row("largest to smallest class", f"{result.imbalance:.1f} to 1")
+    differ, across = sum(pair.conflict for pair in result.twins), sum(pair.across for pair in result.twins)
+    pairs = f"{len(result.twins)} pairs, {differ} with labels that differ, {across} across splits"
+    table.add_row("twins", f"{pairs}; {result.twin_groups} groups" if result.twins else "none")
+    if result.labels is None:
+        table.add_row("labels", "not checked: name a run of `docclf train --folds 5` with --run")
+    else:
+        check = result.labels
+        expected = f"about {check.expected:.0f} wrong ones expected"
+        table.add_row("labels", f"{len(check.doubtful)} of {check.pages} doubtful ({expected}), by {check.run}")
+    table.add_row("odd pages", str(len(result.odd) or "none"))
+    table.add_row("next", "look at the pictures, delete lines of relabel.csv that are wrong, then train with")
+    table.add_row("", escape(_how_to_use(result)))
+    return table
+
+
+def _how_to_use(result: AuditResult) -> str:
+    keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
+    return " ".join(f"--set {keys[file.name]}={file}" for file in result.files if file.name in keys)
+
+
+def _title(text: str, count: int) -> str:
+    return f"{text}: {count}" if count <= SHOWN else f"{text}: the first {SHOWN} of {count}"

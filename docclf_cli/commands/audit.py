@@ -1,0 +1,72 @@
+"""`docclf audit`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from docclf_cli import report
+from docclf_cli.commands import _audit_tables  # noqa: F401  (registers what people see of the result)
+from docclf_cli.commands import _options as option
+from docclf_cli.commands._load import load_checked
+from docclf_cli.commands._progress import progress_display
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "docclf audit --data my/pages\n\n"
+    "docclf audit --run runs/folds --name look   (labels too; `docclf train --folds 5` makes such a run)\n\n"
+    "docclf train --data my/pages --set data.groups=runs/look/groups.csv --set data.relabel=runs/look/relabel.csv"
+)
+
+Profile = Annotated[
+    str | None,
+    option.declare(
+        "--profile", "-p", help="Profile to start from \\[default: the run's, else config].", panel=option.PROFILE
+    ),
+]
+Run = Annotated[Path | None, option.declare("--run", help="Folds run whose out-of-fold predictions check the labels.")]
+Similarity = Annotated[
+    float, option.declare("--similarity", help="From here on two pages are twins; 1 is the very same page.")
+]
+Output = Annotated[
+    Path | None,
+    option.declare("--output", "-o", help="Parent of the new folder \\[default: runs].", panel=option.OUTPUT),
+]
+Name = Annotated[
+    str | None,
+    option.declare("--name", "-n", help="Name of the new folder \\[default: audit and the time].", panel=option.OUTPUT),
+]
+Overwrite = Annotated[
+    bool, option.declare("--overwrite", help="Replace an earlier audit of that name.", panel=option.OUTPUT)
+]
+
+
+def run(
+    profile: Profile = None,
+    data: option.Data = None,
+    run: Run = None,
+    similarity: Similarity = 0.75,
+    output: Output = None,
+    name: Name = None,
+    overwrite: Overwrite = False,
+    sets: option.Sets = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Find twins, doubtful labels and odd pages; groups.csv and relabel.csv mend them, no page or label is edited."""
+    from docclf_cli.errors import InputError
+
+    if not 0 < similarity <= 1:
+        raise InputError(f"--similarity: {similarity:g} is not between 0 and 1")
+    if run is not None and not (run / "profile.yaml").is_file():
+        raise InputError(f"--run: {run} is no run folder", "name one that `docclf train --folds 5` made")
+    start = profile or (str(run / "profile.yaml") if run is not None else "config")
+    loaded = load_checked(start, {"data.root": data}, sets)
+    from docclf_cli.engine.audit import audit
+    from docclf_cli.engine.stop import StopFlag
+
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        result = audit(
+            loaded.profile, run=run, output=output or Path("runs"), name=name, overwrite=overwrite,
+            similarity=similarity, emit=emit, stop=stop,
+        )  # fmt: skip
+    report.show(result, as_json=as_json)

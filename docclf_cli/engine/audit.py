@@ -1,0 +1,200 @@
+"""`audit`: twins, doubtful labels, classes and odd pages of a data set, and files that mend them without editing it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from docclf_cli.data.oddities import odd_headers
+from docclf_cli.data.tables import plural, read_table
+from docclf_cli.data.twins import SIMILARITY, Pairs, find_twins, linked
+from docclf_cli.engine.audit_files import SUMMARY, write_audit
+from docclf_cli.engine.collection import Collection, Thumbnails, blank_rows, collect_pages, thumbnails, ticker
+from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.runtime import resolve_runtime
+from docclf_cli.engine.stop import NEVER, StopFlag
+from docclf_cli.engine.train import OUT_OF_FOLD
+from docclf_cli.errors import InputError
+from docclf_cli.files import atomic_folder
+from docclf_cli.metrics.label_errors import find_label_errors
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, LabelCheck, OddPage, TwinPage, Twins
+from docclf_cli.results.predictions import Predictions
+
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that was found, by row of the collection.
+
+    Attributes:
+        collection: The pages.
+        pairs: Twins.
+        labels: What a folds run says about the labels.
+        groups: Group of each page to train and validate on, twins in one: text [n].
+    """
+
+    collection: Collection
+    pairs: Pairs
+    labels: LabelCheck | None
+    groups: np.ndarray
+
+
+def audit(
+    profile: Profile,
+    *,
+    run: Path | None = None,
+    output: Path = Path("runs"),
+    name: str | None = None,
+    overwrite: bool = False,
+    similarity: float = SIMILARITY,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> AuditResult:
+    """Look for what is wrong with a data set.
+
+    Args:
+        profile: Its data section says which pages.
+        run: A folds run on these pages; without one the labels are not checked.
+        output: Parent of the new folder.
+        name: Name of the new folder; None is made from the time.
+        overwrite: Replace an earlier audit of that name.
+        similarity: From here on two pages are twins, between 0 and 1.
+        emit: Consumer of progress events.
+        stop: Polled in every loop.
+
+    Raises:
+        InputError: The data or the run cannot be used, or the folder is there already.
+        Interrupted: `stop` was set; nothing is written.
+    """
+    folder = _new_folder(output, name, overwrite)
+    out_of_fold = None if run is None else _out_of_fold(run)
+    run_folder = None if run is None else RunFolder(run)
+    collection = collect_pages(profile.data, run_folder, None if out_of_fold is None else out_of_fold.class_names)
+    pages = thumbnails(collection, resolve_runtime(profile.runtime), emit, stop)
+    readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
+    workers = resolve_runtime(profile.runtime).workers
+    pairs = find_twins(readable, pages.grey, workers=workers, similarity=similarity, tick=ticker(emit, stop))
+    labels = None if out_of_fold is None or run is None else _label_check(collection, run, out_of_fold)
+    findings = Findings(collection, pairs, labels, _groups(collection, pairs))
+    result = _result(folder, findings, tuple(_odd(collection, pages, readable, emit, stop)))
+    with atomic_folder(folder) as new:
+        files = write_audit(new, collection, findings.groups, result, _settled(collection))
+        stop.raise_if_set("stopped; nothing is written")
+    return replace(result, files=tuple(folder / file.name for file in files))
+
+
+def _new_folder(output: Path, name: str | None, overwrite: bool) -> Path:
+    if name is None:
+        return output / f"audit-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if name != Path(name).name or name.startswith("."):
+        raise InputError(f"--name: '{name}' is not a plain folder name")
+    path = output / name
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists", "choose another --name, or add --overwrite to replace it")
+    if path.exists() and not (path / SUMMARY).is_file():
+        raise InputError(f"{path} is not an audit, and is left alone", "choose another --name")
+    return path
+
+
+def _out_of_fold(run: Path) -> Predictions:
+    path = run / OUT_OF_FOLD
+    if not path.is_file():
+        raise InputError(
+            f"{run} has no {OUT_OF_FOLD}: it is no finished folds run", "train one: `docclf train --folds 5`"
+        )
+    return Predictions.load(path)
+
+
+def _label_check(collection: Collection, run: Path, out_of_fold: Predictions) -> LabelCheck:
+    """Labels as they are now, against predictions by ID."""
+    training = collection.training
+    row_of = {name: row for row, name in enumerate(training.ids.tolist())}
+    rows = np.array([row_of.get(name, -1) for name in out_of_fold.ids.tolist()])
+    if not (rows >= 0).any():
+        raise InputError(f"{run}: none of its pages is in this data", "audit the data it was trained on")
+    if (rows < 0).any():
+        logger.warning(
+            "%s: %s not in this data, and left out", run, plural(int((rows < 0).sum()), "page is", "pages are")
+        )
+    predicted = out_of_fold.take(rows >= 0)
+    predicted = replace(predicted, targets=training.labels[rows[rows >= 0]])
+    found, probs = find_label_errors(predicted), predicted.probs()
+    settled, names = _settled(collection), training.class_names
+    doubtful = tuple(
+        DoubtfulLabel(
+            str(predicted.ids[row]), names[predicted.labels[row]], names[suggested],
+            float(probs[row, predicted.labels[row]]), float(probs[row, suggested]), str(predicted.ids[row]) in settled,
+        )
+        for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
+    )  # fmt: skip
+    return LabelCheck(run, len(predicted), found.expected, doubtful)
+
+
+def _settled(collection: Collection) -> dict[str, str]:
+    """Labels that the profile's relabel file already gives: people have decided."""
+    if collection.config.relabel is None:
+        return {}
+    table = read_table(Path(collection.config.relabel).expanduser())
+    return dict(zip(table["ID"].tolist(), table["target"].tolist(), strict=True))
+
+
+def _groups(collection: Collection, pairs: Pairs) -> np.ndarray:
+    """Groups of the training pages, those that twins join under the name of the first of them."""
+    training, count = collection.training, len(collection)
+    own = np.array([f"page {name}" for name in training.ids], object) if training.groups is None else training.groups
+    names, of_row = np.unique(own.astype(np.str_), return_inverse=True)
+    member_of = np.arange(len(training)), of_row + count
+    parts = linked(count + len(names), [(pairs.first, pairs.second), member_of])[: len(training)]
+    _, first, part = np.unique(parts, return_index=True, return_inverse=True)
+    return own[first][part]
+
+
+def _result(folder: Path, findings: Findings, odd: tuple[OddPage, ...]) -> AuditResult:
+    collection, pairs = findings.collection, findings.pairs
+    splits, counts = np.unique(collection.splits.astype(np.str_), return_counts=True)
+    sets = linked(len(collection), [(pairs.first, pairs.second)])
+    of_class = collection.training.counts()
+    return AuditResult(
+        folder, collection.config.root, dict(zip(splits.tolist(), counts.tolist(), strict=True)),
+        tuple(_twins(collection, pairs)), int((np.bincount(sets) > 1).sum()), findings.labels,
+        float(of_class.max() / of_class[of_class > 0].min()), tuple(_classes(collection, findings.groups)), odd, (),
+    )  # fmt: skip
+
+
+def _twins(collection: Collection, pairs: Pairs) -> Iterator[Twins]:
+    found = []
+    for one, other, similarity in zip(pairs.first, pairs.second, pairs.similarity.tolist(), strict=True):
+        first, second = (
+            TwinPage(str(collection.ids[row]), str(collection.splits[row]), collection.label(row))
+            for row in (one, other)
+        )
+        conflict = None not in (first.label, second.label) and first.label != second.label
+        found.append(Twins(first, second, similarity, conflict, first.split != second.split))
+    yield from sorted(found, key=lambda pair: (not pair.conflict, not pair.across, -pair.similarity))
+
+
+def _classes(collection: Collection, groups: np.ndarray) -> Iterator[ClassCount]:
+    splits = list(dict.fromkeys(collection.splits.tolist()))
+    labels = collection.training.labels
+    for number, name in enumerate(collection.class_names):
+        pages = {split: int(((collection.splits == split) & (collection.targets == number)).sum()) for split in splits}
+        yield ClassCount(name, pages, len(set(groups[labels == number].tolist())))
+
+
+def _odd(
+    collection: Collection, pages: Thumbnails, readable: np.ndarray, emit: Emit, stop: StopFlag
+) -> Iterator[OddPage]:
+    found = [(row, "unreadable", reason) for row, reason in pages.unreadable.items()]
+    found += [(row, "blank", "shows nothing") for row in blank_rows(pages, readable)]
+    headers = collection.headers(set(pages.unreadable), emit, stop)
+    found += odd_headers(headers, collection.targets, collection.config.image_size)
+    for row, kind, detail in found:
+        yield OddPage(str(collection.ids[row]), str(collection.splits[row]), kind, detail)

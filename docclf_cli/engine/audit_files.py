@@ -1,0 +1,132 @@
+"""The files of an audit: tables, pictures, and the two overlays that the data section of a profile accepts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.data.contact_sheet import THUMBNAIL, contact_sheet
+from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.data.pages import Pages
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine.collection import Collection
+from docclf_cli.engine.run_folder import write_csv
+from docclf_cli.files import write_json, write_text
+from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, TwinPage, Twins
+
+SUMMARY = "summary.json"
+_PAIRS, _LABELS = 40, 60  # on the pictures; the tables have all
+
+
+def write_audit(
+    folder: Path, collection: Collection, groups: np.ndarray, result: AuditResult, settled: Mapping[str, str]
+) -> list[Path]:
+    """Write everything into a new folder, and return what is there, most useful first.
+
+    Args:
+        folder: Where to.
+        collection: The pages.
+        groups: Group of each page to train and validate on, text [n].
+        result: What was found.
+        settled: Labels of the profile's relabel file by ID, which stay as they are.
+    """
+    doubtful = () if result.labels is None else result.labels.doubtful
+    sheets = _Sheets(folder, collection)
+    files = []
+    if result.twins:
+        write_csv(folder / "twins.csv", [_twins_record(pair) for pair in result.twins])
+        files += [sheets.twins(result.twins[:_PAIRS]), folder / "twins.csv"]
+    if doubtful:
+        write_csv(folder / "labels.csv", [asdict(one) for one in doubtful])
+        files += [sheets.labels(doubtful[:_LABELS]), folder / "labels.csv"]
+    if result.odd:
+        write_csv(folder / "odd.csv", [asdict(one) for one in result.odd])
+        files.append(folder / "odd.csv")
+    write_csv(folder / "classes.csv", [_class_record(one) for one in result.classes])
+    files += [folder / "classes.csv", _write_overlay(folder / "groups.csv", "group", collection.training.ids, groups)]
+    corrected = {one.id: one.suggested for one in doubtful} | dict(settled)
+    if corrected:
+        files.append(_write_overlay(folder / "relabel.csv", "target", list(corrected), list(corrected.values())))
+    write_json(folder / SUMMARY, _summary(result))
+    return files
+
+
+def _write_overlay(path: Path, column: str, ids: Iterable[str], values: Iterable[str]) -> Path:
+    # Read back by ID, so an ID that starts like a formula must stay what it is (unlike in tables for people).
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("ID", column))
+    writer.writerows(zip(ids, values, strict=True))
+    write_text(path, text.getvalue())
+    return path
+
+
+def _twins_record(pair: Twins) -> dict[str, Any]:
+    sides = {"first": asdict(pair.first), "second": asdict(pair.second)}
+    pages = {f"{side}_{key}": value for side, page in sides.items() for key, value in page.items()}
+    return {**pages, "similarity": f"{pair.similarity:.4f}", "conflict": pair.conflict, "across": pair.across}
+
+
+def _class_record(one: ClassCount) -> dict[str, Any]:
+    return {"class": one.name, **one.pages, "groups": one.groups}
+
+
+def _summary(result: AuditResult) -> dict[str, Any]:
+    labels = result.labels
+    return {
+        "data": result.data,
+        "pages": dict(result.pages),
+        "pairs": len(result.twins),
+        "pairs_with_conflicting_labels": sum(pair.conflict for pair in result.twins),
+        "pairs_across_splits": sum(pair.across for pair in result.twins),
+        "run": None if labels is None else str(labels.run),
+        "doubtful_labels": None if labels is None else len(labels.doubtful),
+        "odd_pages": len(result.odd),
+    }
+
+
+class _Sheets:
+    """Pictures of what was found.
+
+    Args:
+        folder: Where to.
+        collection: The pages.
+    """
+
+    def __init__(self, folder: Path, collection: Collection) -> None:
+        self.folder, self.collection = folder, collection
+        places = zip(collection.splits.tolist(), collection.ids.tolist(), strict=True)
+        self._row_of = {place: row for row, place in enumerate(places)}
+        self._training_row_of = {name: row for row, name in enumerate(collection.training.ids.tolist())}
+        self._sides = [Pages(side, Preprocess(THUMBNAIL), collection.config) for side in collection.sides]
+
+    def twins(self, pairs: Sequence[Twins]) -> Path:
+        """Two pages of a pair side by side, two pairs a row."""
+        pages = [page for pair in pairs for page in (pair.first, pair.second)]
+        likeness = [pair.similarity for pair in pairs for _ in range(2)]
+        captions = [_caption(page, alike) for page, alike in zip(pages, likeness, strict=True)]
+        rows = [self._row_of[page.split, page.id] for page in pages]
+        return contact_sheet([self._page(row) for row in rows], captions, self.folder / "twins.png", columns=4)
+
+    def labels(self, doubtful: Sequence[DoubtfulLabel]) -> Path:
+        """Pages with the class that is given and the one they seem to have."""
+        captions = [f"given {one.given}\nseems {one.suggested}" for one in doubtful]
+        pages = [self._page(self._training_row_of[one.id]) for one in doubtful]
+        return contact_sheet(pages, captions, self.folder / "labels.png")
+
+    def _page(self, row: int) -> np.ndarray:
+        side, own = self.collection.place(row)
+        try:
+            return self._sides[side][own]
+        except UnreadablePage:  # it was readable a moment ago
+            return np.full((THUMBNAIL, THUMBNAIL, 3), 255, dtype=np.uint8)
+
+
+def _caption(page: TwinPage, similarity: float) -> str:
+    return f"{page.split} {page.label or ''} {similarity:.2f}\n{page.id}"
