@@ -97,14 +97,15 @@ def _summary(result: AuditResult) -> RenderableType:
         expected = f"about {check.expected:.0f} wrong ones expected"
         table.add_row("labels", f"{len(check.doubtful)} of {check.pages} doubtful ({expected}), by {check.run}")
     table.add_row("odd pages", str(len(result.odd) or "none"))
-    table.add_row("next", "look at the pictures, delete lines of relabel.csv that are wrong, then train with")
-    table.add_row("", escape(_how_to_use(result)))
+    table.add_row("next", escape(_next(result)))
     return table
 
 
-def _how_to_use(result: AuditResult) -> str:
+def _next(result: AuditResult) -> str:
     keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
-    return " ".join(f"--set {keys[file.name]}={file}" for file in result.files if file.name in keys)
+    options = [f"--set {keys[file.name]}={file}" for file in result.files if file.name in keys]
+    look = "look at the pictures, delete lines of relabel.csv that are wrong, then " if len(options) > 1 else ""
+    return f"{look}train with {' '.join(options)}"
 
 
 def _title(text: str, count: int) -> str:
