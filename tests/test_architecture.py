@@ -48,7 +48,18 @@ def test_imports_go_downwards(path: Path) -> None:
 
 
 def test_the_command_line_is_light() -> None:
-    heavy = ["torch", "torchvision", "timm", "pandas", "matplotlib", "wandb", "boto3", "sklearn", "scipy"]
+    heavy = [
+        "torch",
+        "torchvision",
+        "timm",
+        "pandas",
+        "matplotlib",
+        "wandb",
+        "boto3",
+        "sklearn",
+        "scipy",
+        "pydantic.main",
+    ]
     code = f"import sys, docclf_cli.app; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -12,8 +12,10 @@ from rich.table import Table
 from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.errors import DocclfError, EnvCheckError
-from docclf_cli.profile.schema import Profile
 from docclf_cli.results.environment import EnvReport
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import Profile
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -51,7 +53,7 @@ def run(
         raise EnvCheckError(f"env-check: {', '.join(names)}", "the table says how to fix each")
 
 
-def _profile(name: str, options: dict[str, str | None], sets: list[str] | None) -> tuple[Profile | None, str]:
+def _profile(name: str, options: dict[str, str | None], sets: list[str] | None) -> tuple["Profile | None", str]:
     """The profile and where it comes from, or its faults: they are one row among others."""
     try:
         from docclf_cli.commands._load import load_checked

@@ -15,9 +15,7 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._progress import progress_display
-from docclf_cli.commands._push import push_finished
 from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
-from docclf_cli.commands._tracking import tracked
 from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
 
 EXAMPLES = (
@@ -112,6 +110,8 @@ def run(
         from docclf_cli.engine.preview import schedule_preview
 
         return report.show(schedule_preview(loaded.profile), as_json=as_json)
+    from docclf_cli.commands._push import push_finished
+    from docclf_cli.commands._tracking import tracked
     from docclf_cli.engine.runtime import StopFlag
     from docclf_cli.engine.train import train
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from docclf_cli.errors import ProfileError
-from docclf_cli.registry import did_you_mean
 
 # No separators: a name cannot leave the folder it is looked up in.
 _NAME = re.compile(r"\w[\w.-]{0,99}")
@@ -44,6 +43,8 @@ def find_profile(name: str, folders: Sequence[Path]) -> Path:
     found = find_group_file("", name, folders) if is_name(name) else None
     if found or _is_file(Path(name)):
         return found or Path(name)
+    from docclf_cli.registry import did_you_mean  # brings pydantic, which completion and --help do without
+
     known = group_names("", folders)
     raise ProfileError(
         [f"there is no profile '{name}'{did_you_mean(name, known)}"],
