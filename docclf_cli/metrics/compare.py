@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array, hstack
-from scipy.stats import binomtest
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import per_sample_loss, top_k, top_k_correct
@@ -100,6 +99,8 @@ def mcnemar(a: Predictions, b: Predictions) -> float:
     """
     right_a, right_b = a.predicted() == a.targets, b.predicted() == b.targets
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    from scipy.stats import binomtest  # takes half a second to import
+
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 

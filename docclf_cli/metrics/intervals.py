@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import beta
+from scipy.special import betaincinv, ndtri
 
 from docclf_cli.results.figures import Estimate
 
@@ -36,7 +35,7 @@ def wilson(hits: float, pages: float, confidence: float = 0.95) -> Estimate:
 def lower_bound(hits: Any, pages: Any, confidence: float = 0.95) -> np.ndarray:
     """One-sided lower bound of a share (Clopper and Pearson 1934), elementwise; 0 where nothing hits."""
     hits, pages = np.asarray(hits, dtype=float), np.asarray(pages, dtype=float)
-    bound = beta.ppf(1 - confidence, np.maximum(hits, 1e-12), pages - hits + 1)
+    bound = betaincinv(np.maximum(hits, 1e-12), pages - hits + 1, 1 - confidence)
     return np.where(hits > 0, bound, 0.0)
 
 

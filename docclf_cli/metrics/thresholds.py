@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import binom
 
 from docclf_cli.metrics.calibration import confidences
 from docclf_cli.metrics.confusion import confusion_of, counts_of
@@ -121,6 +120,8 @@ def _sequence(pages: np.ndarray, target: float, confidence: float) -> np.ndarray
 def _allowed_mistakes(pages: np.ndarray, target: float, confidence: float) -> np.ndarray:
     """The most mistakes among so many pages whose lower bound still reaches the target; -1 for none."""
     # The bound reaches the target when so few mistakes are improbable at exactly the target.
+    from scipy.stats import binom  # takes half a second to import
+
     quantile = binom.ppf(1 - confidence, pages, 1 - target).astype(int)
     return np.where(binom.cdf(quantile, pages, 1 - target) <= 1 - confidence, quantile, quantile - 1)
 
