@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ import typer
 
 from docclf_cli import __version__
 from docclf_cli.commands import _console
-from docclf_cli.errors import DocclfError, Interrupted, as_resource_error
+from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
+from docclf_cli.machine import is_first_process, process_count
 from docclf_cli.services.env import load_env
 
+TOGETHER = ("train", "evaluate", "predict")  # commands that several processes can share
 app = typer.Typer(
     name="docclf",
     help="Sort document images: train classifiers, measure them honestly, combine them, and put them to work.",
@@ -37,6 +40,8 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
+    if process_count() > 1 and context.invoked_subcommand not in TOGETHER:
+        raise InputError(f"{context.invoked_subcommand} works in one process", f"torchrun is for {', '.join(TOGETHER)}")
     # `env-check` reads the file itself, so that a faulty one is a row of its table.
     if context.invoked_subcommand != "env-check":
         load_env(Path.cwd())
@@ -82,12 +87,24 @@ def main() -> None:
     # ran at a quarter of its speed. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _console.start_logging()
-    sys.exit(_run())
+    sys.exit(_run(app) if process_count() == 1 else _run_together())
 
 
-def _run() -> int:
+def _run_together() -> int:
+    """Lead the processes that `torchrun` has started, or follow."""
+
+    def together() -> None:
+        load_env(Path.cwd())  # it may name the GPUs, and torch looks for them as soon as it is imported
+        from docclf_cli.engine.distributed import follow, lead
+
+        sys.exit(lead(lambda: _run(app)) if is_first_process() else follow())
+
+    return _run(together)
+
+
+def _run(program: Callable[[], object]) -> int:
     try:
-        app()
+        program()
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
     except KeyboardInterrupt:

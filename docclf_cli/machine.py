@@ -1,4 +1,4 @@
-"""What processors there are, and how many of them this process may really use."""
+"""What processors there are, how many of them this process may really use, and what other processes work with it."""
 
 import os
 import platform
@@ -35,6 +35,21 @@ def physical_cores() -> int:
     """Usable processors without the second thread of a core, which adds nothing to matrix arithmetic."""
     siblings = {_read(_TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list") for number in _affinity()}
     return usable_cores() if "" in siblings else min(usable_cores(), len(siblings))
+
+
+def process_count() -> int:
+    """How many processes `torchrun` has started to work as one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first, of those that work as one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def local_processes() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def cpu_features() -> frozenset[str]:

@@ -22,10 +22,9 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
     Returns:
         The result, with where the run was pushed.
     """
-    from docclf_cli.engine.runtime import is_first_process
     from docclf_cli.services.s3 import configured_bucket
 
-    if not config.auto_push or configured_bucket(config) is None or not is_first_process():
+    if not config.auto_push or configured_bucket(config) is None:
         return result
     try:
         pushed = _push(result, config, quiet)

@@ -32,10 +32,9 @@ def tracked(profile: Profile, show: Emit) -> Iterator[Tracking]:
 
     Give it the result at the end (`finished`); a block that ends with an error marks what is open as failed.
     """
-    from docclf_cli.engine.runtime import is_first_process
-    from docclf_cli.services.tracking import NoTracker, create_tracker
+    from docclf_cli.services.tracking import create_tracker
 
-    tracker = create_tracker(profile.tracking, os.environ) if is_first_process() else NoTracker()
+    tracker = create_tracker(profile.tracking, os.environ)
     tracking = Tracking(profile, tracker, show)
     try:
         yield tracking

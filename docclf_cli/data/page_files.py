@@ -44,6 +44,10 @@ class PageReader:
         self._max_pixels, self.allow_symlinks = max_pixels, allow_symlinks
         self._open: tuple[Path, _Document] | None = None
 
+    def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool]]:
+        """A copy in another process opens files for itself."""
+        return PageReader, (self._max_pixels, self.allow_symlinks)
+
     def count(self, path: Path, root: Path | None = None) -> int:
         """How many pages a file has; only files of `PAGED_SUFFIXES` can have more than one.
 

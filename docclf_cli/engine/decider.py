@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,7 @@ class Decider:
         combination: How the members' probabilities become one.
         class_names: Names along the class axis.
         settings: What makes its log-probabilities, representable as JSON, by a name for people.
+        again: Makes another one like it, in this process or another.
     """
 
     voices: tuple[Voice, ...]
@@ -78,6 +80,7 @@ class Decider:
     combination: Combination
     class_names: tuple[str, ...]
     settings: Mapping[str, Any]
+    again: Callable[[], Decider]
 
     @property
     def most_views(self) -> int:
@@ -132,7 +135,8 @@ def decider_of(jury: Jury, runtime_config: RuntimeConfig, pages: int = 0, backen
         "backend": backend,
     }
     combination = method.combination([member.weight for member in members])
-    return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings)
+    again = functools.partial(decider_of, jury, runtime_config, pages, backend)
+    return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings, again)
 
 
 def _predictor(facts: CheckpointFacts, config: RuntimeConfig, pages: int, backend: str) -> Predictor:

@@ -10,21 +10,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.layers import convert_sync_batchnorm
 
 from docclf_cli.data.augment import Policy
+from docclf_cli.data.cache import open_or_build
 from docclf_cli.data.degrade import DegradedView
+from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, train_loader
+from docclf_cli.data.pages import Pages
+from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import stratified_sample
+from docclf_cli.engine import distributed
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
 from docclf_cli.engine.facts import facts_of, keep_facts
 from docclf_cli.engine.inference import predict
 from docclf_cli.engine.loop import Parts, Trainer
 from docclf_cli.engine.material import Material
-from docclf_cli.engine.numerics import SCORING_BATCH, TRAIN_PAGES_SCORED
+from docclf_cli.engine.numerics import SCORING_BATCH, TRAIN_PAGES_SCORED, scoring_runtime
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
-from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, seed_of
+from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime, seed_of
 from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.engine.validation import Validator
 from docclf_cli.errors import CheckpointError, DivergedError, InputError, Interrupted
@@ -94,9 +100,10 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
         DivergedError: The loss is no longer finite.
     """
     position = Checkpoint.load_newest(task.run.last) if resume else None
-    trainer = build_trainer(task, task.profile.train, _validator(task, emit, stop), position)
-    run_fit(task, trainer, emit, stop)
-    fitted = _finish(task, trainer, emit, stop)
+    with distributed.handed_out(_FitJob.of(task, task.profile.train, position)):
+        trainer = build_trainer(task, task.profile.train, _validator(task, emit, stop), position)
+        run_fit(task, trainer, emit, stop)
+        fitted = _finish(task, trainer, emit, stop)
     emit(FitDone(task.run.path, fitted.best_epoch))
     return fitted
 
@@ -113,6 +120,7 @@ def run_fit(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
         for event in trainer.run():
             recorder(event)
             emit(event)
+            distributed.agree(stop)
             stop.raise_if_set(f"{task.label}: stopped in epoch {trainer.state.epoch + 1}")
     except Interrupted:  # also from within validation
         recorder.save_last()
@@ -142,12 +150,12 @@ def build_trainer(
     first = position is None  # later weights are in the position, and the first ones need not be reached again
     model = create_model(profile.model, num_classes, weights=first, image_size=profile.data.image_size)
     model = runtime.place(model)
+    if profile.runtime.sync_batch_norm and runtime.world_size > 1 and runtime.device.type == "cuda":
+        model = convert_sync_batchnorm(model)
+    distributed.same_weights(model)
     targets = material.index.labels
     counts = np.bincount(targets[task.train_rows], minlength=num_classes).tolist()
-    batches = EpochBatches(
-        len(task.train_rows), profile.train.batch_size, profile.train.accumulate, profile.seed,
-        runtime.rank, runtime.world_size,
-    )  # fmt: skip
+    batches = _batches(task)
     totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
     parts = Parts(
         model=model,
@@ -167,6 +175,13 @@ def build_trainer(
     if position is not None:
         _restore(trainer, position, task.run.last)
     return trainer
+
+
+def _batches(task: Task) -> EpochBatches:
+    train, runtime = task.profile.train, task.runtime
+    return EpochBatches(
+        len(task.train_rows), train.batch_size, train.accumulate, task.profile.seed, runtime.rank, runtime.world_size
+    )
 
 
 def _restore(trainer: Trainer, position: Checkpoint, path: Path) -> None:
@@ -227,30 +242,44 @@ def _finish(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
     state = trainer.state
     if not state.best_epoch:
         raise DivergedError(f"{task.label}: {task.profile.train.monitor} was a number in no epoch", "lower --lr")
-    sampled = stratified_sample(
-        task.material.index.labels[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed
-    )
-    rows = {"val": task.val_rows, "train": task.train_rows[sampled]}
+    rows = _rows_to_score(task)
     best = Checkpoint.load(task.run.best)
     found = _stored(task, rows)
+    distributed.share(best if found is None else None)
     if found is None:
-        predictor = _validator(task, emit, stop).predictor(task.scoring.place(best.build(task.run.best)))
-        look = functools.partial(predict, predictor, task.material.pages, emit=emit, stop=stop)
-        found = {split: look(rows[split], task=NAMES[split]) for split in rows}
+        found, degraded = _looked_at(task, best, rows, emit, stop)
         scored = found["val"].scored()
         best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
         best.save(task.run.best)
         keep_facts(task.run.best, best)
-        if task.profile.data.degraded_validation:
-            view = _degraded_view(task)
-            degraded = look(task.val_rows, view=view, task="degraded validation pages")
-            store(task.run.best, "val", replace(degraded, fingerprint=_made_by(task, task.val_rows, view.name)))
+        if degraded is not None:
+            made_by = _made_by(task, task.val_rows, _degraded_view(task).name)
+            store(task.run.best, "val", replace(degraded, fingerprint=made_by))
         for split, predictions in found.items():  # last: whoever goes on takes them for the sign that all is there
             found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
             store(task.run.best, split, found[split])
     return Fitted(
         task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)
     )
+
+
+def _rows_to_score(task: Task) -> dict[str, np.ndarray]:
+    sampled = stratified_sample(
+        task.material.index.labels[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed
+    )
+    return {"val": task.val_rows, "train": task.train_rows[sampled]}
+
+
+def _looked_at(
+    task: Task, best: Checkpoint, rows: Mapping[str, np.ndarray], emit: Emit, stop: StopFlag
+) -> tuple[dict[str, Predictions], Predictions | None]:
+    """What the kept epoch says about each split, and about the damaged validation pages where these are wanted."""
+    predictor = _validator(task, emit, stop).predictor(task.scoring.place(best.build(task.run.best)))
+    look = functools.partial(predict, predictor, task.material.pages, emit=emit, stop=stop)
+    found = {split: look(rows[split], task=NAMES[split]) for split in rows}
+    if not task.profile.data.degraded_validation:
+        return found, None
+    return found, look(task.val_rows, view=_degraded_view(task), task="degraded validation pages")
 
 
 def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:
@@ -278,14 +307,73 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
     everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
     position = Checkpoint.load_newest(everything.run.last) if resume else None
-    trainer = build_trainer(everything, config, lambda model: {}, position)
-    if not trainer.parts.schedule.foreseeable:
-        raise InputError(
-            f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
-            "choose another --scheduler, or leave refit out",
-        )
-    run_fit(everything, trainer, emit, stop)
+    with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
+        trainer = build_trainer(everything, config, lambda model: {}, position)
+        if not trainer.parts.schedule.foreseeable:
+            raise InputError(
+                f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
+                "choose another --scheduler, or leave refit out",
+            )
+        run_fit(everything, trainer, emit, stop)
     last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
     path = task.run.path / "refit.ckpt"
     replace(last, temperature=chosen.temperature).save(path)
     return path
+
+
+@dataclass(frozen=True, eq=False)
+class _FitJob:
+    """A follower's side of `fit` and `refit`: the same steps, with its own share of each batch.
+
+    Attributes:
+        task: What to train on, without its pages.
+        config: How long to train.
+        position: Where to go on.
+        validates: Whether there are held-out pages to look at.
+    """
+
+    profile: Profile
+    index: DocumentIndex
+    preprocess: Preprocess
+    rows: tuple[np.ndarray, np.ndarray]
+    run: Path
+    label: str
+    config: TrainConfig
+    position: Checkpoint | None
+    validates: bool
+
+    @classmethod
+    def of(cls, task: Task, config: TrainConfig, position: Checkpoint | None, validates: bool = True) -> _FitJob:
+        """The job of training a task.
+
+        Raises:
+            InputError: Some process would have nothing to do in a step.
+        """
+        material, batches = task.material, _batches(task)
+        if not batches.smallest_share and batches.world_size > 1:
+            raise InputError(
+                f"{min(batches.count, batches.batch_size)} pages in {batches.accumulate} parts are not enough for "
+                f"{batches.world_size} processes",
+                "start fewer, or raise --batch-size",
+            )
+        return cls(
+            task.profile, material.index, material.preprocess, (task.train_rows, task.val_rows), task.run.path, task.label,
+            config, position, validates,
+        )  # fmt: skip
+
+    def __call__(self, stop: StopFlag) -> None:
+        """Train, and look at pages, in step with the leader."""
+        task = self._task(stop)
+        validate = _validator(task, silent, stop) if self.validates else lambda model: {}
+        for _ in build_trainer(task, self.config, validate, self.position).run():
+            distributed.agree(stop)
+            stop.raise_if_set(task.label)
+        if self.validates and (best := distributed.share(None)) is not None:
+            _looked_at(task, best, _rows_to_score(task), silent, stop)
+
+    def _task(self, stop: StopFlag) -> Task:
+        data, runtime = self.profile.data, resolve_runtime(self.profile.runtime)
+        cache = open_or_build(self.index, self.preprocess, data, workers=runtime.workers, should_stop=stop)
+        material = Material(self.index, Pages(self.index, self.preprocess, data, cache), self.preprocess, {})
+        scoring = scoring_runtime(self.profile.runtime)
+        return Task(self.profile, material, *self.rows, RunFolder(self.run), runtime, scoring, self.label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.loaders import Batch, PlainPages, View, plain_loader
 from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine import distributed
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
 from docclf_cli.errors import ResourceError, is_out_of_memory
@@ -85,7 +86,7 @@ def predict(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Predictions:
-    """Predict the given rows of an index, each once, in their order.
+    """Predict the given rows of an index, each once, in their order; of several processes each does a share.
 
     Args:
         predictor: Model and preprocessing.
@@ -102,7 +103,8 @@ def predict(
     """
     rows = np.asarray(rows)
     dataset, runtime = PlainPages(pages, pages.index.targets, view), predictor.runtime
-    batches = plain_loader(dataset, rows.tolist(), predictor.batch_size, runtime.workers, runtime.device.type == "cuda")
+    own = runtime.share_of(rows).tolist()
+    batches = plain_loader(dataset, own, predictor.batch_size, runtime.workers, runtime.device.type == "cuda")
     found = answers(predictor, batches, pages.index, rows, task=task, emit=emit, stop=stop)
     return replace(found, fingerprint=fingerprint or {})
 
@@ -117,11 +119,31 @@ def answers(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Predictions:
-    """Predictions for rows of an index from batches that hold each of them once.
+    """Predictions for rows of an index from batches that hold each of this process's share once (`Runtime.share_of`).
 
     Raises:
         Interrupted: `stop` was set.
     """
+
+    def say(done: int) -> None:
+        emit(Progress(task, min(done * predictor.runtime.world_size, len(rows)), len(rows)))
+
+    found = distributed.together(lambda: _answers(predictor, batches, predictor.runtime.share_of(rows), say, stop))
+    log_probs, status = map(distributed.interleaved, zip(*found, strict=True))
+    return Predictions(
+        ids=index.ids[rows],
+        log_probs=log_probs,
+        class_names=predictor.class_names,
+        targets=None if index.targets is None else index.targets[rows],
+        groups=None if index.groups is None else index.groups[rows],
+        status=status.astype(np.str_),
+    )
+
+
+def _answers(
+    predictor: Predictor, batches: Iterable[Batch], rows: np.ndarray, say: Callable[[int], None], stop: StopFlag
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities and status of rows, in their order."""
     log_probs = np.full((len(rows), len(predictor.class_names)), np.nan, dtype=np.float32)
     status = np.full(len(rows), "", dtype=object)
     place = {int(row): position for position, row in enumerate(rows)}
@@ -133,15 +155,8 @@ def answers(
         for row, reason in batch.unreadable:
             status[place[row]] = reason
         done += len(batch.rows) + len(batch.unreadable)
-        emit(Progress(task, done, len(rows)))
-    return Predictions(
-        ids=index.ids[rows],
-        log_probs=log_probs,
-        class_names=predictor.class_names,
-        targets=None if index.targets is None else index.targets[rows],
-        groups=None if index.groups is None else index.groups[rows],
-        status=status.astype(np.str_),
-    )
+        say(done)
+    return log_probs, status
 
 
 def evaluate_single_class_performance(

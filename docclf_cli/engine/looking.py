@@ -16,8 +16,9 @@ from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.loaders import Batch, plain_loader
 from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine import distributed
 from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.engine.events import Emit, Progress
+from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.inference import Predictor
 from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
@@ -29,6 +30,7 @@ from docclf_cli.results.predictions import Predictions
 
 IMAGES_PER_PASS = 64
 TASK = "predicting"
+_Piece = tuple[np.ndarray, np.ndarray, np.ndarray]  # places in a draft, their log-probabilities and status
 
 
 def look(wanted: Sequence[Wanted], runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> list[Predictions]:
@@ -40,17 +42,36 @@ def look(wanted: Sequence[Wanted], runtime_config: RuntimeConfig, emit: Emit, st
     Raises:
         Interrupted: `stop` was set; what is finished is stored.
     """
+    with distributed.handed_out(_LookJob(tuple(wanted), runtime_config)):
+        return _look(wanted, runtime_config, emit, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class _LookJob:
+    """A follower's side of `look`."""
+
+    wanted: tuple[Wanted, ...]
+    runtime_config: RuntimeConfig
+
+    def __call__(self, stop: StopFlag) -> None:
+        """Look at a share of the pages."""
+        _look(self.wanted, self.runtime_config, silent, stop)
+
+
+def _look(wanted: Sequence[Wanted], runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> list[Predictions]:
     total = sum(len(one.rows) for one in wanted)
     work = _Work(runtime_config, resolve_runtime(runtime_config), emit, stop, total)
     made: dict[int, Predictions] = {}
-    groups = [(group, work.pages(wanted, group)) for group in _sharing(wanted)]
+    groups: list[tuple[list[int], _Sheet]] = []
+    distributed.together(lambda: groups.extend((group, work.pages(wanted, group)) for group in _sharing(wanted)))
     for group, sheet in groups:
-        for together in [group] if sheet.pages.cache is None else _by_checkpoint(wanted, group):
+        for together in distributed.share([group] if sheet.pages.cache is None else _by_checkpoint(wanted, group)):
             drafts = {number: _Draft(wanted[number], sheet) for number in together}
             precisions = work.run(list(drafts.values()), sheet)
             for number, draft in drafts.items():
                 made[number] = draft.finish(precisions[draft.wanted.facts.path])
-                store(wanted[number].facts.path, wanted[number].split, made[number])
+                if distributed.is_leader():
+                    store(wanted[number].facts.path, wanted[number].split, made[number])
     return [made[number] for number in range(len(wanted))]
 
 
@@ -105,9 +126,22 @@ class _Work:
 
     def run(self, drafts: Sequence[_Draft], sheet: _Sheet) -> dict[Path, str]:
         """Let every checkpoint of the drafts look at its pages, and return the number format of each."""
+        everything = np.unique(np.concatenate([draft.positions for draft in drafts]))
+        positions = self.runtime.share_of(everything)
+        precisions: dict[Path, str] = {}
+
+        def share() -> list[_Piece]:
+            precisions.update(self._look(drafts, sheet, positions))
+            return [draft.filled(positions) for draft in drafts]
+
+        for pieces in distributed.together(share):
+            for draft, (places, log_probs, status) in zip(drafts, pieces, strict=True):
+                draft.log_probs[places], draft.status[places] = log_probs, status
+        return precisions
+
+    def _look(self, drafts: Sequence[_Draft], sheet: _Sheet, positions: np.ndarray) -> dict[Path, str]:
         predictors = {path: self._predictor(path) for path in dict.fromkeys(d.wanted.facts.path for d in drafts)}
         views = list({draft.wanted.view.name: draft.wanted.view for draft in drafts}.values())
-        positions = np.unique(np.concatenate([draft.positions for draft in drafts]))
         for batch in self._batches(sheet, views, positions):
             self.stop.raise_if_set(
                 f"stopped after {self.done} of {self.total} predictions",
@@ -116,7 +150,7 @@ class _Work:
             for path, predictor in predictors.items():
                 own = [draft for draft in drafts if draft.wanted.facts.path == path]
                 self.done += _fill(own, predictor, batch, [view.name for view in views])
-            self.emit(Progress(TASK, self.done, self.total))
+            self.emit(Progress(TASK, min(self.done * self.runtime.world_size, self.total), self.total))
         return {path: predictor.runtime.precision for path, predictor in predictors.items()}
 
     def _predictor(self, path: Path) -> Predictor:
@@ -169,6 +203,11 @@ class _Draft:
         for number, position in enumerate(positions):
             if (place := self._place.get(int(position))) is not None:
                 yield number, place
+
+    def filled(self, positions: np.ndarray) -> _Piece:
+        """What is known of the pages at some positions."""
+        places = np.flatnonzero(np.isin(self.positions, positions))
+        return places, self.log_probs[places], self.status[places]
 
     def finish(self, precision: str) -> Predictions:
         wanted, index = self.wanted, self.wanted.index.take(self.wanted.rows)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from docclf_cli.data.loaders import Batch, EpochBatches
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.engine import distributed
 from docclf_cli.engine.events import EpochDone, Event, StepDone
 from docclf_cli.engine.finite import LOWER, Buffers, gradient_norm, not_finite
 from docclf_cli.engine.inference import normalise
@@ -160,9 +161,14 @@ class Trainer:
         state, parts = self.state, self.parts
         lr = self._set_learning_rate()
         weights = [parts.loss.weights(self.runtime.to_device(batch.targets)) for batch in micro_batches]
-        total = sum(float(weight.sum()) for weight in weights)
+        total, pages = distributed.totals(
+            sum(float(weight.sum()) for weight in weights), sum(len(batch.rows) for batch in micro_batches)
+        )
         buffers = Buffers(parts.model)
-        loss = sum(self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows))
+        (loss,) = distributed.totals(
+            sum(self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows))
+        )
+        distributed.merge_step(parts.model)
         fault = self._fault(loss)
         if fault:
             buffers.restore()
@@ -172,8 +178,7 @@ class Trainer:
             state.loss_sum += loss * total
             state.loss_weight += total
         state.step += 1
-        pages = sum(len(batch.rows) for batch in micro_batches)
-        return StepDone(state.epoch + 1, self.global_step, loss, lr, pages)
+        return StepDone(state.epoch + 1, self.global_step, loss, lr, int(pages))
 
     def _set_learning_rate(self) -> float:
         schedule = self.parts.schedule

@@ -62,7 +62,7 @@ def settle(profile: Profile, num_classes: int, pages: int, own_val: int = 0) -> 
     scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False)
     inference = _pick(_for_inference(config), scoring, profile.model)
     settled = {
-        "device": str(runtime.device),
+        "device": runtime.device.type if runtime.world_size > 1 else str(runtime.device),
         "precision": training.precision,
         "memory_format": LAYOUT_NAMES[training.channels_last],
         "compile": "on" if training.compile else "off",

@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from docclf_cli.data.file_list import FileList, PageList
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.page_loader import PageLoader, Sheaf, count_carefully, count_pages, paged_rows
+from docclf_cli.engine import distributed
 from docclf_cli.engine.decider import Decider
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.looking import IMAGES_PER_PASS
@@ -26,7 +27,7 @@ from docclf_cli.engine.sorting import sort_copies
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
 from docclf_cli.engine.verdicts import Verdict, Verdicts
-from docclf_cli.errors import InputError, is_dead_worker
+from docclf_cli.errors import InputError, ResourceError, is_dead_worker
 from docclf_cli.results.prediction import ClassCount, PredictResult
 
 logger = logging.getLogger("docclf")
@@ -163,9 +164,44 @@ def _page_counts(work: _Work) -> np.ndarray:
 
 
 def _fill(work: _Work, grid: Grid, pages: PageList) -> int:
-    """Make the parts that are missing; how many pages that were."""
-    missing = deque(work.parts.missing(grid))
-    made = sum(len(grid.numbers(part)) for part in missing)
+    """Make the parts that are missing, each process some of them; how many pages that were."""
+    missing = work.parts.missing(grid)
+    with distributed.handed_out(_FillJob(pages, grid, work.decider.again, work.reader, work.parts, tuple(missing))):
+        _make_share(work, grid, pages, missing)
+    if work.parts.missing(grid):
+        raise ResourceError(
+            f"{work.parts.folder} lacks what other processes have written there",
+            "machines that work together need one folder that all of them see: name it with --output",
+        )
+    return sum(len(grid.numbers(part)) for part in missing)
+
+
+@dataclass(frozen=True, eq=False)
+class _FillJob:
+    """A follower's side of `_fill`."""
+
+    pages: PageList
+    grid: Grid
+    decider: Callable[[], Decider]
+    reader: PageReader
+    parts: Parts
+    missing: tuple[int, ...]
+
+    def __call__(self, stop: StopFlag) -> None:
+        """Make some of the missing parts."""
+        decider = self.decider()
+        runtime = decider.voices[0].predictors[0].runtime
+        work = _Work(self.pages.files, decider, self.reader, runtime, self.parts, silent, stop)
+        _make_share(work, self.grid, self.pages, self.missing)
+
+
+def _make_share(work: _Work, grid: Grid, pages: PageList, missing: Sequence[int]) -> None:
+    share = work.runtime.share_of(np.array(missing, np.int64))
+    distributed.together(lambda: _make_parts(work, grid, pages, share.tolist()))
+
+
+def _make_parts(work: _Work, grid: Grid, pages: PageList, numbers: Sequence[int]) -> None:
+    missing = deque(numbers)
     pin = work.runtime.device.type == "cuda"
     loader = PageLoader(pages, work.reader, work.decider.looks, work.runtime.workers, pin)
     while missing:
@@ -180,7 +216,6 @@ def _fill(work: _Work, grid: Grid, pages: PageList) -> int:
             logger.info("a page ended its loader process: its part of the pages is read one by one")
             _make(work, grid, missing[0], map(loader.carefully, grid.batches(missing[0])))
             missing.popleft()
-    return made
 
 
 def _make(work: _Work, grid: Grid, part: int, sheaves: Iterable[Sheaf]) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
+from docclf_cli.engine import distributed
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.errors import InputError
-from docclf_cli.machine import cpu_features, physical_cores, usable_cores
+from docclf_cli.machine import cpu_features, local_processes, physical_cores, usable_cores
 from docclf_cli.profile.schema import RuntimeConfig
 
 __all__ = [
-    "NEVER", "Numerics", "Runtime", "StopFlag", "fast_precisions", "is_first_process", "reseed_layers", "resolve_runtime",
-    "seed_of",
+    "NEVER", "Numerics", "Runtime", "StopFlag", "fast_precisions", "reseed_layers", "resolve_runtime", "seed_of",
 ]  # fmt: skip
 
 MOST_WORKERS = 16  # more processes take memory and add no speed: one page costs a few milliseconds
@@ -43,7 +43,7 @@ class Runtime:
         compile: Whether the model is compiled.
         workers: Loader processes.
         rank: This process among `world_size`.
-        world_size: How many processes train together.
+        world_size: How many processes work together.
     """
 
     device: torch.device
@@ -78,6 +78,10 @@ class Runtime:
         """The model as it is to be called; compiled, each batch size on its own, so that no batch depends on the last."""
         return torch.compile(model, dynamic=False) if self.compile else model  # type: ignore[return-value]
 
+    def share_of(self, rows: np.ndarray) -> np.ndarray:
+        """Of rows to look at those that are this process's."""
+        return distributed.shares(rows, self.world_size)[self.rank]
+
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor on the device; copies from pinned memory do not wait."""
         return tensor.to(self.device, non_blocking=True)
@@ -96,19 +100,14 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
     if config.precision == "fp16" and device.type == "cpu":
         raise InputError("runtime.precision: fp16 needs a GPU", "use bf16 or fp32 on a CPU")
     return Runtime(
-        device=device,
+        device=_own(device),
         precision="fp32" if config.precision == "auto" else config.precision,
         channels_last=config.memory_format == "channels_last",
         compile=config.compile == "on",
         workers=workers,
-        rank=int(os.environ.get("RANK", "0")),
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
     )
-
-
-def is_first_process() -> bool:
-    """Whether this process is the only one, or the first, of those that train together."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def fast_precisions(device: torch.device) -> tuple[str, ...]:
@@ -121,8 +120,14 @@ def fast_precisions(device: torch.device) -> tuple[str, ...]:
 
 
 def _share(cores: int) -> int:
-    """Of the machine's cores those of one process of the several that train together on it."""
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """Of the machine's cores those of one process of the several that work together on it."""
+    return max(1, cores // local_processes())
+
+
+def _own(device: torch.device) -> torch.device:
+    """Of the machine's GPUs the one of this process, where several work together."""
+    one_of_many = distributed.several() and device.type == "cuda"
+    return torch.device("cuda", torch.cuda.current_device()) if one_of_many else device
 
 
 def _device(name: str) -> torch.device:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from docclf_cli.data.degrade import DegradedView
 from docclf_cli.data.loaders import Batch, ViewedPages, views_loader
+from docclf_cli.engine import distributed
 from docclf_cli.engine.events import Emit
 from docclf_cli.engine.inference import Predictor, answers
 from docclf_cli.engine.material import Material
@@ -60,7 +61,7 @@ class Validator:
             damaged = self._figures(predictor, batches, "degraded validation")
             measured["f1_macro_degraded"] = damaged["f1_macro"]
             measured["blend"] = (clean["f1_macro"] + damaged["f1_macro"]) / 2
-        return measured
+        return distributed.share(measured)
 
     def predictor(self, model: torch.nn.Module) -> Predictor:
         """The model ready to score; a copy of it where the layout of its weights in training is another."""
@@ -70,16 +71,20 @@ class Validator:
         )
 
     def _figures(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Mapping[str, float]:
-        own = islice(batches, -(-len(self.rows) // self.batch_size))
+        own = islice(batches, -(-len(self._own) // self.batch_size))
         index = self.material.index
         return figures(answers(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop))
+
+    @property
+    def _own(self) -> np.ndarray:
+        return self.runtime.share_of(self.rows)
 
     @cached_property
     def _loader(self) -> DataLoader[Batch]:
         views = [None] if self.degraded is None else [None, self.degraded]
         dataset = ViewedPages(self.material.pages, self.material.index.targets, views)
         pin = self.runtime.device.type == "cuda"
-        return views_loader(dataset, self.rows.tolist(), self.batch_size, self.runtime.workers, pin)
+        return views_loader(dataset, self._own.tolist(), self.batch_size, self.runtime.workers, pin)
 
 
 def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:

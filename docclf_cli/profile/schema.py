@@ -220,6 +220,9 @@ class RuntimeConfig(Section):
     workers: Natural | None = Field(
         None, description="Loader processes; null fits them to the machine, 0 loads in the main process"
     )
+    sync_batch_norm: Flag = Field(
+        False, description="Batch norms of several processes see the whole batch (on GPUs, under torchrun)"
+    )
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Scoring and predicting")
 
 

@@ -285,9 +285,6 @@ def test_nothing_is_pushed_unasked(
 ) -> None:
     monkeypatch.setattr(s3_push, "push", lambda *_, **__: pytest.fail("pushed"))
     assert push_finished(result, S3Config(auto_push=False), quiet=True) == result
-    monkeypatch.setenv("RANK", "1")
-    assert push_finished(result, S3Config(), quiet=True) == result
-    monkeypatch.delenv("RANK")
     monkeypatch.setenv("S3_BUCKET_NAME", "your-s3-bucket-name")
     assert push_finished(result, S3Config(), quiet=True) == result
     assert not caplog.records
