@@ -43,6 +43,7 @@ from docclf_cli.training.losses import build_loss
 from docclf_cli.training.optimizers import build_optimizer
 from docclf_cli.training.schedulers import ScheduleTotals, build_schedule
 
+Validate = Callable[[torch.nn.Module], Mapping[str, float]]
 NAMES = {"val": "validation pages", "train": "training pages"}
 
 
@@ -130,7 +131,7 @@ def run_fit(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
 def build_trainer(
     task: Task,
     config: TrainConfig,
-    validate: Callable[[torch.nn.Module], Mapping[str, float]],
+    validate: Validate,
     position: Checkpoint | None = None,
 ) -> Trainer:
     """Model, loss, optimizer, schedule and loader of a task, ready for its next step.
@@ -364,7 +365,7 @@ class _FitJob:
     def __call__(self, stop: StopFlag) -> None:
         """Train, and look at pages, in step with the leader."""
         task = self._task(stop)
-        validate = _validator(task, silent, stop) if self.validates else lambda model: {}
+        validate: Validate = _validator(task, silent, stop) if self.validates else lambda model: {}
         for _ in build_trainer(task, self.config, validate, self.position).run():
             distributed.agree(stop)
             stop.raise_if_set(task.label)
