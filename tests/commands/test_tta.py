@@ -43,7 +43,7 @@ def test_view_by_view_and_merged(docclf: Docclf, run: Path, pages: Path) -> None
     folder = run / "tta" / "test"
     submission = rows_of(folder / "tta_predictions.csv")
     assert [row["ID"] for row in submission] == [row["ID"] for row in rows_of(pages / "test.csv")]
-    stored = [Predictions.load(path) for path in sorted((run / "predictions").glob("test-*.npz"))]
+    stored = [Predictions.load(path) for path in sorted((run / "predictions").glob("*test-*.npz"))]
     assert len(stored) == 6
     mean = np.mean([one.probs() for one in stored], axis=0)
     numbers = {row["class_name"]: row["target"] for row in rows_of(pages / "meta.csv")}
