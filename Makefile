@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev  ## lint, types and the suite (under ten minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4
 
 test-slow: $(VENV)/.installed-dev  ## crash and fault runs; KILLS=n sets how many times runs are killed
 	DOCCLF_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow
