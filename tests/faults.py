@@ -12,7 +12,10 @@ def arrange_fault(description: str) -> None:
 
 
 def _signal_at(number: int, moment: str) -> None:
-    """Get a signal when an event comes: the name of a piece of work, or `step N`, `epoch N`, `fitted`."""
+    """Get a signal when an event comes: the name of a piece of work, or `step N`, `epoch N`, `fitted`.
+
+    As from a terminal, the loader processes get it as well.
+    """
     from docclf_cli.commands._progress import _Lines
     from docclf_cli.engine.events import EpochDone, FitDone, Progress, StepDone
 
@@ -30,7 +33,7 @@ def _signal_at(number: int, moment: str) -> None:
     def call(self: _Lines, event: Any) -> None:
         original(self, event)
         if name_of(event) == moment:
-            os.kill(os.getpid(), number)
+            os.killpg(0, number)
 
     _Lines.__call__ = call  # type: ignore[method-assign]
 
@@ -48,8 +51,8 @@ def _twice_in(number: int, name: str) -> None:
             if path.name == name and count[0] == 2:
                 file.write(b"half of it")
                 file.flush()
-                os.kill(os.getpid(), number)
-                os.kill(os.getpid(), number)
+                os.killpg(0, number)
+                os.killpg(0, number)
             save(file)
 
         original(path, half)

@@ -97,7 +97,9 @@ class Checkpoint:
             )
         version = content["format_version"]
         if type(version) is not int or version != FORMAT_VERSION:
-            raise CheckpointError(f"{path}: format version {' '.join(str(version).split())[:20]}, this docclf reads {FORMAT_VERSION}")
+            raise CheckpointError(
+                f"{path}: format version {' '.join(str(version).split())[:20]}, this docclf reads {FORMAT_VERSION}"
+            )
         _verify(path, content)
         found = checked_contents(path, content)
         checkpoint = cls(
