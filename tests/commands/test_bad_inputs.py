@@ -66,7 +66,7 @@ def docclf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(line: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["docclf", *line.split(" ")])
-        code = app._run()
+        code = app._run(app.app)
         return code, *capsys.readouterr()
 
     _console.start_logging()

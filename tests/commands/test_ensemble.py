@@ -102,8 +102,8 @@ def test_asking_again_runs_no_model_and_imports_no_torch(docclf: Docclf, runs: P
     assert docclf("ensemble", *members(runs, "ac"), *options).code == 0
     args = [str(part) for part in ("docclf", "ensemble", *members(runs, "ac"), *options, "--method", "voting")]
     code = (
-        f"import sys; sys.argv = {args!r}\nfrom docclf_cli.app import _run\n"
-        "code = _run(); print(code, [name for name in ('torch', 'timm') if name in sys.modules])"
+        f"import sys; sys.argv = {args!r}\nfrom docclf_cli.app import _run, app\n"
+        "code = _run(app); print(code, [name for name in ('torch', 'timm') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines()[-1] == "0 []", shown.stderr
