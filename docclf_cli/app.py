@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -87,7 +88,10 @@ def main() -> None:
     # ran at a quarter of its speed. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _console.start_logging()
-    sys.exit(_run(app) if process_count() == 1 else _run_together())
+    code = _run(app) if process_count() == 1 else _run_together()
+    # torch raises where a loader process dies, wherever the program is; those that are ended at exit are meant to.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def _run_together() -> int:

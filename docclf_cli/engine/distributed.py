@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from docclf_cli.engine.stop import StopFlag
@@ -231,7 +232,10 @@ def _joined() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     with _peers():
-        dist.init_process_group(backend, timeout=STEP_TIMEOUT)
+        store, rank, size = next(rendezvous("env://", timeout=STEP_TIMEOUT))
+        # After a restart the same store still holds the addresses of the processes that are gone.
+        store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=STEP_TIMEOUT)
         _group.control = dist.new_group(backend="gloo", timeout=JOB_TIMEOUT)
     try:
         yield
