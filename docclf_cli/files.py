@@ -6,6 +6,7 @@ After a crash either the old content or the new is there, never a part; orphaned
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -124,9 +125,9 @@ def keep_previous(path: Path) -> None:
         temp.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing (POSIX)
 
 
-def sweep_temporary(folder: Path) -> list[Path]:
-    """Remove what writers that were killed left in `folder` (not below it), and return it."""
-    orphans = [path for path in folder.glob(f"{TEMP_PREFIX}*") if path.is_file()]
+def sweep_temporary(folder: Path, name: str = "") -> list[Path]:
+    """Remove what killed writers (of the file `name`, or of any) left in `folder` (not below it), and return it."""
+    orphans = [path for path in folder.glob(f"{TEMP_PREFIX}{glob.escape(name)}*") if path.is_file()]
     for path in orphans:
         path.unlink(missing_ok=True)
     return orphans

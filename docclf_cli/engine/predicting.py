@@ -28,6 +28,7 @@ from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
 from docclf_cli.engine.verdicts import Verdict, Verdicts
 from docclf_cli.errors import InputError, ResourceError, is_dead_worker
+from docclf_cli.files import sweep_temporary
 from docclf_cli.results.prediction import ClassCount, PredictResult
 
 logger = logging.getLogger("docclf")
@@ -238,6 +239,8 @@ def _log_probs(decider: Decider, sheaf: Sheaf) -> np.ndarray:
 
 def _publish(verdicts: Verdicts, decider: Decider, wish: Wish, kept: int, seconds: float) -> PredictResult:
     names, outputs = decider.class_names, wish.outputs
+    for path in outputs.results:
+        sweep_temporary(path.parent, path.name)
     tally = _Tally()
     files = [
         write_verdicts(outputs.pages, tally.counting(verdicts.of_pages()), names, wish.top_k, columns=wish.columns)
