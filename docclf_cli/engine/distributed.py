@@ -173,7 +173,8 @@ def agree(stop: StopFlag) -> None:
     """Stop all processes as soon as one is to stop."""
     if several():
         (number,) = _reduced([float(stop.signal_number or 0)], dist.ReduceOp.MAX)
-        stop.signal_number = int(number) or None
+        if number:  # a signal that came meanwhile stays, and is told at the next step
+            stop.signal_number = int(number)
 
 
 def totals(*values: float) -> list[float]:

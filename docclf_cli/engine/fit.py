@@ -327,7 +327,12 @@ class _FitJob:
     """A follower's side of `fit` and `refit`: the same steps, with its own share of each batch.
 
     Attributes:
-        task: What to train on, without its pages.
+        profile: What to train.
+        index: All pages.
+        preprocess: How they are read.
+        rows: Those to train on, and those held out.
+        run: Folder of the run.
+        label: What is trained.
         config: How long to train.
         position: Where to go on.
         validates: Whether there are held-out pages to look at.

@@ -65,6 +65,18 @@ def test_one_process_needs_nobody(values: list[float]) -> None:
     assert not stop()
 
 
+def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopFlag()
+
+    def all_reduce(*_: object, **__: object) -> None:
+        stop.signal_number = 15
+
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
+    distributed.agree(stop)
+    assert stop.signal_number == 15
+
+
 def test_an_error_of_ones_own_is_raised_as_it_is() -> None:
     def fail() -> None:
         raise InputError("no such page")
