@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("no_plots")
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_pages(tmp_path_factory.mktemp("pages") / "data", 9)
+    return draw_pages(tmp_path_factory.mktemp("pages") / "data", 10)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ class TestNumbers:
             with torch.no_grad():
                 trainer.parts.model.get_classifier().weight.fill_(torch.nan)  # type: ignore[operator]
 
-        at_step(4, overflow)
+        at_step(3, overflow)
         with pytest.raises(DivergedError, match="became no finite numbers in epoch 1"):
             train(make(train__ema=None))
 
