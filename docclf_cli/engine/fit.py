@@ -115,17 +115,17 @@ def run_fit(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
     Raises:
         Interrupted: `stop` was set; the position is saved.
     """
-    recorder = Recorder(task.run, trainer, _describer(task), trainer.config)
     emit(FitStarted(task.label, task.run.path, trainer.global_step, trainer.total_steps))
-    try:
-        for event in trainer.run():
-            recorder(event)
-            emit(event)
-            distributed.agree(stop)
-            stop.raise_if_set(f"{task.label}: stopped in epoch {trainer.state.epoch + 1}")
-    except Interrupted:  # also from within validation
-        recorder.save_last()
-        raise
+    with Recorder(task.run, trainer, _describer(task), trainer.config) as recorder:
+        try:
+            for event in trainer.run():
+                recorder(event)
+                emit(event)
+                distributed.agree(stop)
+                stop.raise_if_set(f"{task.label}: stopped in epoch {trainer.state.epoch + 1}")
+        except Interrupted:  # also from within validation
+            recorder.save_last()
+            raise
 
 
 def build_trainer(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from docclf_cli.engine.background import Background, frozen
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import EpochDone, Event, StepDone
 from docclf_cli.engine.loop import Trainer
@@ -14,6 +16,7 @@ from docclf_cli.engine.run_folder import RunFolder, write_csv
 from docclf_cli.files import keep_previous
 from docclf_cli.profile.schema import TrainConfig
 
+Job = Callable[[], object]
 # (state dict, epochs behind it, its figures, training state) -> checkpoint
 Describe = Callable[[Mapping[str, Any], int, Mapping[str, float], Mapping[str, Any]], Checkpoint]
 
@@ -22,16 +25,29 @@ class Recorder:
     """Consumer of one trainer's events.
 
     `last.ckpt` is written after everything else of its moment: whoever resumes from it computes again, to the
-    same bytes, what a crash may have cut off.
+    same bytes, what a crash may have cut off. Checkpoints are copied and then written while training goes on; when the
+    block ends all are there.
     """
 
     def __init__(self, run: RunFolder, trainer: Trainer, describe: Describe, config: TrainConfig) -> None:
         self.run, self.trainer, self.describe, self.config = run, trainer, describe, config
         self._timings: list[Mapping[str, Any]] = self._earlier_timings()
         self._saved_at = time.monotonic()
+        self._background = Background()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._background.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
-        """Write what the event calls for."""
+        """Write what the event calls for.
+
+        Raises:
+            ResourceError: An earlier checkpoint could not be written.
+        """
+        self._background.raise_failed()
         if isinstance(event, EpochDone):
             self._epoch_done(event)
         elif isinstance(event, StepDone) and self._due(event):
@@ -39,23 +55,33 @@ class Recorder:
 
     def save_last(self) -> None:
         """Write `last.ckpt`; the one before is kept beside it."""
-        state = self.trainer.snapshot()
-        weights = state.pop("model")
-        keep_previous(self.run.last)
-        self.describe(weights, self.trainer.state.epoch, {}, state).save(self.run.last)
+        self._background.wait()
+        self._background.run([self._last()])
+
+    def _last(self) -> Job:
+        state = frozen(self.trainer.snapshot())
+        checkpoint = self.describe(state.pop("model"), self.trainer.state.epoch, {}, state)
         self._saved_at = time.monotonic()
 
+        def save() -> None:
+            keep_previous(self.run.last)
+            checkpoint.save(self.run.last)
+
+        return save
+
     def _epoch_done(self, event: EpochDone) -> None:
-        checkpoint = self.describe(self.trainer.weights_model.state_dict(), event.epoch, event.figures, {})
-        if event.is_best:
-            checkpoint.save(self.run.best)
-        self._keep_snapshot(event, checkpoint)
+        self._background.wait()  # there is memory for one set of copies
+        weights = frozen(self.trainer.weights_model.state_dict())
+        checkpoint = self.describe(weights, event.epoch, event.figures, {})
+        jobs: list[Job] = [partial(checkpoint.save, self.run.best)] if event.is_best else []
+        jobs += self._snapshot_jobs(event, checkpoint)
         self._timings.append(event.timings)
         write_csv(self.run.metrics, self.trainer.state.history)
         write_csv(self.run.timings, self._timings)
         every = self.config.checkpoint_every.epochs
         if self.trainer.finished or (every is not None and event.epoch % every == 0):
-            self.save_last()
+            jobs.append(self._last())
+        self._background.run(jobs)
 
     def _due(self, event: StepDone) -> bool:
         every = self.config.checkpoint_every
@@ -63,21 +89,17 @@ class Recorder:
             return True
         return every.minutes is not None and time.monotonic() - self._saved_at >= every.minutes * 60
 
-    def _keep_snapshot(self, event: EpochDone, checkpoint: Checkpoint) -> None:
-        config = self.config.snapshots
+    def _snapshot_jobs(self, event: EpochDone, checkpoint: Checkpoint) -> Sequence[Job]:
+        config, save = self.config.snapshots, partial(checkpoint.save, self.run.snapshot(event.epoch))
         if config.keep == "best":
-            self._keep_best(event.epoch, checkpoint, config.k)
-        elif (config.keep == "every" and event.epoch % config.k == 0) or (
-            config.keep == "cycle" and self.trainer.parts.schedule.ends_cycle(event.epoch)
-        ):
-            checkpoint.save(self.run.snapshot(event.epoch))
+            ranked = self.trainer.ranked_epochs()[: config.k]
+            return ([save] if event.epoch in ranked else []) + [partial(self._keep_only, ranked)]
+        cycle_ends = config.keep == "cycle" and self.trainer.parts.schedule.ends_cycle(event.epoch)
+        return [save] if cycle_ends or (config.keep == "every" and event.epoch % config.k == 0) else []
 
-    def _keep_best(self, epoch: int, checkpoint: Checkpoint, count: int) -> None:
-        ranked = self.trainer.ranked_epochs()[:count]
-        if epoch in ranked:
-            checkpoint.save(self.run.snapshot(epoch))
+    def _keep_only(self, epochs: list[int]) -> None:
         for path in self.run.snapshots():
-            if int(path.stem.removeprefix("epoch-")) not in ranked:
+            if int(path.stem.removeprefix("epoch-")) not in epochs:
                 path.unlink()
 
     def _earlier_timings(self) -> list[Mapping[str, Any]]:
