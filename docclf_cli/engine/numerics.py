@@ -144,7 +144,7 @@ def _found(
     if measured is None and alone and worth_probing(work, len(candidates)):
         measured, told = fastest(work, candidates), "as just measured"
     if measured is None:
-        return _guess(candidates, work, model), "a guess, as the work is too short to measure"
+        return _guess(candidates, work.runtime.device), "a guess, as the work is too short to measure"
     if may_compile and measured.repays_a_try(work.pages) and compiles(work.runtime.device):
         measured = try_compiled(work, measured)
     _remember(memory, measured)
@@ -154,17 +154,9 @@ def _found(
     return pick, f"{gain:.1f} times the speed of plain fp32, {told}"
 
 
-def _guess(candidates: Sequence[Numerics], work: Workload, model: ModelConfig) -> Numerics:
-    """What was fastest for networks of this kind: with depthwise convolutions bf16 and batch norm do not go together."""
-    device = work.runtime.device.type
-    with torch.device("meta"):
-        network = create_model(model, work.num_classes, weights=False, image_size=work.size)
-    depthwise = any(isinstance(part, torch.nn.Conv2d) and part.groups > 1 for part in network.modules())
-    normed = any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
-    precision = "fp32" if device == "cpu" and depthwise and normed else candidates[-1].precision
-    layout = device == "cuda" or (device == "cpu" and (normed or not depthwise))
-    near = sorted(candidates, key=lambda one: (one.precision != precision, one.channels_last != layout))
-    return near[0]
+def _guess(candidates: Sequence[Numerics], device: torch.device) -> Numerics:
+    """What was fastest for most networks: the shortest numbers that are not emulated, and channels_last."""
+    return candidates[0] if device.type == "mps" else candidates[-1]
 
 
 def _for_inference(config: RuntimeConfig) -> RuntimeConfig:

@@ -9,6 +9,7 @@ from torch import nn
 
 from docclf_cli.errors import InputError
 from docclf_cli.models.attention import ATTENTION_PREFIX, add_attention
+from docclf_cli.models.depthwise import quicken
 from docclf_cli.models.sources import RANDOM, Source, find_weights
 from docclf_cli.models.weights import classifier_names, fit_weights
 from docclf_cli.profile.schema import ModelConfig
@@ -71,7 +72,7 @@ def create_model(
         _start_near_zero(model)
     if weights:
         logger.info("%s: weights from %s%s", name, source.origin, ", with a new classifier" if new_head else "")
-    return model
+    return quicken(model)
 
 
 def new_parts(model: nn.Module) -> tuple[nn.Module, ...]:
