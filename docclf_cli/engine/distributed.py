@@ -156,6 +156,17 @@ def together(work: Callable[[], T]) -> list[T]:
     return found
 
 
+def ready(prepare: Callable[[], T]) -> T:
+    """What this process prepares for itself, as soon as all are ready.
+
+    Raises:
+        DocclfError: That of the first process that failed.
+    """
+    prepared: list[T] = []
+    together(lambda: prepared.append(prepare()))
+    return prepared[0]
+
+
 def shares(rows: np.ndarray, processes: int) -> list[np.ndarray]:
     """Which rows each process looks at: every row once, no share larger than another by more than one."""
     return [rows[number::processes] for number in range(processes)]
@@ -169,12 +180,18 @@ def interleaved(parts: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def agree(stop: StopFlag) -> None:
-    """Stop all processes as soon as one is to stop."""
+def raise_if_set(stop: StopFlag, message: str) -> None:
+    """Leave the loop, in all processes at once, when one of them is to stop.
+
+    Raises:
+        Interrupted: The flag of a process was set before all have been asked; what comes later is told the next time.
+    """
     if several():
         (number,) = _reduced([float(stop.signal_number or 0)], dist.ReduceOp.MAX)
-        if number:  # a signal that came meanwhile stays, and is told at the next step
-            stop.signal_number = int(number)
+        if not number:
+            return
+        stop.signal_number = int(number)
+    stop.raise_if_set(message)
 
 
 def totals(*values: float) -> list[float]:
@@ -190,9 +207,8 @@ def _reduced(values: Sequence[float], operation: Any) -> list[float]:
 
 
 def same_weights(model: torch.nn.Module) -> None:
-    """Give every process the leader's parameters and buffers, as soon as all have read their pages."""
+    """Give every process the leader's parameters and buffers."""
     if several():
-        together(lambda: None)
         with _peers():
             for tensor in (*model.parameters(), *model.buffers()):
                 dist.broadcast(tensor.detach(), src=0)

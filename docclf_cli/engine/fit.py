@@ -102,6 +102,7 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
     """
     position = Checkpoint.load_newest(task.run.last) if resume else None
     with distributed.handed_out(_FitJob.of(task, task.profile.train, position)):
+        distributed.ready(lambda: None)
         trainer = build_trainer(task, task.profile.train, _validator(task, emit, stop), position)
         run_fit(task, trainer, emit, stop)
         fitted = _finish(task, trainer, emit, stop)
@@ -121,8 +122,7 @@ def run_fit(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
             for event in trainer.run():
                 recorder(event)
                 emit(event)
-                distributed.agree(stop)
-                stop.raise_if_set(f"{task.label}: stopped in epoch {trainer.state.epoch + 1}")
+                distributed.raise_if_set(stop, f"{task.label}: stopped in epoch {trainer.state.epoch + 1}")
         except Interrupted:  # also from within validation
             recorder.save_last()
             raise
@@ -309,6 +309,7 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
     position = Checkpoint.load_newest(everything.run.last) if resume else None
     with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
+        distributed.ready(lambda: None)
         trainer = build_trainer(everything, config, lambda model: {}, position)
         if not trainer.parts.schedule.foreseeable:
             raise InputError(
@@ -369,11 +370,10 @@ class _FitJob:
 
     def __call__(self, stop: StopFlag) -> None:
         """Train, and look at pages, in step with the leader."""
-        task = self._task(stop)
+        task = distributed.ready(lambda: self._task(stop))
         validate: Validate = _validator(task, silent, stop) if self.validates else lambda model: {}
         for _ in build_trainer(task, self.config, validate, self.position).run():
-            distributed.agree(stop)
-            stop.raise_if_set(task.label)
+            distributed.raise_if_set(stop, task.label)
         if self.validates and (best := distributed.share(None)) is not None:
             _looked_at(task, best, _rows_to_score(task), silent, stop)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from docclf_cli.data.loaders import EpochBatches
 from docclf_cli.engine import distributed
 from docclf_cli.engine.parts import Grid
 from docclf_cli.engine.stop import StopFlag
-from docclf_cli.errors import InputError
+from docclf_cli.errors import InputError, Interrupted
 
 WORLDS = range(1, 5)
 
@@ -61,20 +62,23 @@ def test_one_process_needs_nobody(values: list[float]) -> None:
     assert distributed.share(values) is values
     assert (distributed.rank(), distributed.world_size(), distributed.is_leader()) == (0, 1, True)
     stop = StopFlag()
-    distributed.agree(stop)
-    assert not stop()
+    distributed.raise_if_set(stop, "stopped")
+    stop.signal_number = 15
+    with pytest.raises(Interrupted):
+        distributed.raise_if_set(stop, "stopped")
 
 
-def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_that_comes_while_the_others_are_asked_is_told_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = StopFlag()
 
-    def all_reduce(*_: object, **__: object) -> None:
-        stop.signal_number = 15
+    def all_reduce(flags: torch.Tensor, **_: object) -> None:
+        stop.signal_number = 15  # the others, who have not heard of it, would wait for this process in vain
 
     monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
-    distributed.agree(stop)
-    assert stop.signal_number == 15
+    distributed.raise_if_set(stop, "stopped")
+    with pytest.raises(Interrupted):
+        distributed.raise_if_set(stop, "stopped")
 
 
 def test_an_error_of_ones_own_is_raised_as_it_is() -> None:
