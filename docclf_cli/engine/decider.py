@@ -21,10 +21,11 @@ from docclf_cli.engine.members import Member
 from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.engine.onnx_model import load_exported
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
-from docclf_cli.engine.views import PLAIN_VIEW, views_of
 from docclf_cli.ensembling.combine import Combination
+from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.errors import InputError
+from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.schema import RuntimeConfig
 
 TORCH, ONNX = "torch", "onnx"
@@ -102,7 +103,7 @@ def decider_of(jury: Jury, runtime_config: RuntimeConfig, pages: int = 0, backen
     """Put members to work; models are loaded here.
 
     Args:
-        jury: One member, or several that know the same classes.
+        jury: One member, or several that know the same classes; `taught` where its method is fitted.
         runtime_config: Device and numerics; `auto` is how the run of each checkpoint scored its pages.
         pages: About how many there are; 0 where that is not known.
         backend: What runs the models: `torch`, or `onnx` for what `export` made of the checkpoints.
@@ -115,7 +116,7 @@ def decider_of(jury: Jury, runtime_config: RuntimeConfig, pages: int = 0, backen
         raise InputError(f"--backend: '{backend}' is not one of {', '.join(BACKENDS)}")
     members, method, views = jury.members, jury.method, jury.views
     class_names, voices, looks = members[0].facts.class_names, list[Voice](), dict[Any, tuple[int, Look]]()
-    shown = views_of(views, members) if views else [(PLAIN_VIEW,) for _ in members]
+    shown = jury.looks()
     for member, its_views in zip(members, shown, strict=True):
         preprocess = member.facts.preprocess
         key = preprocess.pixel_fingerprint(), tuple(view.name for view in its_views)
@@ -129,14 +130,23 @@ def decider_of(jury: Jury, runtime_config: RuntimeConfig, pages: int = 0, backen
     settings = {
         "checkpoint": [[facts.sha256 for facts in member.checkpoints] for member in members],
         "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
-        "method": [method.name, dict(method.params), [member.weight for member in members]],
+        "method": [
+            method.name,
+            dict(method.params),
+            [member.weight for member in members],
+            _learned_from(jury.held_out),
+        ],
         "numerics": [[_numerics(one.runtime) for one in voice.predictors] for voice in voices],
         "reading rules": RULES,
         "backend": backend,
     }
-    combination = method.combination([member.weight for member in members])
+    combination = method.combination([member.weight for member in members], jury.held_out)
     again = functools.partial(decider_of, jury, runtime_config, pages, backend)
     return Decider(tuple(voices), tuple(look for _, look in looks.values()), combination, class_names, settings, again)
+
+
+def _learned_from(held_out: HeldOut | None) -> str | None:
+    return None if held_out is None else fingerprint_of(held_out.log_probs.tolist(), held_out.targets.tolist())
 
 
 def _predictor(facts: CheckpointFacts, config: RuntimeConfig, pages: int, backend: str) -> Predictor:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from docclf_cli.engine.events import Emit
 from docclf_cli.engine.members import Member, member_at
-from docclf_cli.engine.team import open_members
+from docclf_cli.engine.stop import StopFlag
+from docclf_cli.engine.store import PLAIN
+from docclf_cli.engine.team import MERGED, VAL, Ground, ask, ground_of, open_members
+from docclf_cli.engine.views import PLAIN_VIEW, PageView, views_of
+from docclf_cli.ensembling.alignment import align
 from docclf_cli.ensembling.combine import Method, methods_of
+from docclf_cli.ensembling.held_out import HeldOut, enough
 from docclf_cli.errors import InputError
-from docclf_cli.profile.schema import EnsembleConfig, TTAConfig
+from docclf_cli.profile.schema import EnsembleConfig, RuntimeConfig, TTAConfig
 
 ALONE = Method("averaging")
+NOTHING_TO_LEARN = "choose a method that learns nothing: voting, averaging, or weighted with a `weight` for each member"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +32,14 @@ class Jury:
         members: One model, or several.
         method: How several combine.
         views: How they look at pages; None is plainly.
+        held_out: What a fitted method learns from: the members in this order; None for other methods.
     """
 
     name: str
     members: tuple[Member, ...]
     method: Method = ALONE
     views: TTAConfig | None = None
+    held_out: HeldOut | None = None
 
     @classmethod
     def of_checkpoint(cls, path: Path, tta: bool = False) -> Jury:
@@ -44,14 +55,50 @@ class Jury:
         """The members of a profile.
 
         Raises:
-            InputError: They do not fit together, or the method is one that must be fitted first.
+            InputError: They do not fit together, or the profile asks for all methods.
             CheckpointError: A checkpoint is missing or damaged.
         """
         methods = methods_of(config)
-        if len(methods) > 1 or methods[0].fitted:
+        if len(methods) > 1:
             raise InputError(
-                f"ensemble.method: '{config.method}' is fitted to held-out pages, and predict fits nothing",
-                "take the weights that `docclf ensemble` prints: method: weighted, with a `weight` for each member",
+                f"ensemble.method: predict needs one method, not '{config.method}'",
+                "`docclf ensemble --method all` says which is best",
             )
         members = sorted(open_members(config.models), key=lambda member: member.key)
         return cls(name, tuple(members), methods[0], config.tta if tta or config.tta.enabled else None)
+
+    def looks(self) -> list[tuple[PageView, ...]]:
+        """The views of each member.
+
+        Raises:
+            InputError: A view is unknown or listed twice, or none is left.
+        """
+        return views_of(self.views, self.members) if self.views else [(PLAIN_VIEW,) for _ in self.members]
+
+    def taught(self, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> Jury:
+        """The same, ready for new pages: a fitted method has what members say about pages that all of them hold out.
+
+        What they have said before is not asked again.
+
+        Raises:
+            InputError: There are too few such pages.
+        """
+        if not self.method.fitted:
+            return self
+        ground, looks = self._held_out_ground(), self.looks()
+        answers, view = ask(self.members, looks, ground, runtime_config=runtime_config, emit=emit, stop=stop), PLAIN
+        if self.views:
+            view, how = MERGED, self.views.merge
+            answers = [one.merged([look.name for look in own], how) for one, own in zip(answers, looks, strict=True)]
+        stack = align([answer.held_out[view] for answer in answers], ids=ground.common)
+        held_out = enough(HeldOut.of(stack), self.method.label)
+        return replace(self, held_out=replace(held_out, log_probs=held_out.log_probs[np.argsort(stack.order)]))
+
+    def _held_out_ground(self) -> Ground:
+        try:
+            return ground_of(self.members, {}, VAL)
+        except InputError as error:
+            raise InputError(
+                f"ensemble.method: {self.method.label} learns from held-out pages, and {error.message}",
+                NOTHING_TO_LEARN,
+            ) from error

@@ -141,6 +141,7 @@ def predict(
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(jury.members) == 1),
     )
+    jury = jury.taught(runtime_config, emit, stop)
     decider = decider_of(jury, runtime_config, len(files), question.backend)
     return predict_files(
         files, decider, wish, reader=PageReader(data.max_pixels, data.allow_symlinks),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from cli_process import CliProcess, Outcome
 from member_runs import make_folds, make_run, untrained, with_shuffled_classes
 
@@ -327,6 +328,56 @@ def test_fitted_methods_see_only_what_no_member_was_trained_on(
     assert sorted(len(held) for held in seen if held is not None) == [40] * 5 + [50]
     with pytest.raises(Exception, match="pages are held out by all members"):
         run_with([runs / "a", other])
+
+
+@pytest.mark.parametrize(
+    ("method", "tta"), [("auto_weights", False), ("greedy", False), ("stacking", False), ("stacking", True)]
+)
+def test_predict_answers_as_what_was_fitted(
+    docclf: Docclf, runs: Path, pages: Path, tmp_path: Path, method: str, tta: bool
+) -> None:
+    """The same members, views and held-out pages: the same answers about the same pages."""
+    named = {"method": "weighted", "weights": "auto"} if method == "auto_weights" else {"method": method}
+    models = [{"run": str(runs / name)} for name in "abc"]
+    profile = tmp_path / "both.yaml"
+    profile.write_text(yaml.safe_dump({"ensemble": {**named, "models": models, "tta": {"enabled": tta}}}))
+    outcome = docclf("ensemble", "--profile", profile, "--name", "e")
+    assert outcome.code == 0, outcome.stderr
+    outcome = docclf(
+        "predict",
+        "--split",
+        "test",
+        "--profile",
+        profile,
+        "--top-k",
+        3,
+        "--format",
+        "jsonl",
+        "--output",
+        "out",
+        "--json",
+    )
+    assert outcome.code == 0, outcome.stderr
+    table = tmp_path / "runs" / "e" / ("tta_predictions.csv" if tta else "ensemble_predictions.csv")
+    numbers = {row["class_name"]: row["target"] for row in rows_of(pages / "meta.csv")}
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [(line["ID"], numbers[line["class"]]) for line in lines] == [
+        (row["ID"], row["target"]) for row in rows_of(table)
+    ]
+    if not tta:
+        expected = Predictions.load(tmp_path / "runs" / "e" / "predictions" / "test.npz").probs()
+        assert [line["confidence"] for line in lines] == pytest.approx(expected.max(axis=1).tolist(), abs=1e-3)
+
+
+def test_predict_says_what_a_fitted_method_lacks(docclf: Docclf, runs: Path, pages: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", pages, 9, split_seed=1)
+    profile = tmp_path / "both.yaml"
+    for named, message in (("all", "needs one method"), ("greedy", "is fitted, and only")):
+        models = [{"run": str(runs / "a")}, {"run": str(other)}]
+        profile.write_text(yaml.safe_dump({"ensemble": {"method": named, "models": models}}))
+        outcome = docclf("predict", pages / "test", "--profile", profile)
+        assert outcome.code == 2
+        assert message in outcome.stderr, outcome.stderr
 
 
 def test_the_table_of_methods_grows_with_the_registry() -> None:
