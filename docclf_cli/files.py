@@ -125,6 +125,15 @@ def keep_previous(path: Path) -> None:
         temp.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing (POSIX)
 
 
+def bring_back_previous(path: Path) -> None:
+    """Undo `keep_previous`, so that a damaged `path` is not what is kept next."""
+    try:
+        previous_of(path).replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be replaced: {error.strerror or error}", _disk_hint(error)) from error
+
+
 def sweep_temporary(folder: Path, name: str = "") -> list[Path]:
     """Remove what killed writers (of the file `name`, or of any) left in `folder` (not below it), and return it."""
     orphans = [path for path in folder.glob(f"{TEMP_PREFIX}{glob.escape(name)}*") if path.is_file()]

@@ -17,7 +17,7 @@ from docclf_cli.engine.contents import checked_contents, checked_weights
 from docclf_cli.engine.finite import LOWER, not_finite
 from docclf_cli.engine.versions import versions
 from docclf_cli.errors import CheckpointError, DivergedError
-from docclf_cli.files import previous_of, save_with
+from docclf_cli.files import bring_back_previous, previous_of, save_with
 from docclf_cli.models.factory import create_model
 from docclf_cli.models.weights import read_data
 from docclf_cli.profile.schema import AugmentationConfig, ModelConfig
@@ -122,7 +122,10 @@ class Checkpoint:
 
     @classmethod
     def load_newest(cls, path: Path) -> Checkpoint | None:
-        """A file, or the content it had before where it is damaged; None where there is neither."""
+        """A file; where it is damaged, the content it had before, which then takes its place. None without either.
+
+        Only for the writer of the folder.
+        """
         previous = previous_of(path)
         if not path.exists() and not previous.exists():
             return None
@@ -132,7 +135,9 @@ class Checkpoint:
             if not previous.exists():
                 raise
             logger.warning("%s; going on from the one before it", error.message)
-            return cls.load(previous)
+            before = cls.load(previous)
+            bring_back_previous(path)
+            return before
 
     def build(self, path: Path | None = None) -> torch.nn.Module:
         """The network with its weights, in evaluation mode.

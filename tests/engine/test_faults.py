@@ -291,7 +291,7 @@ def test_predictions_that_do_not_fit_are_made_again_later(
 class TestOneWriter:
     def test_a_second_process_is_refused_and_told_of_the_first(self, make: Make, run: RunFolder) -> None:
         ready, go = multiprocessing.Pipe()
-        holder = multiprocessing.get_context("fork").Process(target=_hold, args=(run.path, go))
+        holder = multiprocessing.get_context("fork").Process(target=_hold, args=(run.path, go), daemon=True)
         holder.start()
         assert ready.recv() == "held"
         for overwrite in (False, True):

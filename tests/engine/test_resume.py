@@ -17,6 +17,7 @@ from docclf_cli.engine.run_folder import RUNNING, RunFolder
 from docclf_cli.engine.runtime import StopFlag
 from docclf_cli.engine.train import train
 from docclf_cli.errors import ChangedRunError, CheckpointError, InputError, Interrupted
+from docclf_cli.files import keep_previous
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 
@@ -230,6 +231,18 @@ def test_a_damaged_position_gives_way_to_the_one_before(
     assert "going on from the one before it" in caplog.text
     # A checkpoint holds the profile it was written under, which saved every step.
     assert differing(contents(folder), whole) == ["snapshots/epoch-0001.ckpt"]
+
+
+def test_a_damaged_position_is_not_what_is_kept_next(make: Make) -> None:
+    folder = stop_when(make(name="cut", train__checkpoint_every__steps=1), MOMENTS["inside an epoch"])
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    before = Checkpoint.load_newest(last)
+    assert before is not None
+    keep_previous(last)  # the next writer is killed here, before there is a new one
+    again = Checkpoint.load_newest(last)
+    assert again is not None
+    assert again.training["state"] == before.training["state"]
 
 
 def test_two_damaged_positions_are_an_error(make: Make) -> None:
