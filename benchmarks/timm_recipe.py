@@ -18,7 +18,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from docclf_cli.data.loaders import TrainPages
-from docclf_cli.engine import fit
+from docclf_cli.engine import assembly
 from docclf_cli.engine.events import EpochDone, Event
 from docclf_cli.engine.train import train
 from docclf_cli.profile.load import load_profile
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--output", default="runs")
     parser.add_argument("--name", default="timm")
     options = parser.parse_args()
-    fit.TrainPages = RandomResizedCrops  # type: ignore[misc]
+    assembly.TrainPages = RandomResizedCrops  # type: ignore[misc]
     changes = {
         "data.root": options.data,
         "data.groups": options.groups,

@@ -24,13 +24,14 @@ import torch
 from docclf_cli.data.index import load_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.samples import render_samples
+from docclf_cli.engine.assembly import build_trainer
 from docclf_cli.engine.events import Event, StepDone
-from docclf_cli.engine.fit import Task, build_trainer
 from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.numerics import scoring_runtime, settle
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import resolve_runtime
+from docclf_cli.engine.task import Task
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile

@@ -18,7 +18,8 @@ from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
 from docclf_cli.engine.events import Emit, silent
-from docclf_cli.engine.fit import Fitted, Task, fit, refit
+from docclf_cli.engine.finish import Fitted
+from docclf_cli.engine.fit import fit, refit
 from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.members import pooled
 from docclf_cli.engine.numerics import scoring_runtime, settle
@@ -32,6 +33,7 @@ from docclf_cli.engine.origin import (
 from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
 from docclf_cli.engine.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder, new_run_folder, write_csv
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
+from docclf_cli.engine.task import Task
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.files import write_text
 from docclf_cli.metrics.calibration import fit_temperature

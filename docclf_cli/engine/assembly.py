@@ -1,0 +1,97 @@
+"""From a task to a trainer that is ready for its next step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.layers import convert_sync_batchnorm
+
+from docclf_cli.data.augment import Policy
+from docclf_cli.data.loaders import Mixing, TrainPages, train_loader
+from docclf_cli.engine import distributed
+from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.loop import Parts, Trainer
+from docclf_cli.engine.runtime import seed_of
+from docclf_cli.engine.task import Task, Validate
+from docclf_cli.errors import CheckpointError
+from docclf_cli.models.factory import create_model
+from docclf_cli.models.weights import first_line
+from docclf_cli.profile.schema import Profile, TrainConfig
+from docclf_cli.training.losses import build_loss
+from docclf_cli.training.optimizers import build_optimizer
+from docclf_cli.training.schedulers import ScheduleTotals, build_schedule
+
+
+def build_trainer(
+    task: Task,
+    config: TrainConfig,
+    validate: Validate,
+    position: Checkpoint | None = None,
+) -> Trainer:
+    """Model, loss, optimizer, schedule and loader of a task, ready for its next step.
+
+    Args:
+        task: What to train on. Its profile alone decides the schedule.
+        config: How long to train, and what chooses the best epoch.
+        validate: Figures of a model on the held-out pages.
+        position: Where to go on; None begins.
+
+    Raises:
+        CheckpointError: The position is of another model or optimizer.
+    """
+    profile, runtime, material = task.profile, task.runtime, task.material
+    torch.manual_seed(seed_of("init", profile.seed))
+    num_classes = len(material.index.class_names)
+    first = position is None  # later weights are in the position, and the first ones need not be reached again
+    model = create_model(profile.model, num_classes, weights=first, image_size=profile.data.image_size)
+    model = runtime.place(model)
+    if profile.runtime.sync_batch_norm and runtime.world_size > 1 and runtime.device.type == "cuda":
+        model = convert_sync_batchnorm(model)
+    distributed.same_weights(model)
+    targets = material.index.labels
+    counts = np.bincount(targets[task.train_rows], minlength=num_classes).tolist()
+    batches = task.batches
+    totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
+    parts = Parts(
+        model=model,
+        loss=build_loss(profile.loss, profile.model, counts).to(runtime.device),
+        optimizer=build_optimizer(profile.optimizer, model),
+        schedule=build_schedule(profile.scheduler, totals),
+        ema=_moving_average(model, profile.train.ema),
+        loader=train_loader(
+            TrainPages(material.pages, task.train_rows, targets, *_variation(profile, num_classes), profile.seed),
+            batches, runtime.workers, pin=runtime.device.type == "cuda",
+        ),
+        batches=batches,
+        preprocess=material.preprocess,
+        ids=material.index.ids,
+    )  # fmt: skip
+    trainer = Trainer(parts, config, runtime, profile.seed, validate)
+    if position is not None:
+        _restore(trainer, position, task.run.last)
+    return trainer
+
+
+def _restore(trainer: Trainer, position: Checkpoint, path: Path) -> None:
+    try:
+        trainer.restore({**position.training, "model": position.model})
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: its position does not fit this profile ({first_line(error)})", "start a new run"
+        ) from error
+
+
+def _variation(profile: Profile, num_classes: int) -> tuple[Policy, Mixing]:
+    config = profile.augmentation
+    return Policy.from_config(config), Mixing(config.mixup, config.cutmix, config.mix_probability, num_classes)
+
+
+def _moving_average(model: torch.nn.Module, decay: float | None) -> Any:
+    if decay is None:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay, use_warmup=True)

@@ -1,0 +1,116 @@
+"""The kept epoch of a fit: scored, calibrated, its predictions stored."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from docclf_cli.data.splits import stratified_sample
+from docclf_cli.engine import distributed
+from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.events import Emit
+from docclf_cli.engine.facts import facts_of, keep_facts
+from docclf_cli.engine.inference import predict
+from docclf_cli.engine.loop import Trainer
+from docclf_cli.engine.numerics import TRAIN_PAGES_SCORED
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.runtime import StopFlag
+from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
+from docclf_cli.engine.task import Task
+from docclf_cli.errors import DivergedError
+from docclf_cli.metrics.calibration import fit_temperature
+from docclf_cli.results.predictions import Predictions
+
+NAMES = {"val": "validation pages", "train": "training pages"}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One trained model.
+
+    Attributes:
+        run: Its folder.
+        best_epoch: The epoch that was kept, counted from 1.
+        epochs: How many were trained.
+        val: Predictions of the kept model for the held-out pages.
+        train: The same for at most 2,000 training pages, without augmentation.
+        temperature: Fitted on `val`.
+        history: One row of figures per epoch.
+    """
+
+    run: RunFolder
+    best_epoch: int
+    epochs: int
+    val: Predictions
+    train: Predictions
+    temperature: float
+    history: tuple[Mapping[str, float], ...]
+
+
+def score_kept(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
+    """Score the kept epoch, fit its temperature, and store its predictions.
+
+    Raises:
+        DivergedError: No epoch had a figure to be kept for.
+        Interrupted: `stop` was set.
+    """
+    state = trainer.state
+    if not state.best_epoch:
+        raise DivergedError(f"{task.label}: {task.profile.train.monitor} was a number in no epoch", "lower --lr")
+    rows = rows_to_score(task)
+    best = Checkpoint.load(task.run.best)
+    found = _stored(task, rows)
+    distributed.share(best if found is None else None)
+    if found is None:
+        found, degraded = look_at(task, best, rows, emit, stop)
+        scored = found["val"].scored()
+        best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
+        best.save(task.run.best)
+        keep_facts(task.run.best, best)
+        if degraded is not None:
+            made_by = _made_by(task, task.val_rows, task.degraded_view.name)
+            store(task.run.best, "val", replace(degraded, fingerprint=made_by))
+        for split, predictions in found.items():  # last: whoever goes on takes them for the sign that all is there
+            found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
+            store(task.run.best, split, found[split])
+    return Fitted(
+        task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)
+    )
+
+
+def rows_to_score(task: Task) -> dict[str, np.ndarray]:
+    """The held-out pages, and a sample of those trained on."""
+    sampled = stratified_sample(
+        task.material.index.labels[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed
+    )
+    return {"val": task.val_rows, "train": task.train_rows[sampled]}
+
+
+def look_at(
+    task: Task, best: Checkpoint, rows: Mapping[str, np.ndarray], emit: Emit, stop: StopFlag
+) -> tuple[dict[str, Predictions], Predictions | None]:
+    """What the kept epoch says about each split, and about the damaged validation pages where these are wanted."""
+    predictor = task.validator(emit, stop).predictor(task.scoring.place(best.build(task.run.best)))
+    look = functools.partial(predict, predictor, task.material.pages, emit=emit, stop=stop)
+    found = {split: look(rows[split], task=NAMES[split]) for split in rows}
+    if not task.profile.data.degraded_validation:
+        return found, None
+    return found, look(task.val_rows, view=task.degraded_view, task="degraded validation pages")
+
+
+def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:
+    """The final predictions of a fit that had ended before the run was stopped; None unless all are there."""
+    index = task.material.index
+    found = {
+        split: load_stored(task.run.best, split, _made_by(task, rows[split]), index.take(rows[split])) for split in rows
+    }
+    complete = {split: predictions for split, predictions in found.items() if predictions is not None}
+    return complete if len(complete) == len(rows) else None
+
+
+def _made_by(task: Task, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
+    pages = pages_fingerprint(task.material.index.take(rows))
+    return fingerprint(facts_of(task.run.best).sha256, pages, view, task.scoring.precision)

@@ -1,0 +1,62 @@
+"""What one fit works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from docclf_cli.data.degrade import DegradedView
+from docclf_cli.data.loaders import EpochBatches
+from docclf_cli.engine.events import Emit
+from docclf_cli.engine.material import Material
+from docclf_cli.engine.numerics import SCORING_BATCH
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.runtime import Runtime, StopFlag
+from docclf_cli.engine.validation import Validator
+from docclf_cli.profile.schema import Profile
+
+Validate = Callable[[torch.nn.Module], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one fit works on: a profile, pages with their two splits, a folder, a device.
+
+    `scoring` is the runtime with the numerics of validation; it may differ from that of training.
+    """
+
+    profile: Profile
+    material: Material
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    run: RunFolder
+    runtime: Runtime
+    scoring: Runtime
+    label: str
+
+    @property
+    def batches(self) -> EpochBatches:
+        """The share of the training batches that is this process's."""
+        train, runtime = self.profile.train, self.runtime
+        return EpochBatches(
+            len(self.train_rows),
+            train.batch_size,
+            train.accumulate,
+            self.profile.seed,
+            runtime.rank,
+            runtime.world_size,
+        )
+
+    @property
+    def degraded_view(self) -> DegradedView:
+        """How held-out pages are damaged."""
+        return DegradedView(self.material.index.ids, self.profile.data.split_seed)
+
+    def validator(self, emit: Emit, stop: StopFlag) -> Validator:
+        """What scores a model on the held-out pages."""
+        degraded = self.degraded_view if self.profile.data.degraded_validation else None
+        batch_size = SCORING_BATCH * self.profile.train.batch_size
+        return Validator(self.material, self.val_rows, degraded, self.scoring, batch_size, emit, stop)
