@@ -257,6 +257,7 @@ def _joined() -> Iterator[None]:
     try:
         yield
     finally:
+        _group.control = None  # its threads must end before the interpreter does
         dist.destroy_process_group()
 
 

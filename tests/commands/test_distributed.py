@@ -120,7 +120,7 @@ def test_a_signal_to_one_stops_both_and_the_run_goes_on(start: Start, pages: Pat
         time.sleep(0.01)
     processes[rank].send(signal.SIGTERM)
     outcome = _ended(processes)
-    assert outcome.code == 143, outcome.stderr
+    assert outcome.code == 143, outcome.stderr[-2000:]
     assert "everything is saved" in outcome.stderr
     assert Checkpoint.load(last).training["state"]["epoch"] < 200
 
@@ -134,17 +134,22 @@ def test_torchrun_starts_again_after_a_kill(
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1",
         "-m", "docclf_cli", *_train(pages, **{"train.checkpoint_every.steps": 1}), "--resume", "auto", "--name", "cut",
     )  # fmt: skip
-    env = {**os.environ, "XDG_CACHE_HOME": str(cache_home)}
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache_home), "PYTHONFAULTHANDLER": "1"}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log)
     last = tmp_path / "runs" / "cut" / "last.ckpt"
     while not last.exists():
-        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert process.poll() is None, _told(tmp_path / "log")
         time.sleep(0.01)
     os.kill(_process_of_rank(rank, process.pid), signal.SIGKILL)
-    assert process.wait(240) == 0, (tmp_path / "log").read_text()
+    assert process.wait(240) == 0, _told(tmp_path / "log")
     assert (tmp_path / "log").read_text().count("training test_vit") == 2
     _require_same(alone, tmp_path / "runs" / "cut")
+
+
+def _told(log: Path) -> str:
+    """What went wrong, without the epochs that did not."""
+    return "\n".join(line for line in log.read_text().splitlines() if not line.startswith("epoch "))
 
 
 def _process_of_rank(rank: int, parent: int) -> int:
