@@ -50,11 +50,13 @@ class _Lines:
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._logger = logging.getLogger("docclf")
-        self._task, self._since, self._before = "", 0.0, 0
+        self._task, self._since, self._before, self._done = "", 0.0, 0, 0
 
     def __call__(self, event: "Event") -> None:
         from docclf_cli.engine.events import EpochDone, FitStarted, Progress, StepDone
 
+        if isinstance(event, Progress):
+            self._follow(event)
         if isinstance(event, FitStarted):
             self._logger.info("training %s: %d steps, files in %s", event.label, event.total_steps, event.folder)
         elif isinstance(event, EpochDone):
@@ -66,12 +68,17 @@ class _Lines:
         elif isinstance(event, StepDone):
             self._say(f"epoch {event.epoch}, step {event.step}: loss {event.loss:.4f}, lr {event.lr:.2e}")
 
-    def _left(self, event: "Progress") -> str:
-        if self._task != event.task:
+    def _follow(self, event: "Progress") -> None:
+        """Notice when a piece of work begins, perhaps not for the first time."""
+        if event.task != self._task or event.done < self._done:
             self._task, self._since, self._before = event.task, time.monotonic(), event.done
+        self._done = event.done
+
+    def _left(self, event: "Progress") -> str:
+        seconds, done = time.monotonic() - self._since, event.done - self._before
+        if not done or not seconds:
             return ""
-        speed = (event.done - self._before) / (time.monotonic() - self._since)
-        left = (event.total - event.done) / speed if speed else 0.0
+        left = (event.total - event.done) * seconds / done
         return f", {left / 60:.0f} min left" if left >= 90 else f", {left:.0f} s left"
 
     def _say(self, line: str) -> None:
