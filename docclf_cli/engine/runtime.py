@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -76,7 +77,11 @@ class Runtime:
 
     def compiled(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model as it is to be called; compiled, each batch size on its own, so that no batch depends on the last."""
-        return torch.compile(model, dynamic=False) if self.compile else model  # type: ignore[return-value]
+        if not self.compile:
+            return model
+        # A machine may have a CUDA toolkit and no GPU, which is nobody's concern here.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
     def share_of(self, rows: np.ndarray) -> np.ndarray:
         """Of rows to look at those that are this process's."""
