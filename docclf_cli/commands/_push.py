@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from docclf_cli.commands._transfer import watching
-from docclf_cli.errors import DocclfError
+from docclf_cli.errors import DocclfError, Interrupted
 from docclf_cli.results.training import TrainResult
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
 
     Returns:
         The result, with where the run was pushed.
+
+    Raises:
+        Interrupted: It was stopped, and a script that was told to stop must not go on.
     """
     from docclf_cli.services.s3 import configured_bucket
 
@@ -28,6 +31,9 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
         return result
     try:
         pushed = _push(result, config, quiet)
+    except Interrupted as stopped:
+        message = f"the run in {result.run} is finished; {stopped.message}"
+        raise Interrupted(message, f"to push it: {_command(result)}", signal_number=stopped.signal_number) from stopped
     except DocclfError as error:
         return _not_pushed(result, f"{error.message} ({error.hint})" if error.hint else error.message)
     except Exception as error:  # the run is finished, and a bug here does not change that
@@ -45,7 +51,10 @@ def _push(result: TrainResult, config: "S3Config", quiet: bool) -> "PushResult":
 
 
 def _not_pushed(result: TrainResult, why: str) -> TrainResult:
-    # The profile in the run folder knows the bucket, the prefix and the endpoint.
-    again = shlex.join(["docclf", "s3-push", str(result.run), "--profile", str(result.run / "profile.yaml")])
-    logger.warning("the run is finished, but was not pushed: %s; to push it: %s", why, again)
+    logger.warning("the run is finished, but was not pushed: %s; to push it: %s", why, _command(result))
     return result
+
+
+def _command(result: TrainResult) -> str:
+    """What pushes a run; the profile in its folder knows the bucket, the prefix and the endpoint."""
+    return shlex.join(["docclf", "s3-push", str(result.run), "--profile", str(result.run / "profile.yaml")])

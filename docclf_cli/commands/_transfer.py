@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watching(task: str, quiet: bool) -> Iterator["Watch"]:
-    """A bar with the rate on terminals, and a stop between two parts on Ctrl-C or SIGTERM (the second ends at once)."""
+    """A bar with the rate on terminals, and a stop between two parts on Ctrl-C or SIGTERM (the second ends at once).
+
+    Raises:
+        Interrupted: A signal came, even if too late to stop anything.
+    """
     from docclf_cli.services.s3_transfer import Watch, silent
 
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        for either in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(either, signal.SIG_DFL)
 
     def raise_if_stopped() -> None:
         if received:
@@ -33,6 +38,8 @@ def watching(task: str, quiet: bool) -> Iterator["Watch"]:
     try:
         with _bar(task) if stderr.is_terminal and not quiet else contextlib.nullcontext(silent) as progress:
             yield Watch(progress, raise_if_stopped)
+        if received:
+            raise Interrupted(f"stopped: {task}; the work was done already", signal_number=received[0])
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -19,7 +19,7 @@ from docclf_cli.services.s3 import OBJECTS, Target, connect, require_name
 from docclf_cli.services.s3_errors import code_of, remote_errors
 from docclf_cli.services.s3_files import LocalFile, find_files
 from docclf_cli.services.s3_manifest import ABSENT, Manifest, StoredFile, read_manifest, write_manifest
-from docclf_cli.services.s3_transfer import Watch, transfers
+from docclf_cli.services.s3_transfer import POLL_SECONDS, Watch, transfers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -61,19 +61,21 @@ def push(
         RemoteError: The store refuses or cannot be reached.
     """
     began = time.monotonic()
+    watch = watch or Watch()
     name = require_name(name or _default_name(sources))
     found = find_files(sources, with_last=with_last)
     with _reading(found) as reading:
         client = connect(target)
         stored = read_manifest(client, target, name, absent=_ABSENT_OR_HIDDEN)
-        files = [future.result() for future in reading]
+        files = [_read(future, watch) for future in reading]
     manifest = Manifest(name, tuple(StoredFile(file.path, file.size, file.sha256) for file in files))
     if stored and not overwrite:
         _require_same_model(target, stored, manifest)
     missing = _missing(client, target, files)
     if not dry_run:
         _abort_dangling(client, target)
-        _send(client, target, list(missing.values()), watch or Watch())
+        _send(client, target, list(missing.values()), watch)
+        watch.raise_if_stopped()
         if stored is None or stored.files != manifest.files:
             write_manifest(client, target, manifest, replaces=stored)
     rows = tuple(PushedFile(file.path, file.size, file.sha256, file.sha256 in missing) for file in files)
@@ -90,6 +92,15 @@ def _reading(found: Sequence[tuple[Path, str]]) -> Iterator[list[Future[LocalFil
         yield [pool.submit(LocalFile.read, path, name) for path, name in found]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _read(future: Future[LocalFile], watch: Watch) -> LocalFile:
+    while True:
+        watch.raise_if_stopped()
+        try:
+            return future.result(timeout=POLL_SECONDS)
+        except TimeoutError:
+            continue
 
 
 def _default_name(sources: Sequence[Path]) -> str:

@@ -19,6 +19,7 @@ from s3_server import BUCKET, S3Server
 from wandb_stub import FAULTS, bad_server, history, only, read_records
 
 from docclf_cli.commands._push import push_finished
+from docclf_cli.errors import Interrupted
 from docclf_cli.files import sha256_of
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.results.figures import Scores
@@ -297,6 +298,15 @@ def test_a_bug_in_the_push_is_a_warning(
     monkeypatch.setattr(s3_push, "push", lambda *_, **__: [][0])
     assert push_finished(result, S3Config(), quiet=True) == result
     assert "not pushed: IndexError" in caplog.text
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_push_that_is_stopped_stops_the_command(result: TrainResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_push, "push", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted, match="is finished; stopped: push to") as stopped:
+        push_finished(result, S3Config(), quiet=True)
+    assert stopped.value.exit_code == 143
+    assert f"docclf s3-push {result.run}" in stopped.value.hint
 
 
 @pytest.mark.slow

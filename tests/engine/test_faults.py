@@ -302,12 +302,14 @@ class TestOneWriter:
         train(make(train__epochs=1))  # the lock of a dead process is none
         assert run.finished
 
-    def test_what_a_killed_writer_left_is_swept_in_all_folders(self, make: Make, run: RunFolder) -> None:
-        for folder in (run.path, run.path / "snapshots", run.path / "predictions"):
+    def test_what_a_killed_writer_left_is_swept_in_all_folders(self, run: RunFolder) -> None:
+        for folder in (run.path, run.path / "snapshots", run.path / "fold-0" / "predictions"):
             folder.mkdir(parents=True)
             (folder / f"{TEMP_PREFIX}x").write_text("half")
-        train(make(train__epochs=1), overwrite=True)
-        assert not list(run.path.rglob(f"{TEMP_PREFIX}*"))
+            (folder / "x").write_text("whole")
+        with run.writing():
+            assert not list(run.path.rglob(f"{TEMP_PREFIX}*"))
+        assert len(list(run.path.rglob("x"))) == 3
 
     def test_a_finished_run_is_not_touched(self, make: Make, run: RunFolder) -> None:
         train(make(train__epochs=1))

@@ -169,6 +169,25 @@ def test_stopping_leaves_no_part_behind(server: S3Server, target: Target, tmp_pa
     assert uploads.get("Uploads", []) == []
 
 
+@pytest.mark.parametrize("polls", [1, 2])
+def test_stopping_before_or_after_the_files_writes_no_manifest(
+    server: S3Server, target: Target, tmp_path: Path, polls: int
+) -> None:
+    seen: list[object] = []
+
+    def stop() -> None:
+        seen.append(None)
+        if len(seen) == polls:
+            raise Interrupted("stopped")
+
+    (tmp_path / "a.ckpt").write_bytes(b"a")
+    push([tmp_path / "a.ckpt"], target, name="first")
+    before = _keys(server, target)
+    with pytest.raises(Interrupted):
+        push([tmp_path / "a.ckpt"], target, name="second", watch=Watch(raise_if_stopped=stop))
+    assert _keys(server, target) == before
+
+
 def test_dangling_uploads_are_ended_once_they_are_old(
     server: S3Server, target: Target, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
