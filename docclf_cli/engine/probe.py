@@ -14,9 +14,11 @@ import torch
 from docclf_cli.engine.runtime import Numerics, Runtime
 
 SHARE, MOST_SECONDS = 0.05, 20.0  # of the work to come; whichever is less
-STEPS = 3  # of each candidate: one to warm up, two that are timed
+# After each step of a candidate: how many times the fastest it may take, by the best of its steps, to be timed further.
+# The first prepares kernels, and another program may have disturbed the second.
+STILL_HOPEFUL = (math.inf, 2.0, 1.3, 1.3, 1.3)
+STEPS = len(STILL_HOPEFUL)
 FEWEST_PAGES = 4  # smaller steps say little about larger ones
-HOPELESS = 2.0  # times the fastest in the warm-up: not timed any further
 NO_MATTER = 1.05  # times the fastest: then the candidate that was named earlier is picked, fp32 before bf16
 TOLERANCE = 0.05  # of the logits' size, how far they may be from those of fp32
 COMPILE_SECONDS = 60.0  # what compiling took on two cores, 27 to 75 s: the guess before it is tried
@@ -104,11 +106,11 @@ def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
         if pages < min(FEWEST_PAGES, work.batch):
             return None
         sound = [numerics for numerics in candidates if bench.sound(numerics)]
-        seconds = _alternating(bench, sound, pages) if sound else {}
-    if not seconds:
-        return None
-    best = min(seconds[numerics] for numerics in sound if numerics in seconds)
-    pick = next(numerics for numerics in sound if seconds.get(numerics, math.inf) <= best * NO_MATTER)
+        if not sound:
+            return None
+        seconds = _alternating(bench, sound, pages, allowed)
+    best = min(seconds[numerics] for numerics in sound)
+    pick = next(numerics for numerics in sound if seconds[numerics] <= best * NO_MATTER)
     return Measured(pick.precision, pick.channels_last, seconds[FP32] / seconds[pick], seconds[pick] / pages)
 
 
@@ -144,14 +146,18 @@ def compiles(device: torch.device) -> bool:
         return False
 
 
-def _alternating(bench: _Bench, candidates: Sequence[Numerics], pages: int) -> dict[Numerics, float]:
-    """Seconds of the best step of plain fp32 and of each candidate that is not hopeless."""
-    warm = {numerics: bench.seconds(numerics, pages) for numerics in dict.fromkeys([FP32, *candidates])}
-    limit = HOPELESS * min(warm[numerics] for numerics in candidates)
-    best = {numerics: math.inf for numerics in warm if numerics == FP32 or warm[numerics] <= limit}
-    for _ in range(STEPS - 1):
-        for numerics in best:
+def _alternating(bench: _Bench, candidates: Sequence[Numerics], pages: int, allowed: float) -> dict[Numerics, float]:
+    """Seconds of the best step of plain fp32 and of each candidate, in so many seconds in all and at most a round more."""
+    started = time.perf_counter()
+    running = list(dict.fromkeys([FP32, *candidates]))
+    best = dict.fromkeys(running, math.inf)
+    for hopeful in STILL_HOPEFUL:
+        for numerics in running:
             best[numerics] = min(best[numerics], bench.seconds(numerics, pages))
+        limit = hopeful * min(best[numerics] for numerics in candidates)
+        running = [numerics for numerics in running if best[numerics] <= limit]
+        if len(running) == 1 or time.perf_counter() - started > allowed:
+            break
     return best
 
 

@@ -69,14 +69,57 @@ def test_what_is_hardly_faster_does_not_replace_fp32(monkeypatch: pytest.MonkeyP
     assert fastest(workload(), ALL).numerics == FP32  # type: ignore[union-attr]
 
 
-def test_hopeless_numerics_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = play(monkeypatch, {FP32: 0.002, FP32_LAST: 0.002, BF16: 0.02, BF16_LAST: 0.02})
+def test_numerics_are_timed_for_as_long_as_they_may_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = play(monkeypatch, {FP32: 0.002, FP32_LAST: 0.0021, BF16: 0.003, BF16_LAST: 0.02})
     fastest(workload(), ALL)
-    assert steps.count(BF16) == steps.count(BF16_LAST) == 1
-    assert steps.count(FP32_LAST) == probe.STEPS
+    counts = {one: steps[2:].count(one) for one in ALL}  # the first two are the first look
+    assert counts == {FP32: probe.STEPS, FP32_LAST: probe.STEPS, BF16: 3, BF16_LAST: 2}
 
 
-@pytest.mark.parametrize(("pages", "step"), [(10**6, 0.05), (2000, 0.001), (10**5, 0.3)])
+def test_a_clear_winner_ends_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = play(monkeypatch, {FP32: 0.008, FP32_LAST: 0.006, BF16: 0.003, BF16_LAST: 0.002})
+    fastest(workload(), ALL)
+    assert steps.count(BF16_LAST) == 3
+
+
+def test_one_disturbed_step_changes_no_pick(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {FP32: 0.008, FP32_LAST: 0.006, BF16: 0.004, BF16_LAST: 0.003}
+    for disturbed in range(2, 2 + 4 * len(ALL)):
+        steps = play(monkeypatch, times)
+        calm = probe._Bench.seconds
+
+        def seconds(
+            bench: object,
+            one: Numerics,
+            pages: int,
+            calm=calm,
+            steps=steps,
+            at=disturbed,  # type: ignore
+        ) -> float:
+            return calm(bench, one, pages) * (10.0 if len(steps) == at + 1 else 1.0)
+
+        monkeypatch.setattr(probe._Bench, "seconds", seconds)
+        assert fastest(workload(), ALL).numerics == BF16_LAST, disturbed  # type: ignore[union-attr]
+
+
+def test_a_probe_ends_on_time_where_a_candidate_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    times = {FP32: 0.1, FP32_LAST: 0.1, BF16: 0.19, BF16_LAST: 0.19}
+
+    def seconds(bench: object, one: Numerics, pages: int) -> float:
+        nonlocal clock
+        clock += 3 * times[one] * pages  # a machine that has become slower since the first look
+        return times[one] * pages
+
+    monkeypatch.setattr(probe._Bench, "seconds", seconds)
+    monkeypatch.setattr(probe._Bench, "sound", lambda bench, one: True)
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock)
+    assert fastest(workload(), ALL) is not None
+    a_round = 3 * 8 * sum(times.values())
+    assert clock < probe.MOST_SECONDS + a_round
+
+
+@pytest.mark.parametrize(("pages", "step"), [(10**6, 0.05), (4000, 0.001), (10**5, 0.3)])
 def test_a_probe_takes_its_share_at_most(monkeypatch: pytest.MonkeyPatch, pages: int, step: float) -> None:
     spent = 0.0
 
