@@ -1,11 +1,13 @@
 """Whole or absent: what is on the disk before, during and after a write."""
 
 import os
+import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from docclf_cli.errors import ResourceError
 from docclf_cli.files import (
@@ -15,6 +17,7 @@ from docclf_cli.files import (
     bring_back_previous,
     keep_previous,
     previous_of,
+    save_with,
     sweep_temporary,
     write_json,
     write_text,
@@ -75,6 +78,19 @@ def test_an_error_in_the_block_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"a": float("nan")})
     assert [(other.name, other.read_bytes()) for other in tmp_path.iterdir()] == [("a.json", before)]
+
+
+@pytest.mark.parametrize("room", [10, 1_000, 100_000, 5_000_000])
+def test_a_disk_that_fills_up_within_large_weights_is_named(tmp_path: Path, room: int) -> None:
+    weights = {name: torch.zeros(1_000_000) for name in "ab"}  # torch hides the error where they meet no buffer
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(ResourceError, match=r"a\.ckpt cannot be written: File too large"):
+            save_with(tmp_path / "a.ckpt", lambda file: torch.save(weights, file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_in_a_folder_leaves_the_old_one(tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_the_comparison_sees_a_lost_step(make: Make, whole: dict[str, bytes]) ->
     assert {"last.ckpt", "metrics.csv", "snapshots/epoch-0003.ckpt"} <= set(differing(contents(folder), whole))
 
 
+def test_a_schedule_that_follows_validation_goes_on_from_what_it_saw(make: Make, tmp_path: Path) -> None:
+    # Nothing is an improvement by 0.99, so that each epoch learns at a tenth of the one before.
+    falling = {"scheduler": "plateau", "scheduler__params__patience": 0, "scheduler__params__threshold": 0.99}
+    folder = stop_when(make(name="cut", **falling), lambda event: isinstance(event, StepDone) and event.step == 10)
+    train(make(**falling), resume=folder)
+    train(make(name="whole", **falling))
+    rates = [row["lr"] for row in RunFolder(folder).read_history()]
+    assert rates[2] < rates[0]
+    assert differing(contents(folder), contents(tmp_path / "runs" / "whole")) == []
+
+
 def test_max_steps_inside_an_epoch_still_ends_it(make: Make, tmp_path: Path) -> None:
     folder = stop_when(
         make(name="cut", train__max_steps=7), lambda event: isinstance(event, StepDone) and event.step == 7
