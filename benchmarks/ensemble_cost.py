@@ -1,6 +1,7 @@
 """What an ensemble costs: a first call beside a second with another method, and members in views beside single predictions.
 
-Models that were never trained, on the built-in sample documents. Medians of alternating repeats in one run; wall time,
+Models that were never trained, on the built-in sample documents: 3 members in 6 views and 5 members in 4 views, on one
+decode against one prediction after the other; then an ensemble of the 5 in 4 views, and a second one of the same. Medians of alternating repeats in one run; wall time,
 and processor time (of loader processes as well), which other programs disturb less.
 
     python benchmarks/ensemble_cost.py [--model resnet10t] [--size 128] [--repeats 3] [--cache auto|off]
@@ -8,6 +9,7 @@ and processor time (of loader processes as well), which other programs disturb l
 
 import argparse
 import functools
+import json
 import os
 import shutil
 import statistics
@@ -39,6 +41,7 @@ from docclf_cli.profile.schema import (
     MemberConfig,
     ModelConfig,
     Profile,
+    TTAConfig,
     ViewConfig,
 )
 
@@ -59,7 +62,7 @@ def main() -> None:
         runs = [make_run(Path(folder) / f"m{seed}", root, args.model, args.size, args.cache, seed) for seed in range(5)]
         for members, views in ((3, SIX), (5, FOUR)):
             compare_views(runs[:members], root, views, args.cache, args.repeats)
-        compare_calls(runs[:3], Path(folder), args.repeats)
+        compare_calls(runs, Path(folder), args.repeats)
 
 
 def make_run(folder: Path, root: Path, model_name: str, size: int, cache: str, seed: int) -> Path:
@@ -106,11 +109,13 @@ def compare_calls(runs: Sequence[Path], folder: Path, repeats: int) -> None:
     models = tuple(MemberConfig(run=str(run)) for run in runs)
 
     def call(method: str) -> None:
-        config = EnsembleConfig(method=method, models=models)
+        config = EnsembleConfig(method=method, models=models, tta=TTAConfig(enabled=True, augmentations=tuple(FOUR)))
         ensemble(Profile(output=str(folder / "out"), name="e", ensemble=config), overwrite=True)
 
     def command(method: str) -> None:
         members = [part for run in runs for part in ("--members", str(run))]
+        views = json.dumps([view.model_dump(exclude_unset=True) for view in FOUR])
+        members += ["--set", "ensemble.tta.enabled=true", "--set", f"ensemble.tta.augmentations={views}"]
         args = ["ensemble", *members, "--method", method, "--output", str(folder / "out"), "--name", "e", "--overwrite"]
         subprocess.run([sys.executable, "-m", "docclf_cli", *args], check=True, capture_output=True)
 
@@ -120,7 +125,7 @@ def compare_calls(runs: Sequence[Path], folder: Path, repeats: int) -> None:
             forget(runs)
             for name, method in zip(times, ("averaging", "greedy"), strict=True):
                 times[name].append(timed(functools.partial(act, method)))
-        show(f"ensemble of {len(runs)} members, {where}", times)
+        show(f"ensemble of {len(runs)} members x {1 + len(FOUR[0].degrees)} views, {where}", times)
 
 
 def forget(runs: Sequence[Path]) -> None:

@@ -5,10 +5,14 @@
 The pages are drawn here: text on a scanner's paper, as JPEGs, as one PDF of scans (a JPEG on each page) and as one PDF
 of text. Decoding alone uses as many processes as `predict` does, and no model; the model alone looks at batches that
 are in memory already. The best that `predict` can do with decoding and model on the same cores is the harmonic sum.
+
+Last, the JPEGs as a data set, as `evaluate` and `ensemble` look at them: filling the page cache against decoding alone,
+and predicting from the full cache against the model alone, in turn, medians of three.
 """
 
 import argparse
 import io
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,16 +23,22 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from docclf_cli.data.file_list import FileList, PageList
+from docclf_cli.data.index import load_index
 from docclf_cli.data.inputs import find
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.data.page_loader import PageLoader, count_pages, paged_rows
+from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.decider import Decider, decider_of
+from docclf_cli.engine.inference import Predictor
+from docclf_cli.engine.inference import predict as look
 from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.looking import IMAGES_PER_PASS
+from docclf_cli.engine.material import prepare
+from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.engine.parts import Grid
 from docclf_cli.engine.predict import Question, predict
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
-from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 
 A4 = (1654, 2339)  # pixels at 200 dpi
 
@@ -109,16 +119,36 @@ def whole(given: str, checkpoint: Path, output: Path, config: RuntimeConfig) -> 
     return predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=config).pages_per_second
 
 
-def measured(checkpoint: Path, pages: int) -> Iterator[tuple[str, float, float, float]]:
+def measured(folder: Path, checkpoint: Path, pages: int) -> Iterator[tuple[str, float, float, float]]:
     config = RuntimeConfig()
     runtime = resolve_runtime(config)
     decider = decider_of(Jury.of_checkpoint(checkpoint), config, pages)
-    with tempfile.TemporaryDirectory() as temp:
-        for name, given in write_pages(Path(temp), pages).items():
-            yield (
-                name, decoding(given, decider, runtime), forward(decider, pages),
-                whole(given, checkpoint, Path(temp) / name, config),
-            )  # fmt: skip
+    for name, given in write_pages(folder, pages).items():
+        yield (
+            name, decoding(given, decider, runtime), forward(decider, pages),
+            whole(given, checkpoint, folder / name, config),
+        )  # fmt: skip
+
+
+def cached(folder: Path, checkpoint: Path) -> tuple[float, float, float]:
+    """Pages per second of filling the page cache, of predicting from it, and of the model alone."""
+    names = sorted(path.name for path in (folder / "jpeg").iterdir())
+    rows = [f"{name},{number % 2}" for number, name in enumerate(names)]
+    (folder / "jpeg.csv").write_text("\n".join(["ID,target", *rows]))
+    loaded = Checkpoint.load(checkpoint)
+    data = DataConfig(root=str(folder / "jpeg.csv"), cache=str(folder / "cache"))
+    index, runtime = load_index(data, "train"), inference_runtime(RuntimeConfig(), loaded)
+    started = time.perf_counter()
+    pages = prepare(index, loaded.preprocess, data, runtime).pages
+    filled = time.perf_counter() - started
+    predictor = Predictor(runtime.place(loaded.build()), loaded.preprocess, loaded.class_names, runtime)
+    size = loaded.preprocess.size
+    images = torch.randint(0, 256, (predictor.batch_size, 3, size, size), dtype=torch.uint8)
+    batches = [images[: len(index) - start] for start in range(0, len(index), predictor.batch_size)]
+    works = (lambda: look(predictor, pages, range(len(index))), lambda: [predictor.log_probs(one) for one in batches])
+    times = [[seconds(work) for work in works] for _ in range(4)][1:]
+    warm, resident = (statistics.median(column) for column in zip(*times, strict=True))
+    return len(index) / filled, len(index) / warm, len(index) / resident
 
 
 def main() -> None:
@@ -126,10 +156,16 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--pages", type=int, default=200)
     options = parser.parse_args()
-    print(f"{'pages/s':14}{'decoding':>10}{'model':>10}{'both':>10}{'predict':>10}{'of both':>9}")
-    for name, decoded, seen, done in measured(options.checkpoint, options.pages):
-        both = 1 / (1 / decoded + 1 / seen)
-        print(f"{name:14}{decoded:10.1f}{seen:10.1f}{both:10.1f}{done:10.1f}{done / both:9.0%}")
+    with tempfile.TemporaryDirectory() as temp:
+        print(f"{'pages/s':14}{'decoding':>10}{'model':>10}{'both':>10}{'predict':>10}{'of both':>9}", flush=True)
+        decode_rate = []
+        for name, decoded, seen, done in measured(Path(temp), options.checkpoint, options.pages):
+            both = 1 / (1 / decoded + 1 / seen)
+            decode_rate.append(decoded)
+            print(f"{name:14}{decoded:10.1f}{seen:10.1f}{both:10.1f}{done:10.1f}{done / both:9.0%}", flush=True)
+        filled, warm, resident = cached(Path(temp), options.checkpoint)
+    print(f"filling the page cache {filled:.1f} pages/s, {filled / decode_rate[0]:.0%} of decoding alone")
+    print(f"from the page cache {warm:.1f} pages/s, {warm / resident:.0%} of the model alone ({resident:.1f})")
 
 
 if __name__ == "__main__":
