@@ -97,6 +97,12 @@ def test_a_stopped_run_goes_on_to_the_same_end(make: Make, whole: dict[str, byte
     assert differing(contents(folder), whole) == []
 
 
+def test_a_stop_saves_the_step_it_ended(make: Make) -> None:
+    folder = stop_when(make(name="cut"), MOMENTS["inside an epoch"])
+    state = Checkpoint.load(folder / "last.ckpt").training["state"]
+    assert (state["epoch"], state["step"]) == (1, 3)  # the seventh step; an epoch has four
+
+
 def test_the_comparison_sees_a_lost_step(make: Make, whole: dict[str, bytes]) -> None:
     folder = stop_when(make(name="cut", train__refit=True), MOMENTS["inside an epoch"])
     last = Checkpoint.load(folder / "last.ckpt")
