@@ -16,7 +16,7 @@ from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.contents import checked_contents, checked_weights
 from docclf_cli.engine.finite import LOWER, not_finite
 from docclf_cli.engine.versions import versions
-from docclf_cli.errors import CheckpointError, DivergedError
+from docclf_cli.errors import CheckpointError, DivergedError, InputError
 from docclf_cli.files import bring_back_previous, previous_of, save_with
 from docclf_cli.models.factory import create_model
 from docclf_cli.models.weights import read_data
@@ -143,13 +143,15 @@ class Checkpoint:
         """The network with its weights, in evaluation mode.
 
         Raises:
-            CheckpointError: The weights do not fit the architecture.
+            CheckpointError: The weights do not fit the architecture, or timm has none of that name.
         """
-        model = create_model(self.model_config, len(self.class_names), weights=False, image_size=self.preprocess.size)
+        where, size = f"{path}: " if path else "", self.preprocess.size
         try:
+            model = create_model(self.model_config, len(self.class_names), weights=False, image_size=size)
             model.load_state_dict(dict(self.model))
+        except InputError as error:
+            raise CheckpointError(f"{where}{error.message}", error.hint) from error
         except RuntimeError as error:
-            where = f"{path}: " if path else ""
             raise CheckpointError(f"{where}the weights do not fit {self.model_config.model_name}: {error}") from error
         return model.eval()
 

@@ -289,8 +289,8 @@ def replaced(change: Callable[[Checkpoint], Checkpoint]) -> Callable[[Path], Non
     return save
 
 
-def other_architecture(checkpoint: Checkpoint) -> Checkpoint:
-    return replace(checkpoint, model_config=checkpoint.model_config.model_copy(update={"model_name": "test_vit"}))
+def of_architecture(name: str) -> Callable[[Checkpoint], Checkpoint]:
+    return lambda old: replace(old, model_config=old.model_config.model_copy(update={"model_name": name}))
 
 
 def with_nan(checkpoint: Checkpoint) -> Checkpoint:
@@ -317,7 +317,8 @@ CHECKPOINTS = [
     checkpoint("a list", lambda path: torch.save([1, 2], path), "not a checkpoint of docclf"),
     checkpoint("a later format", resaved(lambda whole: whole.update(format_version=99)), "format version 99"),
     checkpoint("changed by hand", resaved(lambda whole: whole.update(temperature=9.0)), "checksum"),
-    checkpoint("another architecture", replaced(other_architecture), "do not fit test_vit"),
+    checkpoint("another architecture", replaced(of_architecture("test_vit")), "do not fit test_vit"),
+    checkpoint("an architecture of nobody", replaced(of_architecture("test_vot")), "best.ckpt: "),
     checkpoint("other classes", replaced(lambda old: replace(old, class_names=(*old.class_names, "z"))), "do not fit"),
     checkpoint("weights that are no numbers", replaced(with_nan), "not finite"),
     Case("checkpoint: absent", nothing, "evaluate --checkpoint nowhere", 4, "nowhere"),
