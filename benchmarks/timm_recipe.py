@@ -34,8 +34,8 @@ class RandomResizedCrops(TrainPages):
         torch.manual_seed(seed)
         size = self.pages.preprocess.size
         with Image.open(self.pages.index.path(row)) as page:
-            varied: np.ndarray = create_transform(size, is_training=True, use_prefetcher=True)(page.convert("RGB"))
-        return varied.transpose(1, 2, 0)
+            varied = create_transform(size, is_training=True, use_prefetcher=True)(page.convert("RGB"))
+        return np.asarray(varied).transpose(1, 2, 0)
 
 
 def main() -> None:
