@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from docclf_cli import __version__
 from docclf_cli.engine.caches import measured_numerics
 from docclf_cli.engine.probe import Measured, Workload, compiles, fastest, try_compiled, worth_probing
 from docclf_cli.engine.runtime import Numerics, Runtime, fast_precisions, resolve_runtime
@@ -177,7 +178,7 @@ def _key(candidates: Sequence[Numerics], work: Workload, model: ModelConfig) -> 
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     network = model.model_dump(include={"model_name", "use_attention", "attention_dim"})
     return fingerprint_of(
-        machine, sorted(cpu_features()), torch.get_num_threads(), torch.__version__, torch.are_deterministic_algorithms_enabled(),
+        __version__, machine, sorted(cpu_features()), torch.get_num_threads(), torch.__version__, torch.are_deterministic_algorithms_enabled(),
         network, work.size, work.batch, work.training, [asdict(one) for one in candidates],
     )  # fmt: skip
 
