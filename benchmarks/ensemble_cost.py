@@ -1,8 +1,9 @@
 """What an ensemble costs: a first call beside a second with another method, and members in views beside single predictions.
 
 Models that were never trained, on the built-in sample documents: 3 members in 6 views and 5 members in 4 views, on one
-decode against one prediction after the other; then an ensemble of the 5 in 4 views, and a second one of the same. Medians of alternating repeats in one run; wall time,
-and processor time (of loader processes as well), which other programs disturb less.
+decode against one prediction after the other; then an ensemble of the 5 in 4 views, and a second one of the same. Medians
+of alternating repeats in one run; wall time, and processor time (of loader processes as well), which other programs
+disturb less.
 
     python benchmarks/ensemble_cost.py [--model resnet10t] [--size 128] [--repeats 3] [--cache auto|off]
 """

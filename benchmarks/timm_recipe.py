@@ -1,9 +1,9 @@
 """The default recipe of timm's training script, trained by docclf's own engine: what docclf's profiles have to beat.
 
 Training pages are cut at random from the page files by timm's own transforms (8 to 100 % of the page, mirrored, colours
-shaken), label smoothing is 0.1, and the best epoch is that of the clean validation pages. Scored is the centre square of a page (timm would cut another eighth off; this is kinder).
-Everything else is the recipe of the profile that is compared with, and the run that is left is scored by
-`docclf evaluate` as any other.
+shaken), label smoothing is 0.1, and the best epoch is that of the clean validation pages. Scored is the centre square of
+a page (timm would cut another eighth off; this is kinder). Everything else is the recipe of the profile that is compared
+with, and the run that is left is scored by `docclf evaluate` as any other.
 
     python benchmarks/timm_recipe.py --data ROOT [--groups FILE] [--profile offline] [--seed 0] [--output runs] [--name timm]
     docclf evaluate --checkpoint runs/timm --split test
