@@ -23,7 +23,7 @@ from docclf_cli.metrics.class_metrics import score
 from docclf_cli.results.figures import Estimate
 from docclf_cli.results.predictions import Predictions
 
-LITE0 = "--model efficientnet_lite0 --image-size 224 --batch-size 16 --epochs 12 --augmentation rough --lr 0.001"
+LITE0 = "--model efficientnet_lite0 --image-size 224 --batch-size 16 --epochs 24 --augmentation rough --lr 0.001"
 SCRATCH = "--no-pretrained --batch-size 16 --epochs 12 --lr 0.001 --set model.dropout_rate=0.0 --image-size 160"
 # Later options win, so a recipe says how it differs from its base.
 RECIPES = {
@@ -31,7 +31,10 @@ RECIPES = {
     "lite0-lr5e-4": f"{LITE0} --lr 0.0005",
     "lite0-lr2e-3": f"{LITE0} --lr 0.002",
     "lite0-document": f"{LITE0} --augmentation document",
-    "lite0-24-epochs": f"{LITE0} --epochs 24",
+    "lite0-12-epochs": f"{LITE0} --epochs 12",
+    "lite0-36-epochs": f"{LITE0} --epochs 36",
+    "lite0-batch-8": f"{LITE0} --batch-size 8",
+    "lite0-192px-48-epochs": f"{LITE0} --image-size 192 --epochs 48",
     "lite0-ema": f"{LITE0} --set train.ema=0.98",
     "lite0-smoothing": f"{LITE0} --set loss.params.label_smoothing=0.1",
     "lite0-layer-decay": f"{LITE0} --set optimizer.layer_decay=0.8",
