@@ -2,7 +2,7 @@
 
 A page is found by its identity (path, size and times of its file) and by everything that decides its pixels, so
 that a changed image or setting is noticed, and an index that grew decodes only what is new. The cache may be
-deleted at any time, also while it is in use.
+deleted at any time, also while it is in use. What a view makes of pages, such as their damaged copies, is kept alike.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import PIL
 
-from docclf_cli.data.crew import Read
-from docclf_cli.data.decode import RULES, UnreadablePage, read_page
+from docclf_cli.data.crew import Job, Read
+from docclf_cli.data.decode import RULES, UnreadablePage
 from docclf_cli.data.filling import build_pack
 from docclf_cli.data.packs import Pack, delete, open_pack, packs, size_of, sweep
+from docclf_cli.data.pages import Pages
 from docclf_cli.files import cache_home, fingerprint_of
 
 if TYPE_CHECKING:
@@ -46,18 +47,29 @@ class Usage(NamedTuple):
     bytes: int
 
 
+class StoredView(Protocol):
+    """What changes pages before they are stored; equal names mean equal pixels of a page with the same ID."""
+
+    @property
+    def name(self) -> str:
+        """Part of the key of its pages."""
+        ...
+
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The page of a row as the view shows it, uint8 [size, size, 3] in and out."""
+        ...
+
+
 @dataclass(eq=False)
 class PageCache:
     """Resized pages by row of an index.
 
     Attributes:
-        index: The pages.
         pack: Where they are stored.
-        slots: Slot of each row, int64 [n].
-        read: How a page is read again, should its stored pixels be damaged.
+        slots: Slot of each row, int64 [n]; -1 for a row that is not here.
+        read: How the page of a row is read again, should its stored pixels be damaged.
     """
 
-    index: DocumentIndex
     pack: Pack
     slots: np.ndarray
     read: Read
@@ -88,7 +100,7 @@ class PageCache:
         page = self.pack.page(slot)
         if not self._checked[row]:
             if not self.pack.intact(slot, page):
-                return self.read(self.index.path(row))
+                return self.read(row)
             self._checked[row] = True
         return page
 
@@ -121,10 +133,34 @@ def open_or_build(
     Raises:
         ResourceError: A decoding process died.
     """
-    folder = cache_folder(config.cache)
-    if folder is None or not len(index):
+    pages = Pages(index, preprocess, config)
+    return _opened(pages, np.arange(len(index)), None, workers, on_progress, should_stop)
+
+
+def open_or_build_view(
+    pages: Pages,
+    rows: np.ndarray,
+    view: StoredView,
+    *,
+    workers: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> PageCache | None:
+    """The cached pages of some rows as a view shows them, from pages that are cached themselves; as `open_or_build`."""
+    return _opened(pages, rows, view, workers, lambda done, total: None, should_stop)
+
+
+def _opened(
+    pages: Pages,
+    rows: np.ndarray,
+    view: StoredView | None,
+    workers: int,
+    on_progress: Callable[[int, int], object],
+    should_stop: Callable[[], bool],
+) -> PageCache | None:
+    folder = cache_folder(pages.config.cache)
+    if folder is None or not len(rows):
         return None
-    build = _Build(index, preprocess, config, folder, on_progress, should_stop)
+    build = _Build(pages, rows, view, folder, on_progress, should_stop)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (found := build.stored()) is not None:
@@ -175,33 +211,32 @@ def identities(index: DocumentIndex) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Build:
-    index: DocumentIndex
-    preprocess: Preprocess
-    config: DataConfig
+    pages: Pages
+    rows: np.ndarray
+    view: StoredView | None
     folder: Path
     on_progress: Callable[[int, int], object]
     should_stop: Callable[[], bool]
 
-    @functools.cached_property
+    @property
     def read(self) -> Read:
-        config = self.config
-        return functools.partial(
-            read_page,
-            preprocess=self.preprocess,
-            max_pixels=config.max_pixels,
-            root=self.index.root,
-            allow_symlinks=config.allow_symlinks,
-        )
+        return functools.partial(_read, self.pages, self.view)
 
     @functools.cached_property
     def key(self) -> str:
         """Stands for what decides pixels besides the image file."""
-        root = None if self.config.allow_symlinks else os.path.realpath(self.index.root)
-        return fingerprint_of(RULES, PIL.__version__, self.preprocess.pixel_fingerprint(), self.config.max_pixels, root)
+        config, index = self.pages.config, self.pages.index
+        root = None if config.allow_symlinks else os.path.realpath(index.root)
+        facts = [RULES, PIL.__version__, self.pages.preprocess.pixel_fingerprint(), config.max_pixels, root]
+        return fingerprint_of(*facts, *([] if self.view is None else [self.view.name]))
 
     @functools.cached_property
     def identities(self) -> list[str]:
-        return identities(self.index)
+        files = identities(self.pages.index.take(self.rows))
+        if self.view is None:
+            return files
+        ids = self.pages.index.ids[self.rows]  # they decide what the view does to a page
+        return [_digest(file, page_id) for file, page_id in zip(files, ids, strict=True)]
 
     def stored(self) -> PageCache | None:
         """The pages, if one pack has them all."""
@@ -214,20 +249,29 @@ class _Build:
 
     def _from(self, pack: Pack) -> PageCache | None:
         slot_of = pack.slots()
-        slots = np.array([slot_of.get(identity.encode(), -1) for identity in self.identities], dtype=np.int64)
-        return None if (slots < 0).any() else PageCache(self.index, pack, slots, self.read)
+        found = [slot_of.get(identity.encode(), -1) for identity in self.identities]
+        slots = np.full(len(self.pages.index), -1, dtype=np.int64)
+        slots[self.rows] = found
+        return None if min(found) < 0 else PageCache(pack, slots, self.read)
 
     def make(self, workers: int) -> PageCache | None:
         """Build a pack of them; None where there is no room, or on a stop."""
-        size, count = self.preprocess.size, len(self.index)
-        if not _make_room(self.folder, count * size * size * 3):
+        size = self.pages.preprocess.size
+        source = None if self.pages.cache is None else self.pages.cache.pack.path
+        if not _make_room(self.folder, len(self.rows) * size * size * 3, source):
             return None
+        jobs = [Job(slot, row, self.pages.index.path(row)) for slot, row in enumerate(self.rows.tolist())]
         path = build_pack(
-            self.folder, self.key, size, self.identities, self.index.path, self.read,
+            self.folder, self.key, size, self.identities, jobs, self.read,
             workers=workers, on_progress=self.on_progress, should_stop=self.should_stop,
         )  # fmt: skip
         pack = None if path is None else open_pack(path)
         return None if pack is None else self._from(pack)
+
+
+def _read(pages: Pages, view: StoredView | None, row: int) -> np.ndarray:
+    page = pages[row]
+    return page if view is None else view(page, row)
 
 
 def _identity(path: str) -> str:
@@ -237,19 +281,26 @@ def _identity(path: str) -> str:
         facts: tuple[object, ...] = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
         facts = (path, error.errno)
+    return _digest(*facts)
+
+
+def _digest(*facts: object) -> str:
     return hashlib.blake2b("\0".join(map(str, facts)).encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
-def _make_room(folder: Path, needed: int) -> bool:
+def _make_room(folder: Path, needed: int, keep: Path | None) -> bool:
+    """Delete the packs that were used least recently, but `keep`, until there is room; or say that there is none."""
     allowed = min(MAX_BYTES, (shutil.disk_usage(folder).free + usage(folder).bytes) // 2)
+    needed += size_of(keep) if keep else 0
     if needed > allowed:
         logger.warning(
-            "no page cache: it would take %.1f GiB, and %.1f GiB are allowed in %s; pages are decoded each time",
+            "no page cache: it would take %.1f GiB, and %.1f GiB are allowed in %s; pages are prepared each time",
             needed / 2**30, allowed / 2**30, folder,
         )  # fmt: skip
         return False
-    kept = usage(folder).bytes
-    for path in packs(folder):
+    others = [path for path in packs(folder) if path != keep]
+    kept = sum(map(size_of, others))
+    for path in others:
         if kept + needed <= allowed:
             break
         kept -= size_of(path)

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.errors import ResourceError
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 
     from docclf_cli.data.packs import Draft
 
-Job = tuple[int, Path]  # slot, image file
 Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadable
-Read = Callable[[Path], "np.ndarray"]
+Read = Callable[[int], "np.ndarray"]  # from the row of a page
 _POLL_SECONDS = 0.1
+
+
+class Job(NamedTuple):
+    """A page to read: its slot in the draft, its row in the index, its image file."""
+
+    slot: int
+    row: int
+    path: Path
 
 
 def decode_into(
@@ -93,7 +100,7 @@ def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]
         process.join()
         if share:
             raise ResourceError(
-                f"a process that decodes pages died (exit {process.exitcode}) at {share[0][1]}",
+                f"a process that decodes pages died (exit {process.exitcode}) at {share[0].path}",
                 "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
             ) from None
         return
@@ -121,12 +128,12 @@ def _work(send: Connection, draft: Draft, jobs: Sequence[Job], read: Read, paren
 def _decoded(draft: Draft, jobs: Sequence[Job], read: Read) -> Iterator[Done]:
     handle = os.open(draft.path, os.O_WRONLY)
     try:
-        for slot, path in jobs:
+        for job in jobs:
             try:
-                page = read(path)
+                page = read(job.row)
             except UnreadablePage as error:
-                yield slot, 0, error.reason
+                yield job.slot, 0, error.reason
             else:
-                yield slot, draft.write(handle, slot, page), ""
+                yield job.slot, draft.write(handle, job.slot, page), ""
     finally:
         os.close(handle)

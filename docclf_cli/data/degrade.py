@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -165,6 +166,7 @@ def degrade(page: np.ndarray, rng: Rng) -> np.ndarray:
 class DegradedView:
     """A fixed damaged copy of each page: computed from the seed and the page's ID alone."""
 
+    quick: ClassVar = False
     ids: np.ndarray
     seed: int
 
@@ -182,6 +184,7 @@ class DegradedView:
 class DamagedView:
     """One kind and strength of damage, fixed for each page as in `DegradedView`."""
 
+    quick: ClassVar = False
     ids: np.ndarray
     seed: int
     kind: str

@@ -17,7 +17,7 @@ def build_pack(
     key: str,
     size: int,
     identities: Sequence[str],
-    path_of: Callable[[int], Path],
+    jobs: Sequence[Job],
     read: Read,
     *,
     workers: int,
@@ -30,8 +30,8 @@ def build_pack(
         folder: The cache.
         key: Stands for what decides pixels besides the image file.
         size: Side of a page in pixels.
-        identities: Whose pages, in the order of their rows.
-        path_of: Image file of a row.
+        identities: Whose pages, by slot.
+        jobs: How to come by each of them, by slot.
         read: Reads a page.
         workers: Processes to decode with.
         on_progress: Called with pages done and pages in all.
@@ -48,8 +48,7 @@ def build_pack(
     with draft(folder, size, len(identities)) as new:
         filling = _Filling(new, identities)
         missing = filling.copied([pack for path in packs(folder, key) if (pack := open_pack(path)) is not None])
-        jobs: list[Job] = [(slot, path_of(slot)) for slot in missing]
-        for slot, checksum, reason in decode_into(new, jobs, read, workers, should_stop):
+        for slot, checksum, reason in decode_into(new, [jobs[slot] for slot in missing], read, workers, should_stop):
             filling.set(slot, checksum, reason)
             on_progress(filling.count, len(identities))
         if not filling.count:
@@ -60,7 +59,7 @@ def build_pack(
 
 
 class _Filling:
-    """What is known of the slots of a draft; each slot belongs to the row of the same number."""
+    """What is known of the slots of a draft."""
 
     def __init__(self, new: Draft, identities: Sequence[str]) -> None:
         self.draft, self.identities = new, identities

@@ -7,9 +7,11 @@ another process count cannot change what a page looks like or when it comes.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 View = Callable[[np.ndarray, int], np.ndarray]  # (page, row) -> page
 _AUGMENT, _ORDER = 1, 2  # keep the random streams of one seed apart
+_READ_AHEAD = 2  # batches
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,27 @@ class TrainPages(Dataset[Any]):
         return apply_mix(plan, page, partner, target, partner_target, mixing.num_classes)
 
 
+class QuickOrNot(Protocol):
+    """A dataset that knows whether its pages cost next to nothing, so that processes to read them would not pay."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether pages come from the cache, and what is done to them is slight."""
+        ...
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+
 class PlainPages(Dataset[Any]):
     """Pages by row as they are, or through a fixed view."""
 
     def __init__(self, pages: Pages, targets: np.ndarray | None, view: View | None = None) -> None:
         self.pages, self.targets, self.view = pages, targets, view
+
+    @property
+    def quick(self) -> bool:
+        """Whether pages come from the cache as they are."""
+        return self.pages.cache is not None and self.view is None
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
         try:
@@ -115,8 +134,13 @@ class PlainPages(Dataset[Any]):
 class ViewedPages(Dataset[Any]):
     """Pages by (view, row): the same pages, looked at in several ways."""
 
-    def __init__(self, pages: Pages, targets: np.ndarray | None, views: Sequence[View | None]) -> None:
-        self.views = [PlainPages(pages, targets, view) for view in views]
+    def __init__(self, views: Sequence[PlainPages]) -> None:
+        self.views = views
+
+    @property
+    def quick(self) -> bool:
+        """Whether all of them come from the cache as they are."""
+        return all(view.quick for view in self.views)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
         view, row = key
@@ -173,28 +197,63 @@ def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: 
     return _loader(dataset, batches, workers, pin, persistent=True)
 
 
-def plain_loader(
-    dataset: Dataset[Any], rows: Sequence[int], batch_size: int, workers: int, pin: bool
-) -> DataLoader[Any]:
+def plain_loader(dataset: QuickOrNot, rows: Sequence[int], batch_size: int, workers: int, pin: bool) -> Iterable[Batch]:
     """A loader over the given rows, each once, in that order."""
-    batches = _in_batches(rows, batch_size)
-    return _loader(dataset, batches, min(workers, len(batches)), pin)
+    return _reader(dataset, _in_batches(rows, batch_size), workers, pin)
 
 
 def views_loader(
     dataset: ViewedPages, rows: Sequence[int], batch_size: int, workers: int, pin: bool
-) -> DataLoader[Any]:
+) -> Iterable[Batch]:
     """A loader over the given rows in the first view, then in the next; its processes stay for the next pass."""
     views = range(len(dataset.views))
     batches = [[(view, row) for row in batch] for view in views for batch in _in_batches(rows, batch_size)]
-    return _loader(dataset, batches, min(workers, len(batches)), pin, persistent=True)
+    return _reader(dataset, batches, workers, pin, persistent=True)
+
+
+def _reader(
+    dataset: QuickOrNot, batches: Sequence[Any], workers: int, pin: bool, persistent: bool = False
+) -> Iterable[Batch]:
+    if dataset.quick:
+        return _ReadAhead(dataset, batches, pin)
+    return _loader(dataset, batches, min(workers, len(batches)), pin, persistent)
+
+
+@dataclass(frozen=True, eq=False)
+class _ReadAhead:
+    """Batches that one thread reads while those before are looked at.
+
+    Copying a page takes some microseconds; starting processes for it takes as long as thousands of pages, and each
+    would check again what this process has checked.
+    """
+
+    dataset: QuickOrNot
+    batches: Sequence[Any]
+    pin: bool
+
+    def __iter__(self) -> Iterator[Batch]:
+        thread = ThreadPoolExecutor(1, "docclf-reader")
+        ahead: deque[Future[Batch]] = deque()
+        try:
+            for batch in self.batches:
+                ahead.append(thread.submit(self._read, batch))
+                if len(ahead) > _READ_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+    def _read(self, batch: Sequence[Any]) -> Batch:
+        read = collate([self.dataset[key] for key in batch])
+        return read.pin_memory() if self.pin else read
 
 
 def _in_batches(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _loader(dataset: Dataset[Any], batches: Any, workers: int, pin: bool, persistent: bool = False) -> DataLoader[Any]:
+def _loader(dataset: Any, batches: Any, workers: int, pin: bool, persistent: bool = False) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_sampler=batches,

@@ -34,7 +34,7 @@ class Pages:
         if self.cache is None:
             return read_page(
                 self.index.path(row),
-                self.preprocess,
+                preprocess=self.preprocess,
                 max_pixels=self.config.max_pixels,
                 root=self.index.root,
                 allow_symlinks=self.config.allow_symlinks,

@@ -94,11 +94,12 @@ def look_at(
 ) -> tuple[dict[str, Predictions], Predictions | None]:
     """What the kept epoch says about each split, and about the damaged validation pages where these are wanted."""
     predictor = task.validator(emit, stop).predictor(task.scoring.place(best.build(task.run.best)))
-    look = functools.partial(predict, predictor, task.material.pages, emit=emit, stop=stop)
-    found = {split: look(rows[split], task=NAMES[split]) for split in rows}
-    if not task.profile.data.degraded_validation:
+    look = functools.partial(predict, predictor, emit=emit, stop=stop)
+    found = {split: look(task.material.pages, rows[split], task=NAMES[split]) for split in rows}
+    if (degraded := task.degraded_pages(stop)) is None:
         return found, None
-    return found, look(task.val_rows, view=task.degraded_view, task="degraded validation pages")
+    task_name = "degraded validation pages"
+    return found, look(degraded.pages, task.val_rows, view=degraded.view, task=task_name)
 
 
 def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:

@@ -172,6 +172,11 @@ class _Seen(Dataset[Any]):
     def __init__(self, pages: Pages, rows: np.ndarray, views: tuple[NamedView, ...]) -> None:
         self.pages, self.rows, self.views = pages, rows, views
 
+    @property
+    def quick(self) -> bool:
+        """Whether pages come from the cache and are turned or scaled at most."""
+        return self.pages.cache is not None and all(view.quick for view in self.views)
+
     def __getitem__(self, position: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
         try:
             page = self.pages[position]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from docclf_cli.data.cache import open_or_build
+from docclf_cli.data.cache import StoredView, open_or_build, open_or_build_view
 from docclf_cli.data.index import DocumentIndex
 from docclf_cli.data.loaders import PlainPages, plain_loader
 from docclf_cli.data.pages import Pages
@@ -36,6 +36,12 @@ class Material:
     preprocess: Preprocess
     unreadable: Mapping[int, str]
     pixels: str = ""
+
+    def seen(self, view: StoredView, rows: np.ndarray, workers: int, stop: StopFlag) -> PlainPages:
+        """The pages of some rows as a view shows them: made once where there is a page cache, else each time."""
+        pages, targets = self.pages, self.index.targets
+        stored = pages.cache and open_or_build_view(pages, rows, view, workers=workers, should_stop=stop)
+        return PlainPages(replace(pages, cache=stored), targets) if stored else PlainPages(pages, targets, view)
 
 
 def prepare(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from docclf_cli.data.degrade import DegradedView
-from docclf_cli.data.loaders import Batch, ViewedPages, views_loader
+from docclf_cli.data.loaders import Batch, PlainPages, ViewedPages, views_loader
 from docclf_cli.engine import distributed
 from docclf_cli.engine.events import Emit
 from docclf_cli.engine.inference import Predictor, answers
@@ -22,12 +20,12 @@ from docclf_cli.metrics.class_metrics import figures
 
 
 class Validator:
-    """Scores a model on held-out pages, once an epoch; its loader processes stay, and read ahead into the damaged pages.
+    """Scores a model on held-out pages, once an epoch; its loader stays, and reads ahead into the damaged pages.
 
     Args:
         material: The pages.
         rows: The held-out ones.
-        degraded: How they are damaged; None scores only the clean ones.
+        degraded: The same pages, damaged; None scores only the clean ones.
         runtime: Device and numerics of scoring.
         batch_size: Pages of a forward pass.
         emit: Consumer of progress events.
@@ -38,7 +36,7 @@ class Validator:
         self,
         material: Material,
         rows: np.ndarray,
-        degraded: DegradedView | None,
+        degraded: PlainPages | None,
         runtime: Runtime,
         batch_size: int,
         emit: Emit,
@@ -80,9 +78,9 @@ class Validator:
         return self.runtime.share_of(self.rows)
 
     @cached_property
-    def _loader(self) -> DataLoader[Batch]:
-        views = [None] if self.degraded is None else [None, self.degraded]
-        dataset = ViewedPages(self.material.pages, self.material.index.targets, views)
+    def _loader(self) -> Iterable[Batch]:
+        clean = PlainPages(self.material.pages, self.material.index.targets)
+        dataset = ViewedPages([clean] if self.degraded is None else [clean, self.degraded])
         pin = self.runtime.device.type == "cuda"
         return views_loader(dataset, self._own.tolist(), self.batch_size, self.runtime.workers, pin)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from docclf_cli.profile.schema import TTAConfig
 class PageView:
     """A view of TTA for loaders; the plain page goes by the name that plain predictions are stored under."""
 
+    quick: ClassVar = True
     view: View
 
     @property

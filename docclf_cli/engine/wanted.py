@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class NamedView(Protocol):
-    """A way to look at pages; equal names mean equal pixels."""
+    """A way to look at pages; equal names mean equal pixels. `quick` ones take next to no time beside a forward pass."""
+
+    quick: ClassVar[bool]
 
     @property
     def name(self) -> str:
@@ -39,6 +41,7 @@ class NamedView(Protocol):
 class PlainView:
     """The page as it is."""
 
+    quick: ClassVar = True
     name: str = PLAIN
 
     def __call__(self, page: np.ndarray, row: int) -> np.ndarray:

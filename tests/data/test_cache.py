@@ -13,6 +13,7 @@ from PIL import Image
 
 from docclf_cli.data import cache as cache_module
 from docclf_cli.data import decode
+from docclf_cli.data import pages as pages_module
 from docclf_cli.data.cache import Usage, cache_folder, clear, open_or_build, usage
 from docclf_cli.data.decode import UnreadablePage, read_page
 from docclf_cli.data.documents import DocumentIndex
@@ -56,7 +57,7 @@ def reads(monkeypatch):
     """Files that were decoded in this process."""
     read = []
     monkeypatch.setattr(
-        cache_module, "read_page", lambda path, **options: (read.append(path.name), read_page(path, **options))[1]
+        pages_module, "read_page", lambda path, **options: (read.append(path.name), read_page(path, **options))[1]
     )
     return read
 
@@ -210,7 +211,7 @@ class TestStops:
                 os.kill(os.getpid(), signal.SIGKILL)
             return read_page(path, **options)
 
-        monkeypatch.setattr(cache_module, "read_page", crash)
+        monkeypatch.setattr(pages_module, "read_page", crash)
         with pytest.raises(ResourceError, match=r"died \(exit -9\) at .*4\.jpg"):
             open_or_build(pages, PREPROCESS, config, workers=2)
         assert not list(Path(config.cache).glob(f"{TEMP_PREFIX}*"))
@@ -218,7 +219,7 @@ class TestStops:
     @pytest.mark.timeout(20)
     def test_a_builder_that_was_killed_leaves_nothing_for_long(self, pages, config, monkeypatch):
         monkeypatch.setattr(
-            cache_module, "read_page", lambda path, **options: time.sleep(0.1) or read_page(path, **options)
+            pages_module, "read_page", lambda path, **options: time.sleep(0.1) or read_page(path, **options)
         )
         builder = multiprocessing.get_context("fork").Process(
             target=open_or_build, args=(pages, PREPROCESS, config), kwargs={"workers": 2}
@@ -243,7 +244,7 @@ class TestStops:
             time.sleep(0.02)
             return read_page(path, **options)
 
-        monkeypatch.setattr(cache_module, "read_page", counted)
+        monkeypatch.setattr(pages_module, "read_page", counted)
         context = multiprocessing.get_context("fork")
         results = context.SimpleQueue()
 

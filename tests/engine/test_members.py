@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from member_runs import make_folds, make_run, untrained, with_shuffled_classes
 
+from docclf_cli.data import pages as page_source
 from docclf_cli.data.index import load_index
 from docclf_cli.data.samples import render_samples
 from docclf_cli.data.splits import Split
@@ -55,6 +56,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 class Flipped:
+    quick = True
     name = "flipped"
 
     def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
@@ -223,16 +225,10 @@ def test_each_page_is_decoded_once(
 ) -> None:
     runs = [make_run(tmp_path / name, root, seed) for seed, name in enumerate("abc")]
     read: list[str] = []
-    from docclf_cli.data import cache as page_cache
-    from docclf_cli.data import pages as page_source
-
-    for module in (page_cache, page_source):
-        original = module.read_page
-        monkeypatch.setattr(
-            module,
-            "read_page",
-            lambda path, *a, original=original, **k: (read.append(path.name), original(path, *a, **k))[1],
-        )
+    original = page_source.read_page
+    monkeypatch.setattr(
+        page_source, "read_page", lambda path, **options: (read.append(path.name), original(path, **options))[1]
+    )
     indices = Indices(DataConfig(root=str(root), cache="off" if cache == "off" else str(tmp_path / "cache")))
     wanted = [
         one for run in runs for view in (None, Flipped()) for one in wanted_of(member_at(run), "test", indices, view)

@@ -1,10 +1,13 @@
 """Validation gives the figures of separate predictions, and keeps its loader processes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from docclf_cli.data.degrade import DegradedView
+from docclf_cli.data import degrade as degrade_module
+from docclf_cli.data.degrade import DegradedView, degrade
 from docclf_cli.data.index import load_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.samples import render_samples
@@ -22,6 +25,7 @@ MODEL = ModelConfig(name="test_resnet", model_name="test_resnet", pretrained=Fal
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """Pages without a cache."""
     root = render_samples(tmp_path_factory.mktemp("pages") / "data", pages_per_class=3, test_pages_per_class=1)
     config = DataConfig(root=str(root), cache="off")
     runtime = resolve_runtime(RuntimeConfig(device="cpu", workers=0, threads=1))
@@ -38,11 +42,24 @@ def model() -> torch.nn.Module:
     return create_model(MODEL, 10, weights=False)
 
 
+@pytest.fixture(scope="module")
+def cached(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """The same pages with a cache."""
+    config = material.pages.config.model_copy(update={"cache": str(tmp_path_factory.mktemp("cache"))})
+    return prepare(material.index, material.preprocess, config, runtime(0))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_figures_are_those_of_separate_predictions(material: Material, model: torch.nn.Module, workers: int) -> None:
+@pytest.mark.parametrize("caching", [False, True])
+def test_figures_are_those_of_separate_predictions(
+    material: Material, cached: Material, model: torch.nn.Module, workers: int, caching: bool
+) -> None:
     rows, damage = np.arange(3, 24), DegradedView(material.index.ids, 7)
     events: list[Event] = []
-    validate = Validator(material, rows, damage, runtime(workers), 8, events.append, NEVER)
+    shown = cached if caching else material
+    degraded = shown.seen(damage, rows, workers, NEVER)
+    assert degraded.quick == caching
+    validate = Validator(shown, rows, degraded, runtime(workers), 8, events.append, NEVER)
     measured = validate(model)
     predictor = Predictor(model.eval(), material.preprocess, material.index.class_names, runtime(0), 8)
     clean, damaged = (figures(predict(predictor, material.pages, rows, view=view)) for view in (None, damage))
@@ -52,6 +69,25 @@ def test_figures_are_those_of_separate_predictions(material: Material, model: to
     assert measured["blend"] == (clean["f1_macro"] + damaged["f1_macro"]) / 2
     assert [event.done for event in events if isinstance(event, Progress)] == [8, 16, 21] * 2
     assert validate(model) == measured
+
+
+def test_damaged_pages_are_stored_once_for_each_page_and_way_of_damage(
+    cached: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(degrade_module, "degrade", lambda page, rng: (made.append(1), degrade(page, rng))[1])
+    damage, index = DegradedView(cached.index.ids, 3), cached.index
+    for rows, of_them in ((np.arange(2, 8), 6), (np.arange(2, 8), 0), (np.arange(4, 10), 2)):
+        made.clear()
+        seen = cached.seen(damage, rows, 0, NEVER)
+        assert len(made) == of_them
+        for row in rows.tolist():
+            assert (seen.pages[row] == damage(cached.pages[row], row)).all()
+    assert (cached.seen(DegradedView(index.ids, 4), rows, 0, NEVER).pages[5] != seen.pages[5]).any()
+    renamed = replace(cached, index=replace(index, ids=np.char.add(index.ids.astype(str), "'")))
+    renamed = replace(renamed, pages=replace(renamed.pages, index=renamed.index))
+    other = DegradedView(renamed.index.ids, 3)  # the same files by other IDs are damaged in another way
+    assert (renamed.seen(other, rows, 0, NEVER).pages[5] == other(cached.pages[5], 5)).all()
 
 
 def test_loader_processes_stay_for_the_next_epoch(material: Material, model: torch.nn.Module) -> None:
