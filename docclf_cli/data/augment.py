@@ -110,14 +110,13 @@ def warp(page: np.ndarray, matrix: np.ndarray, around: float = WHITE) -> np.ndar
     """
     if np.array_equal(matrix, IDENTITY):
         return page
-    from torch import from_numpy
+    from torch import from_numpy, uint8
     from torch.nn.functional import grid_sample
 
     ink = from_numpy(page - np.float32(around)).permute(2, 0, 1)
     places = from_numpy(_looked_at(matrix.astype(np.float32), *page.shape[:2]))
     seen = grid_sample(ink[None], places[None], mode="bilinear", padding_mode="zeros", align_corners=False)
-    values = seen[0].permute(1, 2, 0).numpy() + np.float32(around + 0.5)
-    return np.ascontiguousarray(values.astype(np.uint8))
+    return seen[0].permute(1, 2, 0).add_(around + 0.5).to(uint8).contiguous().numpy()
 
 
 def _looked_at(matrix: np.ndarray, height: int, width: int) -> np.ndarray:
