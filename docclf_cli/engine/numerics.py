@@ -161,7 +161,12 @@ def _guess(candidates: Sequence[Numerics], device: torch.device) -> Numerics:
 
 
 def _for_inference(config: RuntimeConfig) -> RuntimeConfig:
-    """What is asked of scoring: its own keys, or where they say `auto` those of training; never compiled."""
+    """What is asked of scoring: its own keys, or where they say `auto` those of training; never compiled.
+
+    Compiled forward passes at 224 px on two cores were 1.2 (resnet18, convnext_atto) to 1.4 times (efficientnet_lite0) as
+    fast after some 20 seconds of compiling, for one batch size: repaid from about 10,000 pages on, if these are decoded
+    already. To decode an A4 page takes four times as long as such a pass.
+    """
     inference = config.inference
     update: dict[str, Any] = {name: value for name, value in inference if value != "auto"}
     return config.model_copy(update={**update, "compile": "off"})
