@@ -1,16 +1,27 @@
 """Order, batches and pages are functions of (seed, epoch, row)."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from docclf_cli.data.augment import Policy
 from docclf_cli.data.cache import open_or_build
 from docclf_cli.data.index import load_index
-from docclf_cli.data.loaders import EpochBatches, Mixing, TrainPages, epoch_order, train_loader
+from docclf_cli.data.loaders import (
+    EpochBatches,
+    Mixing,
+    PlainPages,
+    TrainPages,
+    epoch_order,
+    plain_loader,
+    train_loader,
+)
 from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.samples import render_samples
@@ -54,13 +65,55 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     return Pages(load_index(config, "train"), Preprocess(64), config)
 
 
+@pytest.fixture
+def cached(pages: Pages, tmp_path: Path) -> Pages:
+    config = pages.config.model_copy(update={"cache": str(tmp_path / "cache")})
+    cache = open_or_build(pages.index, pages.preprocess, config, workers=2)
+    assert cache is not None
+    return Pages(pages.index, pages.preprocess, config, cache)
+
+
+def test_a_thread_reads_cached_pages_as_processes_read_files(pages: Pages, cached: Pages) -> None:
+    rows = [5, 2, 9, 0, 7]
+    by_processes = plain_loader(PlainPages(pages, pages.index.labels), rows, 2, 2, False)
+    by_thread = plain_loader(PlainPages(cached, pages.index.labels), rows, 2, 2, False)
+    assert not isinstance(by_thread, DataLoader)
+    for _ in range(2):
+        for one, other in zip(by_processes, by_thread, strict=True):
+            assert (one.images == other.images).all()
+            assert one.images.stride() == other.images.stride()
+            assert one.targets.tolist() == other.targets.tolist()
+            assert one.rows.tolist() == other.rows.tolist()
+
+
+def test_the_thread_reads_a_little_ahead_and_ends_with_its_reader(cached: Pages) -> None:
+    class Counted(PlainPages):
+        read = 0
+
+        def __getitem__(self, row: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
+            self.read += 1
+            return super().__getitem__(row)
+
+    dataset = Counted(cached, None)
+    batches = iter(plain_loader(dataset, range(20), 1, 0, False))
+    next(batches)
+    time.sleep(0.2)
+    assert 1 < dataset.read <= 3
+    batches.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("docclf-reader")]
+
+
+def test_what_fails_in_the_thread_fails_in_its_reader(cached: Pages) -> None:
+    batches = iter(plain_loader(PlainPages(cached, None), [0, 10**6], 1, 0, False))
+    next(batches)
+    with pytest.raises(IndexError):
+        next(batches)
+
+
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_neither_cache_nor_workers_change_a_batch(pages: Pages, mixup: float, tmp_path: Path) -> None:
+def test_neither_cache_nor_workers_change_a_batch(pages: Pages, cached: Pages, mixup: float) -> None:
     augmentation = load_profile("config", options={"augmentation": "rough"}).profile.augmentation
     index = pages.index
-    config = pages.config.model_copy(update={"cache": str(tmp_path / "cache")})
-    cached = Pages(index, pages.preprocess, config, open_or_build(index, pages.preprocess, config, workers=2))
-    assert cached.cache is not None
     mixing = Mixing(mixup, 0.0, 1.0, len(index.class_names))
 
     def batches(pages: Pages, workers: int) -> list[tuple[np.ndarray, np.ndarray]]:
