@@ -3,7 +3,7 @@
 Each recipe is a `docclf train` command, run once for each seed with a hold-out split of its own (`data.split_seed`; pages of
 a group stay together), so that choosing never touches test pages. Runs that are finished already are not repeated. The
 table gives macro-F1 of the kept epochs' held-out pages, clean (pooled over the seeds, with its 95 % interval) and degraded
-(mean of the seeds), their mean, and minutes of training and validation.
+(mean of the seeds), their mean, and minutes of training and validation. RECIPES.md keeps what came of it.
 
     python benchmarks/recipes.py --data ROOT [--groups FILE] [--seeds 2] [--output runs/recipes] [RECIPE ...]
 """
