@@ -40,8 +40,11 @@ class Material:
     def seen(self, view: StoredView, rows: np.ndarray, workers: int, stop: StopFlag) -> PlainPages:
         """The pages of some rows as a view shows them: made once where there is a page cache, else each time."""
         pages, targets = self.pages, self.index.targets
-        stored = pages.cache and open_or_build_view(pages, rows, view, workers=workers, should_stop=stop)
-        return PlainPages(replace(pages, cache=stored), targets) if stored else PlainPages(pages, targets, view)
+        if pages.cache is not None:
+            stored = open_or_build_view(pages, rows, view, workers=workers, should_stop=stop)
+            if stored is not None:
+                return PlainPages(replace(pages, cache=stored), targets)
+        return PlainPages(pages, targets, view)
 
 
 def prepare(
