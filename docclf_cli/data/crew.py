@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -63,6 +64,18 @@ def start_method() -> str:
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
+def settle_down() -> None:
+    """What a worker process does first: leave signals to its parent, and use one thread.
+
+    The parent decides when to stop; a worker only looks whether it is still there. A forked process has none of its
+    parent's threads, but torch's operations would wait for them for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+
+
 def _end_workers() -> None:
     for process in multiprocessing.active_children():
         if process.daemon:
@@ -111,9 +124,7 @@ def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]
 
 
 def _work(send: Connection, draft: Draft, jobs: Sequence[Job], read: Read, parent: int) -> None:
-    # The parent decides when to stop; a worker only looks whether it is still there.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settle_down()
     try:
         for done in _decoded(draft, jobs, read):
             if os.getppid() != parent:

@@ -6,7 +6,6 @@ another process count cannot change what a page looks like or when it comes.
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from docclf_cli.data.crew import start_method
+from docclf_cli.data.crew import settle_down, start_method
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.mixing import apply_mix, mix_plan
 
@@ -280,7 +279,5 @@ def collate(samples: list[Any]) -> Batch:
 
 
 def start_worker(worker: int) -> None:
-    """Loader workers leave signals to the main process, and use one thread each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    """What a loader process does first."""
+    settle_down()

@@ -7,7 +7,6 @@ decides. Figures of both stages: `benchmarks/audit_planted.py`.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from docclf_cli.data.crew import start_method
+from docclf_cli.data.crew import settle_down, start_method
 from docclf_cli.data.registration import same_page
 from docclf_cli.errors import ResourceError
 
@@ -163,7 +162,7 @@ def _in_processes(chunks: Iterator[np.ndarray], workers: int) -> Iterator[np.nda
     if workers < 2:
         yield from map(hash_pages, chunks)
         return
-    pool = ProcessPoolExecutor(workers, get_context(start_method()), initializer=_leave_signals_to_the_parent)
+    pool = ProcessPoolExecutor(workers, get_context(start_method()), initializer=settle_down)
     try:
         yield from pool.map(hash_pages, chunks)
     except BrokenProcessPool as error:
@@ -172,8 +171,3 @@ def _in_processes(chunks: Iterator[np.ndarray], workers: int) -> Iterator[np.nda
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _leave_signals_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """Validation gives the figures of separate predictions, and keeps its loader processes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,23 @@ def test_damaged_pages_are_stored_once_for_each_page_and_way_of_damage(
     renamed = replace(renamed, pages=replace(renamed.pages, index=renamed.index))
     other = DegradedView(renamed.index.ids, 3)  # the same files by other IDs are damaged in another way
     assert (renamed.seen(other, rows, 0, NEVER).pages[5] == other(cached.pages[5], 5)).all()
+
+
+@pytest.mark.timeout(60)
+def test_pages_are_damaged_by_processes_after_this_one_has_used_several_threads(
+    material: Material, tmp_path: Path
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.rand(10**6).add_(1)  # starts the threads, which processes that are forked do not have
+        config = material.pages.config.model_copy(update={"cache": str(tmp_path)})
+        large = prepare(material.index, Preprocess(128), config, runtime(0))
+        torch.set_num_threads(2)
+        seen = large.seen(DegradedView(material.index.ids, 7), np.arange(12), 2, NEVER)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen.quick
 
 
 def test_loader_processes_stay_for_the_next_epoch(material: Material, model: torch.nn.Module) -> None:
