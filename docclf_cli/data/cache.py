@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import PIL
@@ -26,7 +26,7 @@ from docclf_cli.data.crew import Job, Read
 from docclf_cli.data.decode import RULES, UnreadablePage
 from docclf_cli.data.filling import build_pack
 from docclf_cli.data.packs import Pack, delete, open_pack, packs, size_of, sweep
-from docclf_cli.data.pages import Pages
+from docclf_cli.data.pages import NamedView, Pages
 from docclf_cli.files import cache_home, fingerprint_of
 
 if TYPE_CHECKING:
@@ -45,19 +45,6 @@ class Usage(NamedTuple):
 
     packs: int
     bytes: int
-
-
-class StoredView(Protocol):
-    """What changes pages before they are stored; equal names mean equal pixels of a page with the same ID."""
-
-    @property
-    def name(self) -> str:
-        """Part of the key of its pages."""
-        ...
-
-    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
-        """The page of a row as the view shows it, uint8 [size, size, 3] in and out."""
-        ...
 
 
 @dataclass(eq=False)
@@ -140,7 +127,7 @@ def open_or_build(
 def open_or_build_view(
     pages: Pages,
     rows: np.ndarray,
-    view: StoredView,
+    view: NamedView,
     *,
     workers: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
@@ -152,7 +139,7 @@ def open_or_build_view(
 def _opened(
     pages: Pages,
     rows: np.ndarray,
-    view: StoredView | None,
+    view: NamedView | None,
     workers: int,
     on_progress: Callable[[int, int], object],
     should_stop: Callable[[], bool],
@@ -213,7 +200,7 @@ def identities(index: DocumentIndex) -> list[str]:
 class _Build:
     pages: Pages
     rows: np.ndarray
-    view: StoredView | None
+    view: NamedView | None
     folder: Path
     on_progress: Callable[[int, int], object]
     should_stop: Callable[[], bool]
@@ -260,16 +247,19 @@ class _Build:
         source = None if self.pages.cache is None else self.pages.cache.pack.path
         if not _make_room(self.folder, len(self.rows) * size * size * 3, source):
             return None
-        jobs = [Job(slot, row, self.pages.index.path(row)) for slot, row in enumerate(self.rows.tolist())]
         path = build_pack(
-            self.folder, self.key, size, self.identities, jobs, self.read,
+            self.folder, self.key, size, self.identities, self._job, self.read,
             workers=workers, on_progress=self.on_progress, should_stop=self.should_stop,
         )  # fmt: skip
         pack = None if path is None else open_pack(path)
         return None if pack is None else self._from(pack)
 
+    def _job(self, slot: int) -> Job:
+        row = int(self.rows[slot])
+        return Job(slot, row, self.pages.index.path(row))
 
-def _read(pages: Pages, view: StoredView | None, row: int) -> np.ndarray:
+
+def _read(pages: Pages, view: NamedView | None, row: int) -> np.ndarray:
     page = pages[row]
     return page if view is None else view(page, row)
 
@@ -291,7 +281,7 @@ def _digest(*facts: object) -> str:
 def _make_room(folder: Path, needed: int, keep: Path | None) -> bool:
     """Delete the packs that were used least recently, but `keep`, until there is room; or say that there is none."""
     allowed = min(MAX_BYTES, (shutil.disk_usage(folder).free + usage(folder).bytes) // 2)
-    needed += size_of(keep) if keep else 0
+    allowed -= size_of(keep) if keep else 0
     if needed > allowed:
         logger.warning(
             "no page cache: it would take %.1f GiB, and %.1f GiB are allowed in %s; pages are prepared each time",

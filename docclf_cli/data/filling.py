@@ -17,7 +17,7 @@ def build_pack(
     key: str,
     size: int,
     identities: Sequence[str],
-    jobs: Sequence[Job],
+    job_of: Callable[[int], Job],
     read: Read,
     *,
     workers: int,
@@ -31,7 +31,7 @@ def build_pack(
         key: Stands for what decides pixels besides the image file.
         size: Side of a page in pixels.
         identities: Whose pages, by slot.
-        jobs: How to come by each of them, by slot.
+        job_of: How to come by the page of a slot.
         read: Reads a page.
         workers: Processes to decode with.
         on_progress: Called with pages done and pages in all.
@@ -48,7 +48,7 @@ def build_pack(
     with draft(folder, size, len(identities)) as new:
         filling = _Filling(new, identities)
         missing = filling.copied([pack for path in packs(folder, key) if (pack := open_pack(path)) is not None])
-        for slot, checksum, reason in decode_into(new, [jobs[slot] for slot in missing], read, workers, should_stop):
+        for slot, checksum, reason in decode_into(new, [job_of(slot) for slot in missing], read, workers, should_stop):
             filling.set(slot, checksum, reason)
             on_progress(filling.count, len(identities))
         if not filling.count:

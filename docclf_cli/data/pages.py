@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from docclf_cli.data.decode import UnreadablePage, read_page
 
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from docclf_cli.data.index import DocumentIndex
     from docclf_cli.data.preprocess import Preprocess
     from docclf_cli.profile.schema import DataConfig
+
+
+class NamedView(Protocol):
+    """A way to look at pages; equal names mean equal pixels. `quick` ones take next to no time beside a forward pass."""
+
+    quick: ClassVar[bool]
+
+    @property
+    def name(self) -> str:
+        """Part of the fingerprint of predictions, and of the key of stored pages."""
+        ...
+
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The page of a row as the model is to see it, uint8 [size, size, 3] in and out."""
+        ...
 
 
 @dataclass(frozen=True)

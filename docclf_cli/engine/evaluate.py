@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import names_split
+from docclf_cli.data.pages import NamedView
 from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine.comparing import compare
 from docclf_cli.engine.damages import damaged_views, measure_damages
@@ -28,7 +29,7 @@ from docclf_cli.engine.outputs import write_class_report, write_predictions, wri
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
-from docclf_cli.engine.wanted import NamedView, Wanted, collect
+from docclf_cli.engine.wanted import Wanted, collect
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.class_metrics import score

@@ -93,13 +93,13 @@ def look_at(
     task: Task, best: Checkpoint, rows: Mapping[str, np.ndarray], emit: Emit, stop: StopFlag
 ) -> tuple[dict[str, Predictions], Predictions | None]:
     """What the kept epoch says about each split, and about the damaged validation pages where these are wanted."""
-    predictor = task.validator(emit, stop).predictor(task.scoring.place(best.build(task.run.best)))
+    validator = task.validator(emit, stop)
+    predictor = validator.predictor(task.scoring.place(best.build(task.run.best)))
     look = functools.partial(predict, predictor, emit=emit, stop=stop)
     found = {split: look(task.material.pages, rows[split], task=NAMES[split]) for split in rows}
-    if (degraded := task.degraded_pages(stop)) is None:
+    if (degraded := validator.degraded) is None:
         return found, None
-    task_name = "degraded validation pages"
-    return found, look(degraded.pages, task.val_rows, view=degraded.view, task=task_name)
+    return found, look(degraded.pages, task.val_rows, view=degraded.view, task="degraded validation pages")
 
 
 def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:

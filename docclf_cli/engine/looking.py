@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from docclf_cli.data.cache import open_or_build
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.loaders import Batch, plain_loader
-from docclf_cli.data.pages import Pages
+from docclf_cli.data.pages import NamedView, Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine import distributed
 from docclf_cli.engine.checkpoint import Checkpoint
@@ -24,7 +24,7 @@ from docclf_cli.engine.numerics import inference_runtime
 from docclf_cli.engine.runtime import Runtime, resolve_runtime
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.engine.store import fingerprint, pages_fingerprint, store
-from docclf_cli.engine.wanted import NamedView, Wanted
+from docclf_cli.engine.wanted import Wanted
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 

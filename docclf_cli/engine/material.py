@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from docclf_cli.data.cache import StoredView, open_or_build, open_or_build_view
+from docclf_cli.data.cache import open_or_build, open_or_build_view
 from docclf_cli.data.index import DocumentIndex
 from docclf_cli.data.loaders import PlainPages, plain_loader
-from docclf_cli.data.pages import Pages
+from docclf_cli.data.pages import NamedView, Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag
@@ -37,7 +37,7 @@ class Material:
     unreadable: Mapping[int, str]
     pixels: str = ""
 
-    def seen(self, view: StoredView, rows: np.ndarray, workers: int, stop: StopFlag) -> PlainPages:
+    def seen(self, view: NamedView, rows: np.ndarray, workers: int, stop: StopFlag) -> PlainPages:
         """The pages of some rows as a view shows them: made once where there is a page cache, else each time."""
         pages, targets = self.pages, self.index.targets
         if pages.cache is not None:

@@ -17,12 +17,13 @@ import numpy as np
 
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import load_index, load_training_index
+from docclf_cli.data.pages import NamedView
 from docclf_cli.data.splits import Split
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.facts import CheckpointFacts, facts_of
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.stop import NEVER, StopFlag
-from docclf_cli.engine.wanted import NamedView, PlainView, Wanted, collect
+from docclf_cli.engine.wanted import PlainView, Wanted, collect
 from docclf_cli.ensembling.merging import merge
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.files import fingerprint_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from docclf_cli.data.degrade import DegradedView
-from docclf_cli.data.loaders import EpochBatches, PlainPages
+from docclf_cli.data.loaders import EpochBatches
 from docclf_cli.engine.events import Emit
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.numerics import SCORING_BATCH
@@ -57,11 +57,7 @@ class Task:
 
     def validator(self, emit: Emit, stop: StopFlag) -> Validator:
         """What scores a model on the held-out pages."""
-        batch_size, degraded = SCORING_BATCH * self.profile.train.batch_size, self.degraded_pages(stop)
+        batch_size, degraded = SCORING_BATCH * self.profile.train.batch_size, None
+        if self.profile.data.degraded_validation:
+            degraded = self.material.seen(self.degraded_view, self.val_rows, self.runtime.workers, stop)
         return Validator(self.material, self.val_rows, degraded, self.scoring, batch_size, emit, stop)
-
-    def degraded_pages(self, stop: StopFlag) -> PlainPages | None:
-        """The held-out pages as they are damaged; None where they are not wanted."""
-        if not self.profile.data.degraded_validation:
-            return None
-        return self.material.seen(self.degraded_view, self.val_rows, self.runtime.workers, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -18,23 +18,9 @@ from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 
 if TYPE_CHECKING:
     from docclf_cli.data.documents import DocumentIndex
+    from docclf_cli.data.pages import NamedView
     from docclf_cli.engine.facts import CheckpointFacts
     from docclf_cli.results.predictions import Predictions
-
-
-class NamedView(Protocol):
-    """A way to look at pages; equal names mean equal pixels. `quick` ones take next to no time beside a forward pass."""
-
-    quick: ClassVar[bool]
-
-    @property
-    def name(self) -> str:
-        """Part of the fingerprint of predictions."""
-        ...
-
-    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
-        """The page of a row as the model is to see it, uint8 [size, size, 3] in and out."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from docclf_cli.data import cache as cache_module
 from docclf_cli.data import degrade as degrade_module
+from docclf_cli.data.cache import usage
 from docclf_cli.data.degrade import DegradedView, degrade
 from docclf_cli.data.index import load_index
 from docclf_cli.data.preprocess import Preprocess
@@ -89,6 +91,19 @@ def test_damaged_pages_are_stored_once_for_each_page_and_way_of_damage(
     renamed = replace(renamed, pages=replace(renamed.pages, index=renamed.index))
     other = DegradedView(renamed.index.ids, 3)  # the same files by other IDs are damaged in another way
     assert (renamed.seen(other, rows, 0, NEVER).pages[5] == other(cached.pages[5], 5)).all()
+
+
+def test_damaged_copies_do_not_push_out_the_pages_they_are_made_of(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = material.pages.config.model_copy(update={"cache": str(tmp_path)})
+    clean = prepare(material.index, material.preprocess, config, runtime(0))
+    monkeypatch.setattr(cache_module, "MAX_BYTES", usage(tmp_path).bytes + 48 * 48 * 3)
+    for count, quick in ((5, False), (1, True)):
+        seen = clean.seen(DegradedView(material.index.ids, 7), np.arange(count), 0, NEVER)
+        assert seen.quick == quick
+        assert clean.pages.cache is not None
+        assert clean.pages.cache.pack.path.exists()
 
 
 @pytest.mark.timeout(60)
