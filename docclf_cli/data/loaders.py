@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from docclf_cli.data.crew import settle_down, start_method
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.mixing import apply_mix, mix_plan
+from docclf_cli.data.turns import InTurns, Numbered, PagesInTurn, Turns
 
 if TYPE_CHECKING:
     from docclf_cli.data.augment import Policy
@@ -48,6 +49,16 @@ class Batch:
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory (called by the loader for GPUs)."""
         return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.rows, self.unreadable)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Between processes each tensor costs a connection of its own, which is worth it for images only.
+        return _received, (self.images, self.targets.numpy(), self.rows, self.unreadable)
+
+
+def _received(
+    images: torch.Tensor, targets: np.ndarray, rows: np.ndarray, unreadable: tuple[tuple[int, str], ...]
+) -> Batch:
+    return Batch(images, torch.from_numpy(targets), rows, unreadable)
 
 
 @dataclass(frozen=True)
@@ -191,8 +202,23 @@ class EpochBatches:
                 yield [(self.epoch, int(position)) for position in micro[self.rank :: self.world_size]]
 
 
-def train_loader(dataset: TrainPages, batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Any]:
-    """A loader that plays the epoch `batches` is set to, each time it is iterated."""
+def train_loader(
+    dataset: TrainPages, batches: EpochBatches, workers: int, pin: bool, in_turns: bool = False
+) -> Iterable[Batch]:
+    """A loader that plays the epoch `batches` is set to, each time it is iterated.
+
+    Args:
+        dataset: The pages.
+        batches: Which of them make a batch.
+        workers: Loader processes.
+        pin: Whether batches are put into page-locked memory.
+        in_turns: Whether the processes rest while a batch is trained on (`turns`).
+    """
+    if in_turns and workers:
+        turns = Turns(workers, start_method())
+        pages = PagesInTurn(dataset, turns)
+        # Batches asked for early would be made out of turn.
+        return InTurns(_loader(pages, Numbered(batches), workers, pin, persistent=True, prefetch_factor=1), turns)
     return _loader(dataset, batches, workers, pin, persistent=True)
 
 
@@ -252,7 +278,9 @@ def _in_batches(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _loader(dataset: Any, batches: Any, workers: int, pin: bool, persistent: bool = False) -> DataLoader[Any]:
+def _loader(
+    dataset: Any, batches: Any, workers: int, pin: bool, persistent: bool = False, prefetch_factor: int = 2
+) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -260,6 +288,7 @@ def _loader(dataset: Any, batches: Any, workers: int, pin: bool, persistent: boo
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=persistent and workers > 0,
+        prefetch_factor=prefetch_factor if workers else None,
         worker_init_fn=start_worker,
         multiprocessing_context=start_method() if workers else None,
     )

@@ -3,7 +3,8 @@
 A transform is one registered function; its keyword-only parameters are what a policy file may set. `geometry`
 returns a homography (3x3, from output to input, in coordinates centred on the page with half its side as unit),
 so that a policy can compose its geometry into one warp. `backdrop` returns the grey that this warp leaves around the
-page. `pixels` changes a page: uint8 [H, W, 3] in and out.
+page. `tone` returns a table with the new value of each grey level, uint8 [256]; consecutive ones are composed into one
+look-up. `pixels` changes a page: uint8 [H, W, 3] in and out.
 
 Each is written with whatever was fastest on one core at 224 px, mostly numpy and Pillow: loader workers have one page
 and one thread, for which the tensors of `torchvision.transforms.v2` cost more than they bring
@@ -13,6 +14,7 @@ and one thread, for which the tensors of `torchvision.transforms.v2` cost more t
 import io
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,6 +28,8 @@ Page = np.ndarray
 Rng = np.random.Generator
 TRANSFORMS: Registry[Callable[..., Any]] = Registry("transform")
 IDENTITY = np.eye(3)
+_LEVELS = np.arange(256)
+_QUANTILES = np.array([NormalDist().inv_cdf((level + 0.5) / 256) for level in range(256)], dtype=np.float32)
 Quality = Annotated[int, Field(ge=1, le=100)]
 Grey = Annotated[int, Field(ge=0, le=255)]
 
@@ -110,26 +114,36 @@ def _as_page(values: np.ndarray) -> Page:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-@TRANSFORMS.register("brightness", kind="pixels")
-def brightness(page: Page, rng: Rng, *, amount: Share = 0.2) -> Page:
+def _by_channel(change: Callable[[np.ndarray], np.ndarray], page: Page) -> Page:
+    # Broadcasting [H, W, 1] over three channels takes twice as long.
+    out = np.empty_like(page)
+    for channel in range(page.shape[2]):
+        out[..., channel] = change(page[..., channel])
+    return out
+
+
+def _normal(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal values, float32, each one of 256 quantiles: a sixth of the time of exact ones."""
+    drawn = np.frombuffer(rng.bytes(math.prod(shape)), np.uint8)
+    return _QUANTILES[drawn].reshape(shape)
+
+
+@TRANSFORMS.register("brightness", kind="tone")
+def brightness(rng: Rng, *, amount: Share = 0.2) -> np.ndarray:
     """Multiply by a factor between 1 - amount and 1 + amount."""
-    return _looked_up(page, np.arange(256) * rng.uniform(1 - amount, 1 + amount))
+    return _as_page(_LEVELS * rng.uniform(1 - amount, 1 + amount))
 
 
-@TRANSFORMS.register("contrast", kind="pixels")
-def contrast(page: Page, rng: Rng, *, amount: Share = 0.2) -> Page:
+@TRANSFORMS.register("contrast", kind="tone")
+def contrast(rng: Rng, *, amount: Share = 0.2) -> np.ndarray:
     """Pull values towards mid-grey, or push them away from it."""
-    return _looked_up(page, 128 + (np.arange(256) - 128) * rng.uniform(1 - amount, 1 + amount))
+    return _as_page(128 + (_LEVELS - 128) * rng.uniform(1 - amount, 1 + amount))
 
 
-@TRANSFORMS.register("fade", kind="pixels")
-def fade(page: Page, rng: Rng, *, amount: Share = 0.5) -> Page:
+@TRANSFORMS.register("fade", kind="tone")
+def fade(rng: Rng, *, amount: Share = 0.5) -> np.ndarray:
     """Ink that has paled: dark values move towards white."""
-    return _looked_up(page, 255 - (255 - np.arange(256)) * (1 - rng.uniform(0, amount)))
-
-
-def _looked_up(page: Page, table: np.ndarray) -> Page:
-    return np.take(_as_page(table), page)
+    return _as_page(255 - (255 - _LEVELS) * (1 - rng.uniform(0, amount)))
 
 
 @TRANSFORMS.register("tint", kind="pixels")
@@ -153,7 +167,7 @@ def shade(page: Page, rng: Rng, *, strength: Share = 0.5) -> Page:
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     across = (math.cos(angle) * x + math.sin(angle) * y + math.sqrt(2)) / (2 * math.sqrt(2))
     light = 1 - rng.uniform(0, strength) * across ** np.float32(bend)
-    return (page * light[..., None]).astype(np.uint8)
+    return _by_channel(lambda channel: channel * light, page)
 
 
 @TRANSFORMS.register("blur", kind="pixels")
@@ -185,8 +199,8 @@ def smeared(page: Page, length: int, axis: int) -> Page:
 def noise(page: Page, rng: Rng, *, sigma: NonNegative = 15.0) -> Page:
     """Gaussian noise, the same in all channels; `sigma` is the largest standard deviation in grey levels."""
     spread = rng.uniform(0, sigma)
-    grain = rng.standard_normal(page.shape[:2], dtype=np.float32) * np.float32(spread)
-    return _as_page(page + grain[..., None])
+    grain = _normal(rng, page.shape[:2]) * np.float32(spread)
+    return _by_channel(lambda channel: np.clip(channel + grain, 0, 255), page)
 
 
 @TRANSFORMS.register("speckle", kind="pixels")
@@ -204,7 +218,7 @@ def speckle(page: Page, rng: Rng, *, share: Share = 0.02) -> Page:
 def fax(page: Page, rng: Rng, *, speckles: Share = 0.01) -> Page:
     """Black and white as a fax sends it: a ragged threshold, speckles, a lost line."""
     lightness = above_ink(page, rng.uniform(0.45, 0.7))
-    ragged = rng.standard_normal(lightness.shape, dtype=np.float32) * np.float32(0.05)
+    ragged = _normal(rng, lightness.shape) * np.float32(0.05)
     out = np.where(lightness >= ragged, np.uint8(255), np.uint8(0))
     out[rng.random(out.shape, dtype=np.float32) < rng.uniform(0, speckles)] ^= 255
     if rng.random() < 0.5:

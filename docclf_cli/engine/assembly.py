@@ -64,6 +64,8 @@ def build_trainer(
         loader=train_loader(
             TrainPages(material.pages, task.train_rows, targets, *_variation(profile, num_classes), profile.seed),
             batches, runtime.workers, pin=runtime.device.type == "cuda",
+            # A disk, unlike a core, is better read while the model works.
+            in_turns=runtime.crowded and material.pages.cache is not None,
         ),
         batches=batches,
         preprocess=material.preprocess,

@@ -69,10 +69,14 @@ class Predictor:
 
 def normalise(images: torch.Tensor, preprocess: Preprocess, runtime: Runtime) -> torch.Tensor:
     """uint8 [n, 3, h, w] to the float32 input of the model, on its device and in its memory layout."""
-    images = runtime.to_device(images).to(torch.float32, memory_format=runtime.memory_format)
-    mean = torch.tensor(preprocess.mean, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(preprocess.std, device=images.device).view(1, 3, 1, 1) * 255
-    return images.sub_(mean).div_(std)
+    count, _, height, width = images.shape
+    pages = runtime.to_device(images).movedim(1, -1)  # as pages are stored
+    # Three channels as the last axis are not vectorised, a row of pixels is.
+    rows = pages.reshape(count, height, -1).to(torch.float32)
+    mean = torch.tensor(preprocess.mean, device=rows.device).repeat(width) * 255
+    std = torch.tensor(preprocess.std, device=rows.device).repeat(width) * 255
+    rows.sub_(mean).div_(std)
+    return rows.view(pages.shape).movedim(-1, 1).contiguous(memory_format=runtime.memory_format)
 
 
 def predict(

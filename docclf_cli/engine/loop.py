@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from docclf_cli.data.loaders import Batch, EpochBatches
 from docclf_cli.data.preprocess import Preprocess
@@ -71,7 +70,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Any  # timm.utils.ModelEmaV3 | None
-    loader: DataLoader[Batch]
+    loader: Iterable[Batch]
     batches: EpochBatches
     preprocess: Preprocess
     ids: Any  # text [n]: names the pages of a batch in messages

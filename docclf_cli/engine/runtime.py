@@ -83,6 +83,11 @@ class Runtime:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the threads of the model and the loader processes are more than the cores they have."""
+        return self.device.type == "cpu" and torch.get_num_threads() + self.workers > _share(usable_cores())
+
     def share_of(self, rows: np.ndarray) -> np.ndarray:
         """Of rows to look at those that are this process's."""
         return distributed.shares(rows, self.world_size)[self.rank]

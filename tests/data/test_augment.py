@@ -148,10 +148,31 @@ def test_an_empty_page_has_no_ink_and_a_dark_desk_is_no_paper() -> None:
 
 
 def test_brightness_is_a_factor_and_stops_at_white() -> None:
-    page = np.array([[[10, 100, 250]]], np.uint8)
     factor = np.random.default_rng(5).uniform(0.5, 1.5)
-    bright = TRANSFORMS.get("brightness").build(page, np.random.default_rng(5), amount=0.5)
-    assert bright[0, 0].tolist() == [int(min(255, value * factor)) for value in (10, 100, 250)]
+    bright = TRANSFORMS.get("brightness").build(np.random.default_rng(5), amount=0.5)
+    assert bright.tolist() == [int(min(255, value * factor)) for value in range(256)]
+
+
+def test_tones_in_one_look_up_are_tones_one_after_the_other() -> None:
+    names = ("brightness", "contrast", "fade")
+    expected, rng = PAGE, np.random.default_rng(3)
+    rng.random(4)  # whether each is used
+    for name in names:
+        expected = TRANSFORMS.get(name).build(rng)[expected]
+    expected = TRANSFORMS.get("ink").build(expected, rng)
+    policy = _policy(*({"name": name} for name in (*names, "ink")))
+    assert (policy(PAGE, np.random.default_rng(3)) == expected).all()
+
+
+def test_noise_is_normal_and_the_same_in_all_channels() -> None:
+    grey = np.full((200, 200, 3), 128, np.uint8)
+    noisy = TRANSFORMS.get("noise").build(grey, _rng(), sigma=30.0).astype(float) - 128
+    spread = _rng().uniform(0, 30.0)
+    assert (noisy == noisy[..., :1]).all()
+    assert abs(noisy.mean() + 0.5) < 0.3  # half a grey level is cut off
+    assert abs(noisy.std() / spread - 1) < 0.02
+    beyond = (np.abs(noisy + 0.5) > 2 * spread).mean()
+    assert abs(beyond - 0.0455) < 0.006
 
 
 @pytest.mark.parametrize("name", group_names("augmentation"))

@@ -1,5 +1,6 @@
 """Order, batches and pages are functions of (seed, epoch, row)."""
 
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -116,17 +117,18 @@ def test_neither_cache_nor_workers_change_a_batch(pages: Pages, cached: Pages, m
     index = pages.index
     mixing = Mixing(mixup, 0.0, 1.0, len(index.class_names))
 
-    def batches(pages: Pages, workers: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def batches(pages: Pages, workers: int, in_turns: bool) -> list[tuple[np.ndarray, np.ndarray]]:
         dataset = TrainPages(
             pages, np.arange(len(index)), index.labels, Policy.from_config(augmentation), mixing, seed=5
         )
         plan = EpochBatches(len(index), 8, 1, seed=5)
         plan.start(1)
-        return [(batch.images.numpy(), batch.targets.numpy()) for batch in train_loader(dataset, plan, workers, False)]
+        loader = train_loader(dataset, plan, workers, False, in_turns)
+        return [(batch.images.numpy(), batch.targets.numpy()) for batch in loader]
 
-    plain = batches(pages, 0)
+    plain = batches(pages, 0, False)
     assert len(plain) == 3
-    for source, workers in ((pages, 1), (pages, 4), (cached, 0), (cached, 1), (cached, 4)):
-        for (images, targets), (others, answers) in zip(plain, batches(source, workers), strict=True):
+    for source, workers, in_turns in itertools.product((pages, cached), (0, 1, 4), (False, True)):
+        for (images, targets), (others, answers) in zip(plain, batches(source, workers, in_turns), strict=True):
             assert (images == others).all()
             assert (targets == answers).all()

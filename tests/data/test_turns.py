@@ -1,0 +1,87 @@
+"""Loader processes work in turns with the model."""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from docclf_cli.data import turns
+from docclf_cli.data.crew import start_method
+from docclf_cli.data.turns import InTurns, Numbered, PagesInTurn, Turns
+
+WORKERS = 2
+BATCHES = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+class Counted(Dataset[int]):
+    """Numbers, and how many of them were asked for by all processes together."""
+
+    def __init__(self) -> None:
+        self.asked = multiprocessing.get_context(start_method()).Value("i", 0)
+
+    def __getitem__(self, key: int) -> int:
+        with self.asked.get_lock():
+            self.asked.value += 1
+        return key
+
+
+def _list(samples: list[int]) -> list[int]:
+    return samples
+
+
+def _loader(dataset: Counted) -> InTurns:
+    in_turn = Turns(WORKERS, start_method())
+    loader: DataLoader[Any] = DataLoader(
+        PagesInTurn(dataset, in_turn), batch_sampler=Numbered(BATCHES), collate_fn=_list, num_workers=WORKERS,
+        persistent_workers=True, prefetch_factor=1, multiprocessing_context=start_method(),
+    )  # type: ignore[arg-type]  # a sampler is anything iterable  # fmt: skip
+    return InTurns(loader, in_turn)
+
+
+def _settled(dataset: Counted) -> int:
+    time.sleep(0.3)
+    return dataset.asked.value
+
+
+def test_each_process_makes_one_batch_and_rests_until_the_next_round() -> None:
+    dataset = Counted()
+    loader = _loader(dataset)
+    for _ in range(2):  # epochs
+        before, batches = dataset.asked.value, iter(loader)
+        assert next(batches) == BATCHES[0]
+        assert _settled(dataset) - before == 4
+        assert next(batches) == BATCHES[1]
+        assert _settled(dataset) - before == 4
+        assert next(batches) == BATCHES[2]
+        assert _settled(dataset) - before == 8
+        assert list(batches) == BATCHES[3:]
+        assert dataset.asked.value - before == 10
+
+
+def test_a_process_that_was_kept_waiting_too_long_goes_on_and_then_keeps_to_its_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "_PATIENCE", 0.6)
+    dataset = Counted()
+    batches = iter(_loader(dataset))
+    next(batches)
+    assert _settled(dataset) == 4
+    next(batches)
+    time.sleep(0.7)
+    assert dataset.asked.value == 8  # out of turn
+    next(batches)
+    next(batches)
+    assert _settled(dataset) == 8
+
+
+def test_an_epoch_that_is_left_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_PATIENCE", 60.0)
+    loader = _loader(Counted())
+    batches: Iterator[Any] = iter(loader)
+    next(batches)
+    start = time.monotonic()
+    del batches, loader  # ends the processes
+    assert time.monotonic() - start < 4
