@@ -1,11 +1,33 @@
-"""What to do when memory runs out."""
+"""Memory that is kept for the next step, and what to do when it runs out."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
+import os
 from collections.abc import Iterator
 
 from docclf_cli.errors import ResourceError, is_out_of_memory
+
+# Parameters of glibc's mallopt(3).
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let the process keep what it frees, where the C library is glibc and nobody has tuned it by environment.
+
+    Large blocks otherwise go back to the system whenever a tensor is freed, and the next step takes them again page by
+    page, each one zeroed: a third of the time of training EfficientNet-Lite0 on two cores with batches of 16, half
+    of it with batches of 64. The peak stays what it was.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # another system, or another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from docclf_cli.engine import distributed
+from docclf_cli.engine.memory import keep_freed_memory
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.errors import InputError
 from docclf_cli.machine import cpu_features, local_processes, physical_cores, usable_cores
@@ -98,12 +99,13 @@ class Runtime:
 
 
 def resolve_runtime(config: RuntimeConfig) -> Runtime:
-    """Set threads, and read the process's rank; numerics that are left to `auto` are plain fp32 here (`numerics.settle`).
+    """Set threads and memory, and read the process's rank; numerics that are left to `auto` are plain fp32 here (`numerics.settle`).
 
     Raises:
         InputError: The device does not exist here.
     """
     device = _device(config.device)
+    keep_freed_memory()
     torch.set_num_threads(config.threads or _share(physical_cores()))
     torch.use_deterministic_algorithms(config.deterministic, warn_only=False)
     workers = config.workers if config.workers is not None else min(_share(usable_cores()), MOST_WORKERS)
