@@ -19,7 +19,8 @@ for _name in (
     os.environ.pop(_name, None)
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `docclf` itself sets it, before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `docclf` itself sets them, before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 @pytest.fixture(scope="session")

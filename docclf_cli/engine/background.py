@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 class Background:
@@ -17,7 +18,7 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="docclf-writer")
+        self._thread = ThreadPoolExecutor(1, "docclf-writer", use_one_thread)
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> Background:
@@ -50,6 +51,16 @@ class Background:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+
+def use_one_thread() -> None:
+    """Let the tensors of the calling thread be worked on by no other.
+
+    A thread with helpers of its own makes OpenMP count more threads than cores, and from then on the helpers of the
+    thread that trains sleep whenever they wait for it.
+    """
+    torch.get_num_threads()  # torch sets the number once for each thread, when it is first needed
+    threadpool_limits(1, user_api="openmp")
 
 
 def _do(jobs: Sequence[Callable[[], object]]) -> None:

@@ -19,6 +19,14 @@ from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 
 
+def test_jobs_use_one_thread_and_leave_the_others_to_the_training() -> None:
+    before, seen = torch.get_num_threads(), list[int]()
+    with Background() as background:
+        background.run([lambda: seen.append(torch.get_num_threads())])
+    assert seen == [1]
+    assert torch.get_num_threads() == before
+
+
 def test_jobs_are_done_in_order_while_the_block_goes_on() -> None:
     done: list[str] = []
     go_on = threading.Event()
