@@ -24,6 +24,8 @@ from docclf_cli.results.figures import Estimate
 from docclf_cli.results.predictions import Predictions
 
 LITE0 = "--model efficientnet_lite0 --image-size 224 --batch-size 16 --epochs 24 --augmentation rough --lr 0.001"
+EMA = f"{LITE0} --set train.ema=0.98"
+OFFLINE = f"{EMA} --set optimizer.layer_decay=0.9"  # what configs/offline.yaml says
 SCRATCH = "--no-pretrained --batch-size 16 --epochs 12 --lr 0.001 --set model.dropout_rate=0.0 --image-size 160"
 # Later options win, so a recipe says how it differs from its base.
 RECIPES = {
@@ -35,7 +37,12 @@ RECIPES = {
     "lite0-36-epochs": f"{LITE0} --epochs 36",
     "lite0-batch-8": f"{LITE0} --batch-size 8",
     "lite0-192px-48-epochs": f"{LITE0} --image-size 192 --epochs 48",
-    "lite0-ema": f"{LITE0} --set train.ema=0.98",
+    "lite0-ema": EMA,
+    "lite0-ema-256px": f"{EMA} --image-size 256",
+    "lite0-ema-cutmix": f"{EMA} --set augmentation.cutmix=1.0 --set augmentation.mix_probability=0.5",
+    "offline": OFFLINE,
+    "offline-32-epochs": f"{OFFLINE} --epochs 32",
+    "offline-lr2e-3": f"{OFFLINE} --lr 0.002",
     "lite0-smoothing": f"{LITE0} --set loss.params.label_smoothing=0.1",
     "lite0-layer-decay": f"{LITE0} --set optimizer.layer_decay=0.8",
     "lite0-frozen-first": f"{LITE0} --set train.freeze_epochs=1",

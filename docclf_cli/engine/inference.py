@@ -69,10 +69,10 @@ class Predictor:
 
 def normalise(images: torch.Tensor, preprocess: Preprocess, runtime: Runtime) -> torch.Tensor:
     """uint8 [n, 3, h, w] to the float32 input of the model, on its device and in its memory layout."""
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
     pages = runtime.to_device(images).movedim(1, -1)  # as pages are stored
     # Three channels as the last axis are not vectorised, a row of pixels is.
-    rows = pages.reshape(count, height, -1).to(torch.float32)
+    rows = pages.reshape(count, height, width * channels).to(torch.float32)
     mean = torch.tensor(preprocess.mean, device=rows.device).repeat(width) * 255
     std = torch.tensor(preprocess.std, device=rows.device).repeat(width) * 255
     rows.sub_(mean).div_(std)

@@ -29,7 +29,7 @@ def fit_stacking(held_out: HeldOut) -> tuple[_Apply, dict[str, Any]]:
     Returns:
         A function from log-probabilities [members, n, num_classes] to [n, num_classes], and facts of the fit.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # The matrices are small: threads that wait for each other make a fit ten times as slow.
     with threadpool_limits(limits=1):

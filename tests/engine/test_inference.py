@@ -25,3 +25,12 @@ def test_each_channel_is_shifted_and_scaled_by_its_own_figures(channels_last: bo
     assert given.is_contiguous(memory_format=runtime.memory_format)
     np.testing.assert_allclose(given.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
     assert images.dtype == torch.uint8 and (images == torch.from_numpy(pages).movedim(-1, 1)).all()
+
+
+def test_no_page_at_all_is_no_page() -> None:
+    assert normalise(torch.empty(0, 3, 1, 1, dtype=torch.uint8), FACTS, Runtime(torch.device("cpu"))).shape == (
+        0,
+        3,
+        1,
+        1,
+    )
