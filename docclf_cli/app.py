@@ -1,7 +1,6 @@
 """The Typer app: its commands, and the one place where errors become messages and exit codes."""
 
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -14,7 +13,7 @@ import typer
 from docclf_cli import __version__
 from docclf_cli.commands import _console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
-from docclf_cli.machine import is_first_process, process_count
+from docclf_cli.machine import is_first_process, process_count, wait_briefly
 from docclf_cli.services.env import load_env
 
 TOGETHER = ("train", "evaluate", "predict")  # commands that several processes can share
@@ -84,11 +83,7 @@ _register()
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    # Threads of torch that spin for long while they wait take the cores from other processes: on two busy cores training
-    # ran at a quarter of its speed. Those that never do are woken for each operation: a step of EfficientNet-Lite0 took a
-    # fifth longer. So they spin for about a tenth of a millisecond. Read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    wait_briefly()
     _console.start_logging()
     code = _run(app) if process_count() == 1 else _run_together()
     # torch raises where a loader process dies, wherever the program is; those that are ended at exit are meant to.

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cli_process import CliProcess, Outcome
 
+from docclf_cli.machine import wait_briefly
+
 # No test may reach a hub, a tracker or a bucket of the person who runs it.
 for _name in (
     "WANDB_API_KEY",
@@ -19,8 +21,7 @@ for _name in (
     os.environ.pop(_name, None)
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `docclf` itself sets them, before torch is imported
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+wait_briefly()
 
 
 @pytest.fixture(scope="session")

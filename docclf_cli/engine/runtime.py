@@ -99,7 +99,9 @@ class Runtime:
 
 
 def resolve_runtime(config: RuntimeConfig) -> Runtime:
-    """Set threads and memory, and read the process's rank; numerics that are left to `auto` are plain fp32 here (`numerics.settle`).
+    """Set threads and memory, and read the process's rank.
+
+    Numerics that are left to `auto` are plain fp32 here (`numerics.settle`).
 
     Raises:
         InputError: The device does not exist here.

@@ -28,9 +28,5 @@ def test_each_channel_is_shifted_and_scaled_by_its_own_figures(channels_last: bo
 
 
 def test_no_page_at_all_is_no_page() -> None:
-    assert normalise(torch.empty(0, 3, 1, 1, dtype=torch.uint8), FACTS, Runtime(torch.device("cpu"))).shape == (
-        0,
-        3,
-        1,
-        1,
-    )
+    none = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    assert normalise(none, FACTS, Runtime(torch.device("cpu"))).shape == none.shape
