@@ -8,17 +8,15 @@ import pytest
 
 PROGRAM = """
 import resource
+import statistics
 import torch
 from docclf_cli.engine.memory import keep_freed_memory
 {call}
-def step():
-    return torch.ones(64 * 2**18).sum().item()  # 64 MiB
-for _ in range(10):
-    step()  # the memory finds its place
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(64 * 2**18).sum().item()  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(statistics.median([faults() for _ in range(41)]))
 """
 
 
@@ -30,6 +28,7 @@ def test_a_step_takes_the_memory_that_the_last_one_freed() -> None:
         )
         return int(done.stdout)
 
-    assert faults("keep_freed_memory()") < 500
+    # The median: some first steps, more or fewer, still look for a place among small blocks.
+    assert faults("keep_freed_memory()") < 50
     assert faults("") > 5000
     assert faults("keep_freed_memory()", MALLOC_ARENA_MAX="4") > 5000  # whoever has tuned it keeps that
