@@ -15,16 +15,17 @@ from docclf_cli.engine.events import Emit
 from docclf_cli.engine.facts import facts_of, keep_facts
 from docclf_cli.engine.inference import predict
 from docclf_cli.engine.loop import Trainer
-from docclf_cli.engine.numerics import TRAIN_PAGES_SCORED
+from docclf_cli.engine.numerics import pages_to_compare
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import StopFlag
 from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.engine.task import Task
+from docclf_cli.engine.validation import CLEAN, DAMAGED, Validator
 from docclf_cli.errors import DivergedError
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.results.predictions import Predictions
 
-NAMES = {"val": "validation pages", "train": "training pages"}
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fitted:
         best_epoch: The epoch that was kept, counted from 1.
         epochs: How many were trained.
         val: Predictions of the kept model for the held-out pages.
-        train: The same for at most 2,000 training pages, without augmentation.
+        train: The same for some training pages (`pages_to_compare`), without augmentation.
         temperature: Fitted on `val`.
         history: One row of figures per epoch.
     """
@@ -50,8 +51,15 @@ class Fitted:
     history: tuple[Mapping[str, float], ...]
 
 
-def score_kept(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitted:
+def score_kept(task: Task, trainer: Trainer, validator: Validator, emit: Emit, stop: StopFlag) -> Fitted:
     """Score the kept epoch, fit its temperature, and store its predictions.
+
+    Args:
+        task: What was trained on.
+        trainer: At the end of its training.
+        validator: What scored its epochs.
+        emit: Consumer of events.
+        stop: Polled between batches.
 
     Raises:
         DivergedError: No epoch had a figure to be kept for.
@@ -65,41 +73,48 @@ def score_kept(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> Fitt
     found = _stored(task, rows)
     distributed.share(best if found is None else None)
     if found is None:
-        found, degraded = look_at(task, best, rows, emit, stop)
-        scored = found["val"].scored()
+        found = look_at(task, best, trainer, validator, emit, stop)
+        degraded = found.pop(DAMAGED, None)
+        scored = found[CLEAN].scored()
         best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
         best.save(task.run.best)
         keep_facts(task.run.best, best)
         if degraded is not None:
             made_by = _made_by(task, task.val_rows, task.degraded_view.name)
-            store(task.run.best, "val", replace(degraded, fingerprint=made_by))
+            store(task.run.best, CLEAN, replace(degraded, fingerprint=made_by))
         for split, predictions in found.items():  # last: whoever goes on takes them for the sign that all is there
             found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
             store(task.run.best, split, found[split])
     return Fitted(
-        task.run, state.best_epoch, state.epoch, found["val"], found["train"], best.temperature, tuple(state.history)
+        task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )
 
 
 def rows_to_score(task: Task) -> dict[str, np.ndarray]:
     """The held-out pages, and a sample of those trained on."""
     sampled = stratified_sample(
-        task.material.index.labels[task.train_rows], TRAIN_PAGES_SCORED, task.profile.data.split_seed
+        task.material.index.labels[task.train_rows], pages_to_compare(len(task.val_rows)), task.profile.data.split_seed
     )
-    return {"val": task.val_rows, "train": task.train_rows[sampled]}
+    return {CLEAN: task.val_rows, TRAIN: task.train_rows[sampled]}
 
 
 def look_at(
-    task: Task, best: Checkpoint, rows: Mapping[str, np.ndarray], emit: Emit, stop: StopFlag
-) -> tuple[dict[str, Predictions], Predictions | None]:
-    """What the kept epoch says about each split, and about the damaged validation pages where these are wanted."""
-    validator = task.validator(emit, stop)
+    task: Task, best: Checkpoint, trainer: Trainer, validator: Validator, emit: Emit, stop: StopFlag
+) -> dict[str, Predictions]:
+    """What the kept epoch says about each split, and about the damaged validation pages where these are wanted.
+
+    Where the epoch is the last one, its validation has said most of it.
+    """
+    rows = rows_to_score(task)
     predictor = validator.predictor(task.scoring.place(best.build(task.run.best)))
     look = functools.partial(predict, predictor, emit=emit, stop=stop)
-    found = {split: look(task.material.pages, rows[split], task=NAMES[split]) for split in rows}
-    if (degraded := validator.degraded) is None:
-        return found, None
-    return found, look(degraded.pages, task.val_rows, view=degraded.view, task="degraded validation pages")
+    found = {TRAIN: look(task.material.pages, rows[TRAIN], task="training pages")}
+    if validator.said and trainer.state.best_epoch == trainer.state.epoch:
+        return found | validator.said
+    found[CLEAN] = look(task.material.pages, rows[CLEAN], task="validation pages")
+    if (degraded := validator.degraded) is not None:
+        found[DAMAGED] = look(degraded.pages, rows[CLEAN], view=degraded.view, task="degraded validation pages")
+    return found
 
 
 def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from docclf_cli.data.cache import open_or_build
 from docclf_cli.data.documents import DocumentIndex
@@ -17,14 +18,14 @@ from docclf_cli.engine import distributed
 from docclf_cli.engine.assembly import build_trainer
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
-from docclf_cli.engine.finish import Fitted, look_at, rows_to_score, score_kept
+from docclf_cli.engine.finish import Fitted, look_at, score_kept
 from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.numerics import scoring_runtime
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, StopFlag, resolve_runtime
-from docclf_cli.engine.task import Task, Validate
+from docclf_cli.engine.task import Task
 from docclf_cli.errors import InputError, Interrupted
 from docclf_cli.profile.schema import Profile, TrainConfig
 
@@ -45,11 +46,17 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
     position = Checkpoint.load_newest(task.run.last) if resume else None
     with distributed.handed_out(_FitJob.of(task, task.profile.train, position)):
         distributed.ready(lambda: None)
-        trainer = build_trainer(task, task.profile.train, task.validator(emit, stop), position)
+        validator = task.validator(emit, stop)
+        trainer = build_trainer(task, task.profile.train, validator, position)
         run_fit(task, trainer, emit, stop)
-        fitted = score_kept(task, trainer, emit, stop)
+        fitted = score_kept(task, trainer, validator, emit, stop)
     emit(FitDone(task.run.path, fitted.best_epoch))
     return fitted
+
+
+def no_figures(model: torch.nn.Module) -> Mapping[str, float]:
+    """The validation of a fit without held-out pages."""
+    return {}
 
 
 def run_fit(task: Task, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
@@ -103,7 +110,7 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     position = Checkpoint.load_newest(everything.run.last) if resume else None
     with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
         distributed.ready(lambda: None)
-        trainer = build_trainer(everything, config, lambda model: {}, position)
+        trainer = build_trainer(everything, config, no_figures, position)
         if not trainer.parts.schedule.foreseeable:
             raise InputError(
                 f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
@@ -164,11 +171,12 @@ class _FitJob:
     def __call__(self, stop: StopFlag) -> None:
         """Train, and look at pages, in step with the leader."""
         task = distributed.ready(lambda: self._task(stop))
-        validate: Validate = task.validator(silent, stop) if self.validates else lambda model: {}
-        for _ in build_trainer(task, self.config, validate, self.position).run():
+        validator = task.validator(silent, stop) if self.validates else None
+        trainer = build_trainer(task, self.config, validator or no_figures, self.position)
+        for _ in trainer.run():
             distributed.raise_if_set(stop, task.label)
-        if self.validates and (best := distributed.share(None)) is not None:
-            look_at(task, best, rows_to_score(task), silent, stop)
+        if validator is not None and (best := distributed.share(None)) is not None:
+            look_at(task, best, trainer, validator, silent, stop)
 
     def _task(self, stop: StopFlag) -> Task:
         data, runtime = self.profile.data, resolve_runtime(self.profile.runtime)

@@ -30,7 +30,6 @@ from docclf_cli.profile.schema import InferenceConfig, ModelConfig, Profile, Run
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoint import Checkpoint
 
-TRAIN_PAGES_SCORED = 2000
 SCORING_BATCH = 2  # times the pages of a training step: a forward pass keeps fewer numbers
 LAYOUTS = {"auto": (False, True), "contiguous": (False,), "channels_last": (True,)}
 LAYOUT_NAMES: Mapping[bool, Literal["contiguous", "channels_last"]] = {False: "contiguous", True: "channels_last"}
@@ -84,7 +83,16 @@ def planned_pages(profile: Profile, pages: int, own_val: int = 0) -> tuple[int, 
     steps = min(train.epochs * max(1, used // train.batch_size), train.max_steps or math.inf)
     epochs = min(train.epochs, math.ceil(steps * train.batch_size / max(used, 1)))
     views = 2 if data.degraded_validation else 1
-    return fits * int(steps * train.batch_size), fits * (val * (views * epochs + 1) + min(used, TRAIN_PAGES_SCORED))
+    compared = min(used, pages_to_compare(val))
+    return fits * int(steps * train.batch_size), fits * (val * (views * epochs + 1) + compared)
+
+
+def pages_to_compare(val: int) -> int:
+    """How many training pages are scored after training, beside so many held-out ones.
+
+    About as many, as a comparison is no surer than its smaller side; but 500 where there are, and never above 2,000.
+    """
+    return min(max(val, 500), 2000)
 
 
 def scoring_runtime(config: RuntimeConfig) -> Runtime:

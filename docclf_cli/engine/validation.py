@@ -17,6 +17,9 @@ from docclf_cli.engine.inference import Predictor, answers
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.runtime import Runtime, StopFlag
 from docclf_cli.metrics.class_metrics import figures
+from docclf_cli.results.predictions import Predictions
+
+CLEAN, DAMAGED = "val", "val, damaged"
 
 
 class Validator:
@@ -30,6 +33,9 @@ class Validator:
         batch_size: Pages of a forward pass.
         emit: Consumer of progress events.
         stop: Polled between batches.
+
+    Attributes:
+        said: What the model of the last call said, by `CLEAN` and `DAMAGED`; empty before the first.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Validator:
     ) -> None:
         self.material, self.rows, self.degraded, self.runtime = material, rows, degraded, runtime
         self.batch_size, self.emit, self.stop = batch_size, emit, stop
+        self.said: dict[str, Predictions] = {}
 
     def __call__(self, model: torch.nn.Module) -> Mapping[str, float]:
         """Figures by name; `blend` is the mean of clean and degraded macro-F1.
@@ -52,11 +59,13 @@ class Validator:
             Interrupted: `stop` was set.
         """
         predictor, batches = self.predictor(model), iter(self._loader)
-        clean = self._figures(predictor, batches, "validation")
+        self.said = {CLEAN: self._answers(predictor, batches, "validation")}
+        clean = figures(self.said[CLEAN])
         measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
         measured["blend"] = clean["f1_macro"]
         if self.degraded is not None:
-            damaged = self._figures(predictor, batches, "degraded validation")
+            self.said[DAMAGED] = self._answers(predictor, batches, "degraded validation")
+            damaged = figures(self.said[DAMAGED])
             measured["f1_macro_degraded"] = damaged["f1_macro"]
             measured["blend"] = (clean["f1_macro"] + damaged["f1_macro"]) / 2
         return distributed.share(measured)
@@ -68,10 +77,10 @@ class Validator:
             placed(model, self.runtime), about.preprocess, about.index.class_names, self.runtime, self.batch_size
         )
 
-    def _figures(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Mapping[str, float]:
+    def _answers(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Predictions:
         own = islice(batches, -(-len(self._own) // self.batch_size))
         index = self.material.index
-        return figures(answers(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop))
+        return answers(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop)
 
     @property
     def _own(self) -> np.ndarray:

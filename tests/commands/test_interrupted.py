@@ -30,7 +30,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 MOMENTS = (
-    "reading pages", "step 3", "validation", "degraded validation", "epoch 1", "validation pages", "training pages", "fitted",
+    "reading pages", "step 3", "validation", "degraded validation", "epoch 1", "training pages", "fitted",
 )  # fmt: skip
 PHASES = [
     *((moment, ()) for moment in MOMENTS),

@@ -1,17 +1,20 @@
-"""What the training section can ask for besides plain epochs: freezing, snapshots, a validation set of one's own."""
+"""What the training section can ask for besides plain epochs, and what is looked at when they are over."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import draw_pages, no_plots, tiny_profile
 
 from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.events import Event, Progress
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import seed_of
 from docclf_cli.engine.train import train
+from docclf_cli.engine.validation import Validator
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import Profile
 
@@ -87,3 +90,37 @@ def test_a_validation_set_of_ones_own_holds_out_nothing(make: Make, run: RunFold
     }
     assert list(parts.values()).count("train") == 18
     assert result.val.support == 6
+
+
+def forgetful(validator: Validator, model: torch.nn.Module) -> Mapping[str, float]:
+    figures = validator.measure(model)
+    validator.said.clear()
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("monitor", "kept", "looked_at"),
+    [
+        ("epoch", 3, {"training pages"}),
+        ("lr", 1, {"training pages", "validation pages", "degraded validation pages"}),
+    ],
+)
+def test_what_the_last_validation_said_is_not_asked_again(
+    make: Make, run: RunFolder, monkeypatch: pytest.MonkeyPatch, monitor: str, kept: int, looked_at: set[str]
+) -> None:
+    profile = make(train__epochs=3, scheduler="cosine", data__degraded_validation=True)
+    profile = profile.model_copy(update={"train": profile.train.model_copy(update={"monitor": monitor})})
+    events: list[Event] = []
+    assert train(profile, emit=events.append).best_epoch == kept
+    asked = {event.task for event in events if isinstance(event, Progress)}
+    assert {task for task in asked if task.endswith("pages")} - {"reading pages"} == looked_at
+    stored = {path.name: dict(np.load(path)) for path in run.path.rglob("predictions/*.npz")}
+    assert len(stored) == 3
+    monkeypatch.setattr(Validator, "measure", Validator.__call__, raising=False)
+    monkeypatch.setattr(Validator, "__call__", forgetful)
+    train(profile, overwrite=True)
+    for path in run.path.rglob("predictions/*.npz"):
+        again = np.load(path)
+        for name, values in stored.pop(path.name).items():
+            np.testing.assert_array_equal(again[name], values)
+    assert not stored

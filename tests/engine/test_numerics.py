@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from docclf_cli.engine import numerics, probe
-from docclf_cli.engine.numerics import inference_runtime, planned_pages, settle
+from docclf_cli.engine.numerics import inference_runtime, pages_to_compare, planned_pages, settle
 from docclf_cli.engine.probe import Measured, Workload, fastest
 from docclf_cli.engine.runtime import Numerics, resolve_runtime
 from docclf_cli.models.factory import create_model
@@ -227,6 +227,11 @@ def test_pages_that_a_run_looks_at() -> None:
     assert planned_pages(folds, 100) == (5 * 3 * 80, 5 * (3 * 2 * 20 + 20 + 80))
     short = profile(train__epochs=3, train__batch_size=8, train__max_steps=5)
     assert planned_pages(short, 100, own_val=10) == (5 * 8, 2 * 10 + 10 + 90)
+    assert planned_pages(plain, 10_000) == (3 * 8000, 3 * 2 * 2000 + 2000 + 2000)
+
+
+def test_training_pages_are_compared_with_as_many_held_out_ones() -> None:
+    assert [pages_to_compare(val) for val in (10, 500, 700, 30_000)] == [500, 500, 700, 2000]
 
 
 class Kept:

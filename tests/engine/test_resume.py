@@ -46,8 +46,8 @@ def whole(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, by
     return contents(output / "whole")
 
 
-def stop_when(profile: Profile, moment: Callable[[Event], bool]) -> Path:
-    """Train until `moment`, and return the folder of the stopped run."""
+def stop_when(profile: Profile, moment: Callable[[Event], bool], resume: Path | None = None) -> Path:
+    """Train (or go on) until `moment`, and return the folder of the stopped run."""
     stop = StopFlag()
 
     def watch(event: Event) -> None:
@@ -55,7 +55,7 @@ def stop_when(profile: Profile, moment: Callable[[Event], bool]) -> Path:
             stop.signal_number = 15
 
     with pytest.raises(Interrupted) as stopped:
-        train(profile, emit=watch, stop=stop)
+        train(profile, resume=resume, emit=watch, stop=stop)
     folder = Path(profile.output) / str(profile.name)
     assert stopped.value.exit_code == 143
     assert f"docclf train --resume {folder}" in stopped.value.hint
@@ -83,7 +83,6 @@ MOMENTS = {
     "last degraded validation": during("degraded validation", 5),
     "end of an epoch": lambda event: isinstance(event, EpochDone) and event.epoch == 2,
     "end of training": lambda event: isinstance(event, EpochDone) and event.epoch == 3,
-    "predictions for held-out pages": during("validation pages"),
     "predictions for training pages": during("training pages"),
     "before the refit": lambda event: isinstance(event, FitDone),
     "inside the refit": lambda event: isinstance(event, FitStarted) and event.label.startswith("refit"),
@@ -94,6 +93,14 @@ MOMENTS = {
 def test_a_stopped_run_goes_on_to_the_same_end(make: Make, whole: dict[str, bytes], moment: str) -> None:
     folder = stop_when(make(name="cut", train__refit=True), MOMENTS[moment])
     train(load_profile(str(folder / "profile.yaml")).profile, resume=folder)
+    assert differing(contents(folder), whole) == []
+
+
+def test_predictions_that_a_validation_made_before_a_stop_are_made_again(make: Make, whole: dict[str, bytes]) -> None:
+    profile = make(name="cut", train__refit=True)
+    folder = stop_when(profile, during("training pages"))
+    stop_when(profile, during("validation pages"), resume=folder)
+    train(profile, resume=folder)
     assert differing(contents(folder), whole) == []
 
 
