@@ -21,6 +21,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from docclf_cli.machine import wait_briefly
+
+wait_briefly()  # as `docclf` does
+
 import torch
 
 from docclf_cli.data.index import load_index

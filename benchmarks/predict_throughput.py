@@ -18,6 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from docclf_cli.machine import wait_briefly
+
+wait_briefly()  # as `docclf` does
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont

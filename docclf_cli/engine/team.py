@@ -209,10 +209,10 @@ def ask(
         Interrupted: `stop` was set; what is finished is stored.
     """
     asked = [
-        (number, view.name, split, wanted)
+        (number, view.name, split, [replace(one, view=view) for one in wanted])
         for number, member in enumerate(members)
+        for split, wanted in _wants(member, ground)
         for view in views[number]
-        for split, wanted in _wants(member, view, ground)
     ]
     flat = [one for *_, wanted in asked for one in wanted]
     found = iter(collect(flat, runtime_config=runtime_config, emit=emit, stop=stop))
@@ -226,11 +226,11 @@ def ask(
     ]
 
 
-def _wants(member: Member, view: PageView, ground: Ground) -> Iterator[tuple[str, list[Wanted]]]:
+def _wants(member: Member, ground: Ground) -> Iterator[tuple[str, list[Wanted]]]:
     if ground.held_out is not None and len(ground.common):
-        yield VAL, wanted_of(member, VAL, ground.held_out, view)
+        yield VAL, wanted_of(member, VAL, ground.held_out)
     if ground.split == TEST:
-        yield TEST, wanted_of(member, TEST, ground.target, view)
+        yield TEST, wanted_of(member, TEST, ground.target)
 
 
 def _calibrated(member: Member, view: str, predictions: Predictions) -> Predictions:

@@ -95,14 +95,29 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     )
 
 
+def main_figures(predictions: Predictions, *, confidence: float = 0.95, seed: int = 0) -> dict[str, Estimate]:
+    """Accuracy, the figures over all classes and log loss as `score` gives them: all that comparisons show.
+
+    Raises:
+        InputError: No page is both readable and labelled.
+    """
+    scored = predictions.scored()
+    return _main_figures(scored, per_sample_loss(scored), confidence, seed)
+
+
+def _main_figures(scored: Predictions, losses: np.ndarray, confidence: float, seed: int) -> dict[str, Estimate]:
+    matrix = confusion_of(scored)
+    found = {"accuracy": wilson(np.trace(matrix), len(scored), confidence)}
+    found |= figures_of_classes(matrix, np.random.default_rng((seed, 0)), confidence)
+    found["log_loss"] = bootstrap_mean(losses, scored.groups, np.random.default_rng((seed, 1)), confidence)
+    return found
+
+
 def _figures(
     scored: Predictions, losses: np.ndarray, temperature: float, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    matrix, pages, k = confusion_of(scored), len(scored), top_k(scored.num_classes)
-    found = {"accuracy": wilson(np.trace(matrix), pages, confidence)}
-    found |= figures_of_classes(matrix, np.random.default_rng((seed, 0)), confidence)
-    found["log_loss"] = bootstrap_mean(losses, scored.groups, np.random.default_rng((seed, 1)), confidence)
-    found[f"top{k}_accuracy"] = wilson(top_k_correct(scored, k).sum(), pages, confidence)
+    found, k = _main_figures(scored, losses, confidence, seed), top_k(scored.num_classes)
+    found[f"top{k}_accuracy"] = wilson(top_k_correct(scored, k).sum(), len(scored), confidence)
     found["ece"] = calibration_error(*confidences(scored, temperature), level=confidence, seed=seed)
     return found
 

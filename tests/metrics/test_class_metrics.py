@@ -9,7 +9,15 @@ from prediction_cases import at_random, naming
 from sklearn import metrics as sk
 
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.class_metrics import MAX_LOSS, figures, per_sample_loss, score, single_class, top_k_correct
+from docclf_cli.metrics.class_metrics import (
+    MAX_LOSS,
+    figures,
+    main_figures,
+    per_sample_loss,
+    score,
+    single_class,
+    top_k_correct,
+)
 from docclf_cli.metrics.confusion import confusion
 from docclf_cli.results.predictions import Predictions
 
@@ -44,6 +52,7 @@ def test_figures_equal_those_of_scikit_learn(predictions: Predictions) -> None:
             targets, predicted, labels=labels, zero_division=np.nan
         )
     found, scores = figures(predictions), score(predictions)
+    assert main_figures(predictions).items() <= scores.figures.items()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
         assert scores.figures[name].value == pytest.approx(value, abs=1e-12), name
