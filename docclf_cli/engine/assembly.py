@@ -57,7 +57,7 @@ def build_trainer(
     totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
     parts = Parts(
         model=model,
-        loss=build_loss(profile.loss, profile.model, counts).to(runtime.device),
+        loss=build_loss(profile.loss, profile.model, counts),
         optimizer=build_optimizer(profile.optimizer, model),
         schedule=build_schedule(profile.scheduler, totals),
         ema=_moving_average(model, profile.train.ema),

@@ -38,9 +38,9 @@ class Buffers:
                 buffer.copy_(kept)
 
 
-def gradient_norm(parameters: Iterable[torch.nn.Parameter], largest: float | None) -> float:
-    """The norm of all gradients before they are clipped to `largest` (None leaves them)."""
+def gradient_norm(parameters: Iterable[torch.nn.Parameter], largest: float | None) -> torch.Tensor:
+    """The norm of all gradients before they are clipped to `largest` (None leaves them), a scalar on their device."""
     with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
     if largest is not None:
-        return float(torch.nn.utils.clip_grad_norm_(with_gradient, largest))
-    return float(torch.nn.utils.get_total_norm(parameter.grad for parameter in with_gradient))  # type: ignore[misc]
+        return torch.nn.utils.clip_grad_norm_(with_gradient, largest)
+    return torch.nn.utils.get_total_norm(parameter.grad for parameter in with_gradient)  # type: ignore[misc]

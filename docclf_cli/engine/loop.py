@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -63,7 +63,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a trainer is made of."""
+    """What a trainer is made of; the loss is kept where batches come from, so that their weight is known at once."""
 
     model: torch.nn.Module
     loss: Loss
@@ -97,6 +97,7 @@ class Trainer:
     ) -> None:
         self.parts, self.config, self.runtime, self.seed, self.validate = parts, config, runtime, seed, validate
         self.state = TrainState()
+        self.loss = parts.loss.to(runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.model: Any = runtime.compiled(parts.model)
 
@@ -159,17 +160,15 @@ class Trainer:
     def _step(self, micro_batches: list[Batch]) -> StepDone:
         state, parts = self.state, self.parts
         lr = self._set_learning_rate()
-        weights = [parts.loss.weights(self.runtime.to_device(batch.targets)) for batch in micro_batches]
         total, pages = distributed.totals(
-            sum(float(weight.sum()) for weight in weights), sum(len(batch.rows) for batch in micro_batches)
+            sum(float(parts.loss.weights(batch.targets).sum()) for batch in micro_batches),
+            sum(len(batch.rows) for batch in micro_batches),
         )
         buffers = Buffers(parts.model)
-        (loss,) = distributed.totals(
-            sum(self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows))
-        )
+        losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
         distributed.merge_step(parts.model)
-        fault = self._fault(loss)
-        if fault:
+        loss, norm = self._measured(losses)
+        if fault := self._fault(loss, norm):
             buffers.restore()
             self._skip(fault, micro_batches)
         else:
@@ -186,27 +185,37 @@ class Trainer:
             group["lr"] = lr * group["lr_scale"]
         return lr
 
-    def _backward(self, batch: Batch, micro: int, total: float) -> float:
+    def _backward(self, batch: Batch, micro: int, total: float) -> torch.Tensor:
         reseed_layers(self.seed, self.global_step, micro, self.runtime.rank)
         images = normalise(batch.images, self.parts.preprocess, self.runtime)
         with self.runtime.autocast():
             logits = self.model(images)
-        loss = self.parts.loss(logits.float(), self.runtime.to_device(batch.targets)).sum() / max(total, 1e-12)
+        loss = self.loss(logits.float(), self.runtime.to_device(batch.targets)).sum() / max(total, 1e-12)
         self.scaler.scale(loss).backward()
-        return loss.item()
+        return loss.detach()
 
-    def _fault(self, loss: float) -> str:
-        """What of a step is no finite number; empty where all is well, and the gradient then is clipped."""
-        if not math.isfinite(loss):
-            return f"the loss became {loss}"
+    def _measured(self, losses: Sequence[torch.Tensor]) -> tuple[float, float]:
+        """The loss of a step over all processes, and the norm of its gradient, which is clipped.
+
+        The only time in a step that the host waits for the device: no step may count before it is known to be sound.
+        """
         self.scaler.unscale_(self.parts.optimizer)
         norm = gradient_norm(self.parts.model.parameters(), self.config.clip_grad)
-        # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
-        finding_scale = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        if math.isfinite(norm) or finding_scale:
-            return ""
+        *read, norm_read = torch.stack([*losses, norm]).tolist()
+        (loss,) = distributed.totals(sum(read))
+        return loss, norm_read
+
+    def _fault(self, loss: float, norm: float) -> str:
+        """What of a step is no finite number; empty where all is well."""
+        if math.isfinite(loss):
+            # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
+            if math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
+                return ""
+            fault = f"the norm of the gradient became {norm}"
+        else:
+            fault = f"the loss became {loss}"
         self.scaler.update()
-        return f"the norm of the gradient became {norm}"
+        return fault
 
     def _update(self) -> None:
         optimizer = self.parts.optimizer
