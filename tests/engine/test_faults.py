@@ -57,7 +57,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[loop.Tr
     def arrange(step: int, harm: Callable[[loop.Trainer], None]) -> None:
         original = loop.Trainer._backward
 
-        def backward(self: loop.Trainer, batch: object, micro: int, total: float) -> float:
+        def backward(self: loop.Trainer, batch: object, micro: int, total: float) -> torch.Tensor:
             loss = original(self, batch, micro, total)  # type: ignore[arg-type]
             if self.global_step == step:
                 harm(self)
@@ -130,6 +130,18 @@ class TestNumbers:
             train(make(train__clip_grad=None))
         train(make(train__clip_grad=None, train__nan_tolerance=1, name="b"))
         all_finite(RunFolder(run.path.with_name("b")))
+
+    def test_a_scaled_loss_goes_on_after_a_step_that_is_left_out(
+        self, make: Make, run: RunFolder, nan_at_step: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = torch.amp.GradScaler
+        monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: plain(device, init_scale=1024.0))
+        nan_at_step(3)
+        train(make(train__nan_tolerance=1, train__checkpoint_every__steps=1))
+        training = Checkpoint.load(run.last).training
+        assert training["state"]["skipped"] == 1
+        assert training["scaler"]["scale"] == 512.0
+        all_finite(run)
 
     def test_weights_that_overflow_are_never_saved(
         self, make: Make, run: RunFolder, at_step: Callable[[int, Callable[[loop.Trainer], None]], None]
