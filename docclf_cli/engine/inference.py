@@ -151,15 +151,18 @@ def _answers(
     log_probs = np.full((len(rows), len(predictor.class_names)), np.nan, dtype=np.float32)
     status = np.full(len(rows), "", dtype=object)
     place = {int(row): position for position, row in enumerate(rows)}
-    done = 0
+    places, told, done = list[int](), list[torch.Tensor](), 0  # what the model told stays on its device to the end
     for batch in batches:
         stop.raise_if_set(f"stopped after {done} of {len(rows)} pages", "start the command again; nothing was changed")
         if len(batch.rows):
-            log_probs[[place[int(row)] for row in batch.rows]] = predictor.log_probs(batch.images).cpu().numpy()
+            places += [place[int(row)] for row in batch.rows]
+            told.append(predictor.log_probs(batch.images))
         for row, reason in batch.unreadable:
             status[place[row]] = reason
         done += len(batch.rows) + len(batch.unreadable)
         say(done)
+    if told:
+        log_probs[places] = torch.cat(told).cpu().numpy()
     return log_probs, status
 
 
