@@ -1,16 +1,21 @@
 """What the training section can ask for besides plain epochs, and what is looked at when they are over."""
 
 import csv
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny import draw_pages, no_plots, tiny_profile
 
+from docclf_cli.engine import fit as fit_module
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Event, Progress
+from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import seed_of
 from docclf_cli.engine.train import train
@@ -90,6 +95,26 @@ def test_a_validation_set_of_ones_own_holds_out_nothing(make: Make, run: RunFold
     }
     assert list(parts.values()).count("train") == 18
     assert result.val.support == 6
+
+
+def test_nothing_large_is_left_to_the_garbage_collector(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[weakref.ref[object]] = []
+    original = fit_module.build_trainer
+
+    def build(*args: Any) -> Trainer:
+        trainer = original(*args)
+        parts = trainer.parts
+        built.extend(map(weakref.ref, (trainer, parts.model, parts.optimizer, parts.loader, trainer.validate)))
+        return trainer
+
+    monkeypatch.setattr(fit_module, "build_trainer", build)
+    gc.disable()
+    try:
+        train(make(train__folds=2, train__epochs=1, runtime__workers=2))
+        assert len(built) == 10
+        assert [one() for one in built] == [None] * 10
+    finally:
+        gc.enable()
 
 
 def forgetful(validator: Validator, model: torch.nn.Module) -> Mapping[str, float]:
