@@ -15,7 +15,7 @@ Medians of the repeats; of docclf also where the time went.
                                       [--epochs 3] [--repeats 1]
 
 Aims without degraded validation: 3 times as fast for resnet18, 2.5 for mobilenetv3_small_100, 1.5 for convnext_atto (2.5
-where the run is long enough to compile: --models convnext_atto --epochs 60). Wants a quiet machine; eight minutes on
+where the run is long enough to compile: --models convnext_atto --epochs 60). Wants a quiet machine; five minutes on
 two cores.
 """
 
