@@ -166,6 +166,7 @@ def shade(page: Page, rng: Rng, *, strength: Share = 0.5) -> Page:
     angle, bend = rng.uniform(0, 2 * math.pi), rng.uniform(0.5, 2.0)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     across = (math.cos(angle) * x + math.sin(angle) * y + math.sqrt(2)) / (2 * math.sqrt(2))
+    across = np.maximum(across, 0)  # rounding may have left a corner a trace below, which has no power
     light = 1 - rng.uniform(0, strength) * across ** np.float32(bend)
     return _by_channel(lambda channel: channel * light, page)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docclf_cli.data.augment import Policy, PolicyFacts, warp
-from docclf_cli.data.transforms import IDENTITY, TRANSFORMS, above_ink, rotation, smeared
+from docclf_cli.data.transforms import IDENTITY, TRANSFORMS, above_ink, rotation, shade, smeared
 from docclf_cli.errors import InputError
 from docclf_cli.profile.load import group_names, load_profile
 from docclf_cli.profile.schema import AugmentationConfig
@@ -136,6 +136,27 @@ def test_the_threshold_of_a_fax_follows_the_paper() -> None:
     shaded = (page * light).astype(np.uint8)
     assert shaded[90, 0, 0] > shaded[0, -1, 0]  # no one threshold parts ink from paper
     assert ((above_ink(shaded, 0.6) < 0) == (page[:, :, 0] == 110)).all()
+
+
+class _Drawn(np.random.Generator):
+    """Gives what it is told to."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.values = iter(values)
+
+    def uniform(self, *args: Any, **kwargs: Any) -> float:  # type: ignore[override]
+        return next(self.values)
+
+
+@pytest.mark.filterwarnings("error")
+def test_light_along_a_diagonal_reaches_the_corner() -> None:
+    page = np.full((224, 224, 3), 200, np.uint8)
+    for angle in np.pi / 4 * np.array([1, 3, 5, 7])[:, None] + np.linspace(-2e-4, 2e-4, 41):
+        for exact in angle.tolist():
+            lit = shade(page, _Drawn(exact, 0.7, 0.5))
+            assert lit.min() == pytest.approx(100, abs=1)
+            assert lit.max() == pytest.approx(200, abs=1)
 
 
 def test_an_empty_page_has_no_ink_and_a_dark_desk_is_no_paper() -> None:
