@@ -8,7 +8,7 @@ import numpy as np
 
 from docclf_cli.ensembling.pooling import Score, by_log_loss
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.class_metrics import main_figures
+from docclf_cli.metrics.class_metrics import main_figures, per_sample_loss
 from docclf_cli.metrics.compare import paired_difference, sentence
 from docclf_cli.metrics.confusion import FIGURES, confusion, counts_of
 from docclf_cli.results.ensembling import Line, Measured
@@ -56,9 +56,10 @@ def measure(predictions: Predictions, against: Predictions | None, figure: str) 
     """
     if not can_be_scored(predictions):
         return None
-    found = main_figures(predictions)
+    scored = predictions.scored()
+    found = main_figures(scored, per_sample_loss(scored))
     difference = None if against is None else paired_difference(predictions, against, figure)
-    return Measured({name: found[name] for name in SHOWN}, len(predictions.scored()), difference)
+    return Measured({name: found[name] for name in SHOWN}, len(scored), difference)
 
 
 def can_be_scored(predictions: Predictions) -> bool:

@@ -11,13 +11,11 @@ import numpy as np
 from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine import distributed
 from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.engine.events import Emit
 from docclf_cli.engine.facts import facts_of, keep_facts
 from docclf_cli.engine.inference import predict
 from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.numerics import pages_to_compare
 from docclf_cli.engine.run_folder import RunFolder
-from docclf_cli.engine.runtime import StopFlag
 from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.engine.task import Task
 from docclf_cli.engine.validation import CLEAN, DAMAGED, Validator
@@ -51,15 +49,13 @@ class Fitted:
     history: tuple[Mapping[str, float], ...]
 
 
-def score_kept(task: Task, trainer: Trainer, validator: Validator, emit: Emit, stop: StopFlag) -> Fitted:
+def score_kept(task: Task, trainer: Trainer, validator: Validator) -> Fitted:
     """Score the kept epoch, fit its temperature, and store its predictions.
 
     Args:
         task: What was trained on.
         trainer: At the end of its training.
-        validator: What scored its epochs.
-        emit: Consumer of events.
-        stop: Polled between batches.
+        validator: What scored its epochs; its `emit` and `stop` serve here as well.
 
     Raises:
         DivergedError: No epoch had a figure to be kept for.
@@ -73,7 +69,7 @@ def score_kept(task: Task, trainer: Trainer, validator: Validator, emit: Emit, s
     found = _stored(task, rows)
     distributed.share(best if found is None else None)
     if found is None:
-        found = look_at(task, best, trainer, validator, emit, stop)
+        found = look_at(task, best, rows, trainer, validator)
         degraded = found.pop(DAMAGED, None)
         scored = found[CLEAN].scored()
         best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
@@ -99,15 +95,14 @@ def rows_to_score(task: Task) -> dict[str, np.ndarray]:
 
 
 def look_at(
-    task: Task, best: Checkpoint, trainer: Trainer, validator: Validator, emit: Emit, stop: StopFlag
+    task: Task, best: Checkpoint, rows: Mapping[str, np.ndarray], trainer: Trainer, validator: Validator
 ) -> dict[str, Predictions]:
     """What the kept epoch says about each split, and about the damaged validation pages where these are wanted.
 
     Where the epoch is the last one, its validation has said most of it.
     """
-    rows = rows_to_score(task)
     predictor = validator.predictor(task.scoring.place(best.build(task.run.best)))
-    look = functools.partial(predict, predictor, emit=emit, stop=stop)
+    look = functools.partial(predict, predictor, emit=validator.emit, stop=validator.stop)
     found = {TRAIN: look(task.material.pages, rows[TRAIN], task="training pages")}
     if validator.said and trainer.state.best_epoch == trainer.state.epoch:
         return found | validator.said

@@ -18,7 +18,7 @@ from docclf_cli.engine import distributed
 from docclf_cli.engine.assembly import build_trainer
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
-from docclf_cli.engine.finish import Fitted, look_at, score_kept
+from docclf_cli.engine.finish import Fitted, look_at, rows_to_score, score_kept
 from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.numerics import scoring_runtime
@@ -49,7 +49,7 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
         validator = task.validator(emit, stop)
         trainer = build_trainer(task, task.profile.train, validator, position)
         run_fit(task, trainer, emit, stop)
-        fitted = score_kept(task, trainer, validator, emit, stop)
+        fitted = score_kept(task, trainer, validator)
     emit(FitDone(task.run.path, fitted.best_epoch))
     return fitted
 
@@ -176,7 +176,7 @@ class _FitJob:
         for _ in trainer.run():
             distributed.raise_if_set(stop, task.label)
         if validator is not None and (best := distributed.share(None)) is not None:
-            look_at(task, best, trainer, validator, silent, stop)
+            look_at(task, best, rows_to_score(task), trainer, validator)
 
     def _task(self, stop: StopFlag) -> Task:
         data, runtime = self.profile.data, resolve_runtime(self.profile.runtime)

@@ -95,17 +95,17 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     )
 
 
-def main_figures(predictions: Predictions, *, confidence: float = 0.95, seed: int = 0) -> dict[str, Estimate]:
+def main_figures(
+    scored: Predictions, losses: np.ndarray, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Estimate]:
     """Accuracy, the figures over all classes and log loss as `score` gives them: all that comparisons show.
 
-    Raises:
-        InputError: No page is both readable and labelled.
+    Args:
+        scored: Predictions whose rows are all scored.
+        losses: Of each page.
+        confidence: Two-sided level of the intervals.
+        seed: Of the draws.
     """
-    scored = predictions.scored()
-    return _main_figures(scored, per_sample_loss(scored), confidence, seed)
-
-
-def _main_figures(scored: Predictions, losses: np.ndarray, confidence: float, seed: int) -> dict[str, Estimate]:
     matrix = confusion_of(scored)
     found = {"accuracy": wilson(np.trace(matrix), len(scored), confidence)}
     found |= figures_of_classes(matrix, np.random.default_rng((seed, 0)), confidence)
@@ -116,7 +116,7 @@ def _main_figures(scored: Predictions, losses: np.ndarray, confidence: float, se
 def _figures(
     scored: Predictions, losses: np.ndarray, temperature: float, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    found, k = _main_figures(scored, losses, confidence, seed), top_k(scored.num_classes)
+    found, k = main_figures(scored, losses, confidence, seed), top_k(scored.num_classes)
     found[f"top{k}_accuracy"] = wilson(top_k_correct(scored, k).sum(), len(scored), confidence)
     found["ece"] = calibration_error(*confidences(scored, temperature), level=confidence, seed=seed)
     return found

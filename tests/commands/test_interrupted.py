@@ -29,13 +29,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_pages(tmp_path_factory.mktemp("pages") / "data", 9)
 
 
-MOMENTS = (
-    "reading pages", "step 3", "validation", "degraded validation", "epoch 1", "training pages", "fitted",
-)  # fmt: skip
+MOMENTS = ("reading pages", "step 3", "validation", "degraded validation", "epoch 1", "training pages", "fitted")
 PHASES = [
     *((moment, ()) for moment in MOMENTS),
     *((moment, ("--folds", "2")) for moment in ("validation", "fitted")),
     ("fitted", ("--set", "train.refit=true")),
+    # What the last validation said is not asked again, so the first epoch is kept.
+    ("validation pages", ("--scheduler", "cosine", "--set", "train.monitor=lr")),
 ]
 
 

@@ -133,8 +133,7 @@ def forgetful(validator: Validator, model: torch.nn.Module) -> Mapping[str, floa
 def test_what_the_last_validation_said_is_not_asked_again(
     make: Make, run: RunFolder, monkeypatch: pytest.MonkeyPatch, monitor: str, kept: int, looked_at: set[str]
 ) -> None:
-    profile = make(train__epochs=3, scheduler="cosine", data__degraded_validation=True)
-    profile = profile.model_copy(update={"train": profile.train.model_copy(update={"monitor": monitor})})
+    profile = make(train__epochs=3, train__monitor=monitor, scheduler="cosine", data__degraded_validation=True)
     events: list[Event] = []
     assert train(profile, emit=events.append).best_epoch == kept
     asked = {event.task for event in events if isinstance(event, Progress)}
