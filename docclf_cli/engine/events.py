@@ -33,7 +33,11 @@ class FitStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimizer step; `loss` is the mean over its pages, `lr` that of the last layer group."""
+    """One optimizer step.
+
+    `lr` is that of the last layer group. `loss` is the mean over its pages, on a GPU over those of the step before: the
+    host does not wait for it.
+    """
 
     epoch: int
     step: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,33 @@ def not_finite(weights: Mapping[str, Any]) -> str:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return name
     return ""
+
+
+class StepFigures:
+    """The figures of an optimizer step, on their way from the device to the host, which may queue more work meanwhile.
+
+    Args:
+        values: Losses of the parts of the step and the norm of its gradient [parts + 1].
+        step: Which step of the fit it is, counted from 1.
+        weight: What its loss weighs in the mean of the epoch.
+        rows: The pages it was made of.
+    """
+
+    def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[int]) -> None:
+        self.step, self.weight, self.rows = step, weight, rows
+        self._there: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._values = values.to("cpu", non_blocking=True)
+            self._there = torch.cuda.Event()
+            self._there.record()
+        else:
+            self._values = values
+
+    def read(self) -> list[float]:
+        """The values, as soon as the device has come to them."""
+        if self._there is not None:
+            self._there.synchronize()
+        return self._values.tolist()
 
 
 class Buffers:

@@ -20,7 +20,7 @@ from docclf_cli.data.loaders import Batch, EpochBatches
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine import distributed
 from docclf_cli.engine.events import EpochDone, Event, StepDone
-from docclf_cli.engine.finite import LOWER, Buffers, gradient_norm, not_finite
+from docclf_cli.engine.finite import LOWER, Buffers, StepFigures, gradient_norm, not_finite
 from docclf_cli.engine.inference import normalise
 from docclf_cli.engine.memory import step_memory
 from docclf_cli.engine.runtime import Runtime, reseed_layers
@@ -100,6 +100,10 @@ class Trainer:
         self.loss = parts.loss.to(runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.model: Any = runtime.compiled(parts.model)
+        # The host runs ahead of a GPU by a step, where nothing has to be taken back nor agreed upon with others.
+        self.runs_ahead = runtime.device.type == "cuda" and not config.nan_tolerance and not distributed.several()
+        self._on_their_way: StepFigures | None = None
+        self._loss = math.nan  # of the last step whose figures have been read
 
     @property
     def total_steps(self) -> int:
@@ -146,6 +150,7 @@ class Trainer:
             with step_memory(self.config.batch_size, self.config.accumulate):
                 done = self._step(list(islice(micro_batches, self.config.accumulate)))
             yield done
+        self._catch_up()
 
     def _set_mode(self) -> None:
         """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
@@ -167,16 +172,15 @@ class Trainer:
         buffers = Buffers(parts.model)
         losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
         distributed.merge_step(parts.model)
-        loss, norm = self._measured(losses)
-        if fault := self._fault(loss, norm):
-            buffers.restore()
-            self._skip(fault, micro_batches)
-        else:
+        figures = self._arrived(self._measured(losses, total, micro_batches))
+        if figures is None or self._counts(figures):
             self._update()
-            state.loss_sum += loss * total
-            state.loss_weight += total
+        else:
+            buffers.restore()
+            self.scaler.update()
+            parts.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        return StepDone(state.epoch + 1, self.global_step, loss, lr, int(pages))
+        return StepDone(state.epoch + 1, self.global_step, self._loss, lr, int(pages))
 
     def _set_learning_rate(self) -> float:
         schedule = self.parts.schedule
@@ -194,28 +198,49 @@ class Trainer:
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _measured(self, losses: Sequence[torch.Tensor]) -> tuple[float, float]:
-        """The loss of a step over all processes, and the norm of its gradient, which is clipped.
-
-        The only time in a step that the host waits for the device: no step may count before it is known to be sound.
-        """
+    def _measured(self, losses: Sequence[torch.Tensor], total: float, micro_batches: list[Batch]) -> StepFigures:
+        """The losses of a step and the norm of its gradient, which is clipped; all still on the device."""
         self.scaler.unscale_(self.parts.optimizer)
         norm = gradient_norm(self.parts.model.parameters(), self.config.clip_grad)
-        *read, norm_read = torch.stack([*losses, norm]).tolist()
-        (loss,) = distributed.totals(sum(read))
-        return loss, norm_read
+        rows = [int(row) for batch in micro_batches for row in batch.rows]
+        return StepFigures(torch.stack([*losses, norm]), self.global_step + 1, total, rows)
+
+    def _arrived(self, figures: StepFigures) -> StepFigures | None:
+        """The figures to judge now: those of this step, or, with the next step at work already, of the one before."""
+        if not self.runs_ahead or math.isnan(self._loss):  # the first ones, so that there is a loss to show
+            return figures
+        before, self._on_their_way = self._on_their_way, figures
+        return before
+
+    def _catch_up(self) -> None:
+        """Wait for the figures of the last step."""
+        figures, self._on_their_way = self._on_their_way, None
+        if figures is not None:
+            self._counts(figures)
+
+    def _counts(self, figures: StepFigures) -> bool:
+        """Add the loss of a step to that of its epoch, or tell of it why not.
+
+        Raises:
+            DivergedError: It is one too many of those that do not count.
+        """
+        *losses, norm = figures.read()
+        (self._loss,) = distributed.totals(sum(losses))
+        if fault := self._fault(self._loss, norm):
+            self._skip(fault, figures)
+            return False
+        self.state.loss_sum += self._loss * figures.weight
+        self.state.loss_weight += figures.weight
+        return True
 
     def _fault(self, loss: float, norm: float) -> str:
         """What of a step is no finite number; empty where all is well."""
-        if math.isfinite(loss):
-            # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
-            if math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
-                return ""
-            fault = f"the norm of the gradient became {norm}"
-        else:
-            fault = f"the loss became {loss}"
-        self.scaler.update()
-        return fault
+        if not math.isfinite(loss):
+            return f"the loss became {loss}"
+        # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
+        if math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
+            return ""
+        return f"the norm of the gradient became {norm}"
 
     def _update(self) -> None:
         optimizer = self.parts.optimizer
@@ -225,13 +250,12 @@ class Trainer:
         if self.parts.ema is not None:
             self.parts.ema.update(self.parts.model, step=self.global_step)
 
-    def _skip(self, fault: str, micro_batches: list[Batch]) -> None:
-        """Leave a step out as if it had not been; too many of them end the fit."""
-        self.parts.optimizer.zero_grad(set_to_none=True)
+    def _skip(self, fault: str, figures: StepFigures) -> None:
+        """Count a step that is left out as if it had not been; too many of them end the fit."""
         self.state.skipped += 1
-        names = [str(self.parts.ids[row]) for batch in micro_batches for row in batch.rows]
+        names = [str(self.parts.ids[row]) for row in figures.rows]
         text = (
-            f"{fault} in epoch {self.state.epoch + 1}, step {self.global_step + 1}; "
+            f"{fault} in epoch {self.state.epoch + 1}, step {figures.step}; "
             f"pages of that batch: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"
         )
         if self.state.skipped > self.config.nan_tolerance:
@@ -281,7 +305,12 @@ class Trainer:
         return [int(row["epoch"]) for row in rows]
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything needed to go on from here, as tensors and plain values."""
+        """Everything needed to go on from here, as tensors and plain values.
+
+        Raises:
+            DivergedError: The step before was none to go on from.
+        """
+        self._catch_up()
         parts = self.parts
         return {
             "model": parts.model.state_dict(),

@@ -181,7 +181,9 @@ class TrainConfig(Section):
         default_factory=CheckpointEvery, description="How often the position is saved"
     )
     nan_tolerance: Natural = Field(
-        0, description="Steps with a loss that is not finite which are skipped before the run stops (exit 7)"
+        0,
+        description="Steps with a loss that is not finite which are skipped before the run stops (exit 7); "
+        "above 0 a GPU waits after each step until that is known",
     )
 
     @model_validator(mode="after")

@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine import loop
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Event, StepDone
+from docclf_cli.engine.finite import StepFigures
 from docclf_cli.engine.inference import Predictor
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import Runtime
@@ -165,6 +167,73 @@ class TestNumbers:
         at_step(3, overflow)
         with pytest.raises(DivergedError, match="became no finite numbers in epoch 1"):
             train(make(train__ema=None))
+
+
+class TestAhead:
+    """A GPU is given the next step before the figures of the last one have been read; here a CPU is treated so."""
+
+    @pytest.fixture
+    def ahead(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+        """What happens in which order: a step is put to work, or its figures are read."""
+        order: list[tuple[str, int]] = []
+
+        class Late(StepFigures):
+            def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[int]) -> None:
+                super().__init__(values, step, weight, rows)
+                order.append(("queued", step))
+
+            def read(self) -> list[float]:
+                order.append(("read", self.step))
+                return super().read()
+
+        original = loop.Trainer.__init__
+
+        def start(self: loop.Trainer, *args: Any) -> None:
+            original(self, *args)
+            self.runs_ahead = True
+
+        monkeypatch.setattr(loop, "StepFigures", Late)
+        monkeypatch.setattr(loop.Trainer, "__init__", start)
+        return order
+
+    def test_figures_are_read_a_step_late_and_all_before_an_epoch_ends(
+        self, make: Make, ahead: list[tuple[str, int]]
+    ) -> None:
+        train(make())
+        assert ahead[:10] == [
+            ("queued", 1), ("read", 1),  # there was no loss yet to show
+            ("queued", 2), ("queued", 3), ("read", 2), ("queued", 4), ("read", 3), ("read", 4),
+            ("queued", 5), ("queued", 6),
+        ]  # fmt: skip
+        assert ahead[-1] == ("read", 12)
+
+    def test_nothing_else_is_different(self, make: Make, run: RunFolder, request: pytest.FixtureRequest) -> None:
+        every = {"train__checkpoint_every__steps": 3}
+        train(make(name="plain", **every))
+        request.getfixturevalue("ahead")
+        train(make(**every))
+        assert differing(contents(run.path), contents(run.path.with_name("plain"))) == []
+
+    @pytest.mark.usefixtures("ahead")
+    @pytest.mark.parametrize("saves", [True, False])
+    def test_a_fault_is_told_of_the_step_it_was_in_and_never_saved(
+        self, make: Make, run: RunFolder, nan_at_step: Callable[[int], None], saves: bool
+    ) -> None:
+        nan_at_step(2)
+        with pytest.raises(DivergedError, match="the loss became nan in epoch 1, step 3; pages of that batch: "):
+            train(make(train__checkpoint_every__steps=1 if saves else None))
+        assert run.last.is_file() == saves
+        if saves:
+            assert Checkpoint.load(run.last).training["state"]["step"] == 2
+
+    @pytest.mark.usefixtures("ahead")
+    def test_a_fault_in_the_last_step_of_an_epoch_comes_before_its_validation(
+        self, make: Make, run: RunFolder, nan_at_step: Callable[[int], None]
+    ) -> None:
+        nan_at_step(3)
+        with pytest.raises(DivergedError, match="the loss became nan in epoch 1, step 4"):
+            train(make())
+        assert not run.best.exists()
 
 
 class TestMemory:
