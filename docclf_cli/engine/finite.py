@@ -33,13 +33,10 @@ class StepFigures:
 
     def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[int]) -> None:
         self.step, self.weight, self.rows = step, weight, rows
-        self._there: torch.cuda.Event | None = None
+        self._values, self._there = values, None
         if values.is_cuda:
             self._values = values.to("cpu", non_blocking=True)
-            self._there = torch.cuda.Event()
-            self._there.record()
-        else:
-            self._values = values
+            self._there = torch.cuda.current_stream(values.device).record_event()
 
     def read(self) -> list[float]:
         """The values, as soon as the device has come to them."""
