@@ -11,6 +11,7 @@ import secrets
 import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -151,10 +152,14 @@ class Channel:
         self.failure = ""
         self._finished = False
         self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        # Of what wandb keeps in passing some stays behind where its process is ended.
+        self._temporary = tempfile.TemporaryDirectory(prefix="docclf-wandb-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _LAUNCH, str(root)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8",
-            env={**environ, "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"},
+            env={
+                **environ, "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "TMPDIR": self._temporary.name
+            },
             # Ctrl-C is for the run, which then finishes the mirror.
             start_new_session=True,
         )  # fmt: skip
@@ -174,6 +179,7 @@ class Channel:
             self.failure = self.failure or f"it did not finish within {seconds:g} s"
             self._process.kill()
         self._process.wait()
+        self._temporary.cleanup()
         if not self._finished:
             self.failure = self.failure or "its process ended"
         return self.failure

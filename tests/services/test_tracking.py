@@ -3,6 +3,7 @@ import logging
 import os
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,9 +64,18 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_an_offline_run_holds_what_was_logged(tracked: Callable[..., Tracker], tmp_path: Path) -> None:
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files, of this test alone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_an_offline_run_holds_what_was_logged(tracked: Callable[..., Tracker], tmp_path: Path, temporary: Path) -> None:
     config = TrackingConfig(project="pages", tags=("a", "b"), artifacts=True)
-    tracker = tracked(config, WANDB_MODE="offline", WANDB_API_KEY=KEY)
+    tracker = tracked(config, WANDB_MODE="offline", WANDB_API_KEY=KEY, TMPDIR=str(temporary))
     log_epochs(tracker)
     Image.new("RGB", (4, 3), "red").save(tmp_path / "confusion_matrix.png")
     tracker.image("confusion_matrix", tmp_path / "confusion_matrix.png")
@@ -104,6 +114,7 @@ def test_an_offline_run_holds_what_was_logged(tracked: Callable[..., Tracker], t
     assert (tmp_path / "run/wandb-id.txt").read_text().strip() == run.run_id
     for file in (tmp_path / "run").rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+    assert not list(temporary.iterdir())
 
 
 def test_a_resumed_run_is_the_same_run_of_wandb(tracked: Callable[..., Tracker], tmp_path: Path) -> None:
