@@ -55,14 +55,3 @@ def docclf(start: Callable[..., CliProcess]) -> Callable[..., Outcome]:
         return start(*args, **options).wait()
 
     return run
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that are given the most time, so that no process works on one of them alone at the end."""
-    items.sort(key=_seconds_given, reverse=True)
-
-
-def _seconds_given(item: pytest.Item) -> float:
-    usual = float(item.config.getini("timeout"))
-    marker = item.get_closest_marker("timeout")
-    return max(usual, marker.args[0]) if marker else usual

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 LOWER = (
@@ -28,10 +29,10 @@ class StepFigures:
         values: Losses of the parts of the step and the norm of its gradient [parts + 1].
         step: Which step of the fit it is, counted from 1.
         weight: What its loss weighs in the mean of the epoch.
-        rows: The pages it was made of.
+        rows: The pages that each part was made of.
     """
 
-    def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[int]) -> None:
+    def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[np.ndarray]) -> None:
         self.step, self.weight, self.rows = step, weight, rows
         self._values, self._there = values, None
         if values.is_cuda:
@@ -46,13 +47,13 @@ class StepFigures:
 
 
 class Buffers:
-    """The buffers of a model (running means of batch norms) as they were, for a step that turns out not to count.
+    """Buffers of a model (running means of batch norms) as they were, for a step that turns out not to count.
 
     A forward pass changes them before the loss is known.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._buffers = list(model.buffers())
+    def __init__(self, buffers: Iterable[torch.Tensor]) -> None:
+        self._buffers = list(buffers)
         self._kept = [buffer.clone() for buffer in self._buffers]
 
     def restore(self) -> None:

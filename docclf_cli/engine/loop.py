@@ -169,7 +169,8 @@ class Trainer:
             sum(float(parts.loss.weights(batch.targets).sum()) for batch in micro_batches),
             sum(len(batch.rows) for batch in micro_batches),
         )
-        buffers = Buffers(parts.model)
+        # Without a tolerance the first fault ends the fit, and there is nothing to take back.
+        buffers = Buffers(parts.model.buffers() if self.config.nan_tolerance else ())
         losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
         distributed.merge_step(parts.model)
         figures = self._arrived(self._measured(losses, total, micro_batches))
@@ -177,8 +178,8 @@ class Trainer:
             self._update()
         else:
             buffers.restore()
-            self.scaler.update()
-            parts.optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()
+        parts.optimizer.zero_grad(set_to_none=True)
         state.step += 1
         return StepDone(state.epoch + 1, self.global_step, self._loss, lr, int(pages))
 
@@ -202,7 +203,7 @@ class Trainer:
         """The losses of a step and the norm of its gradient, which is clipped; all still on the device."""
         self.scaler.unscale_(self.parts.optimizer)
         norm = gradient_norm(self.parts.model.parameters(), self.config.clip_grad)
-        rows = [int(row) for batch in micro_batches for row in batch.rows]
+        rows = [batch.rows for batch in micro_batches]
         return StepFigures(torch.stack([*losses, norm]), self.global_step + 1, total, rows)
 
     def _arrived(self, figures: StepFigures) -> StepFigures | None:
@@ -243,17 +244,14 @@ class Trainer:
         return f"the norm of the gradient became {norm}"
 
     def _update(self) -> None:
-        optimizer = self.parts.optimizer
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        optimizer.zero_grad(set_to_none=True)
+        self.scaler.step(self.parts.optimizer)
         if self.parts.ema is not None:
             self.parts.ema.update(self.parts.model, step=self.global_step)
 
     def _skip(self, fault: str, figures: StepFigures) -> None:
         """Count a step that is left out as if it had not been; too many of them end the fit."""
         self.state.skipped += 1
-        names = [str(self.parts.ids[row]) for row in figures.rows]
+        names = [str(self.parts.ids[row]) for part in figures.rows for row in part]
         text = (
             f"{fault} in epoch {self.state.epoch + 1}, step {figures.step}; "
             f"pages of that batch: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"

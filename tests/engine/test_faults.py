@@ -26,9 +26,9 @@ from docclf_cli.engine.events import Event, StepDone
 from docclf_cli.engine.finite import StepFigures
 from docclf_cli.engine.inference import Predictor
 from docclf_cli.engine.run_folder import RunFolder
-from docclf_cli.engine.runtime import Runtime
+from docclf_cli.engine.runtime import Runtime, StopFlag
 from docclf_cli.engine.train import train
-from docclf_cli.errors import DivergedError, InputError, ResourceError, as_resource_error, is_out_of_memory
+from docclf_cli.errors import DivergedError, InputError, Interrupted, ResourceError, as_resource_error, is_out_of_memory
 from docclf_cli.files import TEMP_PREFIX
 from docclf_cli.profile.schema import Profile
 
@@ -178,7 +178,7 @@ class TestAhead:
         order: list[tuple[str, int]] = []
 
         class Late(StepFigures):
-            def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[int]) -> None:
+            def __init__(self, values: torch.Tensor, step: int, weight: float, rows: Sequence[np.ndarray]) -> None:
                 super().__init__(values, step, weight, rows)
                 order.append(("queued", step))
 
@@ -212,6 +212,22 @@ class TestAhead:
         train(make(name="plain", **every))
         request.getfixturevalue("ahead")
         train(make(**every))
+        assert differing(contents(run.path), contents(run.path.with_name("plain"))) == []
+
+    def test_a_run_that_is_stopped_half_way_goes_on_to_the_same_end(
+        self, make: Make, run: RunFolder, request: pytest.FixtureRequest
+    ) -> None:
+        train(make(name="plain"))
+        request.getfixturevalue("ahead")
+        stop = StopFlag()
+
+        def stop_after(event: Event) -> None:
+            if isinstance(event, StepDone) and event.step == 6:
+                stop.signal_number = 15
+
+        with pytest.raises(Interrupted):
+            train(make(), emit=stop_after, stop=stop)
+        train(make(), resume=run.path)
         assert differing(contents(run.path), contents(run.path.with_name("plain"))) == []
 
     @pytest.mark.usefixtures("ahead")
