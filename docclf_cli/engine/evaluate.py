@@ -22,6 +22,7 @@ from docclf_cli.engine.members import (
     as_one,
     data_of,
     member_at,
+    results_name,
     trained_ids,
     wanted_of,
 )
@@ -140,10 +141,12 @@ def evaluate(
 
 def _case(member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk) -> _Case:
     trained_on = member.facts.data
-    config = trained_on if data is None and images is None else data_of(trained_on, data or trained_on.root, images)
     split = split or ("val" if data is None else "test")
+    config = trained_on
+    if data is not None or images is not None:
+        config = data_of(trained_on, data or trained_on.root, images, split)
     wanted = labelled_pages(member, split, config)
-    folder = member.folder / "evaluate" / (split if data is None else f"{split}-{Path(data).stem}")
+    folder = member.folder / "evaluate" / results_name(split, config, trained_on)
     return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
 
 

@@ -13,7 +13,7 @@ from docclf_cli.data.page_files import PageReader
 from docclf_cli.engine.decider import TORCH, decider_of
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.jury import Jury
-from docclf_cli.engine.members import Indices, data_of
+from docclf_cli.engine.members import Indices, data_of, results_name
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
 from docclf_cli.engine.prediction_files import FORMATS, OutputFiles
 from docclf_cli.engine.runtime import resolve_runtime
@@ -198,5 +198,9 @@ def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | 
 
 
 def _usual_output(jury: Jury, question: Question) -> Path:
-    alone = len(jury.members) == 1
-    return jury.members[0].folder / "predict" / TEST if question.split and alone else DEFAULT_OUTPUT
+    if not question.split or len(jury.members) > 1:
+        return DEFAULT_OUTPUT
+    member = jury.members[0]
+    data = member.facts.data
+    config = data if question.data is None else data_of(data, question.data)
+    return member.folder / "predict" / results_name(TEST, config, data)

@@ -21,6 +21,7 @@ from docclf_cli.engine.members import (
     data_of,
     folds_as_members,
     members_at,
+    require_known_place,
     split_rows,
     wanted_of,
 )
@@ -31,6 +32,7 @@ from docclf_cli.ensembling.alignment import check_same_classes, refuse_duplicate
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.errors import InputError
 from docclf_cli.files import fingerprint_of
+from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, MemberConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
@@ -113,12 +115,14 @@ def ground_of(members: Sequence[Member], given: Mapping[str, Any], split: str | 
             f"--split: '{split}' is not one of val, test", "pages that members were trained on prove nothing"
         )
     own, root = _own_data(members), given.get("root")
+    root = None if root is None else absolute_data(DataConfig(root=str(root))).root
     other = root is not None and (own is None or _place(own.model_copy(update={"root": root})) != _place(own))
     if own is None and not other:
         shown = ", ".join(f"{member.name} on {member.facts.data.root}" for member in members[:3])
         raise InputError(f"the members were trained on different data ({shown})", "name the pages to predict: --data")
-    target = data_of(members[0].facts.data, str(root)) if other else own
+    target = data_of(members[0].facts.data, str(root), split=split or TEST) if other else own
     assert target is not None
+    require_known_place(target)
     target = target.model_copy(update={key: value for key, value in given.items() if key not in _NOT_GIVEN})
     held_out, common, why = _held_out(members, [target, *([own] if own and other else [])], other)
     apart = names_split(target, TEST)
@@ -138,7 +142,8 @@ def _own_data(members: Sequence[Member]) -> DataConfig | None:
 
 
 def _place(section: DataConfig) -> tuple[object, ...]:
-    root = section.root if section.root == "samples" else str(resolve_root(section).resolve())
+    known = section.root != "samples" and Path(section.root).is_absolute()
+    root = str(resolve_root(section).resolve()) if known else section.root
     return root, *(getattr(section, key) for key in _SAME)
 
 
