@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import names_split, resolve_root
 from docclf_cli.engine.events import Emit, silent
-from docclf_cli.engine.facts import CheckpointFacts
+from docclf_cli.engine.leaks import find_leaks
 from docclf_cli.engine.members import (
     Indices,
     Member,
@@ -251,30 +250,8 @@ def _merged(views: Sequence[Predictions], how: Merge, names: Sequence[str]) -> P
 
 
 def trained_on(members: Sequence[Member], ground: Ground) -> np.ndarray:
-    """Which target pages some member was trained on, bool [n]: by their files, whatever they are called there."""
+    """Which target pages some member was trained on, bool [n]: by their content, whatever they are called there."""
     if ground.split == VAL:
         return np.zeros(len(ground.common), dtype=bool)
-    read = [ground.held_out] if ground.held_out is not None else []
-    names = members[0].facts.class_names
-    known: set[str] = set()
-    for facts in (facts for member in members for facts in member.checkpoints):
-        indices = next((each for each in read if each.config == facts.data), None)
-        if indices is None:
-            indices = Indices(facts.data)
-            read.append(indices)
-        known |= _trained_files(facts, indices, names)
-    return np.array([name in known for name in _files(ground.target.of(TEST, names))], dtype=bool)
-
-
-def _trained_files(facts: CheckpointFacts, indices: Indices, class_names: tuple[str, ...]) -> set[str]:
-    try:
-        index = indices.of("train", class_names)
-        rows = np.arange(len(index)) if facts.saw_all else split_rows(facts, index, "train")
-    except InputError:  # its training pages are no longer there, or not known
-        return set()
-    return set(_files(index.take(rows)))
-
-
-def _files(index: DocumentIndex) -> list[str]:
-    folder = (index.root / index.below).absolute()
-    return [f"{folder}/{name}" for name in index.paths.tolist()]
+    known = [ground.held_out] if ground.held_out is not None else []
+    return find_leaks(members, ground.target.of(TEST, members[0].facts.class_names), known).copies
