@@ -23,11 +23,11 @@ from docclf_cli.engine.members import (
     as_one,
     data_of,
     member_at,
-    results_name,
     trained_ids,
     wanted_of,
 )
 from docclf_cli.engine.outputs import write_class_report, write_predictions, write_trust_plots
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
@@ -148,7 +148,7 @@ def _case(member: Member, split: str | None, data: str | None, images: str | Non
     if data is not None or images is not None:
         config = data_of(trained_on, data or trained_on.root, images, split)
     wanted = labelled_pages(member, split, config)
-    folder = member.folder / "evaluate" / results_name(split, config, trained_on)
+    folder = results_folder(member, "evaluate", split, config)
     return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
 
 

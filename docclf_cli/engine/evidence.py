@@ -12,7 +12,8 @@ from pathlib import Path
 from docclf_cli.engine.evaluate import labelled_pages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.kept import kept
-from docclf_cli.engine.members import Member, as_one, data_of, is_at_hand, member_at, results_name
+from docclf_cli.engine.members import Member, as_one, data_of, is_at_hand, member_at
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.wanted import collect
@@ -116,7 +117,7 @@ def _evidence(source: Path, member: Member, split: str, predictions: Predictions
     if not member.is_folds:  # there each page is a training page of all folds but one
         sides = {name: predictions if name == split else kept(member, name) for name in sides}
     run = RunFolder(member.folder)
-    folder = run.path / FOLDER / results_name(split, config, member.facts.data)
+    folder = results_folder(member, FOLDER, split, config)
     return Evidence(source, folder, split, predictions, **sides, temperature=member.temperature, run=run, data=config)
 
 

@@ -277,13 +277,6 @@ def _moved(trained_on: DataConfig, there: DataConfig, key: str) -> str | None:
     return None
 
 
-def results_name(split: str, data: DataConfig, trained_on: DataConfig) -> str:
-    """The folder for what is derived from a split: of other data than the model was trained on under a name of its own."""
-    if (data.root, data.images) == (trained_on.root, trained_on.images):
-        return split
-    return f"{split}-{Path(data.root).stem}-{fingerprint_of(data.root, data.images)[:6]}"
-
-
 def split_rows(facts: CheckpointFacts, index: DocumentIndex, split: str) -> np.ndarray:
     """Rows of a run's training pages that a checkpoint was trained on, or that were held out from it.
 

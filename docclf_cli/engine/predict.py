@@ -13,9 +13,10 @@ from docclf_cli.data.page_files import PageReader
 from docclf_cli.engine.decider import TORCH, decider_of
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.jury import Jury
-from docclf_cli.engine.members import Indices, data_of, results_name
+from docclf_cli.engine.members import Indices, data_of
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
 from docclf_cli.engine.prediction_files import FORMATS, OutputFiles
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.runtime import resolve_runtime
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
@@ -203,4 +204,4 @@ def _usual_output(jury: Jury, question: Question) -> Path:
     member = jury.members[0]
     data = member.facts.data
     config = data if question.data is None else data_of(data, question.data)
-    return member.folder / "predict" / results_name(TEST, config, data)
+    return results_folder(member, "predict", TEST, config)

@@ -61,14 +61,15 @@ def test_other_pages_of_the_same_names_are_scored_with_a_warning(
         result = evaluate(run, data=str(tmp_path / "scans.csv"), runtime_config=ONE_PROCESS)
     assert "are named as pages that trained" in caplog.text
     assert (result.split, result.scores.support) == ("test", 20)
-    assert result.files[0].parent.name.startswith("test-scans-")
+    assert result.files[0] == run / "evaluate" / "test-scans" / "predictions.csv"
     # Another data set of that name has results of its own.
     (tmp_path / "b").mkdir()
     for name in ("scans", "scans.csv", "meta.csv"):
         (tmp_path / name).rename(tmp_path / "b" / name)
-    moved = evaluate(run, data=str(tmp_path / "b" / "scans.csv"), runtime_config=ONE_PROCESS)
-    assert moved.files[0].parent != result.files[0].parent
-    assert result.files[0].is_file()
+    before = result.files[0].read_bytes()
+    other = evaluate(run, data=str(tmp_path / "b" / "scans.csv"), runtime_config=ONE_PROCESS)
+    assert other.files[0].parent.name.startswith("test-scans-")
+    assert result.files[0].read_bytes() == before
 
 
 def test_copies_of_training_pages_are_not_test_pages(
