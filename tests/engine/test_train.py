@@ -9,7 +9,7 @@ from tiny import draw_pages, no_plots, tiny_profile
 
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Event, StepDone
-from docclf_cli.engine.origin import profile_differences, stored_profile
+from docclf_cli.engine.origin import carried_over, profile_differences, stored_profile
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import StopFlag
 from docclf_cli.engine.train import train
@@ -68,4 +68,4 @@ def test_a_run_keeps_absolute_paths_beside_what_was_typed(
     assert Checkpoint.load(run.best).profile["data"]["root"] == str(pages)
     assert json.loads(run.origin.read_text())["typed"][str(pages)] == pages.name
     # The same profile as it was typed is that of the run.
-    assert profile_differences(tiny_profile(pages, tmp_path / "runs", **typed), run) == []
+    assert profile_differences(carried_over(tiny_profile(pages, tmp_path / "runs", **typed), run), run) == []
