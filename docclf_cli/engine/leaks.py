@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.engine.members import Indices, Member, trained_ids
 from docclf_cli.errors import InputError
 from docclf_cli.names import composed
+
+logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,18 @@ def find_leaks(members: Iterable[Member], index: DocumentIndex, known: Sequence[
     trained = list(dict.fromkeys(trained))
     places = copies_of(index.files(), trained)
     return Leaks(places >= 0, {row: trained[place] for row, place in enumerate(places) if place >= 0}, all_known)
+
+
+def say_copies_in_validation(index: DocumentIndex, own_val: int) -> None:
+    """Warn of copies of training pages in a validation set of one's own, the last pages of an index."""
+    files, first = index.files(), len(index) - own_val
+    places = copies_of(files[first:], files[:first])
+    if (count := int((places >= 0).sum())) > 0:
+        row = int(np.flatnonzero(places >= 0)[0])
+        logger.warning(
+            "%d of %d validation pages are copies of training pages (such as %s of %s): figures on them are too good; "
+            "`docclf audit` lists them", count, own_val, index.ids[first + row], index.ids[places[row]],
+        )  # fmt: skip
 
 
 def _training_files(member: Member, known: Sequence[Indices]) -> list[str] | None:

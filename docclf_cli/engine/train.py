@@ -20,6 +20,7 @@ from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sam
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.finish import Fitted
 from docclf_cli.engine.fit import fit, refit
+from docclf_cli.engine.leaks import say_copies_in_validation
 from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.members import pooled
 from docclf_cli.engine.numerics import scoring_runtime, settle
@@ -103,6 +104,7 @@ def train(
         run = RunFolder(resume)
         profile = carried_over(profile, run)
     index, own_val = load_training_index(profile.data)
+    say_copies_in_validation(index, own_val)
     profile = settle(profile, len(index.class_names), len(index), own_val)
     runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
     read = functools.partial(prepare, index, preprocess_of(profile), profile.data, runtime, emit=emit, stop=stop)
