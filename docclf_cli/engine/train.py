@@ -20,6 +20,7 @@ from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sam
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.finish import Fitted
 from docclf_cli.engine.fit import fit, refit
+from docclf_cli.engine.leaks import say_copies_in_validation
 from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.members import pooled
 from docclf_cli.engine.numerics import scoring_runtime, settle
@@ -40,6 +41,7 @@ from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
+from docclf_cli.profile.paths import absolute_paths, typed_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import FoldRow, TrainResult
 
@@ -94,6 +96,7 @@ def train(
         Interrupted: `stop` was set; the run can go on.
         DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
     """
+    typed, profile = typed_paths(profile), absolute_paths(profile)
     if resume is None:
         run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
         run.require_free(overwrite)
@@ -101,6 +104,7 @@ def train(
         run = RunFolder(resume)
         profile = carried_over(profile, run)
     index, own_val = load_training_index(profile.data)
+    say_copies_in_validation(index, own_val)
     profile = settle(profile, len(index.class_names), len(index), own_val)
     runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
     read = functools.partial(prepare, index, preprocess_of(profile), profile.data, runtime, emit=emit, stop=stop)
@@ -111,7 +115,7 @@ def train(
             material = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
             work = _Work(profile, run, runtime, scoring, material, own_val, resume is not None, emit, stop)
             _set_unreadable_aside(work)
-            write_origin(run, material)
+            write_origin(run, material, typed)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
             return result
