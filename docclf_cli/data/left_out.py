@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+FOLDER = "folder"
 LINKED_FOLDER = "linked folder"
 NO_SUFFIX = "file without a suffix"
 _PLURALS = {NO_SUFFIX: "files without a suffix"}
@@ -33,6 +34,10 @@ class LeftOut:
         """Count a file by its suffix."""
         suffix = PurePath(name).suffix.lower()
         self.add(suffix if _SUFFIX.fullmatch(suffix) else NO_SUFFIX)
+
+    def update(self, other: LeftOut) -> None:
+        """Count all that another one has counted."""
+        self.counts.update(other.counts)
 
     def joined(self, other: LeftOut) -> LeftOut:
         """What both have counted."""
