@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from docclf_cli.data.left_out import LeftOut
 from docclf_cli.errors import InputError
+from docclf_cli.names import composed
+
+
+def within(split: str, ids: np.ndarray) -> np.ndarray:
+    """The IDs of a split told apart from those of another: an object array of `str`."""
+    return np.array([f"{split}/{name}" for name in ids.tolist()], dtype=object)
+
+
+def alone(page: str) -> str:
+    """The group of a page that stands for itself."""
+    return f"page {page}"
+
+
+def _groups(side: DocumentIndex, ids: np.ndarray) -> np.ndarray:
+    """The groups of pages under other IDs, text [n]: what stands for itself under one name does so under the other."""
+    if side.groups is None:
+        return ids.astype(np.str_)
+    pages = zip(side.groups.tolist(), side.ids.tolist(), ids.tolist(), strict=True)
+    return np.array([alone(new) if group == alone(old) else group for group, old, new in pages], dtype=np.str_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +65,11 @@ class DocumentIndex:
         """The image file of a row."""
         return self.root / self.below / str(self.paths[row])
 
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """The row of each ID, as IDs are compared (`docclf_cli.names.composed`)."""
+        return {composed(name): row for row, name in enumerate(self.ids.tolist())}
+
     def take(self, rows: np.ndarray | Sequence[int]) -> DocumentIndex:
         """The given rows (indices or a boolean mask), in that order."""
         pick = np.asarray(rows)
@@ -57,28 +82,27 @@ class DocumentIndex:
         )
 
     def joined(self, other: DocumentIndex) -> DocumentIndex:
-        """These pages and then those of another index with the same classes.
+        """The pages of the train split and then those of a validation set with the same classes.
+
+        Where a name stands in both, all IDs start with their split: `train/form/0000.jpg`, `val/form/0000.jpg`.
 
         Raises:
-            InputError: A page is in both.
+            InputError: A file is in both.
         """
-        if shared := set(self.ids.tolist()) & set(other.ids.tolist()):
-            raise InputError(f"{len(shared)} pages are in both sets, such as {sorted(shared)[0]}")
+        mine, theirs = self.ids, other.ids
+        if self.row_of.keys() & other.row_of.keys():
+            mine, theirs = within("train", mine), within("val", theirs)
         root = Path(os.path.commonpath([self.root.absolute(), other.root.absolute()]))
         sides = (self, other)
-        paths = np.concatenate(
-            [
-                np.array([str(side.path(row).absolute().relative_to(root)) for row in range(len(side))], object)
-                for side in sides
-            ]
-        )
+        files = [[str(side.path(row).absolute().relative_to(root)) for row in range(len(side))] for side in sides]
+        if shared := sorted(set(files[0]) & set(files[1])):
+            raise InputError(f"{len(shared)} pages are in both sets, such as {shared[0]}")
+        paths = np.array([*files[0], *files[1]], dtype=object)
         groups = None
         if any(side.groups is not None for side in sides):
-            groups = np.concatenate(
-                [(side.ids if side.groups is None else side.groups).astype(np.str_) for side in sides]
-            )
+            groups = np.concatenate([_groups(side, ids) for side, ids in zip(sides, (mine, theirs), strict=True)])
         return DocumentIndex(
-            root, np.concatenate([side.ids for side in sides]), paths,
+            root, np.concatenate([mine, theirs]), paths,
             np.concatenate([side.labels for side in sides]), self.class_names, groups,
             left_out=self.left_out.joined(other.left_out),
         )  # fmt: skip

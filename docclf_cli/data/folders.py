@@ -11,11 +11,19 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from docclf_cli.data.decode import SUFFIXES
-from docclf_cli.data.labels import normalised
 from docclf_cli.data.left_out import LINKED_FOLDER, LeftOut
+from docclf_cli.names import composed, normalised
 
 MAX_LENGTH = 512  # of an ID
 _DRIVE = re.compile(r"[A-Za-z]:")
+SYSTEM_FOLDER = "folder of the system"
+# Of Windows, macOS, Linux, and of the shares of Synology, QNAP and NetApp.
+_OF_SYSTEMS = frozenset((
+    "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot",
+    "$recycle.bin", "recycle", "recycle bin", "recycled", "recycler", "thumb", "thumbs", "thumbnail", "thumbnails",
+    "snapshot", "snapshots", "lost+found", "system volume information", "network trash folder", "temporary items",
+    "__pycache__",
+))  # fmt: skip
 
 
 def unsafe(ids: np.ndarray) -> list[int]:
@@ -61,7 +69,8 @@ def locate(ids: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int]]:
         Files relative to `folder`, an object array of `str`, and the rows that have none.
     """
     names = _names(folder)
-    for below in {posixpath.dirname(name) for name in ids if "/" in name}:
+    spelled = _Spelled(folder)
+    for below in {spelled(posixpath.dirname(name)) for name in ids if "/" in name}:
         names += [f"{below}/{name}" for name in _names(folder / below)]
     found = _other_spellings(names) | {name: name for name in names}
     files = np.array([found.get(name) or found.get(normalised(name), "") for name in ids], dtype=object)
@@ -78,6 +87,24 @@ def ambiguous(ids: np.ndarray, rows: Iterable[int], folder: Path) -> dict[int, l
             if suffix.lower() in SUFFIXES and normalised(stem) in of_stem:
                 of_stem[normalised(stem)].append(name)
     return {row: sorted(of_stem[name]) for row, name in wanted.items() if len(of_stem[name]) > 1}
+
+
+class _Spelled:
+    """Subfolders as they are spelled on the disk, whose names may be decomposed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._spellings: dict[str, dict[str, str]] = {}
+
+    def __call__(self, below: str) -> str:
+        if os.path.isdir(self._folder / below):  # noqa: PTH112  (unlike Path.is_dir, False where it may not be looked at)
+            return below
+        path = ""
+        for part in below.split("/"):
+            if path not in self._spellings:
+                self._spellings[path] = {composed(name): name for name in _names(self._folder / path)}
+            path = posixpath.join(path, self._spellings[path].get(composed(part), part))
+        return path
 
 
 def _names(folder: Path) -> list[str]:
@@ -106,7 +133,7 @@ def image_files(folder: Path, follow_links: bool = False, left_out: LeftOut | No
 def subfolders(folder: Path) -> list[str]:
     """Names of the visible folders in a folder, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not _hidden(entry.name) and entry.is_dir())
+        return sorted(entry.name for entry in entries if not is_passed_over(entry.name) and entry.is_dir())
 
 
 def walk(
@@ -141,7 +168,7 @@ def _walk(
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(root / below) as scanned:
-            entries = sorted((entry for entry in scanned if not _hidden(entry.name)), key=lambda entry: entry.name)
+            entries = sorted((entry for entry in scanned if _counts(entry, left_out)), key=lambda entry: entry.name)
     except OSError:
         yield f"{below or '.'}/"
         return
@@ -157,6 +184,13 @@ def _walk(
             left_out.add_file(entry.name)
 
 
+def _counts(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
+    """Whether an entry is looked at; a folder of the system is counted, a hidden one is not."""
+    if is_system_folder(entry.name) and _is_folder(entry, True):
+        left_out.add(SYSTEM_FOLDER)
+    return not is_passed_over(entry.name)
+
+
 def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
     try:
         return entry.is_dir(follow_symlinks=follow_links)
@@ -164,5 +198,11 @@ def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
         return False
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder is hidden, or a folder that a system makes for itself: it holds nobody's pages."""
+    return name.startswith((".", "__MACOSX")) or is_system_folder(name)
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether systems make folders of this name: thumbnails, recycle bins, snapshots."""
+    return name.casefold() in _OF_SYSTEMS

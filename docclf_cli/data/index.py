@@ -15,6 +15,7 @@ from docclf_cli.data.layouts import QUICKSTART, SUBMISSION, Listing, has_split, 
 from docclf_cli.data.overlays import grouped, relabelled, with_groups
 from docclf_cli.data.tables import SHOWN, and_more, read_table
 from docclf_cli.errors import InputError
+from docclf_cli.names import composed
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import DataConfig
@@ -42,20 +43,10 @@ def load_index(config: DataConfig, split: Split, class_names: Sequence[str] | No
     Raises:
         InputError: The data is missing or faulty; the message names files, rows and counts.
     """
-    root = resolve_root(config)
-    if split != "val":
-        listing = read_listing(root, split, config)
-    elif config.val is not None:
-        listing = read_listing(Path(config.val).expanduser(), "val", config.model_copy(update={"images": None}))
-    elif has_split(root, "val"):
-        listing = read_listing(root, "val", config)
-    else:
-        raise InputError(
-            f"{root} has no validation set of its own", "pages are held out of train, or name one: data.val"
-        )
-    index = _overlaid(_index_of(listing, config, root, split, class_names), listing, config)
+    index, source = _read(config, split, class_names)
+    index = _overlaid(index, config, (split,))
     if split == "train":
-        _check_trainable(index, listing.source)
+        _check_trainable(index, source)
     return index
 
 
@@ -65,11 +56,13 @@ def load_training_index(config: DataConfig, class_names: Sequence[str] | None = 
     Raises:
         InputError: As for `load_index`.
     """
-    index = load_index(config, "train", class_names)
     if not has_own_validation(config):
-        return index, 0
-    val = load_index(config, "val", index.class_names)
-    return index.joined(val), len(val)
+        return load_index(config, "train", class_names), 0
+    train, source = _read(config, "train", class_names)
+    val, _ = _read(config, "val", train.class_names)
+    index = _overlaid(train.joined(val), config, ("train", "val"))
+    _check_trainable(index.take(np.arange(len(train))), source)
+    return index, len(val)
 
 
 def resolve_root(config: DataConfig) -> Path:
@@ -109,27 +102,61 @@ def submission_targets(config: DataConfig, class_names: Sequence[str]) -> dict[s
     numbers = {name: str(number) for number, name in enumerate(read_meta(path).names)}
     if unknown := [name for name in class_names if name not in numbers]:
         raise InputError(
-            f"{path} does not know the class {and_more(unknown[:SHOWN], len(unknown))}", _names(list(numbers))
+            f"{path} does not know the class {and_more(unknown[:SHOWN], len(unknown))}",
+            and_more(list(numbers)[:30], len(numbers)),
         )
     return {name: numbers[name] for name in class_names}
+
+
+def _read(config: DataConfig, split: Split, class_names: Sequence[str] | None) -> tuple[DocumentIndex, Path]:
+    """The pages of a split as the data says it, and the CSV file or folder that lists them."""
+    root = resolve_root(config)
+    if split != "val":
+        listing = read_listing(root, split, config)
+    elif config.val is not None:
+        listing = read_listing(Path(config.val).expanduser(), "val", config.model_copy(update={"images": None}))
+    elif has_split(root, "val"):
+        listing = read_listing(root, "val", config)
+    else:
+        raise InputError(
+            f"{root} has no validation set of its own", "pages are held out of train, or name one: data.val"
+        )
+    return _index_of(listing, config, root, split, class_names), listing.source
 
 
 def _index_of(
     listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
 ) -> DocumentIndex:
     classes = _classes(listing, config, root, split, class_names)
+    _refuse_one_name_twice(listing)
     targets = None
     if listing.labels is not None:
         targets = classes.encode(listing.labels)
         if faults := classes.faults(listing.labels, targets):
-            raise InputError(f"{listing.source}: {'; '.join(faults)}", f"classes: {_names(classes.names)}")
-    return DocumentIndex(listing.root, listing.ids, listing.files, targets, classes.names, below=listing.below)
+            raise InputError(f"{listing.source}: {'; '.join(faults)}", classes.hint(listing.labels, targets))
+    index = DocumentIndex(
+        listing.root, listing.ids, listing.files, targets, classes.names, below=listing.below, left_out=listing.left_out
+    )
+    return index if listing.groups is None else with_groups(index, listing.groups)
+
+
+def _refuse_one_name_twice(listing: Listing) -> None:
+    if all(map(str.isascii, listing.ids)):
+        return
+    names, counts = np.unique(np.array([composed(name) for name in listing.ids], np.str_), return_counts=True)
+    if (counts > 1).any():
+        raise InputError(
+            f"{listing.source}: {str(names[counts.argmax()])!r} is one name, written composed and decomposed, for two pages",
+            "rename one of them",
+        )
 
 
 def _classes(
     listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
 ) -> Classes:
     own = read_meta(listing.meta) if listing.meta is not None else None
+    if own is None and split == "val" and config.val is not None and listing.source.is_file():
+        own = _own_classes(config)  # it is a part of the same data, wherever it lies
     if class_names is None and listing.labels is not None and not _shares_meta(listing, root):
         class_names = _training_names(config, root, split)
     if own is not None:
@@ -155,12 +182,31 @@ def _distinct(labels: np.ndarray) -> list[str]:
     return list(pd.unique(labels))
 
 
-def _overlaid(index: DocumentIndex, listing: Listing, config: DataConfig) -> DocumentIndex:
+def _own_classes(config: DataConfig) -> Classes | None:
+    """The classes of the `meta.csv` of a data root, where there is one."""
+    root = resolve_root(config)
+    path = (root if root.is_dir() else root.parent) / "meta.csv"
+    return read_meta(path) if path.is_file() else None
+
+
+def _overlaid(index: DocumentIndex, config: DataConfig, splits: Sequence[Split]) -> DocumentIndex:
     if config.relabel is not None:
-        index = relabelled(index, _named_file(config, "relabel"))
-    if config.groups is not None:
-        return grouped(index, _named_file(config, "groups"))
-    return index if listing.groups is None else with_groups(index, listing.groups)
+        index = _relabelled(index, config, splits)
+    return index if config.groups is None else grouped(index, _named_file(config, "groups"), splits)
+
+
+def _relabelled(index: DocumentIndex, config: DataConfig, splits: Sequence[Split]) -> DocumentIndex:
+    own = _own_classes(config)
+    knows_all = own is not None and set(own.names).issuperset(index.class_names)
+    classes = own.onto(index.class_names) if own is not None and knows_all else Classes.of_names(index.class_names)
+    # Corrections are about training pages; a test page of the same name is called `test/NAME`.
+    elsewhere = _training_ids(config) if "test" in splits and names_split(config, "test") else ()
+    return relabelled(index, _named_file(config, "relabel"), classes, splits, elsewhere)
+
+
+def _training_ids(config: DataConfig) -> set[str]:
+    plain = config.model_copy(update={"relabel": None, "groups": None})
+    return set(load_training_index(plain)[0].row_of) if names_split(config, "train") else set()
 
 
 def _named_file(config: DataConfig, key: str) -> Path:
@@ -180,7 +226,3 @@ def _check_trainable(index: DocumentIndex, source: Path) -> None:
     if (counts == 0).any():
         empty = [name for name, count in zip(index.class_names, counts, strict=True) if not count]
         logger.warning("%s: no page of class %s", source, and_more(empty[:SHOWN], len(empty)))
-
-
-def _names(names: Sequence[str]) -> str:
-    return and_more([str(name) for name in names[:30]], len(names))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,17 +10,14 @@ import numpy as np
 
 from docclf_cli.data.tables import SHOWN, and_more, examples, plural, read_table, row_number
 from docclf_cli.errors import InputError
+from docclf_cli.names import normalised
 from docclf_cli.registry import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 UNKNOWN = -1
-
-
-def normalised(name: str) -> str:
-    """A name in Unicode's composed form (NFC), trimmed: macOS writes Hangul file names decomposed."""
-    return unicodedata.normalize("NFC", name).strip()
+_NAMED = 30  # classes that a hint lists
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,8 @@ class Classes:
 
     @classmethod
     def of_names(cls, names: Sequence[str]) -> Classes:
-        """Labels that are one of `names`, or the index of one."""
-        named = {normalised(name): index for index, name in enumerate(names)}
-        return cls(tuple(names), {str(index): index for index in range(len(names))} | named)
+        """Labels that are one of `names`. A number is a name like any other: only a `meta.csv` makes it an index."""
+        return cls(tuple(names), {normalised(name): index for index, name in enumerate(names)})
 
     def onto(self, names: Sequence[str]) -> Classes:
         """The same labels on the class axis of a model; labels of classes it does not know become unknown."""
@@ -77,6 +72,14 @@ class Classes:
             what = plural(len(wrong), "label is no class", "labels are no class")
             faults.append(f"{what}: {examples(labels, wrong)}{guess}")
         return faults
+
+    def hint(self, labels: np.ndarray, targets: np.ndarray) -> str:
+        """What to do about labels that were encoded as unknown."""
+        known = f"classes: {and_more(list(self.names[:_NAMED]), len(self.names))}"
+        wrong = [normalised(labels[row]) for row in np.flatnonzero(targets == UNKNOWN).tolist()]
+        if any(text.isdecimal() for text in wrong) and not any(name.isdecimal() for name in self.index_of):
+            return f"{known}; numbers are class indices only where a meta.csv (target,class_name) says so"
+        return known
 
 
 def read_meta(path: Path) -> Classes:

@@ -1,30 +1,30 @@
 """The three ways data lies on a disk, each read into one listing: labels still as text, nothing decided.
 
 - competition: `train.csv` and `train/`, `test.csv` or `sample_submission.csv` and `test/`, `meta.csv`
-- folder tree: `train/ val/ test/` with class folders inside, or class folders alone
+- folder tree: `train/ val/ test/` (or their other names, `split_places`) with class folders inside, or class folders alone
 - CSV: any file with named columns, its images in the folder of the same stem
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from docclf_cli.data.folders import ambiguous, holds_each_once, image_files, locate, subfolders, unsafe
-from docclf_cli.data.labels import normalised
+from docclf_cli.data.left_out import LeftOut
+from docclf_cli.data.split_places import SUBMISSION, TRAIN, SplitPlaces, split_places
 from docclf_cli.data.tables import SHOWN, Table, and_more, examples, plural, read_table, row_number
 from docclf_cli.errors import InputError
+from docclf_cli.names import normalised
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import DataConfig
 
 logger = logging.getLogger("docclf")
-SPLITS = ("train", "val", "test")
-SUBMISSION = "sample_submission.csv"
 QUICKSTART = "to try docclf without data of your own: docclf train --profile quickstart --data samples"
 
 
@@ -41,6 +41,7 @@ class Listing:
         labels: Label texts, an object array of `str` [n], or None.
         groups: Group names, an object array of `str` [n], or None.
         meta: The `meta.csv` that names the classes, where there is one.
+        left_out: What lies in the folders and is no page.
     """
 
     source: Path
@@ -51,6 +52,7 @@ class Listing:
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
     meta: Path | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -59,7 +61,8 @@ def has_split(root: Path, split: str) -> bool:
         return False
     if split == "test" and (root / SUBMISSION).is_file():
         return True
-    return (root / f"{split}.csv").is_file() or (root / split).is_dir()
+    places = split_places(root)
+    return split in places.tables or split in places.folders
 
 
 def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
@@ -74,23 +77,26 @@ def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
         return _csv_listing(root, _images_of(root, config), config, split)
     if not root.is_dir():
         raise InputError(f"{root}: there is no such data root (a folder or CSV file; --data names one)", QUICKSTART)
-    if any((root / f"{name}.csv").is_file() for name in SPLITS) or (root / SUBMISSION).is_file():
-        return _competition_listing(root, split, config)
-    return _tree_listing(root, split, config)
+    places = split_places(root)
+    if places.tables or (root / SUBMISSION).is_file():
+        return _competition_listing(root, split, config, places)
+    return _tree_listing(root, split, config, places)
 
 
-def _competition_listing(root: Path, split: str, config: DataConfig) -> Listing:
-    labelled = root / f"{split}.csv"
+def _competition_listing(root: Path, split: str, config: DataConfig, places: SplitPlaces) -> Listing:
+    labelled = root / places.tables.get(split, f"{split}.csv")
     submission = root / SUBMISSION
+    folder = places.folders.get(split, split)
     if split == "test" and submission.is_file() and not _has_column(labelled, config.label_column):
         # Its zeros are placeholders, not labels.
-        return _csv_listing(submission, root / split, config, split, labelled=False, root=root)
+        return _csv_listing(submission, root / folder, config, split, labelled=False, root=root)
     if labelled.is_file():
         known = split != "test" or _has_column(labelled, config.label_column)
-        return _csv_listing(labelled, root / split, config, split, labelled=known, root=root)
-    if split == "test" and (root / split).is_dir():
-        return _unlabelled_folder(root, split, config)
-    raise InputError(f"{root} has no {split}.csv", f"it has: {_content(root)}")
+        return _csv_listing(labelled, root / folder, config, split, labelled=known, root=root)
+    if split == "test" and (root / folder).is_dir():
+        return _unlabelled_folder(root, folder, config)
+    beside = f", and the images in {folder}/ have no labels without it" if (root / folder).is_dir() else ""
+    raise InputError(f"{root} has no {split}.csv{beside}", f"it has: {_content(root)}")
 
 
 def _has_column(path: Path, column: str) -> bool:
@@ -115,7 +121,7 @@ def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
     # Splits need to know what belongs together; of pages that are only scored it may be unknown.
     if column is None or (split == "test" and column not in table.columns):
         return None
-    return table[column]
+    return table.names(column)
 
 
 def _images_of(path: Path, config: DataConfig) -> Path:
@@ -173,38 +179,41 @@ def _duplicates(ids: np.ndarray, labels: np.ndarray | None) -> list[str]:
     return faults
 
 
-def _tree_listing(root: Path, split: str, config: DataConfig) -> Listing:
-    inside = set(subfolders(root))
-    if inside.isdisjoint(SPLITS):
+def _tree_listing(root: Path, split: str, config: DataConfig, places: SplitPlaces) -> Listing:
+    if not places.folders:
         return _class_folders(root, "", config)
-    if split not in inside:
+    if split not in places.folders:
         raise InputError(f"{root} has no folder {split}/", f"it has: {_content(root)}")
-    return _class_folders(root, split, config)
+    if split == TRAIN and places.beside:
+        shown = and_more([f"{name}/" for name in places.beside[:SHOWN]], len(places.beside))
+        logger.warning("%s: not used, because it is part of no split: %s", root, shown)
+    return _class_folders(root, places.folders[split], config)
 
 
 def _class_folders(root: Path, below: str, config: DataConfig) -> Listing:
-    folder = root / below
-    classes, stray, ids = subfolders(folder), 0, []
-    for name in image_files(folder, config.allow_symlinks):
+    folder, left_out = root / below, LeftOut()
+    classes, stray, files = subfolders(folder), 0, []
+    for name in image_files(folder, config.allow_symlinks, left_out):
         if "/" in name:
-            ids.append(name)
+            files.append(name)
         else:
             stray += 1
-    if not ids and stray:
+    if not files and stray:
         return _unlabelled_folder(root, below, config)
-    if not ids:
+    if not files:
         raise InputError(_nothing_in(folder), QUICKSTART)
-    labels = np.array([normalised(name.split("/", 1)[0]) for name in ids], dtype=object)
+    labels = np.array([normalised(name.split("/", 1)[0]) for name in files], dtype=object)
     _say_what_is_left_out(folder, stray, sorted({normalised(name) for name in classes} - set(labels)))
-    files = np.array(ids, dtype=object)
-    return Listing(folder, root, below, files, files, labels)
+    ids = np.array(files, dtype=object)
+    return Listing(folder, root, below, ids, ids, labels, left_out=left_out)
 
 
 def _unlabelled_folder(root: Path, below: str, config: DataConfig) -> Listing:
-    files = np.array(image_files(root / below, config.allow_symlinks), dtype=object)
+    folder, left_out = root / below, LeftOut()
+    files = np.array(image_files(folder, config.allow_symlinks, left_out), dtype=object)
     if not len(files):
-        raise InputError(_nothing_in(root / below), QUICKSTART)
-    return Listing(root / below, root, below, files, files)
+        raise InputError(_nothing_in(folder), QUICKSTART)
+    return Listing(folder, root, below, files, files, left_out=left_out)
 
 
 def _say_what_is_left_out(folder: Path, stray: int, empty: list[str]) -> None:

@@ -21,6 +21,7 @@ from docclf_cli.data.grouping import placed, share_of_groups
 from docclf_cli.data.tables import SHOWN, and_more, plural, read_table
 from docclf_cli.errors import InputError
 from docclf_cli.files import write_text
+from docclf_cli.names import composed
 
 logger = logging.getLogger("docclf")
 _HOLD_OUT, _FOLDS, _SAMPLE = 1, 2, 3  # keep the random streams of one seed apart
@@ -62,15 +63,14 @@ class Split:
         Raises:
             InputError: The index lacks pages of that part.
         """
-        row_of = {name: row for row, name in enumerate(index.ids.tolist())}
         wanted = self.ids[self.parts == part].tolist()
-        if missing := [name for name in wanted if name not in row_of]:
+        if missing := [name for name in wanted if composed(name) not in index.row_of]:
             shown = and_more([repr(name) for name in missing[:SHOWN]], len(missing))
             raise InputError(
                 f"the data lacks {plural(len(missing), 'page', 'pages')} of the run's split '{part}': {shown}",
                 "evaluate on the data the run was trained on, or choose another split",
             )
-        return np.array(sorted(row_of[name] for name in wanted), dtype=np.int64)
+        return np.array(sorted(index.row_of[composed(name)] for name in wanted), dtype=np.int64)
 
     def save(self, path: Path) -> None:
         """Write a CSV `ID,split`, whole or not at all."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from docclf_cli.data.cells import from_cell
 from docclf_cli.errors import InputError
+from docclf_cli.names import all_composed
 from docclf_cli.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Table:
                 f"it has: {', '.join(self.columns)}",
             )
         return self.columns[name]
+
+    def names(self, name: str) -> np.ndarray:
+        """The names in a column, as names are compared (`docclf_cli.names`): an object array of `str`.
+
+        Raises:
+            InputError: There is no such column; the message lists those there are.
+        """
+        return all_composed(self[name])
 
 
 def read_table(path: Path) -> Table:

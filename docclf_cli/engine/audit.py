@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from docclf_cli.data.oddities import odd_headers
+from docclf_cli.data.overlays import rows_named
 from docclf_cli.data.tables import plural, read_table
 from docclf_cli.data.twins import SIMILARITY, Pairs, find_twins, linked
 from docclf_cli.engine.audit_files import SUMMARY, write_audit
@@ -23,6 +24,7 @@ from docclf_cli.engine.train import OUT_OF_FOLD
 from docclf_cli.errors import InputError
 from docclf_cli.files import atomic_folder
 from docclf_cli.metrics.label_errors import find_label_errors
+from docclf_cli.names import composed
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, LabelCheck, OddPage, TwinPage, Twins
 from docclf_cli.results.predictions import Predictions
@@ -116,8 +118,7 @@ def _out_of_fold(run: Path) -> Predictions:
 def _label_check(collection: Collection, run: Path, out_of_fold: Predictions) -> LabelCheck:
     """Labels as they are now, against predictions by ID."""
     training = collection.training
-    row_of = {name: row for row, name in enumerate(training.ids.tolist())}
-    rows = np.array([row_of.get(name, -1) for name in out_of_fold.ids.tolist()])
+    rows = np.array([training.row_of.get(composed(name), -1) for name in out_of_fold.ids.tolist()])
     if not (rows >= 0).any():
         raise InputError(f"{run}: none of its pages is in this data", "audit the data it was trained on")
     if (rows < 0).any():
@@ -125,7 +126,9 @@ def _label_check(collection: Collection, run: Path, out_of_fold: Predictions) ->
             "%s: %s not in this data, and left out", run, plural(int((rows < 0).sum()), "page is", "pages are")
         )
     predicted = out_of_fold.take(rows >= 0)
-    predicted = replace(predicted, targets=training.labels[rows[rows >= 0]])
+    predicted = replace(
+        predicted, targets=training.labels[rows[rows >= 0]], ids=training.ids[rows[rows >= 0]].astype(np.str_)
+    )
     found, probs = find_label_errors(predicted), predicted.probs()
     settled, names = _settled(collection), training.class_names
     doubtful = tuple(
@@ -143,7 +146,12 @@ def _settled(collection: Collection) -> dict[str, str]:
     if collection.config.relabel is None:
         return {}
     table = read_table(Path(collection.config.relabel).expanduser())
-    return dict(zip(table["ID"].tolist(), table["target"].tolist(), strict=True))
+    rows = rows_named(table, collection.training, ("train", "val"))
+    # IDs of other splits stay in the file as they are.
+    names = [
+        name if row < 0 else str(collection.training.ids[row]) for name, row in zip(table["ID"], rows, strict=True)
+    ]
+    return dict(zip(names, table["target"].tolist(), strict=True))
 
 
 def _groups(collection: Collection, pairs: Pairs) -> np.ndarray:

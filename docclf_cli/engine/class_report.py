@@ -8,6 +8,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.mistakes import most_confused
 from docclf_cli.metrics.overfitting import train_val_gap
+from docclf_cli.names import composed
 from docclf_cli.registry import did_you_mean
 from docclf_cli.results.class_report import ClassReport, OneClass
 from docclf_cli.results.figures import Scores
@@ -69,8 +70,8 @@ def class_index(class_names: tuple[str, ...], wanted: str) -> int:
     Raises:
         InputError: There is neither.
     """
-    if wanted in class_names:
-        return class_names.index(wanted)
+    if composed(wanted) in class_names:
+        return class_names.index(composed(wanted))
     if wanted.isdecimal() and int(wanted) < len(class_names):
         return int(wanted)
     shown = ", ".join(class_names[:30])

@@ -19,6 +19,7 @@ from docclf_cli.engine.material import Material, prepare
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import Runtime
 from docclf_cli.engine.stop import StopFlag
+from docclf_cli.names import composed
 from docclf_cli.profile.schema import DataConfig
 
 STOPPED = ("stopped; nothing is written", "start the command again; pages already read are kept")
@@ -129,8 +130,8 @@ def collect_pages(config: DataConfig, run: RunFolder | None, class_names: Sequen
     parts[len(training) - own_val :] = "val"
     if run is not None:
         split = Split.load(run.split)
-        part_of = dict(zip(split.ids.tolist(), split.parts.tolist(), strict=True))
-        parts = np.array([part_of.get(name, part) for name, part in zip(training.ids, parts, strict=True)], object)
+        part_of = dict(zip(map(composed, split.ids.tolist()), split.parts.tolist(), strict=True))
+        parts = np.array([part_of.get(name, part) for name, part in zip(training.row_of, parts, strict=True)], object)
     if not names_split(config, "test"):
         return Collection(config, (training,), parts, training.labels)
     # Groups are about training pages alone.

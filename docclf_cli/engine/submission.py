@@ -11,6 +11,7 @@ from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import submission_ids, submission_targets
 from docclf_cli.engine.verdicts import UNREADABLE, Verdict
 from docclf_cli.errors import InputError
+from docclf_cli.names import composed
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.registry import did_you_mean
 
@@ -52,13 +53,12 @@ class Submission:
             InputError: The submission asks for other pages, or `fill` is no class.
         """
         wanted = submission_ids(config)
-        ids = index.ids if wanted is None else wanted
-        place = {name: row for row, name in enumerate(index.ids.tolist())}
-        if missing := [name for name in ids.tolist() if name not in place]:
+        ids = index.ids if wanted is None else wanted  # as the file spells them
+        if missing := [name for name in ids.tolist() if composed(name) not in index.row_of]:
             raise InputError(
                 f"sample_submission.csv: {len(missing)} of its pages are not in the test split: {missing[0]}"
             )
-        places = np.array([place[name] for name in ids.tolist()])
+        places = np.array([index.row_of[composed(name)] for name in ids.tolist()])
         return cls(ids, places, _targets(config, class_names, fill), fill)
 
     def rows(self, verdicts: Iterable[Verdict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -82,12 +82,12 @@ class Submission:
                 "the same command with --fill CLASS writes it at once; all other files are written",
             )
         for name, index in zip(self.ids.tolist(), chosen[self.places].tolist(), strict=True):
-            class_name = class_names[index] if index != UNREADABLE else str(self.fill)
+            class_name = class_names[index] if index != UNREADABLE else composed(str(self.fill))
             yield str(name), self.targets[class_name]
 
 
 def _targets(config: DataConfig, class_names: Sequence[str], fill: str | None) -> Mapping[str, str]:
     targets = submission_targets(config, class_names)
-    if fill is not None and fill not in targets:
+    if fill is not None and composed(fill) not in targets:
         raise InputError(f"--fill: '{fill}' is no class{did_you_mean(fill, tuple(targets))}")
     return targets

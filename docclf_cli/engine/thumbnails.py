@@ -11,7 +11,7 @@ from PIL import Image
 
 from docclf_cli.data.decode import UnreadablePage, read_page
 from docclf_cli.data.documents import DocumentIndex
-from docclf_cli.data.index import Split, has_own_validation, load_index
+from docclf_cli.data.index import Split, load_index, load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.events import Emit, Progress, silent
 from docclf_cli.engine.stop import NEVER, StopFlag
@@ -84,8 +84,6 @@ def _indexes(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
     parts: tuple[Split, ...] = ("train", "test")
     for part in sorted(parts, key=lambda name: name != split):
         try:
-            yield load_index(plain, part)
-            if part == "train" and has_own_validation(plain):
-                yield load_index(plain, "val")
+            yield load_training_index(plain)[0] if part == "train" else load_index(plain, part)
         except InputError as error:
             logger.debug("no thumbnails from %s: %s", part, error.message)

@@ -1,6 +1,7 @@
 import logging
 import os
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docclf_cli.data.documents import DocumentIndex
-from docclf_cli.data.index import has_own_validation, load_index, names_split, submission_ids
+from docclf_cli.data.index import has_own_validation, load_index, load_training_index, names_split, submission_ids
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig
 
@@ -104,6 +105,33 @@ class TestCompetition:
         assert index.ids[0] == "영수증.jpg"
         assert index.path(0).is_file()
 
+    def test_folders_of_ids_match_in_either_form(self, tmp_path):
+        touch(tmp_path / "train", unicodedata.normalize("NFD", "서류/영수증.jpg"))
+        index = load_index(competition(tmp_path, "서류/영수증.jpg,0\nb.jpg,1\n"), "train")
+        assert index.path(0).is_file()
+
+    def test_one_name_in_two_forms_is_refused(self, tmp_path):
+        names = [unicodedata.normalize(form, "영수증.jpg") for form in ("NFC", "NFD")]
+        touch(tmp_path / "train", *names)
+        with pytest.raises(InputError, match=r"'영수증\.jpg' is one name"):
+            load_index(competition(tmp_path, f"{names[0]},0\n{names[1]},1\n"), "train")
+
+    def test_a_number_that_is_no_class_is_never_an_index(self, tmp_path):
+        config = competition(tmp_path, "a.jpg,1\nb.jpg,2\nc.jpg,3\n", meta=None)
+        (tmp_path / "test.csv").write_text("ID,target\nx.jpg,0\ny.jpg,1\n")
+        with pytest.raises(InputError, match=r"1 label is no class: '0' \(row 2\)"):
+            load_index(config, "test")
+
+    def test_tables_of_other_names(self, tmp_path):
+        config = competition(tmp_path, meta=None)
+        (tmp_path / "train.csv").rename(tmp_path / "Train.csv")
+        (tmp_path / "train").rename(tmp_path / "Training")
+        touch(tmp_path, "validation/v.jpg")
+        (tmp_path / "valid.csv").write_text("ID,target\nv.jpg,1\n")
+        index, own_val = load_training_index(config)
+        assert index.ids.tolist() == ["a.jpg", "b.jpg", "c.jpg", "v.jpg"]
+        assert own_val == 1
+
     def test_the_class_axis_of_a_model_is_mapped_by_name(self, tmp_path):
         config = competition(tmp_path)
         index = load_index(config, "train", ["이력서", "편지", "영수증"])
@@ -132,6 +160,56 @@ class TestFolders:
         assert load_index(config, "val").targets.tolist() == [1]  # as in train, where a is class 0
         assert load_index(config, "test").path(1) == tmp_path / "test" / "b" / "5.png"
         assert has_own_validation(config)
+
+    def test_pages_may_be_numbered_anew_in_every_split(self, tmp_path):
+        touch(tmp_path, *(f"{split}/{name}/0000.png" for split in ("train", "val", "test") for name in "ab"))
+        config = DataConfig(root=str(tmp_path))
+        index, own_val = load_training_index(config)
+        assert index.ids.tolist() == ["train/a/0000.png", "train/b/0000.png", "val/a/0000.png", "val/b/0000.png"]
+        assert own_val == 2
+        assert all(index.path(row) == tmp_path / index.ids[row] for row in range(4))
+        assert load_index(config, "test").ids.tolist() == ["a/0000.png", "b/0000.png"]
+
+    @pytest.mark.parametrize(
+        ("names", "others"),
+        [
+            (("Train", "Validation", "Test"), ()),
+            (("TRAINING", "dev", "testing"), ("notes",)),
+            (("train", "valid", "test"), ("invoice",)),
+        ],
+    )
+    def test_splits_of_other_names(self, tmp_path, caplog, names, others):
+        for name, pages in zip(names, ("1", "2", "3"), strict=True):
+            touch(tmp_path, f"{name}/a/{pages}.png", f"{name}/b/{pages}.png")
+        touch(tmp_path, *(f"{name}/x.png" for name in others))
+        config = DataConfig(root=str(tmp_path))
+        index, own_val = load_training_index(config)
+        assert index.class_names == ("a", "b")
+        assert index.ids.tolist() == ["a/1.png", "b/1.png", "a/2.png", "b/2.png"]
+        assert own_val == 2
+        assert load_index(config, "test").ids.tolist() == ["a/3.png", "b/3.png"]
+        assert [name in caplog.text for name in others] == [True] * len(others)
+
+    def test_a_class_may_be_called_like_a_split(self, tmp_path):
+        touch(tmp_path, "training/1.png", "dev/2/3.png", "letter/4.png")
+        assert load_index(DataConfig(root=str(tmp_path)), "train").class_names == ("dev", "letter", "training")
+
+    def test_two_folders_for_one_split_are_refused(self, tmp_path):
+        touch(tmp_path, "train/a/1.png", "train/b/2.png", "valid/a/3.png", "validation/a/4.png")
+        with pytest.raises(InputError, match="valid/ and validation/ both name the val split"):
+            load_training_index(DataConfig(root=str(tmp_path)))
+
+    @pytest.mark.parametrize(
+        "name",
+        ["@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found", "System Volume Information", "__MACOSX",
+         ".hidden", "Thumbs", "thumbnails", "snapshot", "@Recently-Snapshot"],
+    )  # fmt: skip
+    def test_folders_of_the_system_are_no_classes(self, tmp_path, name):
+        touch(tmp_path, "a/1.png", "b/2.png", f"{name}/3.png", f"a/{name}/4.png")
+        index = load_index(DataConfig(root=str(tmp_path)), "train")
+        assert index.class_names == ("a", "b")
+        assert len(index) == 2
+        assert index.left_out.counts["folder of the system"] == (0 if name.startswith((".", "__")) else 2)
 
     def test_a_test_folder_of_images_is_unlabelled(self, tmp_path):
         touch(tmp_path, "train/a/1.png", "train/b/2.png", "test/9.png", "test/10.png")
@@ -219,6 +297,57 @@ class TestOverlays:
         config = competition(tmp_path).model_copy(update={"relabel": str(tmp_path / "relabel.csv")})
         assert load_index(config, "train").targets.tolist() == [1, 0, 1]
         assert "'x.jpg' (row 4)" in caplog.text
+
+    def test_numbers_are_indices_only_where_a_meta_csv_says_so(self, tmp_path):
+        (tmp_path / "relabel.csv").write_text("ID,target\na.jpg,1\n")
+        config = competition(tmp_path, "a.jpg,letter\nb.jpg,bill\n", meta=None)
+        config = config.model_copy(update={"relabel": str(tmp_path / "relabel.csv")})
+        with pytest.raises(InputError, match="label is no class: '1'") as caught:
+            load_index(config, "train")
+        assert "numbers are class indices only where a meta.csv" in caught.value.hint
+
+    def test_a_name_of_two_splits_must_say_which(self, tmp_path):
+        touch(tmp_path / "d", *(f"{split}/{name}/1.png" for split in ("train", "val", "test") for name in "ab"))
+        config = DataConfig(root=str(tmp_path / "d"))
+        for key, column, value in (("groups", "group", "x"), ("relabel", "target", "b")):
+            path = tmp_path / f"{key}.csv"
+            stated = config.model_copy(update={key: str(path)})
+            path.write_text(f"ID,{column}\na/1.png,{value}\n")
+            with pytest.raises(InputError, match=r"for pages of several splits: 'a/1\.png' \(row 2\)") as caught:
+                load_training_index(stated)
+            assert "'train/a/1.png', 'val/a/1.png'" in caught.value.hint
+            path.write_text(f"ID,{column}\nval/a/1.png,{value}\n")
+            index, _ = load_training_index(stated)
+            changed = index.groups == "x" if key == "groups" else index.targets != [0, 1, 0, 1]
+            assert changed.tolist() == [False, False, True, False]
+
+    def test_a_bare_name_means_the_training_page(self, tmp_path):
+        touch(tmp_path / "d", *(f"{split}/{name}/1.png" for split in ("train", "test") for name in "ab"))
+        touch(tmp_path / "d", "train/a/2.png")
+        (tmp_path / "relabel.csv").write_text("ID,target\na/1.png,b\ntest/b/1.png,a\n")
+        config = DataConfig(root=str(tmp_path / "d"), relabel=str(tmp_path / "relabel.csv"))
+        assert load_index(config, "train").targets.tolist() == [1, 0, 1]
+        assert load_index(config, "test").targets.tolist() == [0, 0]
+
+    def test_a_page_named_twice_is_refused_however_it_is_spelled(self, tmp_path):
+        touch(tmp_path / "d", "train/a/1.png", "train/b/1.png")
+        (tmp_path / "groups.csv").write_text("ID,group\na/1.png,x\ntrain/a/1.png,y\n")
+        with pytest.raises(InputError, match="1 ID stands more than once"):
+            load_index(DataConfig(root=str(tmp_path / "d"), groups=str(tmp_path / "groups.csv")), "train")
+
+    def test_overlays_match_hangul_in_either_form(self, tmp_path):
+        decomposed = [unicodedata.normalize("NFD", text) for text in ("영수증.jpg", "이력서", "묶음")]
+        config = competition(tmp_path, f"{decomposed[0]},0\na.jpg,영수증\nb.jpg,{decomposed[1]}\n")
+        touch(tmp_path / "train", "영수증.jpg")
+        (tmp_path / "relabel.csv").write_text(f"ID,target\n영수증.jpg,{decomposed[1]}\n", encoding="utf-8")
+        (tmp_path / "groups.csv").write_text(f"ID,group\n영수증.jpg,{decomposed[2]}\na.jpg,묶음\n", encoding="utf-8")
+        index = load_index(
+            config.model_copy(update={key: str(tmp_path / f"{key}.csv") for key in ("relabel", "groups")}), "train"
+        )
+        assert index.ids[0] == decomposed[0]
+        assert index.path(0).is_file()
+        assert index.targets.tolist() == [1, 0, 1]
+        assert index.groups[0] == index.groups[1]
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -411,5 +540,20 @@ class TestJoined:
         assert grouped.joined(self.index(tmp_path / "two", ["y.png"])).groups.tolist() == ["g", "g", "y.png"]
 
     def test_a_page_in_both_is_refused(self, tmp_path):
-        with pytest.raises(InputError, match="1 pages are in both sets, such as x"):
+        with pytest.raises(InputError, match=r"1 pages are in both sets, such as pages/x\.png"):
             self.index(tmp_path, ["x.png", "y.png"]).joined(self.index(tmp_path, ["x.png"]))
+
+    def test_a_name_in_both_sets_is_two_pages(self, tmp_path):
+        train, val = self.index(tmp_path / "one", ["x.png", "y.png"]), self.index(tmp_path / "two", ["x.png"])
+        joined = train.joined(val)
+        assert joined.ids.tolist() == ["train/x.png", "train/y.png", "val/x.png"]
+        assert joined.path(2) == tmp_path / "two" / "pages" / "x.png"
+        alone = replace(train, groups=np.array(["page x.png", "g"])).joined(
+            replace(val, groups=np.array(["page x.png"]))
+        )
+        assert alone.groups.tolist() == ["page train/x.png", "g", "page val/x.png"]
+
+    def test_hangul_in_two_forms_is_one_name(self, tmp_path):
+        names = [unicodedata.normalize(form, "영수증.png") for form in ("NFC", "NFD")]
+        joined = self.index(tmp_path / "one", names[:1]).joined(self.index(tmp_path / "two", names[1:]))
+        assert joined.ids.tolist() == [f"train/{names[0]}", f"val/{names[1]}"]

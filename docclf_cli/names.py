@@ -1,0 +1,32 @@
+"""How names are compared: Hangul that is written composed (NFC) and decomposed (NFD, as macOS writes it) is one name.
+
+Class names, labels and groups are composed where they are read. An ID stays spelled as its file or table spells it,
+and is composed where it is compared.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def normalised(name: str) -> str:
+    """A class name or label as it is compared: composed and trimmed."""
+    return composed(name).strip()
+
+
+def all_composed(names: np.ndarray) -> np.ndarray:
+    """The names of an array, each composed: an object array of `str` of the same length."""
+    import numpy as np
+
+    found = np.empty(len(names), dtype=object)
+    found[:] = [composed(name) for name in names.tolist()]
+    return found
