@@ -29,8 +29,10 @@ def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | No
 
 
 def given_data(loaded: LoadedProfile) -> dict[str, Any]:
-    """The keys of the data section that the user stated, in a profile or on the command line."""
-    section = loaded.profile.data
+    """The keys of the data section that the user stated, in a profile or on the command line; paths are absolute."""
+    from docclf_cli.profile.paths import absolute_data
+
+    section = absolute_data(loaded.profile.data)
     stated = [
         key.removeprefix("data.") for key, source in loaded.sources.items() if key.startswith("data.") and source.rank
     ]

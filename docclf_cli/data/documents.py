@@ -65,6 +65,11 @@ class DocumentIndex:
         """The image file of a row."""
         return self.root / self.below / str(self.paths[row])
 
+    def files(self) -> list[str]:
+        """The absolute paths of all image files, as text: of millions, pathlib takes much longer."""
+        folder = (self.root / self.below).absolute()
+        return [f"{folder}/{name}" for name in self.paths.tolist()]
+
     @cached_property
     def row_of(self) -> Mapping[str, int]:
         """The row of each ID, as IDs are compared (`docclf_cli.names.composed`)."""

@@ -25,6 +25,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.files import atomic_folder
 from docclf_cli.metrics.label_errors import find_label_errors
 from docclf_cli.names import composed
+from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, LabelCheck, OddPage, TwinPage, Twins
 from docclf_cli.results.predictions import Predictions
@@ -76,7 +77,7 @@ def audit(
         InputError: The data or the run cannot be used, or the folder is there already.
         Interrupted: `stop` was set; nothing is written.
     """
-    folder = _new_folder(output, name, overwrite)
+    folder, profile = _new_folder(output, name, overwrite), absolute_paths(profile)
     out_of_fold = None if run is None else _out_of_fold(run)
     run_folder = None if run is None else RunFolder(run)
     collection = collect_pages(profile.data, run_folder, None if out_of_fold is None else out_of_fold.class_names)

@@ -33,6 +33,7 @@ from docclf_cli.ensembling.combine import Method, methods_of
 from docclf_cli.ensembling.held_out import FEWEST, require
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.agreement import disagreement, error_correlation
+from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.ensembling import EnsembleResult, Line
 
@@ -80,6 +81,7 @@ def ensemble(
         CheckpointError: A member is missing or damaged.
         Interrupted: `stop` was set; what is finished is stored.
     """
+    profile = absolute_paths(profile)
     figure, config = figure_of(profile.train.monitor), profile.ensemble
     members = open_members(config.models)
     ground = ground_of(members, data or {}, split)

@@ -156,11 +156,11 @@ def describe(member: Member) -> dict[str, Any]:
     """A member as JSON, with what identifies its checkpoints."""
     return {
         "name": member.name,
-        "path": str(member.path),
+        "path": str(member.path.absolute()),
         "weight": member.weight,
         "checkpoints": [
             {
-                "path": str(facts.path), "sha256": facts.sha256, "model": facts.model_name, "epoch": facts.epoch,
+                "path": str(facts.path.absolute()), "sha256": facts.sha256, "model": facts.model_name, "epoch": facts.epoch,
                 "temperature": facts.temperature, "preprocess": facts.preprocess.to_dict(),
             }
             for facts in member.checkpoints

@@ -16,6 +16,7 @@ from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine.comparing import compare
 from docclf_cli.engine.damages import damaged_views, measure_damages
 from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.leaks import find_leaks
 from docclf_cli.engine.members import (
     Indices,
     Member,
@@ -26,6 +27,7 @@ from docclf_cli.engine.members import (
     wanted_of,
 )
 from docclf_cli.engine.outputs import write_class_report, write_predictions, write_trust_plots
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
@@ -33,6 +35,7 @@ from docclf_cli.engine.wanted import Wanted, collect
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.class_metrics import score
+from docclf_cli.names import composed
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.evaluation import Comparison, EvaluateResult
 from docclf_cli.results.predictions import Predictions
@@ -142,10 +145,12 @@ def evaluate(
 
 def _case(member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk) -> _Case:
     trained_on = member.facts.data
-    config = trained_on if data is None and images is None else data_of(trained_on, data or trained_on.root, images)
     split = split or ("val" if data is None else "test")
+    config = trained_on
+    if data is not None or images is not None:
+        config = data_of(trained_on, data or trained_on.root, images, split)
     wanted = labelled_pages(member, split, config)
-    folder = member.folder / "evaluate" / (split if data is None else f"{split}-{Path(data).stem}")
+    folder = results_folder(member, "evaluate", split, config)
     return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
 
 
@@ -155,41 +160,48 @@ def labelled_pages(member: Member, split: str, config: DataConfig) -> list[Wante
     Raises:
         InputError: The split does not exist, its pages have no labels, or they trained the model.
     """
-    wanted = wanted_of(member, split, Indices(config))
-    index = wanted[0].index
-    if index.targets is None:
+    indices = Indices(config)
+    wanted = wanted_of(member, split, indices)
+    if wanted[0].index.targets is None:
         raise InputError(f"{config.root}: the {split} pages have no labels", "`docclf predict` sorts them")
-    if split == "test":
-        _refuse_training_pages(member, index, config)
+    return _without_training_pages(member, wanted, indices) if split == "test" else wanted
+
+
+def _without_training_pages(member: Member, wanted: list[Wanted], indices: Indices) -> list[Wanted]:
+    """Test pages without copies of training pages. Data that sets no test pages apart and has such is refused.
+
+    Raises:
+        InputError: It is, or no other page is left.
+    """
+    index, config = wanted[0].index, indices.config
+    leaks = find_leaks([member], index, [indices])
+    apart = names_split(config, "test")
+    if leaks.copies.any():
+        first, count = next(iter(leaks.of)), int(leaks.copies.sum())
+        which = f"{count} of its {len(index)} pages (such as {index.ids[first]}, a copy of {leaks.of[first]})"
+        if not apart or count == len(index):
+            why = "" if apart else "sets no test pages apart, and "
+            raise InputError(
+                f"{config.root} {why}{which} trained {member.path}",
+                "score --split val, or name labelled pages of their own with --data",
+            )
+        logger.warning("%s: %s trained %s: they are not scored", config.root, which, member.path)
+        return [replace(one, rows=one.rows[~leaks.copies[one.rows]]) for one in wanted]
+    if not apart or not leaks.all_known:
+        _say_same_names(member, index, config, apart)
     return wanted
 
 
-def _refuse_training_pages(member: Member, index: DocumentIndex, config: DataConfig) -> None:
-    """Data that names no splits is read whole, and would score a model on what it was taught."""
-    seen = np.isin(index.ids.astype(np.str_), trained_ids(member))
-    if names_split(config, "test") or not seen.any():
-        return
-    first = int(np.flatnonzero(seen)[0])
-    which = f"{int(seen.sum())} of its {len(index)} pages (such as {index.ids[first]})"
-    if _is_trained_on(member, index, first):
-        raise InputError(
-            f"{config.root} sets no test pages apart, and {which} trained {member.path}",
-            "score --split val, or name labelled pages of their own with --data",
-        )
-    logger.warning(
-        "%s: %s are named as pages that trained %s; if they are the same, these scores mislead",
-        config.root, which, member.path,
-    )  # fmt: skip
-
-
-def _is_trained_on(member: Member, index: DocumentIndex, row: int) -> bool:
-    """Whether a page of the name of a training page is the same file."""
-    try:
-        trained = Indices(member.facts.data).of("train", member.facts.class_names)
-    except InputError:  # the training pages are no longer there
-        return False
-    same_name = np.flatnonzero(trained.ids == index.ids[row])
-    return any(trained.path(int(other)).resolve() == index.path(row).resolve() for other in same_name)
+def _say_same_names(member: Member, index: DocumentIndex, config: DataConfig, apart: bool) -> None:
+    trained = {composed(name) for name in trained_ids(member).tolist()}
+    same = [name for name in index.row_of if name in trained]
+    if same and not apart:
+        logger.warning(
+            "%s: %d of its %d pages (such as %s) are named as pages that trained %s; if they are the same, saved anew, "
+            "these scores mislead", config.root, len(same), len(index), same[0], member.path,
+        )  # fmt: skip
+    elif trained and apart:
+        logger.info("the training pages of %s are not there: test pages are not compared with them", member.path)
 
 
 def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:

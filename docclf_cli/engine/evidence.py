@@ -6,18 +6,19 @@ Nothing here imports torch unless predictions are missing.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.data.index import resolve_root
 from docclf_cli.engine.evaluate import labelled_pages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.kept import kept
-from docclf_cli.engine.members import Member, as_one, data_of, member_at
+from docclf_cli.engine.members import Member, as_one, data_of, is_at_hand, member_at
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.wanted import collect
 from docclf_cli.errors import InputError
+from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
@@ -82,13 +83,12 @@ def evidence_of(
         raise InputError(
             f"{path}: each page is a training page of all folds but one", "report on val (out-of-fold) or test"
         )
-    config = member.facts.data if data is None else data_of(member.facts.data, data)
+    config = member.facts.data if data is None else data_of(member.facts.data, data, split=split)
     predictions = _kept_instead(member, split, config) if data is None else None
     if predictions is None:
         wanted = labelled_pages(member, split, config)
         predictions = as_one(member, split, collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop))
-    found = _evidence(path, member, split, predictions, config)
-    return found if data is None else replace(found, folder=member.folder / FOLDER / f"{split}-{Path(data).stem}")
+    return _evidence(path, member, split, predictions, config)
 
 
 def evidence_of_file(path: Path, split: str | None = None, *, data: str | None = None) -> Evidence:
@@ -106,9 +106,9 @@ def evidence_of_file(path: Path, split: str | None = None, *, data: str | None =
     label = split or path.stem.partition("-")[0]
     best = RunFolder(path.absolute().parent.parent).best
     if best.is_file() and (member := member_at(best)).facts.sha256 == predictions.fingerprint.get("checkpoint"):
-        config = member.facts.data if data is None else data_of(member.facts.data, data)
+        config = member.facts.data if data is None else data_of(member.facts.data, data, split=label)
         return _evidence(path, member, label, predictions, config)
-    alone = None if data is None else DataConfig(root=data)
+    alone = None if data is None else absolute_data(DataConfig(root=data))
     return Evidence(path, path.parent / FOLDER / path.stem, label, predictions, data=alone)
 
 
@@ -117,7 +117,7 @@ def _evidence(source: Path, member: Member, split: str, predictions: Predictions
     if not member.is_folds:  # there each page is a training page of all folds but one
         sides = {name: predictions if name == split else kept(member, name) for name in sides}
     run = RunFolder(member.folder)
-    folder = run.path / FOLDER / split
+    folder = results_folder(member, FOLDER, split, config)
     return Evidence(source, folder, split, predictions, **sides, temperature=member.temperature, run=run, data=config)
 
 
@@ -125,7 +125,7 @@ def _kept_instead(member: Member, split: str, config: DataConfig) -> Predictions
     """Stored predictions where the pages need not or cannot be held against the data."""
     if split == "train":  # `train` scores and stores a part of the training pages
         return kept(member, split)
-    if resolve_root(config).exists() or (found := kept(member, split)) is None:
+    if is_at_hand(config) or (found := kept(member, split)) is None:
         return None
     logger.warning("%s is not here: the newest stored predictions for %s are taken as they are", config.root, split)
     return found

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.errors import CheckpointError, ResourceError
+from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.errors import CheckpointError, DocclfError, ResourceError
 from docclf_cli.files import sha256_of, write_json
+from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -62,13 +65,39 @@ def facts_of(path: Path) -> CheckpointFacts:
     except OSError as error:
         raise CheckpointError(f"{path}: there is no such checkpoint") from error
     kept = _read(path)
-    if kept is not None and kept["stamp"] == stamp:
+    if kept is not None and kept["stamp"] == stamp and _is_placed(kept["told"]):
         return _facts(path, kept)
-    sha256 = sha256_of(path)
+    sha256 = kept["sha256"] if kept is not None and kept["stamp"] == stamp else sha256_of(path)
     told = kept["told"] if kept is not None and kept["sha256"] == sha256 else _told(path)
-    found = {"stamp": stamp, "sha256": sha256, "told": told}
-    _keep(path, found)
+    found = {"stamp": stamp, "sha256": sha256, "told": {**told, "data": _placed(path, told)}}
+    if found != kept:
+        _keep(path, found)
     return _facts(path, found)
+
+
+def _is_placed(told: Mapping[str, Any]) -> bool:
+    root = told["data"]["root"]
+    return root == "samples" or Path(root).is_absolute()
+
+
+def _placed(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The data section of a checkpoint. An earlier docclf kept paths as they were typed, relative to some folder.
+
+    They are taken as relative to the folder that holds the run's parent (`.` for `runs/mine`), where the pages there
+    are those of the run; otherwise they stay, and nobody guesses. The working folder plays no part.
+    """
+    data: dict[str, Any] = dict(told["data"])
+    run = next((folder for folder in path.absolute().parents[:2] if RunFolder(folder).origin.is_file()), None)
+    if _is_placed(told) or run is None:
+        return data
+    there = absolute_data(DataConfig.model_validate(data), run.parent.parent)
+    try:
+        index, _ = load_training_index(there)
+        origin = json.loads(RunFolder(run).origin.read_text(encoding="utf-8"))
+        is_same = origin["data"]["index"] == index.fingerprint()
+    except (DocclfError, OSError, ValueError, KeyError, TypeError):
+        return data
+    return there.model_dump(mode="json") if is_same else data
 
 
 def keep_facts(path: Path, checkpoint: Checkpoint) -> None:

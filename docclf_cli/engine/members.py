@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +27,14 @@ from docclf_cli.engine.wanted import PlainView, Wanted, collect
 from docclf_cli.ensembling.merging import merge
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.files import fingerprint_of
+from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
 Use = Literal["best", "folds", "snapshots"]
 SPLITS = ("train", "val", "test")
-VAL = "val"
+VAL, TEST = "val", "test"
+_FILES = ("groups", "relabel", "val")  # of a data section, besides the pages
 _FOLD = re.compile(r"fold-\d+")
 logger = logging.getLogger("docclf")
 
@@ -219,6 +221,7 @@ class Indices:
             InputError: The data is missing or faulty.
         """
         if (split, class_names) not in self._read:
+            require_known_place(self.config)
             if split == "train":
                 self._read[split, class_names] = load_training_index(self.config, class_names)[0]
             else:
@@ -228,11 +231,50 @@ class Indices:
         return self._read[split, class_names]
 
 
-def data_of(trained_on: DataConfig, root: str, images: str | None = None) -> DataConfig:
-    """A data section for other pages, read as the training pages were."""
+def is_at_hand(config: DataConfig) -> bool:
+    """Whether there is anything where a data section says that pages are."""
+    return config.root == "samples" or (Path(config.root).is_absolute() and Path(config.root).exists())
+
+
+def require_known_place(config: DataConfig) -> None:
+    """Refuse to guess where pages are from the folder that a command is started in.
+
+    Raises:
+        InputError: The root is relative: an earlier docclf kept it as it was typed, and it was not found again.
+    """
+    if config.root != "samples" and not Path(config.root).is_absolute():
+        raise InputError(
+            f"the data is '{config.root}', relative to a folder that the run does not name, so its pages are not known",
+            f"name them: --data {config.root}, or wherever they are now",
+        )
+
+
+def data_of(trained_on: DataConfig, root: str, images: str | None = None, split: str = TEST) -> DataConfig:
+    """A data section for other pages, read as the training pages were; or for the training pages in another place.
+
+    Args:
+        trained_on: The data section of a run.
+        root: Where the pages are.
+        images: Folder of the images of a CSV.
+        split: `train` and `val` mean the run's own pages, whose root has moved: its groups, corrected labels and
+            validation set stay, and those that lay below the old root are looked for below the new one.
+    """
+    there = absolute_data(trained_on.model_copy(update={"root": root, "images": images}))
+    if split != TEST:
+        return there.model_copy(update={key: _moved(trained_on, there, key) for key in _FILES})
     # Files that belong to the training data say nothing about other pages.
-    changes: Mapping[str, Any] = {"root": root, "images": images, "groups": None, "relabel": None, "val": None}
-    return trained_on.model_copy(update={**changes, "limit": None})
+    return there.model_copy(update={**dict.fromkeys(_FILES), "limit": None})
+
+
+def _moved(trained_on: DataConfig, there: DataConfig, key: str) -> str | None:
+    """A file of the training data where it is now; None where there is none, which is said."""
+    file, root = getattr(trained_on, key), Path(trained_on.root)
+    if file is not None and Path(file).is_relative_to(root):
+        file = str(Path(there.root) / Path(file).relative_to(root))
+    if file is None or Path(file).exists():
+        return file
+    logger.warning("data.%s: %s is not there, and is left out", key, file)
+    return None
 
 
 def split_rows(facts: CheckpointFacts, index: DocumentIndex, split: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from docclf_cli.errors import DocclfError, InputError
 from docclf_cli.files import write_json
 from docclf_cli.profile.layers import leaves
 from docclf_cli.profile.load import load_profile
+from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile, Section
 
 # Nothing a run computes depends on these: where pages lie is not what they are, and workers only carry them.
@@ -56,7 +57,8 @@ def _picked(section: Section, earlier: Section) -> dict[str, Any]:
 
 def profile_differences(profile: Profile, run: RunFolder) -> list[str]:
     """What of a profile differs from that of a run, one line a key; keys that change nothing computed are left out."""
-    before, now = (dict(leaves(one.model_dump(mode="json"))) for one in (stored_profile(run), profile))
+    both = (absolute_paths(one) for one in (stored_profile(run), profile))  # runs of before kept them as typed
+    before, now = (dict(leaves(one.model_dump(mode="json"))) for one in both)
     return [line for line in _differences(before, now) if not line.startswith(tuple(_heads()))]
 
 
@@ -81,9 +83,16 @@ def data_differences(material: Material, run: RunFolder) -> list[str]:
     return counted
 
 
-def write_origin(run: RunFolder, material: Material) -> None:
-    """Note what a run is made of, beside its profile."""
-    write_json(run.origin, {"versions": versions(), "data": _facts(material)})
+def write_origin(run: RunFolder, material: Material, typed: Mapping[str, str]) -> None:
+    """Note what a run is made of, beside its profile.
+
+    Args:
+        run: The run.
+        material: Its pages.
+        typed: What was typed for the absolute paths of its profile; what was noted before stays.
+    """
+    typed = {**_read(run).get("typed", {}), **typed}
+    write_json(run.origin, {"versions": versions(), "data": _facts(material), "typed": typed})
 
 
 def newest_unfinished(profile: Profile) -> RunFolder | None:

@@ -17,6 +17,7 @@ from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.members import Indices, data_of
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
 from docclf_cli.engine.prediction_files import FORMATS, OutputFiles
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.runtime import resolve_runtime
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
@@ -188,5 +189,9 @@ def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | 
 
 
 def _usual_output(jury: Jury, question: Question) -> Path:
-    alone = len(jury.members) == 1
-    return jury.members[0].folder / "predict" / TEST if question.split and alone else DEFAULT_OUTPUT
+    if not question.split or len(jury.members) > 1:
+        return DEFAULT_OUTPUT
+    member = jury.members[0]
+    data = member.facts.data
+    config = data if question.data is None else data_of(data, question.data)
+    return results_folder(member, "predict", TEST, config)

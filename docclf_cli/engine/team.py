@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import names_split, resolve_root
 from docclf_cli.data.left_out import LeftOut
 from docclf_cli.engine.events import Emit, silent
-from docclf_cli.engine.facts import CheckpointFacts
+from docclf_cli.engine.leaks import find_leaks
 from docclf_cli.engine.members import (
     Indices,
     Member,
@@ -22,6 +21,7 @@ from docclf_cli.engine.members import (
     data_of,
     folds_as_members,
     members_at,
+    require_known_place,
     split_rows,
     wanted_of,
 )
@@ -32,6 +32,7 @@ from docclf_cli.ensembling.alignment import check_same_classes, refuse_duplicate
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.errors import InputError
 from docclf_cli.files import fingerprint_of
+from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, MemberConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
@@ -120,12 +121,14 @@ def ground_of(members: Sequence[Member], given: Mapping[str, Any], split: str | 
             f"--split: '{split}' is not one of val, test", "pages that members were trained on prove nothing"
         )
     own, root = _own_data(members), given.get("root")
+    root = None if root is None else absolute_data(DataConfig(root=str(root))).root
     other = root is not None and (own is None or _place(own.model_copy(update={"root": root})) != _place(own))
     if own is None and not other:
         shown = ", ".join(f"{member.name} on {member.facts.data.root}" for member in members[:3])
         raise InputError(f"the members were trained on different data ({shown})", "name the pages to predict: --data")
-    target = data_of(members[0].facts.data, str(root)) if other else own
+    target = data_of(members[0].facts.data, str(root), split=split or TEST) if other else own
     assert target is not None
+    require_known_place(target)
     target = target.model_copy(update={key: value for key, value in given.items() if key not in _NOT_GIVEN})
     held_out, common, why = _held_out(members, [target, *([own] if own and other else [])], other)
     apart = names_split(target, TEST)
@@ -145,7 +148,8 @@ def _own_data(members: Sequence[Member]) -> DataConfig | None:
 
 
 def _place(section: DataConfig) -> tuple[object, ...]:
-    root = section.root if section.root == "samples" else str(resolve_root(section).resolve())
+    known = section.root != "samples" and Path(section.root).is_absolute()
+    root = str(resolve_root(section).resolve()) if known else section.root
     return root, *(getattr(section, key) for key in _SAME)
 
 
@@ -253,30 +257,8 @@ def _merged(views: Sequence[Predictions], how: Merge, names: Sequence[str]) -> P
 
 
 def trained_on(members: Sequence[Member], ground: Ground) -> np.ndarray:
-    """Which target pages some member was trained on, bool [n]: by their files, whatever they are called there."""
+    """Which target pages some member was trained on, bool [n]: by their content, whatever they are called there."""
     if ground.split == VAL:
         return np.zeros(len(ground.common), dtype=bool)
-    read = [ground.held_out] if ground.held_out is not None else []
-    names = members[0].facts.class_names
-    known: set[str] = set()
-    for facts in (facts for member in members for facts in member.checkpoints):
-        indices = next((each for each in read if each.config == facts.data), None)
-        if indices is None:
-            indices = Indices(facts.data)
-            read.append(indices)
-        known |= _trained_files(facts, indices, names)
-    return np.array([name in known for name in _files(ground.target.of(TEST, names))], dtype=bool)
-
-
-def _trained_files(facts: CheckpointFacts, indices: Indices, class_names: tuple[str, ...]) -> set[str]:
-    try:
-        index = indices.of("train", class_names)
-        rows = np.arange(len(index)) if facts.saw_all else split_rows(facts, index, "train")
-    except InputError:  # its training pages are no longer there, or not known
-        return set()
-    return set(_files(index.take(rows)))
-
-
-def _files(index: DocumentIndex) -> list[str]:
-    folder = (index.root / index.below).absolute()
-    return [f"{folder}/{name}" for name in index.paths.tolist()]
+    known = [ground.held_out] if ground.held_out is not None else []
+    return find_leaks(members, ground.target.of(TEST, members[0].facts.class_names), known).copies

@@ -40,6 +40,7 @@ from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
+from docclf_cli.profile.paths import absolute_paths, typed_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import FoldRow, TrainResult
 
@@ -94,6 +95,7 @@ def train(
         Interrupted: `stop` was set; the run can go on.
         DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
     """
+    typed, profile = typed_paths(profile), absolute_paths(profile)
     if resume is None:
         run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
         run.require_free(overwrite)
@@ -112,7 +114,7 @@ def train(
             material = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
             work = _Work(profile, run, runtime, scoring, material, own_val, resume is not None, emit, stop)
             _set_unreadable_aside(work)
-            write_origin(run, material)
+            write_origin(run, material, typed)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
             return replace(result, left_out=index.left_out.counts)

@@ -24,6 +24,7 @@ from docclf_cli.engine.ensemble_files import (
 )
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.members import Member, member_at
+from docclf_cli.engine.results_folder import results_folder
 from docclf_cli.engine.run_folder import write_csv
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.store import PLAIN
@@ -149,7 +150,7 @@ def _finish(
     title = f"{look.merge} of {len(kept)} views"
     line = look.line(title, merged, MERGED)
     pruned = len(kept) < len(look.views)
-    folder = member.folder / "tta" / look.ground.split
+    folder = results_folder(member, "tta", look.ground.split, look.ground.target.config)
     result = TTAResult(
         checkpoint=member.path,
         monitor=look.figure,

@@ -53,6 +53,8 @@ def test_other_pages_of_the_same_names_are_scored_with_a_warning(
 ) -> None:
     run = make_run(tmp_path / "run", root, seed=1)
     shutil.copytree(root / "train", tmp_path / "scans")
+    for page in (tmp_path / "scans").iterdir():
+        page.write_bytes(page.read_bytes() + b"other")
     write_rows(tmp_path / "scans.csv", rows_of(root / "train.csv")[:20])
     shutil.copy(root / "meta.csv", tmp_path)
     with caplog.at_level(logging.WARNING, "docclf"):
@@ -60,6 +62,38 @@ def test_other_pages_of_the_same_names_are_scored_with_a_warning(
     assert "are named as pages that trained" in caplog.text
     assert (result.split, result.scores.support) == ("test", 20)
     assert result.files[0] == run / "evaluate" / "test-scans" / "predictions.csv"
+    # Another data set of that name has results of its own.
+    (tmp_path / "b").mkdir()
+    for name in ("scans", "scans.csv", "meta.csv"):
+        (tmp_path / name).rename(tmp_path / "b" / name)
+    before = result.files[0].read_bytes()
+    other = evaluate(run, data=str(tmp_path / "b" / "scans.csv"), runtime_config=ONE_PROCESS)
+    assert other.files[0].parent.name.startswith("test-scans-")
+    assert result.files[0].read_bytes() == before
+
+
+def test_copies_of_training_pages_are_not_test_pages(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tmp_path / "run", root, seed=1)
+    split = Split.load(RunFolder(run).split)
+    copied = {name: f"scan-{row}.jpg" for row, name in enumerate(split.ids[split.parts == "train"][:4].tolist())}
+    other = Path(shutil.copytree(root, tmp_path / "other"))
+    label_of = {row["ID"]: row["target"] for row in rows_of(root / "train.csv")}
+    for name, new in copied.items():
+        shutil.copy(root / "train" / name, other / "test" / new)
+    rows = [{"ID": new, "target": label_of[name]} for name, new in copied.items()]
+    # A data set with test pages of its own: the copies among them are left out.
+    write_rows(other / "test.csv", [*rows, *rows_of(root / "test.csv")])
+    with caplog.at_level(logging.WARNING, "docclf"):
+        result = evaluate(run, data=str(other), runtime_config=ONE_PROCESS)
+    assert f"4 of its 24 pages (such as scan-0.jpg, a copy of {root / 'train' / next(iter(copied))})" in caplog.text
+    assert result.scores.support == 20
+    # Nothing but copies, or a table that sets no test pages apart: refused.
+    write_rows(other / "test.csv", rows)
+    for data in (other, other / "test.csv"):
+        with pytest.raises(InputError, match=r"4 of its 4 pages \(such as scan-0\.jpg, a copy of .*\) trained"):
+            evaluate(run, data=str(data), runtime_config=ONE_PROCESS)
 
 
 def test_folders_of_a_tree_may_use_names_twice(root: Path, tmp_path: Path) -> None:
