@@ -1,7 +1,7 @@
 """`docclf ensemble`."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from docclf_cli import report
 from docclf_cli.commands import _ensemble_tables as _ensemble_tables  # registers what people see
@@ -10,9 +10,6 @@ from docclf_cli.commands._checkpoint import with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
 from docclf_cli.commands._progress import progress_display
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("docclf")
 EXAMPLES = (
@@ -38,7 +35,15 @@ TargetSplit = Annotated[
         complete=words("test", "val"),
     ),
 ]
-Fill = Annotated[str | None, option.declare("--fill", help="Class of pages that cannot be read.", panel=option.OUTPUT)]
+Fill = Annotated[
+    str | None,
+    option.declare(
+        "--fill",
+        help="Class of test pages that cannot be read, where sample_submission.csv wants one for each.",
+        panel=option.OUTPUT,
+    ),
+]
+UNREADABLE_HINT = "everything is written, the table of probabilities names the reasons; --set data.max_unreadable=1 accepts any number"
 
 
 def run(
@@ -71,9 +76,11 @@ def run(
     resolved = with_members(loaded.profile, members or [], quiet)
     from docclf_cli.engine.ensemble import ensemble
     from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.engine.unreadable import require_readable
 
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = ensemble(
             resolved, data=given_data(loaded), split=split, fill=fill, overwrite=overwrite, emit=emit, stop=stop
         )
-    return report.show(result, as_json=as_json)
+    report.show(result, as_json=as_json)
+    return require_readable(result.unreadable, result.pages, result.max_unreadable, UNREADABLE_HINT)

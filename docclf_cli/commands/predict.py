@@ -132,8 +132,9 @@ def run(
     """Say what pages are, how sure that is, and which of them a person should look at."""
     import sys
 
-    from docclf_cli.engine.predict import Question, predict, require_readable
+    from docclf_cli.engine.predict import Question, predict
     from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.engine.unreadable import require_readable
     from docclf_cli.profile.schema import RuntimeConfig
 
     question = Question(
@@ -149,7 +150,9 @@ def run(
             stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
-    require_readable(result, question)
+    allowed = result.max_unreadable if max_unreadable is None else max_unreadable
+    hint = "all files are written, the quarantine names the reasons; --max-unreadable 1 accepts any number"
+    require_readable(result.unreadable, result.pages, allowed, hint)
 
 
 def _jury(checkpoint: str | None, profile: str | None, tta: bool, quiet: bool) -> "Jury":

@@ -9,7 +9,7 @@ from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
 from docclf_cli.commands._progress import progress_display
-from docclf_cli.commands.ensemble import Fill, TargetSplit
+from docclf_cli.commands.ensemble import UNREADABLE_HINT, Fill, TargetSplit
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -53,6 +53,7 @@ def run(
     path = checkpoint_or_newest(checkpoint, output, quiet)
     from docclf_cli.engine.stop import StopFlag
     from docclf_cli.engine.tta import tta
+    from docclf_cli.engine.unreadable import require_readable
 
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = tta(
@@ -65,4 +66,5 @@ def run(
             emit=emit,
             stop=stop,
         )
-    return report.show(result, as_json=as_json)
+    report.show(result, as_json=as_json)
+    return require_readable(result.unreadable, result.pages, result.max_unreadable, UNREADABLE_HINT)

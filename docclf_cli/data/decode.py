@@ -4,7 +4,7 @@ Every kind of file has one meaning, the same with and without the cache:
 
 | in the file | on the page |
 |---|---|
-| EXIF orientation (JPEG, PNG, WEBP, TIFF) | applied; a damaged EXIF block counts as none |
+| EXIF orientation (JPEG, PNG, WEBP, TIFF, AVIF) | applied; a damaged EXIF block counts as none |
 | bilevel, grey | the same value in all three channels |
 | 16-bit grey | divided by 257, so that 65,535 is white; TIFF "min is white" is inverted |
 | 32-bit integer, floating point | stretched from the page's own smallest and largest value to 0..255 |
@@ -12,7 +12,7 @@ Every kind of file has one meaning, the same with and without the cache:
 | CMYK, YCbCr | converted to RGB without a colour profile |
 | palette | its colours |
 | alpha, transparent colour | laid over white |
-| several pages (TIFF), frames (GIF, PNG, WEBP) or pictures (MPO) | the first |
+| several pages (TIFF), frames (GIF, PNG, WEBP, AVIF) or pictures (MPO) | the first |
 
 A file that claims more pixels than allowed is refused before any is decoded. A file that ends early, or whose
 data is damaged, is unreadable: it is never filled up.
@@ -29,13 +29,29 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from docclf_cli.data.preprocess import Preprocess
 
-RULES = 1  # counts up whenever the same file gives other pixels than before
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"))
+RULES = 2  # counts up whenever the same file gives other pixels than before
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif",),
+}
+# Pillow may have been built without these; then their files are none of ours, and said to be left out.
+_MISSING = {
+    name
+    for name, feature in (("WEBP", "webp"), ("JPEG2000", "jpg_2000"), ("AVIF", "avif"))
+    if not features.check(feature)
+}
+FORMATS = tuple(name for name in _SUFFIXES if name not in _MISSING)
+SUFFIXES = frozenset(suffix for name in FORMATS for suffix in _SUFFIXES[name])
 # Pixels are left over for the antialiasing filter when a JPEG is scaled while it is decoded, and when whole blocks
 # are averaged before it: Pillow's documentation calls a gap of 3 nearly indistinguishable from fair resampling.
 DRAFT_GAP = 2
@@ -51,6 +67,7 @@ _STARTS = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"version https://git-lfs", "a Git LFS pointer"),
 )
+_PICTURES = (b"avif", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # brands (ISO 14496-12, 23008-12)
 
 
 class UnreadablePage(ValueError):  # noqa: N818  (a page is, in the words of the reports)
@@ -84,7 +101,7 @@ def read_page(
     with (
         open_page(path, root, allow_symlinks) as file,
         decoding(max_pixels),
-        open_image(file, max_pixels) as image,
+        open_image(file) as image,
     ):
         return fitted(image, preprocess, max_pixels)
 
@@ -186,18 +203,17 @@ def _strict_pillow(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def open_image(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
+def open_image(file: IO[bytes]) -> ImageFile.ImageFile:
     """An image of a known format, of which no pixel is decoded yet; inside `decoding`.
 
     Raises:
-        UnreadablePage: It is something else, or claims far too many pixels.
+        UnreadablePage: It is something else.
     """
     try:
-        return Image.open(file, formats=FORMATS)
+        with _strict_pillow(MAX_HEADER_PIXELS):  # `fitted` refuses what is too large, page by page
+            return Image.open(file, formats=FORMATS)
     except Image.UnidentifiedImageError as error:
         raise UnreadablePage(_what_it_is(file)) from error
-    except Image.DecompressionBombError as error:
-        raise UnreadablePage(f"has more than {2 * max_pixels:,} pixels; data.max_pixels is {max_pixels:,}") from error
 
 
 def fitted(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> np.ndarray:
@@ -230,6 +246,9 @@ def _what_it_is(file: IO[bytes]) -> str:
     if not start:
         return "the file is empty"
     kind = next((name for magic, name in _STARTS if start.lstrip().startswith(magic)), None)
+    if start[4:8] == b"ftyp":
+        kind = "AVIF or HEIC" if start[8:12] in _PICTURES else "a film"
+        return f"is {kind}, which is not read here; convert it to JPEG or PNG"
     return f"is {kind}, not an image" if kind else f"damaged, or not an image of a known format ({', '.join(FORMATS)})"
 
 

@@ -77,6 +77,18 @@ def locate(ids: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int]]:
     return files, np.flatnonzero(files == "").tolist()
 
 
+def ambiguous(ids: np.ndarray, rows: Iterable[int], folder: Path) -> dict[int, list[str]]:
+    """Of rows for which `locate` has no file, those whose name without suffix is that of several, with these files."""
+    wanted = {row: normalised(ids[row]) for row in rows}
+    of_stem: dict[str, list[str]] = {name: [] for name in wanted.values()}
+    for below in {posixpath.dirname(name) for name in of_stem}:
+        for name in (posixpath.join(below, name) for name in _names(folder / below)):
+            stem, suffix = posixpath.splitext(name)
+            if suffix.lower() in SUFFIXES and normalised(stem) in of_stem:
+                of_stem[normalised(stem)].append(name)
+    return {row: sorted(of_stem[name]) for row, name in wanted.items() if len(of_stem[name]) > 1}
+
+
 class _Spelled:
     """Subfolders as they are spelled on the disk, whose names may be decomposed."""
 
@@ -85,7 +97,7 @@ class _Spelled:
         self._spellings: dict[str, dict[str, str]] = {}
 
     def __call__(self, below: str) -> str:
-        if (self._folder / below).is_dir():
+        if os.path.isdir(self._folder / below):  # noqa: PTH112  (unlike Path.is_dir, False where it may not be looked at)
             return below
         path = ""
         for part in below.split("/"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+logger = logging.getLogger("docclf")
+FOLDER = "folder"
 LINKED_FOLDER = "linked folder"
 NO_SUFFIX = "file without a suffix"
 _PLURALS = {NO_SUFFIX: "files without a suffix"}
@@ -34,6 +37,10 @@ class LeftOut:
         suffix = PurePath(name).suffix.lower()
         self.add(suffix if _SUFFIX.fullmatch(suffix) else NO_SUFFIX)
 
+    def update(self, other: LeftOut) -> None:
+        """Count all that another one has counted."""
+        self.counts.update(other.counts)
+
     def joined(self, other: LeftOut) -> LeftOut:
         """What both have counted."""
         return LeftOut(self.counts + other.counts)
@@ -41,6 +48,11 @@ class LeftOut:
     def __bool__(self) -> bool:
         """Whether anything was left out."""
         return bool(self.counts)
+
+    def say(self, where: object = "") -> None:
+        """Say it in the log, where anything was."""
+        if self:
+            logger.warning("%s%s", f"{where}: " if where else "", self.sentence())
 
     def sentence(self) -> str:
         """`left out: 3 .heic, 1 .txt, 2 linked folders`, the most frequent first; empty where nothing was."""

@@ -104,34 +104,46 @@ def is_paged(name: str) -> bool:
 
 
 class _ImagePages:
-    """The pages of a TIFF; of every other format the one page."""
+    """The pages of a TIFF; of every other format the one page.
+
+    A page that is damaged is one that cannot be read; so is the place where the file breaks off. Pillow's image is
+    opened anew after either: it then holds parts of two pages.
+    """
 
     def __init__(self, file: IO[bytes], max_pixels: int) -> None:
         self._file, self._max_pixels = file, max_pixels
-        self._image: ImageFile.ImageFile | None = open_image(file, max_pixels)
+        self._image: ImageFile.ImageFile | None = open_image(file)
 
     @property
     def pages(self) -> int:
-        image = self._image
-        if image is None or image.format != "TIFF":
+        image, self._image = self._opened(), None
+        if image.format != "TIFF":
             return 1
         for number in range(1, MAX_PAGES + 1):  # step by step: `n_frames` would walk without end
             try:
                 image.seek(number)
             except EOFError:
                 return number
+            except MemoryError:
+                raise
+            except Exception:  # its page is unreadable: reading it says why
+                continue
         return MAX_PAGES + 1
 
     def page(self, number: int, preprocess: Preprocess) -> np.ndarray:
-        if self._image is None:
-            self._file.seek(0)
-            self._image = open_image(self._file, self._max_pixels)
-        image = self._image
-        if image.format == "TIFF":
-            image.seek(number)
-        else:
-            self._image = None  # once decoded to one size (draft), it cannot be decoded to another
-        return fitted(image, preprocess, self._max_pixels)
+        image, self._image = self._opened(), None
+        if image.format != "TIFF":  # once decoded to one size (draft), it cannot be decoded to another
+            return fitted(image, preprocess, self._max_pixels)
+        image.seek(number)
+        page = fitted(image, preprocess, self._max_pixels)
+        self._image = image
+        return page
+
+    def _opened(self) -> ImageFile.ImageFile:
+        if self._image is not None:
+            return self._image
+        self._file.seek(0)
+        return open_image(self._file)
 
     def close(self) -> None:
         self._file.close()

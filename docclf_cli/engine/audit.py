@@ -81,6 +81,7 @@ def audit(
     out_of_fold = None if run is None else _out_of_fold(run)
     run_folder = None if run is None else RunFolder(run)
     collection = collect_pages(profile.data, run_folder, None if out_of_fold is None else out_of_fold.class_names)
+    collection.left_out.say(profile.data.root)
     pages = thumbnails(collection, resolve_runtime(profile.runtime), emit, stop)
     readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
     workers = resolve_runtime(profile.runtime).workers
@@ -175,6 +176,7 @@ def _result(folder: Path, findings: Findings, odd: tuple[OddPage, ...]) -> Audit
         folder, collection.config.root, dict(zip(splits.tolist(), counts.tolist(), strict=True)),
         tuple(_twins(collection, pairs)), int((np.bincount(sets) > 1).sum()), findings.labels,
         float(of_class.max() / of_class[of_class > 0].min()), tuple(_classes(collection, findings.groups)), odd, (),
+        collection.left_out.counts,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 
 from docclf_cli.data.decode import Header, UnreadablePage, read_header
 from docclf_cli.data.index import DocumentIndex, load_index, load_training_index, names_split
+from docclf_cli.data.left_out import LeftOut
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.registration import SIDE
 from docclf_cli.data.splits import Split
@@ -48,6 +50,11 @@ class Collection:
     def training(self) -> DocumentIndex:
         """The pages to train and validate on: the first rows."""
         return self.sides[0]
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What lies in the folders and is no page."""
+        return functools.reduce(LeftOut.joined, (side.left_out for side in self.sides))
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from docclf_cli.engine.choosing import advice, can_be_scored, figure_of
 from docclf_cli.engine.ensemble_files import (
     PREDICTIONS,
     TTA_PREDICTIONS,
+    ask_for_fill,
     submission_of,
     submission_rows,
     unreadable_in,
+    unreadable_notes,
     write_ensemble,
 )
 from docclf_cli.engine.events import Emit, silent
@@ -83,11 +85,14 @@ def ensemble(
     figure, config = figure_of(profile.train.monitor), profile.ensemble
     members = open_members(config.models)
     ground = ground_of(members, data or {}, split)
-    methods, notes = _possible(methods_of(config), config.method == "all", ground)
+    every = config.method == "all"
+    methods, notes = _possible(methods_of(config), every, len(ground.common), ground)
     run = _folder(profile, members, overwrite)
     submission = submission_of(ground, members[0].facts.class_names, fill)
     looks = views_of(config.tta, members) if config.tta.enabled else [() for _ in members]
     views = [tuple(dict.fromkeys((PLAIN_VIEW, *own))) for own in looks]
+    ground.left_out(members[0].facts.class_names).say(ground.target.config.root)
+    ask_for_fill(submission, members[0], ground, runtime_config=profile.runtime, emit=emit, stop=stop)
     answers = ask(members, views, ground, runtime_config=profile.runtime, emit=emit, stop=stop)
     in_sample = trained_on(members, ground)
     with_views = None
@@ -97,16 +102,17 @@ def ensemble(
             for answer, own in zip(answers, looks, strict=True)
         ]
         with_views = Panel.of(merged, MERGED, ground, in_sample)
-    work = _Work(
-        profile, figure, members, ground, Panel.of(answers, PLAIN, ground, in_sample), with_views,
-        (*notes, *_notes(ground, in_sample)),
-    )  # fmt: skip
+    panel = Panel.of(answers, PLAIN, ground, in_sample)
+    methods, dropped = _possible(methods, every, 0 if panel.learnable is None else len(panel.learnable), ground)
+    held_out = None if panel.held_out is None else panel.held_out.log_probs
+    notes += [*dropped, *_notes(ground, in_sample), *unreadable_notes(held_out, panel.target.log_probs, ground)]
+    work = _Work(profile, figure, members, ground, panel, with_views, tuple(notes))
     return _finish(work, methods, submission, run, overwrite)
 
 
-def _possible(methods: Sequence[Method], every: bool, ground: Ground) -> tuple[list[Method], list[str]]:
+def _possible(methods: Sequence[Method], every: bool, pages: int, ground: Ground) -> tuple[list[Method], list[str]]:
     """The methods that have enough pages to learn from; one that was asked for by name must have."""
-    possible, left_out, pages = [], [], len(ground.common)
+    possible, left_out = [], []
     for method in methods:
         if not method.fitted or pages >= FEWEST:
             possible.append(method)
@@ -117,7 +123,7 @@ def _possible(methods: Sequence[Method], every: bool, ground: Ground) -> tuple[l
     if not left_out:
         return possible, []
     why = (
-        f"only {pages} pages are held out by all members"
+        f"only {pages} pages can be read and are held out by all members"
         if pages
         else f"no page is held out by all members: {ground.why_none}"
     )
@@ -151,9 +157,7 @@ def _finish(
     panel, figure = work.panel, work.figure
     best = panel.best(figure)
     alone = (None, None) if best is None else panel.member(best)
-    candidates = [
-        panel.combined(method) for method in methods if panel.can_learn or not method.fitted or len(methods) == 1
-    ]
+    candidates = [panel.combined(method) for method in methods]
     written = panel.choose(candidates, figure)
     seen = None if work.with_views is None else work.with_views.combined(written.method)
     rows = {
@@ -177,6 +181,8 @@ def _finish(
         split=work.ground.split,
         pages=len(written.target),
         unreadable=unreadable_in(written.target),
+        max_unreadable=work.ground.target.config.max_unreadable,
+        left_out=work.ground.left_out(work.members[0].facts.class_names).counts,
         files=(),
     )
     profile = work.profile.model_copy(update={"data": work.ground.target.config})

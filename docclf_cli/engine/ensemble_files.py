@@ -14,8 +14,10 @@ from docclf_cli import __version__
 from docclf_cli.engine.members import Member
 from docclf_cli.engine.panel import Combined
 from docclf_cli.engine.run_folder import FINISHED, RunFolder, write_csv
+from docclf_cli.engine.store import PLAIN
 from docclf_cli.engine.submission import Submission
-from docclf_cli.engine.team import TEST, Ground
+from docclf_cli.engine.team import TEST, VAL, Ground, ask
+from docclf_cli.engine.views import PLAIN_VIEW
 from docclf_cli.files import write_json, write_text
 from docclf_cli.profile.load import dump_profile
 from docclf_cli.profile.schema import Profile
@@ -40,16 +42,44 @@ def submission_of(ground: Ground, class_names: tuple[str, ...], fill: str | None
     """
     config = ground.target.config
     if ground.split == TEST:
-        return Submission.of(ground.target.of(TEST, class_names), config, class_names, fill)
+        return Submission.of(ground.target.of(TEST, class_names), config, class_names, fill, asked=False)
     return Submission.of_held_out(ground.common, config, class_names, fill)
 
 
-def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
-    """`ID,target` of every page.
+def ask_for_fill(submission: Submission, member: Member, ground: Ground, **asking: Any) -> None:
+    """Where each page must have a class, ask for that of unreadable pages once one member has read them.
+
+    What the member said is stored, so that nothing is done twice.
+
+    Args:
+        submission: What will be written.
+        member: Who reads the pages.
+        ground: The pages.
+        asking: As for `team.ask`.
 
     Raises:
-        InputError: A page could not be read, and no class fills its place.
+        InputError: A page cannot be read, and no class fills its place.
     """
+    if submission.complete and submission.fill is None:
+        (answers,) = ask([member], [[PLAIN_VIEW]], ground, **asking)
+        submission.check(answers.target[PLAIN].predicted())
+
+
+def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, ground: Ground) -> list[str]:
+    """Sentences on pages that could not be read: log-probabilities [..., n, num_classes], rows of NaN."""
+    sides = [(target, "pages")] if held_out is None or ground.split == VAL else [
+        (target, f"{ground.split} pages"), (held_out, "held-out pages")
+    ]  # fmt: skip
+    counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, what) for side, what in sides]
+    return [
+        f"{count} of the {side.shape[-2]} {what} cannot be read: left out of all figures."
+        for count, side, what in counted
+        if count
+    ]
+
+
+def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
+    """`ID,target` of every page; an unreadable one has no target, unless the submission needs one (`ask_for_fill`)."""
     named = submission.named(predictions.predicted(), predictions.class_names)
     return [{"ID": name, "target": target} for name, target in named]
 

@@ -133,7 +133,9 @@ def evaluate(
     member = member_at(checkpoint_path)
     other = None if asked.compare is None else member_at(asked.compare)
     case = _case(member, split, data, images, _Desk(runtime_config, emit, stop))
-    result = _scored(case)
+    left_out = case.wanted[0].index.left_out
+    left_out.say(case.wanted[0].data.root)
+    result = replace(_scored(case), left_out=left_out.counts)
     if other is not None:
         result = replace(result, comparison=_compared(case, other))
     if asked.target_precision is not None:

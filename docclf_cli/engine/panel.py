@@ -13,7 +13,7 @@ from docclf_cli.engine.choosing import measure, score_by
 from docclf_cli.engine.team import VAL, Answers, Ground
 from docclf_cli.ensembling.alignment import Stack, align
 from docclf_cli.ensembling.combine import Method, best_member, cross_combine
-from docclf_cli.ensembling.held_out import FEWEST, HeldOut
+from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.results.ensembling import Line
 from docclf_cli.results.predictions import Predictions
 
@@ -82,11 +82,6 @@ class Panel:
     def learnable(self) -> HeldOut | None:
         """Held-out pages that are labelled and that all members could read."""
         return None if self.held_out is None or self.held_out.targets is None else HeldOut.of(self.held_out)
-
-    @property
-    def can_learn(self) -> bool:
-        """Whether there are enough held-out pages for a fitted method."""
-        return self.learnable is not None and len(self.learnable) >= FEWEST
 
     def member(self, place: int) -> tuple[Predictions | None, Predictions]:
         """What the member at a place says about held-out pages and pages to predict."""

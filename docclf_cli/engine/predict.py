@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from docclf_cli.data.file_list import FileList
 from docclf_cli.data.inputs import find, of_index
+from docclf_cli.data.left_out import LeftOut
 from docclf_cli.data.page_files import PageReader
 from docclf_cli.engine.decider import TORCH, decider_of
 from docclf_cli.engine.events import Emit, silent
@@ -22,7 +23,7 @@ from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
 from docclf_cli.engine.team import ground_of
 from docclf_cli.engine.thresholds import trusted_from
-from docclf_cli.errors import InputError, UnreadableImagesError
+from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 
@@ -130,7 +131,8 @@ def predict(
     """
     runtime_config, data = runtime_config or RuntimeConfig(), jury.members[0].facts.data
     trusted = _trusted(jury, question, runtime_config, emit, stop)
-    files, submission = _test_split(jury, question) if question.split else (_files(question, data, stdin), None)
+    files, submission, left_out = _test_split(jury, question) if question.split else _files(question, data, stdin)
+    left_out.say()
     wish = Wish(
         outputs=OutputFiles.at(question.output or _usual_output(jury, question), question.file_format or "csv"),
         model=jury.name,
@@ -144,24 +146,11 @@ def predict(
     )
     jury = jury.taught(runtime_config, emit, stop)
     decider = decider_of(jury, runtime_config, len(files), question.backend)
-    return predict_files(
+    result = predict_files(
         files, decider, wish, reader=PageReader(data.max_pixels, data.allow_symlinks),
         runtime=resolve_runtime(runtime_config), paged=question.split is None, emit=emit, stop=stop,
     )  # fmt: skip
-
-
-def require_readable(result: PredictResult, question: Question) -> None:
-    """Say by the exit code that too many pages could not be read; everything is written all the same.
-
-    Raises:
-        UnreadableImagesError: Their share is above the one allowed.
-    """
-    allowed = result.max_unreadable if question.max_unreadable is None else question.max_unreadable
-    if result.unreadable > allowed * result.pages:
-        raise UnreadableImagesError(
-            f"{result.unreadable} of {result.pages} pages cannot be read, more than {allowed:.2%}",
-            "all files are written, the quarantine names the reasons; --max-unreadable 1 accepts any number",
-        )
+    return replace(result, left_out=left_out.counts)
 
 
 def _trusted(jury: Jury, question: Question, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> Trusted:
@@ -178,16 +167,17 @@ def _trusted(jury: Jury, question: Question, runtime_config: RuntimeConfig, emit
     return Trusted(value, f"where {question.target_precision:.2%} of held-out pages are right")
 
 
-def _files(question: Question, data: DataConfig, stdin: IO[bytes]) -> FileList:
-    files = FileList(find(question.inputs, stdin, data.allow_symlinks))
+def _files(question: Question, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:
+    left_out = LeftOut()
+    files = FileList(find(question.inputs, stdin, data.allow_symlinks, left_out))
     if not len(files):
         raise InputError("the list names no file")
     if files.repeated:
         logger.info("%d files are named more than once: each is predicted once", files.repeated)
-    return files
+    return files, None, left_out
 
 
-def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | None]:
+def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | None, LeftOut]:
     first, class_names = jury.members[0].facts, jury.members[0].facts.class_names
     if len(jury.members) > 1:
         config = ground_of(jury.members, {"root": question.data} if question.data else {}, "test").target.config
@@ -195,7 +185,7 @@ def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | 
         config = first.data if question.data is None else data_of(first.data, question.data)
     index = Indices(config).of("test", class_names)
     submission = Submission.of(index, config, class_names, question.fill) if question.submission else None
-    return FileList(of_index(index)), submission
+    return FileList(of_index(index)), submission, index.left_out
 
 
 def _usual_output(jury: Jury, question: Question) -> Path:

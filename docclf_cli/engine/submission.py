@@ -9,6 +9,7 @@ import numpy as np
 
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import submission_ids, submission_targets
+from docclf_cli.data.tables import plural
 from docclf_cli.engine.verdicts import UNREADABLE, Verdict
 from docclf_cli.errors import InputError
 from docclf_cli.names import composed
@@ -24,30 +25,46 @@ class Submission:
         ids: In the order of the submission.
         places: Row of the predictions for each ID.
         targets: What the competition calls each class.
-        fill: Class of pages that cannot be read; None where they are an error.
+        fill: Class of pages that cannot be read, or None.
+        complete: Whether every page must have a class, as where the competition lists them; elsewhere the target of
+            a page that cannot be read is empty.
     """
 
     ids: np.ndarray
     places: np.ndarray
     targets: Mapping[str, str]
     fill: str | None = None
+    complete: bool = True
 
     @classmethod
     def of_held_out(
         cls, ids: np.ndarray, config: DataConfig, class_names: Sequence[str], fill: str | None = None
     ) -> Submission:
-        """For held-out pages in their own order.
+        """For held-out pages in their own order; nobody submits these.
 
         Raises:
             InputError: `fill` is no class.
         """
-        return cls(ids, np.arange(len(ids)), _targets(config, class_names, fill), fill)
+        return cls(ids, np.arange(len(ids)), _targets(config, class_names, fill), fill, complete=False)
 
     @classmethod
     def of(
-        cls, index: DocumentIndex, config: DataConfig, class_names: Sequence[str], fill: str | None = None
+        cls,
+        index: DocumentIndex,
+        config: DataConfig,
+        class_names: Sequence[str],
+        fill: str | None = None,
+        *,
+        asked: bool = True,
     ) -> Submission:
         """For the pages of an index.
+
+        Args:
+            index: The pages.
+            config: Their data section.
+            class_names: Names along the class axis.
+            fill: Class of pages that cannot be read.
+            asked: Whether a submission was asked for; otherwise it is one only where the data lists its pages.
 
         Raises:
             InputError: The submission asks for other pages, or `fill` is no class.
@@ -59,7 +76,8 @@ class Submission:
                 f"sample_submission.csv: {len(missing)} of its pages are not in the test split: {missing[0]}"
             )
         places = np.array([index.row_of[composed(name)] for name in ids.tolist()])
-        return cls(ids, places, _targets(config, class_names, fill), fill)
+        complete = asked or wanted is not None
+        return cls(ids, places, _targets(config, class_names, fill), fill, complete)
 
     def rows(self, verdicts: Iterable[Verdict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """(ID, target) of each page.
@@ -75,15 +93,21 @@ class Submission:
         Raises:
             InputError: A page could not be read, and no class fills its place.
         """
-        unreadable = int((chosen[self.places] == UNREADABLE).sum())
-        if unreadable and self.fill is None:
-            raise InputError(
-                f"{unreadable} pages cannot be read: a submission needs a class for them",
-                "the same command with --fill CLASS writes it at once; all other files are written",
-            )
+        self.check(chosen, "the same command with --fill CLASS writes it at once; all other files are written")
         for name, index in zip(self.ids.tolist(), chosen[self.places].tolist(), strict=True):
-            class_name = class_names[index] if index != UNREADABLE else composed(str(self.fill))
-            yield str(name), self.targets[class_name]
+            class_name = composed(self.fill or "") if index == UNREADABLE else class_names[index]
+            yield str(name), self.targets[class_name] if class_name else ""
+
+    def check(self, chosen: np.ndarray, hint: str = "name one with --fill CLASS") -> None:
+        """Ask for the class of unreadable pages where each must have one; `chosen` as for `named`.
+
+        Raises:
+            InputError: A page could not be read, and no class fills its place.
+        """
+        unreadable = int((chosen[self.places] == UNREADABLE).sum())
+        if unreadable and self.complete and self.fill is None:
+            what = plural(unreadable, "page", "pages")
+            raise InputError(f"{what} of the submission cannot be read, and it needs a class for each", hint)
 
 
 def _targets(config: DataConfig, class_names: Sequence[str], fill: str | None) -> Mapping[str, str]:

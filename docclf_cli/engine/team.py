@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from docclf_cli.data.index import names_split, resolve_root
+from docclf_cli.data.left_out import LeftOut
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.leaks import find_leaks
 from docclf_cli.engine.members import (
@@ -96,6 +97,12 @@ class Ground:
     held_out: Indices | None
     common: np.ndarray
     why_none: str = ""
+
+    def left_out(self, class_names: tuple[str, ...]) -> LeftOut:
+        """What lies in the folders of the pages to predict and is no page."""
+        if self.split == TEST or self.held_out is None:
+            return self.target.of(TEST, class_names).left_out
+        return self.held_out.of("train", class_names).left_out
 
 
 def ground_of(members: Sequence[Member], given: Mapping[str, Any], split: str | None) -> Ground:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +105,7 @@ def train(
         profile = carried_over(profile, run)
     index, own_val = load_training_index(profile.data)
     say_copies_in_validation(index, own_val)
+    index.left_out.say(profile.data.root)
     profile = settle(profile, len(index.class_names), len(index), own_val)
     runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
     read = functools.partial(prepare, index, preprocess_of(profile), profile.data, runtime, emit=emit, stop=stop)
@@ -118,7 +119,7 @@ def train(
             write_origin(run, material, typed)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
-            return result
+            return replace(result, left_out=index.left_out.counts)
 
 
 def _started(profile: Profile, run: RunFolder, read: Callable[[], Material]) -> Material:

@@ -13,12 +13,14 @@ from docclf_cli import __version__
 from docclf_cli.engine.choosing import advice, can_be_scored, figure_of, measure, score_by
 from docclf_cli.engine.ensemble_files import (
     TTA_PREDICTIONS,
+    ask_for_fill,
     describe,
     plain,
     probability_rows,
     submission_of,
     submission_rows,
     unreadable_in,
+    unreadable_notes,
 )
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.members import Member, member_at
@@ -105,6 +107,8 @@ def tta(
     if prune_views:
         require(len(ground.common), "--prune")
     (views,) = views_of(config, [member])
+    ground.left_out(member.facts.class_names).say(ground.target.config.root)
+    ask_for_fill(submission, member, ground, runtime_config=profile.runtime, emit=emit, stop=stop)
     asked = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
     (answers,) = ask([member], [asked], ground, runtime_config=profile.runtime, emit=emit, stop=stop)
     in_sample = trained_on([member], ground)
@@ -160,6 +164,8 @@ def _finish(
         split=look.ground.split,
         pages=len(target),
         unreadable=unreadable_in(target),
+        max_unreadable=look.ground.target.config.max_unreadable,
+        left_out=look.ground.left_out(member.facts.class_names).counts,
         files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
     )
     write_csv(folder / TTA_PREDICTIONS, rows)
@@ -178,7 +184,9 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
         notes.append(f"No page is known to be held out from this model ({look.ground.why_none}).")
     elif pruned:
         notes.append("Views were chosen on the held-out pages, so the merge's held-out scores flatter it.")
-    if not can_be_scored(next(iter(look.answers.target.values()))):
+    held_out, target = look.answers.held_out.get(PLAIN), look.answers.target[PLAIN]
+    notes += unreadable_notes(None if held_out is None else held_out.log_probs, target.log_probs, look.ground)
+    if not can_be_scored(target):
         notes.append("The pages have no labels: they are predicted, and not scored.")
     elif in_sample.any():
         notes.append(f"{in_sample.sum()} of the pages were trained on: they are predicted, and not scored.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -125,6 +125,7 @@ class AuditResult:
         imbalance: Training and validation pages of the largest class for each of the smallest that has any.
         classes: One row a class.
         odd: Pages that are unreadable or odd.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
     """
 
@@ -138,3 +139,4 @@ class AuditResult:
     classes: tuple[ClassCount, ...]
     odd: tuple[OddPage, ...]
     files: tuple[Path, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)

@@ -62,6 +62,8 @@ class EnsembleResult:
         split: Which pages were predicted.
         pages: How many.
         unreadable: How many of them could not be read.
+        max_unreadable: Share of them that may be.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
     """
 
@@ -80,6 +82,8 @@ class EnsembleResult:
     split: str
     pages: int
     unreadable: int
+    max_unreadable: float
+    left_out: Mapping[str, int]
     files: tuple[Path, ...]
 
 
@@ -100,6 +104,8 @@ class TTAResult:
         split: Which pages were predicted.
         pages: How many.
         unreadable: How many of them could not be read.
+        max_unreadable: Share of them that may be.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
     """
 
@@ -115,4 +121,6 @@ class TTAResult:
     split: str
     pages: int
     unreadable: int
+    max_unreadable: float
+    left_out: Mapping[str, int]
     files: tuple[Path, ...]

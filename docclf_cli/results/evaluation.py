@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docclf_cli.results.figures import Difference, Estimate, Scores, Threshold
@@ -101,6 +102,7 @@ class EvaluateResult:
         comparison: With another model, where asked for.
         trust: The threshold of a precision, where asked for.
         damages: What damage costs, where asked for.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
     """
 
@@ -112,4 +114,5 @@ class EvaluateResult:
     comparison: Comparison | None = None
     trust: Trust | None = None
     damages: Damages | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()

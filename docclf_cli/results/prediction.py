@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -39,6 +40,7 @@ class PredictResult:
         kept: Pages that an interrupted start had already decided.
         seconds: Wall time of this start.
         copied: Files copied into class folders.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
     """
 
@@ -55,6 +57,7 @@ class PredictResult:
     kept: int
     seconds: float
     copied: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docclf_cli.results.figures import Scores
@@ -41,6 +41,7 @@ class TrainResult:
         folds: One row per fold.
         files: What was written, most useful first.
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
     """
 
     run: Path
@@ -55,6 +56,7 @@ class TrainResult:
     folds: tuple[FoldRow, ...] = ()
     files: tuple[Path, ...] = ()
     pushed: str | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

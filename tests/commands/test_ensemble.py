@@ -243,10 +243,46 @@ def test_an_unreadable_page_needs_a_class(docclf: Docclf, runs: Path, pages: Pat
     assert docclf(*args, "--fill", "nonsense").code == 2
     name = rows_of(data / "meta.csv")[4]
     outcome = docclf(*args, "--fill", name["class_name"], "--json")
-    assert outcome.code == 0, outcome.stderr
+    assert (outcome.code, "1 of 20 pages cannot be read, more than 1.00%" in outcome.stderr) == (3, True)
     assert outcome.json["unreadable"] == 1
+    assert "1 of the 20 test pages cannot be read: left out of all figures." in outcome.json["notes"]
     assert rows_of(tmp_path / "runs" / "e" / "ensemble_predictions.csv")[2] == {"ID": broken, "target": name["target"]}
     assert "HTML" in rows_of(tmp_path / "runs" / "e" / "ensemble_probabilities.csv")[2]["status"]
+
+
+def test_a_class_is_asked_for_before_the_other_members_have_begun(
+    docclf: Docclf, runs: Path, pages: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(pages, tmp_path / "data"))
+    (data / "test" / rows_of(data / "test.csv")[2]["ID"]).write_bytes(b"")
+    copies = [shutil.copytree(runs / name, tmp_path / "copies" / name) for name in "ab"]
+    for copy in copies:
+        shutil.rmtree(copy / "predictions", ignore_errors=True)
+    args = [part for copy in copies for part in ("--members", copy)]
+    refused = docclf("ensemble", *args, "--data", data, "--name", "e")
+    assert (refused.code, "1 page of the submission" in refused.stderr) == (2, True)
+    assert sum(bool(list(copy.glob("predictions/*test-*.npz"))) for copy in copies) == 1
+
+
+def test_an_unreadable_held_out_page_is_left_out_of_figures(
+    docclf: Docclf, runs: Path, pages: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(pages, tmp_path / "data"))
+    split = Split.load(runs / "a" / "split.csv")
+    broken = str(split.ids[split.parts == "val"][3])
+    (data / "train" / broken).write_bytes(b"")
+    args = ("ensemble", *members(runs, "abc"), "--data", data, "--split", "val", "--method", "all", "--name", "e")
+    outcome = docclf(*args, "--set", "data.max_unreadable=0.02", "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert (outcome.json["pages"], outcome.json["unreadable"]) == (50, 1)
+    assert {line["held_out"]["pages"] for line in (*outcome.json["members"], *outcome.json["methods"])} == {49}
+    assert "1 of the 50 pages cannot be read: left out of all figures." in outcome.json["notes"]
+    assert [line["name"] for line in outcome.json["methods"]] == ["voting", "averaging", "weighted"]
+    assert "stacking, which learn from at least 50 held-out pages (only 49 pages can be read" in str(outcome.json)
+    targets = {row["ID"]: row["target"] for row in rows_of(tmp_path / "runs" / "e" / "ensemble_predictions.csv")}
+    assert [name for name, target in targets.items() if not target] == [broken]
+    status = {row["ID"]: row["status"] for row in rows_of(tmp_path / "runs" / "e" / "ensemble_probabilities.csv")}
+    assert {name: reason for name, reason in status.items() if reason} == {broken: "the file is empty"}
 
 
 def test_wrong_input_is_named(docclf: Docclf, runs: Path, pages: Path, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ def read(path, preprocess=SQUARE, **options):
 
 class TestMeaningOfFiles:
     @pytest.mark.parametrize(
-        ("suffix", "options"), [("png", {}), ("bmp", {}), ("tiff", {}), ("webp", {"lossless": True})]
+        ("suffix", "options"),
+        [("png", {}), ("bmp", {}), ("tiff", {}), ("webp", {"lossless": True}), ("jp2", {}), ("j2k", {})],
     )
     def test_lossless_formats_give_their_pixels(self, tmp_path, suffix, options):
         path = tmp_path / f"page.{suffix}"
@@ -41,12 +42,12 @@ class TestMeaningOfFiles:
             (8, lambda p: np.rot90(p, 1)),
         ],
     )
-    @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp", "avif"])
     def test_exif_orientation_is_applied_once(self, tmp_path, orientation, upright, suffix):
         exif = Image.Exif()
         exif[0x0112] = orientation
         path = tmp_path / f"page.{suffix}"
-        lossless = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+        lossless = {"webp": {"lossless": True}, "jpg": {"quality": 100}, "avif": {"quality": 100}}.get(suffix, {})
         Image.fromarray(quadrants()).save(path, exif=exif, **lossless)
         corners = np.ix_((4, 27), (4, 27))
         assert np.abs(read(path)[corners].astype(int) - upright(quadrants())[corners]).max() < 12
@@ -55,6 +56,13 @@ class TestMeaningOfFiles:
         path = tmp_path / "page.jpg"
         Image.fromarray(quadrants()).save(path, exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff" + b"\0" * 20)
         assert read(path).shape == (32, 32, 3)
+
+    def test_what_pillow_does_not_read_says_what_it_is(self, tmp_path):
+        for brand, name in ((b"heic", "AVIF or HEIC"), (b"isom", "a film")):
+            path = tmp_path / "photo.heic"
+            path.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0" * 300)
+            with pytest.raises(UnreadablePage, match=f"is {name}, which is not read here; convert it to JPEG or PNG"):
+                read(path)
 
     @pytest.mark.parametrize("mode", ["1", "L"])
     def test_grey_has_the_same_value_in_all_channels(self, tmp_path, mode):

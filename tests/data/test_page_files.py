@@ -1,5 +1,6 @@
 """Pages of PDF and TIFF files."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,61 @@ def _form(path: Path, filled: bool) -> Path:
     ]
     path.write_bytes(pdf_of(objects))
     return path
+
+
+def test_a_tiff_with_a_bad_page_loses_that_page_alone(reader: PageReader, tmp_path: Path) -> None:
+    whole = write_tiff(tmp_path / "t.tif", [5, 6, 7, 8]).read_bytes()
+    for tag, value, reason in (
+        (262, 999, "unknown pixel mode"),
+        (259, 4242, "4242"),
+        (256, 0, "damaged"),
+        (256, 10**7, "max_pixels"),
+    ):
+        (tmp_path / "t.tif").write_bytes(_with_tag(whole, 1, tag, value))
+        assert reader.count(tmp_path / "t.tif") == 4
+        for number in (0, 2, 3, 0):
+            assert np.array_equal(reader.read(tmp_path / "t.tif", None, number, INPUT), alone(tmp_path, 5 + number))
+            with pytest.raises(UnreadablePage, match=reason):
+                reader.read(tmp_path / "t.tif", None, 1, INPUT)
+        reader.close()
+
+
+def test_a_first_page_that_is_too_large_is_lost_alone(tmp_path: Path) -> None:
+    page(1).resize((300, 300)).save(tmp_path / "t.tif", save_all=True, append_images=[page(2)])
+    small = PageReader(max_pixels=10_000)
+    assert small.count(tmp_path / "t.tif") == 2
+    with pytest.raises(UnreadablePage, match=r"has 300 x 300 pixels; data\.max_pixels is 10,000"):
+        small.read(tmp_path / "t.tif", None, 0, INPUT)
+    assert np.array_equal(small.read(tmp_path / "t.tif", None, 1, INPUT), alone(tmp_path, 2))
+
+
+def test_a_tiff_that_breaks_off_keeps_the_pages_before(reader: PageReader, tmp_path: Path) -> None:
+    whole = write_tiff(tmp_path / "t.tif", [5, 6, 7, 8]).read_bytes()
+    third = _directories(whole)[2]
+    (tmp_path / "t.tif").write_bytes(whole[: third + 20])
+    assert reader.count(tmp_path / "t.tif") == 3
+    with pytest.raises(UnreadablePage, match="damaged"):
+        reader.read(tmp_path / "t.tif", None, 2, INPUT)
+    for number in (0, 1):
+        assert np.array_equal(reader.read(tmp_path / "t.tif", None, number, INPUT), alone(tmp_path, 5 + number))
+
+
+def _directories(tiff: bytes) -> list[int]:
+    """Where the directory of each page of a little-endian TIFF starts (TIFF 6.0, section 2)."""
+    places, place = [], struct.unpack_from("<I", tiff, 4)[0]
+    while place:
+        places.append(place)
+        (entries,) = struct.unpack_from("<H", tiff, place)
+        (place,) = struct.unpack_from("<I", tiff, place + 2 + 12 * entries)
+    return places
+
+
+def _with_tag(tiff: bytes, number: int, tag: int, value: int) -> bytes:
+    changed, place = bytearray(tiff), _directories(tiff)[number]
+    for entry in range(place + 2, place + 2 + 12 * struct.unpack_from("<H", tiff, place)[0], 12):
+        if struct.unpack_from("<H", tiff, entry)[0] == tag:
+            struct.pack_into("<HII", changed, entry + 2, 4, 1, value)
+    return bytes(changed)
 
 
 def test_what_is_wrong_with_a_file_is_said(reader: PageReader, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.decider import decider_of
 from docclf_cli.engine.events import Event, Progress
 from docclf_cli.engine.jury import Jury
-from docclf_cli.engine.predict import Question, predict, require_readable
+from docclf_cli.engine.predict import Question, predict
 from docclf_cli.engine.sorting import folder_names
 from docclf_cli.engine.stop import StopFlag
+from docclf_cli.engine.unreadable import require_readable
 from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
 from docclf_cli.files import sha256_of
 from docclf_cli.metrics.thresholds import find_threshold
@@ -134,8 +135,8 @@ def test_a_bad_page_stops_nothing_and_is_listed(checkpoint: Path, tmp_path: Path
     assert {row["path"]: row["reason"] for row in rows("predictions/quarantine.csv")} == reasons
     assert (result.unreadable, result.review) == (3, 3)
     with pytest.raises(UnreadableImagesError, match="3 of 5 pages"):
-        require_readable(result, question)
-    require_readable(result, replace(question, max_unreadable=0.6))
+        require_readable(result.unreadable, result.pages, result.max_unreadable, "")
+    require_readable(result.unreadable, result.pages, 0.6, "")
 
 
 def test_one_bad_page_of_a_document_sends_it_to_a_person(checkpoint: Path, tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_a_submission_needs_a_class_for_what_cannot_be_read(checkpoint: Path, tm
     root = _competition(tmp_path / "data")
     (root / "test" / "p0004.png").write_bytes(b"")
     asked = {"split": "test", "data": str(root), "submission": True, "output": Path("out")}
-    with pytest.raises(InputError, match="1 pages cannot be read"):
+    with pytest.raises(InputError, match="1 page of the submission cannot be read"):
         ask(checkpoint, **asked)
     assert {row["ID"]: row["class"] for row in rows("out/predictions.csv")}["p0004.png"] == ""
     assert not Path("out/submission.csv").exists()

@@ -1,0 +1,21 @@
+"""Pages that cannot be read, and how many of them are no failure."""
+
+from __future__ import annotations
+
+from docclf_cli.errors import UnreadableImagesError
+
+
+def require_readable(unreadable: int, pages: int, allowed: float, hint: str) -> None:
+    """Say by the exit code that too many pages could not be read; everything is written all the same.
+
+    Args:
+        unreadable: How many could not.
+        pages: Of how many.
+        allowed: Share that is no failure, such as `data.max_unreadable`.
+        hint: How any number is accepted.
+
+    Raises:
+        UnreadableImagesError: Their share is above the one allowed.
+    """
+    if unreadable > allowed * pages:
+        raise UnreadableImagesError(f"{unreadable} of {pages} pages cannot be read, more than {allowed:.2%}", hint)
