@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.left_out import LeftOut
 from docclf_cli.errors import InputError
 
 
@@ -25,6 +26,7 @@ class DocumentIndex:
         class_names: Names along the class axis.
         groups: Text [n]: pages that belong together; None where each page stands for itself.
         below: Folder of the image files, relative to `root`.
+        left_out: What lies in the folders and is no page.
     """
 
     root: Path
@@ -34,6 +36,7 @@ class DocumentIndex:
     class_names: tuple[str, ...]
     groups: np.ndarray | None = None
     below: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,6 +80,7 @@ class DocumentIndex:
         return DocumentIndex(
             root, np.concatenate([side.ids for side in sides]), paths,
             np.concatenate([side.labels for side in sides]), self.class_names, groups,
+            left_out=self.left_out.joined(other.left_out),
         )  # fmt: skip
 
     @property

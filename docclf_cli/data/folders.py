@@ -12,6 +12,7 @@ import numpy as np
 
 from docclf_cli.data.decode import SUFFIXES
 from docclf_cli.data.labels import normalised
+from docclf_cli.data.left_out import LINKED_FOLDER, LeftOut
 
 MAX_LENGTH = 512  # of an ID
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -67,6 +68,18 @@ def locate(ids: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int]]:
     return files, np.flatnonzero(files == "").tolist()
 
 
+def ambiguous(ids: np.ndarray, rows: Iterable[int], folder: Path) -> dict[int, list[str]]:
+    """Of rows for which `locate` has no file, those whose name without suffix is that of several, with these files."""
+    wanted = {row: normalised(ids[row]) for row in rows}
+    of_stem: dict[str, list[str]] = {name: [] for name in wanted.values()}
+    for below in {posixpath.dirname(name) for name in of_stem}:
+        for name in (posixpath.join(below, name) for name in _names(folder / below)):
+            stem, suffix = posixpath.splitext(name)
+            if suffix.lower() in SUFFIXES and normalised(stem) in of_stem:
+                of_stem[normalised(stem)].append(name)
+    return {row: sorted(of_stem[name]) for row, name in wanted.items() if len(of_stem[name]) > 1}
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208  (three times faster than Path.iterdir on a million files)
@@ -85,9 +98,9 @@ def _other_spellings(names: Iterable[str]) -> dict[str, str]:
     return found | {normalised(name): name for name in names}
 
 
-def image_files(folder: Path, follow_links: bool = False) -> list[str]:
-    """All image files below a folder by their suffix, relative to it, sorted; hidden ones are left out."""
-    return sorted(walk(folder, SUFFIXES, follow_links))
+def image_files(folder: Path, follow_links: bool = False, left_out: LeftOut | None = None) -> list[str]:
+    """All image files below a folder by their suffix, relative to it, sorted; otherwise as `walk`."""
+    return sorted(walk(folder, SUFFIXES, follow_links, left_out))
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -96,30 +109,59 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not _hidden(entry.name) and entry.is_dir())
 
 
-def walk(folder: Path, suffixes: Collection[str], follow_links: bool = False) -> Iterator[str]:
+def walk(
+    folder: Path, suffixes: Collection[str], follow_links: bool = False, left_out: LeftOut | None = None
+) -> Iterator[str]:
     """Files below a folder by their suffix, relative to it, one folder after another; hidden ones are left out.
 
-    The content of each folder comes sorted by name, so that no more than one folder is ever held.
+    The content of each folder comes sorted by name, so that no more than one folder is ever held. A folder that
+    cannot be listed comes as its own name with a slash at the end: reading it as a page gives the reason.
+
+    Args:
+        folder: Where to start.
+        suffixes: In lower case, with their dots.
+        follow_links: Enter folders that are symbolic links.
+        left_out: Counts what is visible and neither a file of these suffixes nor a folder that is entered.
     """
-    return _walk(folder, "", suffixes, follow_links, set())
+    return _walk(folder, "", suffixes, follow_links, LeftOut() if left_out is None else left_out, set())
 
 
 def _walk(
-    root: Path, below: str, suffixes: Collection[str], follow_links: bool, seen: set[tuple[int, int]]
+    root: Path,
+    below: str,
+    suffixes: Collection[str],
+    follow_links: bool,
+    left_out: LeftOut,
+    seen: set[tuple[int, int]],
 ) -> Iterator[str]:
-    # A link to a folder above would never end: each folder is entered once.
-    status = (root / below).stat()
-    if (status.st_dev, status.st_ino) in seen:
+    try:
+        status = (root / below).stat()
+        # A link to a folder above would never end: each folder is entered once.
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(root / below) as scanned:
+            entries = sorted((entry for entry in scanned if not _hidden(entry.name)), key=lambda entry: entry.name)
+    except OSError:
+        yield f"{below or '.'}/"
         return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(root / below) as scanned:
-        entries = sorted((entry for entry in scanned if not _hidden(entry.name)), key=lambda entry: entry.name)
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir(follow_symlinks=follow_links):
-            yield from _walk(root, name, suffixes, follow_links, seen)
+        if _is_folder(entry, follow_links):
+            yield from _walk(root, name, suffixes, follow_links, left_out, seen)
+        elif entry.is_symlink() and _is_folder(entry, True):
+            left_out.add(LINKED_FOLDER)
         elif PurePath(entry.name).suffix.lower() in suffixes:
             yield name
+        else:
+            left_out.add_file(entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:  # a link that leads in a circle, or into a folder that may not be entered
+        return False
 
 
 def _hidden(name: str) -> bool:

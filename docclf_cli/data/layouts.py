@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from docclf_cli.data.folders import holds_each_once, image_files, locate, subfolders, unsafe
+from docclf_cli.data.folders import ambiguous, holds_each_once, image_files, locate, subfolders, unsafe
 from docclf_cli.data.labels import normalised
 from docclf_cli.data.tables import SHOWN, Table, and_more, examples, plural, read_table, row_number
 from docclf_cli.errors import InputError
@@ -128,7 +128,12 @@ def _found(table: Table, ids: np.ndarray, labels: np.ndarray | None, images: Pat
     if missing:
         where = f"missing in {images}" if images.is_dir() else f"missing (there is no folder {images})"
         what = plural(len(missing), "image is", "images are")
-        raise InputError(f"{table.path}: {what} {where}, of {len(ids)}: {examples(ids, missing)}")
+        several = ambiguous(ids, missing, images)
+        shown = [f"{ids[row]!r} can be {' or '.join(files)}" for row, files in several.items()][:SHOWN]
+        raise InputError(
+            f"{table.path}: {what} {where}, of {len(ids)}: {examples(ids, missing)}",
+            f"write the suffix: {and_more(shown, len(several))}" if several else "",
+        )
     return files
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.cells import to_cell
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.grouping import placed, share_of_groups
 from docclf_cli.data.tables import SHOWN, and_more, plural, read_table
@@ -76,7 +77,7 @@ class Split:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("ID", "split"))
-        writer.writerows(zip(self.ids.tolist(), self.parts.tolist(), strict=True))
+        writer.writerows(zip(map(to_cell, self.ids.tolist()), self.parts.tolist(), strict=True))
         write_text(path, text.getvalue())
 
     @classmethod

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from docclf_cli.data.cells import from_cell
 from docclf_cli.errors import InputError
 from docclf_cli.registry import did_you_mean
 
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import pandas as pd
 
 SHOWN = 5  # faults are listed with this many examples and their count
+_SEPARATORS = (",", ";", "\t")  # the first of them where the header decides nothing
+_IN_QUOTES = re.compile(rb'"[^"]*"')
 _FIRST_ROW = 2  # the row of the first record as spreadsheets count: the header is row 1
 
 
@@ -51,15 +56,16 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a comma-separated UTF-8 file (with or without a byte order mark) that has a header and rows.
+    """Read a CSV file that has a header and rows, as programs and spreadsheets write it.
 
-    Values stay text as they are (`00123`, `NA`); blank lines are skipped.
+    Text is UTF-8, or UTF-16 with a byte order mark; fields are separated by commas, semicolons or tabs, whichever the
+    header has most of. Values stay text as they are (`00123`, `NA`); what was escaped for spreadsheets is what it was
+    before (`docclf_cli.data.cells`). Blank rows, and columns without a name, are skipped.
 
     Raises:
-        InputError: The file is missing, empty, without rows, not UTF-8, binary, or not well-formed.
+        InputError: The file is missing, empty, without rows, of another encoding, binary, or not well-formed.
     """
-    _check_text(path)
-    table = Table(path, _columns(path))
+    table = Table(path, _columns(path, _text(path)))
     if not len(table):
         raise InputError(f"{path} has a header but no rows", f"columns: {', '.join(table.columns)}")
     return table
@@ -87,25 +93,31 @@ def row_number(record: int) -> int:
     return record + _FIRST_ROW
 
 
-def _check_text(path: Path) -> None:
+def _text(path: Path) -> bytes:
+    """The content as UTF-8 without a byte order mark."""
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if not path.is_file():
         raise InputError(f"{path} is not a regular file")
     try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    content = _as_utf8(path, content)
     if not content.strip():
         raise InputError(f"{path} is empty")
-    _check_encoding(path, content)
-
-
-def _check_encoding(path: Path, content: bytes) -> None:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{path} is not UTF-8 but UTF-16", _convert(path, "utf-16"))
     if (at := content.find(b"\0")) >= 0:
         raise InputError(f"{path} holds a NUL byte in line {_line(content, at)}: it is damaged, or not a text file")
+    return content
+
+
+def _as_utf8(path: Path, content: bytes) -> bytes:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise InputError(f"{path} starts like UTF-16 and is damaged", "save it as 'CSV UTF-8'") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -113,6 +125,7 @@ def _check_encoding(path: Path, content: bytes) -> None:
         kind = " but looks like cp949 (EUC-KR), as Excel writes in Korean" if korean else ""
         hint = _convert(path, "cp949") if korean else "save it as UTF-8"
         raise InputError(f"{path} is not UTF-8{kind} (line {_line(content, error.start)})", hint) from error
+    return content
 
 
 def _line(content: bytes, position: int) -> int:
@@ -132,26 +145,44 @@ def _convert(path: Path, encoding: str) -> str:
     return f"convert it: `{command}`, or save it as 'CSV UTF-8' in the spreadsheet"
 
 
-def _columns(path: Path) -> dict[str, np.ndarray]:
+def _columns(path: Path, content: bytes) -> dict[str, np.ndarray]:
     import pandas as pd
 
     try:
         frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_filter=False, index_col=False, header=None, engine="c",
-            compression=None,
+            io.BytesIO(content), sep=_separator(content), dtype=str, keep_default_na=False, na_filter=False,
+            index_col=False, header=None, engine="c",
         )  # fmt: skip
     except pd.errors.ParserError as error:
         raise InputError(f"{path} is not well-formed: {_readable(error)}") from error
-    names = _header(path, [str(name).strip() for name in frame.iloc[0]])
-    return {name: frame[column].to_numpy(dtype=object)[1:] for column, name in enumerate(names)}
-
-
-def _header(path: Path, names: list[str]) -> list[str]:
-    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
-        raise InputError(f"{path} is separated by {other!r}, not by commas", "save it with commas")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = [from_cell(str(name).strip()) for name in frame.iloc[0]]
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise InputError(f"{path} has the column '{twice[0]}' more than once")
-    return names
+    if not any(names):
+        raise InputError(f"{path}: no column of its header has a name")
+    rows = _filled(frame.iloc[1:])
+    return {name: _texts(rows[column]) for column, name in enumerate(names) if name}
+
+
+def _filled(rows: pd.DataFrame) -> pd.DataFrame:
+    # Spreadsheets end with rows of nothing but separators.
+    blank = (rows[0] == "").to_numpy()
+    if not blank.any():
+        return rows
+    return rows[~blank | (rows != "").any(axis=1).to_numpy()]
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    cells = column.to_numpy(dtype=object)
+    for row in [row for row, cell in enumerate(cells) if cell.startswith("'") or "\\" in cell]:
+        cells[row] = from_cell(cells[row])
+    return cells
+
+
+def _separator(content: bytes) -> str:
+    """The separator that the header has most of outside of quotes; a comma where it has none."""
+    header = _IN_QUOTES.sub(b"", content.lstrip(b"\r\n")).splitlines()[0]
+    return max(_SEPARATORS, key=lambda mark: header.count(mark.encode()))
 
 
 def _readable(error: Exception) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from docclf_cli.data.pages import Pages
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.collection import Collection
 from docclf_cli.engine.run_folder import write_csv
-from docclf_cli.files import write_json, write_text
+from docclf_cli.files import write_json
 from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, TwinPage, Twins
 
 SUMMARY = "summary.json"
@@ -58,12 +56,7 @@ def write_audit(
 
 
 def _write_overlay(path: Path, column: str, ids: Iterable[str], values: Iterable[str]) -> Path:
-    # Read back by ID, so an ID that starts like a formula must stay what it is (unlike in tables for people).
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("ID", column))
-    writer.writerows(zip(ids, values, strict=True))
-    write_text(path, text.getvalue())
+    write_csv(path, [{"ID": name, column: value} for name, value in zip(ids, values, strict=True)])
     return path
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from docclf_cli.engine.run_folder import spreadsheet_safe
+from docclf_cli.data.cells import to_cell
 from docclf_cli.engine.verdicts import Verdict
 from docclf_cli.files import atomic_write
 
@@ -95,20 +95,15 @@ def _write(path: Path, put: Callable[[IO[str], Any, Any], None], rows: Any, head
 
 
 def _csv(file: IO[str], rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> None:
-    writer = csv.DictWriter(file, fieldnames=header, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: spreadsheet_safe(printable(value)) for key, value in row.items()})
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([to_cell(row.get(name, "")) for name in header] for row in rows)
 
 
 def _json_lines(file: IO[str], rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> None:
     for row in rows:
-        file.write(printable(json.dumps(row, ensure_ascii=False)) + "\n")
-
-
-def printable(value: Any) -> Any:
-    r"""A file name that is not UTF-8, with `\udcXX` for the bytes that are not; anything else as it is."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        # A byte of a name that is not UTF-8 is a lone surrogate, for which JSON has an escape.
+        file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def _csv_row(verdict: Verdict, names: Sequence[str], columns: tuple[str, str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from docclf_cli.data.cells import to_cell
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import TEMP_PREFIX, write_json, write_text
 
@@ -210,16 +211,12 @@ def newest_finished(output: Path) -> RunFolder:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV, whole or not at all; numbers keep every digit they need."""
+    names = list(columns or rows[0])
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: spreadsheet_safe(value) for key, value in row.items()} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(to_cell, names))
+    writer.writerows([to_cell(row[name]) for name in names] for row in rows)
     write_text(path, text.getvalue())
-
-
-def spreadsheet_safe(value: Any) -> Any:
-    """A text that starts like a formula, which a spreadsheet would run, behind a quote (OWASP: CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """What inputs name: files, folders, globs, CSV lists, stdin."""
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from docclf_cli.data.file_list import FileList, Found, PageList
 from docclf_cli.data.inputs import find
+from docclf_cli.data.left_out import LeftOut
 from docclf_cli.errors import InputError
 
 
@@ -109,3 +111,65 @@ def test_pages_are_numbered_file_after_file() -> None:
     assert [pages.place(number) for number in range(len(pages))] == [
         (0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (3, 0), (3, 1),
     ]  # fmt: skip
+
+
+def test_what_predict_lists_is_found_from_the_working_folder() -> None:
+    Path("first").mkdir()
+    Path("first/predictions.csv").write_text(
+        "path,page,class\nin/b.jpg,1,a\nin/a/2.pdf,1,a\nin/a/2.pdf,2,a\nin/gone,,\n"
+    )
+    found = FileList(find(["first/predictions.csv"], io.BytesIO()))
+    assert [(found[row].shown, str(found.path(row)[0])) for row in range(len(found))] == [
+        ("in/b.jpg", "in/b.jpg"),
+        ("in/a/2.pdf", "in/a/2.pdf"),
+        ("in/gone", "first/in/gone"),
+    ]
+
+
+def test_names_that_are_escaped_in_a_table_are_the_names_of_files() -> None:
+    for name in ("=a.jpg", "+82-10.jpg", "'-x.jpg", os.fsdecode(b"in/\xff.jpg")):
+        Path(name).write_bytes(b"x")
+    Path("list.csv").write_text("path\n'=a.jpg\n'+82-10.jpg\n''-x.jpg\nin/\\udcff.jpg\n")
+    found = [str(Path(file.folder, file.name)) for file in find(["list.csv"], io.BytesIO())]
+    assert found == ["=a.jpg", "+82-10.jpg", "'-x.jpg", os.fsdecode(b"in/\xff.jpg")]
+    assert all(Path(path).is_file() for path in found)
+
+
+def test_a_table_of_which_no_file_is_there_says_where_it_looked() -> None:
+    Path("in/list.csv").write_text("ID\nx.jpg\ny.jpg\n")
+    with pytest.raises(InputError, match=r"none of its 2 files is in in, nor in the working folder .*such as 'x.jpg'"):
+        shown("in/list.csv")
+
+
+def test_a_name_without_suffix_that_fits_two_files_is_refused() -> None:
+    Path("in/b.png").write_bytes(b"x")
+    Path("in/list.csv").write_text("ID\nc\nb\n")
+    with pytest.raises(InputError, match=r"'b' \(row 3\) can be b\.jpg or b\.png") as caught:
+        shown("in/list.csv")
+    assert caught.value.hint == "write it with its suffix"
+
+
+def test_what_is_left_out_is_counted() -> None:
+    left_out = LeftOut()
+    Path("in/linked").symlink_to("a")
+    assert len(list(find(["in", "in/*"], io.BytesIO(), left_out=left_out))) == 6
+    assert left_out.counts == {".txt": 1, "linked folder": 1, "folder": 2}
+
+
+def test_a_folder_without_pages_says_what_it_has() -> None:
+    Path("other").mkdir()
+    Path("other/photo.heic").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"no page in this folder, nor below it \(left out: 1 \.heic\)"):
+        shown("other")
+
+
+def test_what_may_not_be_looked_at_is_a_file_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    lstat = Path.lstat
+
+    def refused(path: Path) -> os.stat_result:
+        if path.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", refused)  # root may look at everything
+    assert shown("locked") == ["locked"]

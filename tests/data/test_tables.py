@@ -14,10 +14,11 @@ BAD = {
     "blank lines": (b"\n\n  \n", "is empty"),
     "header only": (b"ID,target\n", "no rows"),
     "cp949": ("ID,target\na.jpg,영수증\n".encode("cp949"), "cp949"),
-    "utf-16": ("ID,target\na,1\n".encode("utf-16"), "UTF-16"),
+    "broken utf-16": ("ID,target\na,1\n".encode("utf-16")[:-1], "UTF-16 and is damaged"),
     "not text": (b"ID,target\na,\xff\xff1\n", r"not UTF-8 \(line 2\)"),
     "NUL bytes": (b"ID,target\na,1\n\0,1\n", "NUL byte in line 3"),
-    "semicolons": (b"ID;target\na;1\n", "separated by ';'"),
+    "no name": (b",,\na,1,2\n", "no column of its header has a name"),
+    "rows of separators": (b"ID,target,,\n,,,\n", "no rows"),
     "surplus field": (b"ID,target\na,1\nb,2,3\n", "row 3 has 3 fields where 2 are expected"),
     "surplus field in every row": (b"ID,target\na,1,2\nb,2,3\n", "row 2 has 3 fields"),
     "open quote": (b'ID,target\na,1\n"b,2\nc,3\n', "quote opened in row 3"),
@@ -61,6 +62,36 @@ def test_values_stay_text(tmp_path):
     table = read_table(path)
     assert table["ID"].tolist() == ["00123", "nan", "null", " 1e5 "]
     assert table["target"].tolist() == ["NA", "1.0", "", "true"]
+
+
+AS_EXCEL_WRITES = {
+    "empty columns": b"ID,target,,\na.jpg,1,,\nb.jpg,2,,\n",
+    "empty rows": b"ID,target\na.jpg,1\n,\nb.jpg,2\n,\n,\n",
+    "semicolons": b"ID;target\r\na.jpg;1\r\nb.jpg;2\r\n",
+    "tabs": b"ID\ttarget\na.jpg\t1\nb.jpg\t2\n",
+    "quoted header": b'"ID";"target"\n"a.jpg";"1"\n"b.jpg";"2"\n',
+    "UTF-8 with a mark": b"\xef\xbb\xbfID,target\na.jpg,1\nb.jpg,2\n",
+    "UTF-16 with tabs": "ID\ttarget\r\na.jpg\t1\r\nb.jpg\t2\r\n".encode("utf-16"),
+    "UTF-16, big-endian": b"\xfe\xff" + "ID,target\na.jpg,1\nb.jpg,2\n".encode("utf-16-be"),
+    "a column of numbers before": b",ID,target\n0,a.jpg,1\n1,b.jpg,2\n",
+}
+
+
+@pytest.mark.parametrize("name", AS_EXCEL_WRITES)
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, name):
+    path = tmp_path / "pages.csv"
+    path.write_bytes(AS_EXCEL_WRITES[name])
+    table = read_table(path)
+    assert {column: values.tolist() for column, values in table.columns.items()} == {
+        "ID": ["a.jpg", "b.jpg"],
+        "target": ["1", "2"],
+    }
+
+
+def test_separators_in_quotes_do_not_count(tmp_path):
+    path = tmp_path / "pages.csv"
+    path.write_text('"a;b;c",target\nx;y,1\n')
+    assert read_table(path)["a;b;c"].tolist() == ["x;y"]
 
 
 def test_an_absent_field_is_empty(tmp_path):

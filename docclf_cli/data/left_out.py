@@ -1,0 +1,63 @@
+"""What lies in a folder and is not read as a page, counted by kind, so that nothing is passed over in silence."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+FOLDER = "folder"
+LINKED_FOLDER = "linked folder"
+NO_SUFFIX = "file without a suffix"
+_PLURALS = {NO_SUFFIX: "files without a suffix"}
+_SUFFIX = re.compile(r"\.[^\W_]{1,8}")  # "Dr. Kim's letter" has none, whatever pathlib says
+_SHOWN = 8
+
+
+@dataclass
+class LeftOut:
+    """Counts of what was left out.
+
+    Attributes:
+        counts: How many of each kind: a suffix such as `.heic`, or words in the singular such as `linked folder`.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, count: int = 1) -> None:
+        """Count something of a kind."""
+        if count:
+            self.counts[kind] += count
+
+    def add_file(self, name: str) -> None:
+        """Count a file by its suffix."""
+        suffix = PurePath(name).suffix.lower()
+        self.add(suffix if _SUFFIX.fullmatch(suffix) else NO_SUFFIX)
+
+    def update(self, other: LeftOut) -> None:
+        """Count all that another one has counted."""
+        self.counts.update(other.counts)
+
+    def joined(self, other: LeftOut) -> LeftOut:
+        """What both have counted."""
+        return LeftOut(self.counts + other.counts)
+
+    def __bool__(self) -> bool:
+        """Whether anything was left out."""
+        return bool(self.counts)
+
+    def sentence(self) -> str:
+        """`left out: 3 .heic, 1 .txt, 2 linked folders`, the most frequent first; empty where nothing was."""
+        if not self:
+            return ""
+        kinds = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        shown = [f"{count:,} {_in_words(kind, count)}" for kind, count in kinds[:_SHOWN]]
+        others = sum(count for _, count in kinds[_SHOWN:])
+        return f"left out: {', '.join(shown)}{f' and {others:,} of other kinds' if others else ''}"
+
+
+def _in_words(kind: str, count: int) -> str:
+    if count == 1 or kind.startswith("."):
+        return kind
+    return _PLURALS.get(kind, f"{kind}s")
