@@ -26,6 +26,7 @@ from docclf_cli.metrics.label_errors import find_label_errors
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, LabelCheck, OddPage, TwinPage, Twins
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")
 
@@ -142,7 +143,7 @@ def _settled(collection: Collection) -> dict[str, str]:
     """Labels that the profile's relabel file already gives: people have decided."""
     if collection.config.relabel is None:
         return {}
-    table = read_table(Path(collection.config.relabel).expanduser())
+    table = read_table(user_path(collection.config.relabel))
     return dict(zip(table["ID"].tolist(), table["target"].tolist(), strict=True))
 
 
