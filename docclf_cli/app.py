@@ -16,11 +16,14 @@ from docclf_cli.commands import _console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
 from docclf_cli.machine import is_first_process, process_count, wait_briefly
 from docclf_cli.services.env import load_env
+from docclf_cli.streams import flush_streams, prepare_streams
+from docclf_cli.user_folders import ensure_home
 
 # Imports make half a million objects that stay, and full collections while they do take 0.6 s. Nothing large is ever
 # left to them: models, optimizers and loaders lie in no cycles.
 COLLECTED_RARELY = (700, 10, 1000)  # of the first two generations as by default
 TOGETHER = ("train", "evaluate", "predict")  # commands that several processes can share
+ASKS_FOR_HELP = frozenset(("-h", "--help"))
 app = typer.Typer(
     name="docclf",
     help="Sort document images: train classifiers, measure them honestly, combine them, and put them to work.",
@@ -47,7 +50,7 @@ def _root(
     if process_count() > 1 and context.invoked_subcommand not in TOGETHER:
         raise InputError(f"{context.invoked_subcommand} works in one process", f"torchrun is for {', '.join(TOGETHER)}")
     # `env-check` reads the file itself, so that a faulty one is a row of its table.
-    if context.invoked_subcommand != "env-check":
+    if context.invoked_subcommand != "env-check" and not ASKS_FOR_HELP.intersection(sys.argv):
         load_env(Path.cwd())
 
 
@@ -87,26 +90,31 @@ _register()
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    prepare_streams()
+    ensure_home()
     wait_briefly()
     gc.set_threshold(*COLLECTED_RARELY)
     _console.start_logging()
-    code = _run(app) if process_count() == 1 else _run_together()
+    code = _run(_program)
+    try:
+        flush_streams()
+    except OSError as error:
+        code = code or _unexpected(error)
     # torch raises where a loader process dies, wherever the program is; those that are ended at exit are meant to.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.freeze()  # all that is left would be looked at once more, which takes a second with torch
     sys.exit(code)
 
 
-def _run_together() -> int:
-    """Lead the processes that `torchrun` has started, or follow."""
+def _program() -> None:
+    """The command; of the processes that `torchrun` has started the first leads, and the others follow."""
+    if process_count() == 1:
+        app()
+        return
+    load_env(Path.cwd())  # it may name the GPUs, and torch looks for them as soon as it is imported
+    from docclf_cli.engine.distributed import follow, lead
 
-    def together() -> None:
-        load_env(Path.cwd())  # it may name the GPUs, and torch looks for them as soon as it is imported
-        from docclf_cli.engine.distributed import follow, lead
-
-        sys.exit(lead(lambda: _run(app)) if is_first_process() else follow())
-
-    return _run(together)
+    sys.exit(lead(lambda: _run(app)) if is_first_process() else follow())
 
 
 def _run(program: Callable[[], object]) -> int:
@@ -116,8 +124,6 @@ def _run(program: Callable[[], object]) -> int:
         return exit_.code if isinstance(exit_.code, int) else 1
     except KeyboardInterrupt:
         return _failed(Interrupted("stopped"))
-    except BrokenPipeError:
-        return 0
     except DocclfError as error:
         return _failed(error)
     except Exception as error:

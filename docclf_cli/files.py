@@ -21,11 +21,6 @@ from docclf_cli.errors import ResourceError
 TEMP_PREFIX = ".docclf-tmp-"
 
 
-def cache_home() -> Path:
-    """Where docclf keeps what can be made again: below the user's cache folder (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "docclf"
-
-
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that replaces `path` when the block ends without an error.
@@ -85,8 +80,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Replace `path` with UTF-8 `content`, whole or not at all."""
-    write_bytes(path, content.encode())
+    r"""Replace `path` with UTF-8 `content`, whole or not at all.
+
+    A byte of a file name that is not UTF-8 (a lone surrogate, PEP 383) becomes `\udcXX`, which JSON and YAML read back.
+    """
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -151,7 +149,7 @@ def sha256_of(path: Path) -> str:
 def fingerprint_of(*parts: object) -> str:
     """Sixteen hexadecimal digits that stand for JSON-representable `parts`."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _sync_folder(folder: Path) -> None:

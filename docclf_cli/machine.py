@@ -4,6 +4,8 @@ import os
 import platform
 from pathlib import Path
 
+from docclf_cli.errors import InputError
+
 _GROUPS = Path("/sys/fs/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
 _TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -49,17 +51,22 @@ def wait_briefly() -> None:
 
 def process_count() -> int:
     """How many processes `torchrun` has started to work as one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return max(1, _number("WORLD_SIZE", 1))
 
 
 def is_first_process() -> bool:
     """Whether this process is the only one, or the first, of those that work as one."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return _number("RANK", 0) == 0
 
 
 def local_processes() -> int:
     """How many of them are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, _number("LOCAL_WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """The number of this process among those on this machine."""
+    return _number("LOCAL_RANK", 0)
 
 
 def cpu_features() -> frozenset[str]:
@@ -74,6 +81,16 @@ def cpu_name() -> str:
     return next(lines, "").partition(":")[2].strip() or platform.processor() or platform.machine()
 
 
+def _number(variable: str, default: int) -> int:
+    """What `torchrun` says in a variable; one that is empty says nothing."""
+    text = os.environ.get(variable, "").strip()
+    if text and not text.isdecimal():
+        raise InputError(
+            f"{variable}='{text}' is not a number", f"torchrun sets it; without torchrun: unset {variable}"
+        )
+    return int(text or default)
+
+
 def _affinity() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
@@ -85,6 +102,6 @@ def _limit(group: Path) -> float | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import singledispatch
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.streams import is_utf8
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
@@ -32,9 +34,14 @@ NAMES = {
 def show(result: Any, *, as_json: bool) -> None:
     """Print a result: the only function that writes results to stdout."""
     if as_json:
-        print(json.dumps(jsonable(result), ensure_ascii=False, indent=2))
+        _print_json(jsonable(result))
     else:
         Console(highlight=False).print(Group(*render(result)))
+
+
+def _print_json(content: Any) -> None:
+    # Where the stream does not take all characters, JSON's own escapes stand for them.
+    print(json.dumps(content, ensure_ascii=not is_utf8(sys.stdout), indent=2))
 
 
 def jsonable(value: Any) -> Any:
@@ -118,7 +125,7 @@ def show_profile(loaded: LoadedProfile, *, as_json: bool) -> None:
     values = dict(_leaves(loaded.profile.model_dump(mode="json")))
     if as_json:
         rows = {key: {"value": value, "source": str(_source(loaded, key))} for key, value in values.items()}
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        _print_json(rows)
         return
     table = Table(title="Resolved profile", title_justify="left")
     for head in ("key", "value", "source"):

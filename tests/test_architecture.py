@@ -15,7 +15,7 @@ FLOORS = (
     {"report", "report_html", "engine", "services"},
     {"data", "models", "training", "ensembling", "metrics"},
     {"profile"},
-    {"results", "registry", "errors", "files", "machine", "names"},
+    {"results", "registry", "errors", "files", "machine", "names", "streams", "user_folders"},
 )
 # Rooms of one floor that may use each other: the report is told about the engine's values, never the other way.
 SAME_FLOOR = {("report", "services"), ("report_html", "report")}

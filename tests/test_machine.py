@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from docclf_cli import machine
+from docclf_cli.errors import InputError
 
 
 @pytest.fixture
@@ -44,3 +45,22 @@ def test_second_threads_of_a_core_are_left_out(
     assert machine.physical_cores() == 32
     monkeypatch.setattr(machine, "_TOPOLOGY", tmp_path / "not known")
     assert machine.physical_cores() == 64
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, 1), ("", 1), (" ", 1), ("0", 1), ("2", 2)])
+def test_a_variable_of_torchrun_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, expected: int
+) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+        if text is not None:
+            monkeypatch.setenv(name, text)
+    assert machine.process_count() == machine.local_processes() == expected
+    assert machine.is_first_process() == (expected == 1)
+    assert machine.local_rank() == (0 if expected == 1 else 2)
+
+
+def test_one_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="WORLD_SIZE='two'"):
+        machine.process_count()

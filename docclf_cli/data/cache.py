@@ -27,7 +27,8 @@ from docclf_cli.data.decode import RULES, UnreadablePage
 from docclf_cli.data.filling import build_pack
 from docclf_cli.data.packs import Pack, delete, open_pack, packs, size_of, sweep
 from docclf_cli.data.pages import NamedView, Pages
-from docclf_cli.files import cache_home, fingerprint_of
+from docclf_cli.files import fingerprint_of
+from docclf_cli.user_folders import cache_home, user_path
 
 if TYPE_CHECKING:
     from docclf_cli.data.documents import DocumentIndex
@@ -167,7 +168,7 @@ def cache_folder(setting: str) -> Path | None:
     if setting == "off":
         return None
     if setting != "auto":
-        return Path(setting).expanduser()
+        return user_path(setting)
     return cache_home() / "pages"
 
 

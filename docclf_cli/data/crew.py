@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadable
 Read = Callable[[int], "np.ndarray"]  # from the row of a page
 _POLL_SECONDS = 0.1
+_END_SECONDS = 5.0
 
 
 class Job(NamedTuple):
@@ -101,7 +102,8 @@ def _by_processes(
     finally:
         for process, _ in crew.values():
             process.kill()
-            process.join()
+        for process, _ in crew.values():
+            process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
 def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
@@ -110,7 +112,7 @@ def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]
         message = receive.recv()
     except EOFError:
         del crew[receive]
-        process.join()
+        process.join(_END_SECONDS)
         if share:
             raise ResourceError(
                 f"a process that decodes pages died (exit {process.exitcode}) at {share[0].path}",

@@ -201,4 +201,4 @@ class DamagedView:
 
 
 def _rng_of_page(page_id: object, seed: int) -> np.random.Generator:
-    return np.random.default_rng((seed, zlib.crc32(str(page_id).encode())))
+    return np.random.default_rng((seed, zlib.crc32(str(page_id).encode("utf-8", "surrogateescape"))))

@@ -133,8 +133,8 @@ class DocumentIndex:
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits for what the index says (not for the content of the images)."""
-        digest = hashlib.sha256("\0".join((self.below, *self.class_names)).encode())
+        digest = hashlib.sha256("\0".join((self.below, *self.class_names)).encode("utf-8", "surrogateescape"))
         for column in (self.ids, self.paths, self.groups):
-            digest.update(b"\1" if column is None else "\0".join(column.tolist()).encode())
+            digest.update(b"\1" if column is None else "\0".join(column.tolist()).encode("utf-8", "surrogateescape"))
         digest.update(b"\1" if self.targets is None else np.ascontiguousarray(self.targets, np.int64).tobytes())
         return digest.hexdigest()[:16]

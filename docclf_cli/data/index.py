@@ -16,6 +16,7 @@ from docclf_cli.data.overlays import grouped, relabelled, with_groups
 from docclf_cli.data.tables import SHOWN, and_more, read_table
 from docclf_cli.errors import InputError
 from docclf_cli.names import composed
+from docclf_cli.user_folders import user_path
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import DataConfig
@@ -71,7 +72,7 @@ def resolve_root(config: DataConfig) -> Path:
         from docclf_cli.data.samples import samples_root
 
         return samples_root()
-    return Path(config.root).expanduser()
+    return user_path(config.root)
 
 
 def names_split(config: DataConfig, split: Split) -> bool:
@@ -114,7 +115,7 @@ def _read(config: DataConfig, split: Split, class_names: Sequence[str] | None) -
     if split != "val":
         listing = read_listing(root, split, config)
     elif config.val is not None:
-        listing = read_listing(Path(config.val).expanduser(), "val", config.model_copy(update={"images": None}))
+        listing = read_listing(user_path(config.val), "val", config.model_copy(update={"images": None}))
     elif has_split(root, "val"):
         listing = read_listing(root, "val", config)
     else:
@@ -210,7 +211,7 @@ def _training_ids(config: DataConfig) -> set[str]:
 
 
 def _named_file(config: DataConfig, key: str) -> Path:
-    path = Path(getattr(config, key)).expanduser()
+    path = user_path(getattr(config, key))
     if not path.exists() and (beside := resolve_root(config) / path).exists():
         raise InputError(f"data.{key}: there is no file {path}", f"did you mean {beside}?")
     return path

@@ -19,6 +19,7 @@ from docclf_cli.data.page_files import PAGE_SUFFIXES
 from docclf_cli.data.pdf import PDF_SUFFIX, require_pdf_support
 from docclf_cli.data.tables import Table, plural, read_table, row_number
 from docclf_cli.errors import InputError
+from docclf_cli.user_folders import user_path
 
 STDIN = "-"
 PATH_COLUMNS = ("path", "file", "ID")  # of a CSV list; the first of them that it has
@@ -58,7 +59,7 @@ def of_index(index: DocumentIndex) -> Iterator[Found]:
 def _found(text: str, stdin: IO[bytes], allow_symlinks: bool, left_out: LeftOut) -> Iterable[Found]:
     if text == STDIN:
         return _named(_listed(stdin))
-    path = Path(text).expanduser()
+    path = user_path(text)
     if os.path.isdir(path):  # noqa: PTH112  (unlike Path.is_dir, False where it may not be looked at)
         return _of_folder(path, allow_symlinks, left_out)
     if path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113

@@ -20,6 +20,7 @@ from docclf_cli.data.split_places import SUBMISSION, TRAIN, SplitPlaces, split_p
 from docclf_cli.data.tables import SHOWN, Table, and_more, examples, plural, read_table, row_number
 from docclf_cli.errors import InputError
 from docclf_cli.names import normalised
+from docclf_cli.user_folders import user_path
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import DataConfig
@@ -125,7 +126,7 @@ def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
 
 
 def _images_of(path: Path, config: DataConfig) -> Path:
-    return Path(config.images).expanduser() if config.images else path.with_suffix("")
+    return user_path(config.images) if config.images else path.with_suffix("")
 
 
 def _found(table: Table, ids: np.ndarray, labels: np.ndarray | None, images: Path) -> np.ndarray:
@@ -202,10 +203,15 @@ def _class_folders(root: Path, below: str, config: DataConfig) -> Listing:
         return _unlabelled_folder(root, below, config)
     if not files:
         raise InputError(_nothing_in(folder), QUICKSTART)
-    labels = np.array([normalised(name.split("/", 1)[0]) for name in files], dtype=object)
+    labels = np.array([_class_of(name) for name in files], dtype=object)
     _say_what_is_left_out(folder, stray, sorted({normalised(name) for name in classes} - set(labels)))
     ids = np.array(files, dtype=object)
     return Listing(folder, root, below, ids, ids, labels, left_out=left_out)
+
+
+def _class_of(file: str) -> str:
+    r"""The class of an image in a class folder, as text: bytes of its name that are not UTF-8 become `\udcXX`."""
+    return normalised(file.split("/", 1)[0]).encode("utf-8", "backslashreplace").decode()
 
 
 def _unlabelled_folder(root: Path, below: str, config: DataConfig) -> Listing:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from docclf_cli.data.crew import settle_down, start_method
+from docclf_cli.data.crew import start_method
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.mixing import apply_mix, mix_plan
+from docclf_cli.data.process_loader import OnWait, as_tensor, never_stop, process_loader, shared_or_plain
 from docclf_cli.data.turns import InTurns, Numbered, PagesInTurn, Turns
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ class Batch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Between processes each tensor costs a connection of its own, which is worth it for images only.
-        return _received, (self.images, self.targets.numpy(), self.rows, self.unreadable)
+        return _received, (shared_or_plain(self.images), self.targets.numpy(), self.rows, self.unreadable)
 
 
 def _received(
-    images: torch.Tensor, targets: np.ndarray, rows: np.ndarray, unreadable: tuple[tuple[int, str], ...]
+    images: torch.Tensor | np.ndarray, targets: np.ndarray, rows: np.ndarray, unreadable: tuple[tuple[int, str], ...]
 ) -> Batch:
-    return Batch(images, torch.from_numpy(targets), rows, unreadable)
+    return Batch(as_tensor(images), torch.from_numpy(targets), rows, unreadable)
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,12 @@ class EpochBatches:
 
 
 def train_loader(
-    dataset: TrainPages, batches: EpochBatches, workers: int, pin: bool, in_turns: bool = False
+    dataset: TrainPages,
+    batches: EpochBatches,
+    workers: int,
+    pin: bool,
+    in_turns: bool = False,
+    on_wait: OnWait = never_stop,
 ) -> Iterable[Batch]:
     """A loader that plays the epoch `batches` is set to, each time it is iterated.
 
@@ -213,35 +219,41 @@ def train_loader(
         workers: Loader processes.
         pin: Whether batches are put into page-locked memory.
         in_turns: Whether the processes rest while a batch is trained on (`turns`).
+        on_wait: Called whenever no batch has come for some seconds; may raise to stop.
     """
     if in_turns and workers:
         turns = Turns(workers, start_method())
         pages = PagesInTurn(dataset, turns)
         # Batches asked for early would be made out of turn.
-        return InTurns(_loader(pages, Numbered(batches), workers, pin, persistent=True, prefetch_factor=1), turns)
-    return _loader(dataset, batches, workers, pin, persistent=True)
+        numbered = Numbered(batches)
+        return InTurns(
+            process_loader(pages, numbered, collate, workers, pin, on_wait, persistent=True, prefetch_factor=1), turns
+        )
+    return process_loader(dataset, batches, collate, workers, pin, on_wait, persistent=True)
 
 
-def plain_loader(dataset: QuickOrNot, rows: Sequence[int], batch_size: int, workers: int, pin: bool) -> Iterable[Batch]:
-    """A loader over the given rows, each once, in that order."""
-    return _reader(dataset, _in_batches(rows, batch_size), workers, pin)
+def plain_loader(
+    dataset: QuickOrNot, rows: Sequence[int], batch_size: int, workers: int, pin: bool, on_wait: OnWait = never_stop
+) -> Iterable[Batch]:
+    """A loader over the given rows, each once, in that order; `on_wait` as for `train_loader`."""
+    return _reader(dataset, _in_batches(rows, batch_size), workers, pin, on_wait)
 
 
 def views_loader(
-    dataset: ViewedPages, rows: Sequence[int], batch_size: int, workers: int, pin: bool
+    dataset: ViewedPages, rows: Sequence[int], batch_size: int, workers: int, pin: bool, on_wait: OnWait = never_stop
 ) -> Iterable[Batch]:
     """A loader over the given rows in the first view, then in the next; its processes stay for the next pass."""
     views = range(len(dataset.views))
     batches = [[(view, row) for row in batch] for view in views for batch in _in_batches(rows, batch_size)]
-    return _reader(dataset, batches, workers, pin, persistent=True)
+    return _reader(dataset, batches, workers, pin, on_wait, persistent=True)
 
 
 def _reader(
-    dataset: QuickOrNot, batches: Sequence[Any], workers: int, pin: bool, persistent: bool = False
+    dataset: QuickOrNot, batches: Sequence[Any], workers: int, pin: bool, on_wait: OnWait, persistent: bool = False
 ) -> Iterable[Batch]:
     if dataset.quick:
         return _ReadAhead(dataset, batches, pin)
-    return _loader(dataset, batches, min(workers, len(batches)), pin, persistent)
+    return process_loader(dataset, batches, collate, min(workers, len(batches)), pin, on_wait, persistent=persistent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,22 +290,6 @@ def _in_batches(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _loader(
-    dataset: Any, batches: Any, workers: int, pin: bool, persistent: bool = False, prefetch_factor: int = 2
-) -> DataLoader[Any]:
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        persistent_workers=persistent and workers > 0,
-        prefetch_factor=prefetch_factor if workers else None,
-        worker_init_fn=start_worker,
-        multiprocessing_context=start_method() if workers else None,
-    )
-
-
 def collate(samples: list[Any]) -> Batch:
     """One batch from what a dataset gave, unreadable pages set aside."""
     good = [sample for sample in samples if sample[0] is not None]
@@ -305,8 +301,3 @@ def collate(samples: list[Any]) -> Batch:
     images = torch.from_numpy(np.stack([page for page, _, _ in good])).movedim(-1, -3)
     targets = torch.from_numpy(np.stack([target for _, target, _ in good]))
     return Batch(images, targets, np.array([row for _, _, row in good]), bad)
-
-
-def start_worker(worker: int) -> None:
-    """What a loader process does first."""
-    settle_down()

@@ -8,14 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from docclf_cli.data.crew import start_method
 from docclf_cli.data.decode import UnreadablePage
 from docclf_cli.data.file_list import FileList, PageList
-from docclf_cli.data.loaders import start_worker
 from docclf_cli.data.page_files import PageReader, is_paged
 from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.data.process_loader import OnWait, as_tensor, never_stop, process_loader, shared_or_plain
 from docclf_cli.errors import is_dead_worker
 
 CRASHES = "makes its decoder crash, or needs too much memory"
@@ -51,6 +50,13 @@ class Sheaf:
     def pin_memory(self) -> Sheaf:
         """The batch in page-locked memory (called by the loader for GPUs)."""
         return Sheaf(self.numbers, tuple(images.pin_memory() for images in self.images), self.reasons)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (self.numbers, tuple(map(shared_or_plain, self.images)), self.reasons)
+
+
+def _received(numbers: np.ndarray, images: tuple[torch.Tensor | np.ndarray, ...], reasons: np.ndarray) -> Sheaf:
+    return Sheaf(numbers, tuple(map(as_tensor, images)), reasons)
 
 
 class _Pages(Dataset[Any]):
@@ -96,10 +102,20 @@ class PageLoader:
         looks: What the models want to see.
         workers: Loader processes; with 0 the main process decodes.
         pin: Whether batches lie in page-locked memory.
+        on_wait: Called whenever no batch has come for some seconds; may raise to stop.
     """
 
-    def __init__(self, pages: PageList, reader: PageReader, looks: Sequence[Look], workers: int, pin: bool) -> None:
+    def __init__(
+        self,
+        pages: PageList,
+        reader: PageReader,
+        looks: Sequence[Look],
+        workers: int,
+        pin: bool,
+        on_wait: OnWait = never_stop,
+    ) -> None:
         self._dataset, self._workers, self._pin = _Pages(pages, reader, looks), workers, pin
+        self._on_wait = on_wait
 
     def __call__(self, batches: Sequence[range]) -> Iterator[Sheaf]:
         """Batch after batch.
@@ -107,14 +123,14 @@ class PageLoader:
         Raises:
             RuntimeError: A loader process died.
         """
-        return iter(_loader(self._dataset, batches, _sheaf, self._workers, self._pin))
+        return _loader(self._dataset, batches, _sheaf, self._workers, self._on_wait, self._pin)
 
     def carefully(self, batch: range) -> Sheaf:
         """One batch, page by page; pages that end their process count as unreadable."""
         samples, left = list[_Sample](), list(batch)
         while left:
             try:
-                for (sample,) in _loader(self._dataset, [[number] for number in left], list, 1, pin=False):
+                for (sample,) in _loader(self._dataset, [[number] for number in left], list, 1, self._on_wait):
                     samples.append(sample)
                     left.pop(0)
             except RuntimeError as error:
@@ -126,7 +142,7 @@ class PageLoader:
 
     def _alone(self, number: int) -> _Sample:
         try:
-            ((sample,),) = _loader(self._dataset, [[number]], list, 1, pin=False)
+            ((sample,),) = _loader(self._dataset, [[number]], list, 1, self._on_wait)
         except RuntimeError as error:
             if not is_dead_worker(error):
                 raise
@@ -135,22 +151,26 @@ class PageLoader:
 
 
 def count_pages(
-    files: FileList, batches: Sequence[Sequence[int]], reader: PageReader, workers: int
+    files: FileList, batches: Sequence[Sequence[int]], reader: PageReader, workers: int, on_wait: OnWait = never_stop
 ) -> Iterator[list[tuple[int, int]]]:
     """(row, pages) of the files in each batch of rows; 0 pages for a file that cannot be opened.
+
+    `on_wait` is called whenever no batch has come for some seconds, and may raise to stop.
 
     Raises:
         RuntimeError: A loader process died.
     """
-    return iter(_loader(_Counts(files, reader), batches, list, workers, pin=False))
+    return _loader(_Counts(files, reader), batches, list, workers, on_wait)
 
 
-def count_carefully(files: FileList, batch: Sequence[int], reader: PageReader) -> list[tuple[int, int]]:
+def count_carefully(
+    files: FileList, batch: Sequence[int], reader: PageReader, on_wait: OnWait = never_stop
+) -> list[tuple[int, int]]:
     """The same for one batch, with a process for each file."""
     counted = []
     for row in batch:
         try:
-            ((pair,),) = _loader(_Counts(files, reader), [[row]], list, 1, pin=False)
+            ((pair,),) = _loader(_Counts(files, reader), [[row]], list, 1, on_wait)
         except RuntimeError as error:
             if not is_dead_worker(error):
                 raise
@@ -165,18 +185,14 @@ def paged_rows(files: FileList) -> list[int]:
 
 
 def _loader(
-    dataset: Dataset[Any], batches: Sequence[Any], collate: Callable[[list[Any]], Any], workers: int, pin: bool
-) -> DataLoader[Any]:
-    workers = min(workers, len(batches))
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=start_worker,
-        multiprocessing_context=start_method() if workers else None,
-    )
+    dataset: Dataset[Any],
+    batches: Sequence[Any],
+    collate: Callable[[list[Any]], Any],
+    workers: int,
+    on_wait: OnWait,
+    pin: bool = False,
+) -> Iterator[Any]:
+    return iter(process_loader(dataset, batches, collate, min(workers, len(batches)), pin, on_wait))
 
 
 def _sheaf(samples: list[_Sample]) -> Sheaf:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from docclf_cli.data.sample_pages import KINDS, render_page
 from docclf_cli.errors import ResourceError
-from docclf_cli.files import TEMP_PREFIX, cache_home
+from docclf_cli.files import TEMP_PREFIX
+from docclf_cli.user_folders import cache_home
 
 VERSION = 2  # moves the cache folder when the drawings change
 TRAIN_PAGES, TEST_PAGES = 40, 10

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
+
+from docclf_cli.data.process_loader import ProcessLoader
 
 _PATIENCE = 2.0  # seconds that a process waits for its turn; beside a step that long its work is nothing
 _NONE, _ALL = -1, 2**62
@@ -79,7 +81,7 @@ class Numbered:
 class InTurns:
     """The batches of a loader over `PagesInTurn`, whose processes make one each whenever the first of them is wanted."""
 
-    loader: DataLoader[Any]
+    loader: ProcessLoader
     turns: Turns
 
     def __iter__(self) -> Iterator[Any]:

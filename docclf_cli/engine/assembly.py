@@ -15,6 +15,7 @@ from docclf_cli.engine import distributed
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.loop import Parts, Trainer
 from docclf_cli.engine.runtime import seed_of
+from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.task import Task, Validate
 from docclf_cli.errors import CheckpointError
 from docclf_cli.models.factory import create_model
@@ -30,6 +31,7 @@ def build_trainer(
     config: TrainConfig,
     validate: Validate,
     position: Checkpoint | None = None,
+    stop: StopFlag = NEVER,
 ) -> Trainer:
     """Model, loss, optimizer, schedule and loader of a task, ready for its next step.
 
@@ -38,6 +40,7 @@ def build_trainer(
         config: How long to train, and what chooses the best epoch.
         validate: Figures of a model on the held-out pages.
         position: Where to go on; None begins.
+        stop: Polled while no batch comes.
 
     Raises:
         CheckpointError: The position is of another model or optimizer.
@@ -66,6 +69,7 @@ def build_trainer(
             batches, runtime.workers, pin=runtime.device.type == "cuda",
             # A disk, unlike a core, is better read while the model works.
             in_turns=runtime.crowded and material.pages.cache is not None,
+            on_wait=stop.check_while_waiting,
         ),
         batches=batches,
         preprocess=material.preprocess,

@@ -29,6 +29,7 @@ from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, LabelCheck, OddPage, TwinPage, Twins
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")
 
@@ -147,7 +148,7 @@ def _settled(collection: Collection) -> dict[str, str]:
     """Labels that the profile's relabel file already gives: people have decided."""
     if collection.config.relabel is None:
         return {}
-    table = read_table(Path(collection.config.relabel).expanduser())
+    table = read_table(user_path(collection.config.relabel))
     rows = rows_named(table, collection.training, ("train", "val"))
     # IDs of other splits stay in the file as they are.
     names = [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from docclf_cli.data import cache as page_cache
 from docclf_cli.errors import InputError
-from docclf_cli.files import cache_home
 from docclf_cli.registry import did_you_mean
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
+from docclf_cli.user_folders import cache_home
 
 HOLDS = {
     "pages": "resized pages",

@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.errors import DivergedError, DocclfError, Interrupted, ResourceError
-from docclf_cli.machine import process_count
+from docclf_cli.machine import local_rank, process_count
 
 STEP_TIMEOUT = timedelta(minutes=10)  # between two optimizer steps; the first may wait for a compiler
 JOB_TIMEOUT = timedelta(days=7)  # the leader may be reading a million pages meanwhile
@@ -246,7 +246,7 @@ def _joined() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     with _peers():
         store, rank, size = next(rendezvous("env://", timeout=STEP_TIMEOUT))

@@ -47,7 +47,7 @@ def fit(task: Task, *, resume: bool = False, emit: Emit = silent, stop: StopFlag
     with distributed.handed_out(_FitJob.of(task, task.profile.train, position)):
         distributed.ready(lambda: None)
         validator = task.validator(emit, stop)
-        trainer = build_trainer(task, task.profile.train, validator, position)
+        trainer = build_trainer(task, task.profile.train, validator, position, stop)
         run_fit(task, trainer, emit, stop)
         fitted = score_kept(task, trainer, validator)
     emit(FitDone(task.run.path, fitted.best_epoch))
@@ -110,7 +110,7 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     position = Checkpoint.load_newest(everything.run.last) if resume else None
     with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
         distributed.ready(lambda: None)
-        trainer = build_trainer(everything, config, no_figures, position)
+        trainer = build_trainer(everything, config, no_figures, position, stop)
         if not trainer.parts.schedule.foreseeable:
             raise InputError(
                 f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
@@ -172,7 +172,7 @@ class _FitJob:
         """Train, and look at pages, in step with the leader."""
         task = distributed.ready(lambda: self._task(stop))
         validator = task.validator(silent, stop) if self.validates else None
-        trainer = build_trainer(task, self.config, validator or no_figures, self.position)
+        trainer = build_trainer(task, self.config, validator or no_figures, self.position, stop)
         for _ in trainer.run():
             distributed.raise_if_set(stop, task.label)
         if validator is not None and (best := distributed.share(None)) is not None:

@@ -108,7 +108,8 @@ def predict(
     rows = np.asarray(rows)
     dataset, runtime = PlainPages(pages, pages.index.targets, view), predictor.runtime
     own = runtime.share_of(rows).tolist()
-    batches = plain_loader(dataset, own, predictor.batch_size, runtime.workers, runtime.device.type == "cuda")
+    pin = runtime.device.type == "cuda"
+    batches = plain_loader(dataset, own, predictor.batch_size, runtime.workers, pin, stop.check_while_waiting)
     found = answers(predictor, batches, pages.index, rows, task=task, emit=emit, stop=stop)
     return replace(found, fingerprint=fingerprint or {})
 

@@ -161,9 +161,11 @@ class _Work:
 
     def _batches(self, sheet: _Sheet, views: Sequence[NamedView], positions: np.ndarray) -> Iterable[Batch]:
         per_batch = max(1, IMAGES_PER_PASS // len(views))
-        runtime = self.runtime
+        runtime, on_wait = self.runtime, self.stop.check_while_waiting
         seen = _Seen(sheet.pages, sheet.rows, tuple(views))
-        return plain_loader(seen, positions.tolist(), per_batch, runtime.workers, runtime.device.type == "cuda")
+        return plain_loader(
+            seen, positions.tolist(), per_batch, runtime.workers, runtime.device.type == "cuda", on_wait
+        )
 
 
 class _Seen(Dataset[Any]):

@@ -78,7 +78,8 @@ def _read_all(pages: Pages, runtime: Runtime, emit: Emit, stop: StopFlag) -> tup
     """Why rows cannot be read, and the checksums (as the cache computes them) of those that can, uint32 [n]."""
     rows, unreadable, done = range(len(pages.index)), dict[int, str](), 0
     checksums = np.zeros(len(rows), dtype=np.uint32)
-    for batch in plain_loader(PlainPages(pages, None), rows, 64, runtime.workers, pin=False):
+    plain = PlainPages(pages, None)
+    for batch in plain_loader(plain, rows, 64, runtime.workers, pin=False, on_wait=stop.check_while_waiting):
         stop.raise_if_set("stopped while reading pages", "start the command again")
         unreadable |= dict(batch.unreadable)
         for row, image in zip(batch.rows, batch.images, strict=True):

@@ -142,7 +142,7 @@ def _page_counts(work: _Work) -> np.ndarray:
     if kept is not None:
         return kept
     counts = np.ones(len(work.files), np.int32)
-    rows = paged_rows(work.files)
+    rows, on_wait = paged_rows(work.files), work.stop.check_while_waiting
     batches = deque(rows[start : start + COUNTED_AT_ONCE] for start in range(0, len(rows), COUNTED_AT_ONCE))
 
     def note(counted: list[tuple[int, int]]) -> None:
@@ -154,12 +154,12 @@ def _page_counts(work: _Work) -> np.ndarray:
 
     while batches:
         try:
-            for counted in count_pages(work.files, list(batches), work.reader, work.runtime.workers):
+            for counted in count_pages(work.files, list(batches), work.reader, work.runtime.workers, on_wait):
                 note(counted)
         except RuntimeError as error:
             if not is_dead_worker(error):
                 raise
-            note(count_carefully(work.files, batches[0], work.reader))
+            note(count_carefully(work.files, batches[0], work.reader, on_wait))
     work.parts.keep_array("counts", counts)
     return counts
 
@@ -204,7 +204,9 @@ def _make_share(work: _Work, grid: Grid, pages: PageList, missing: Sequence[int]
 def _make_parts(work: _Work, grid: Grid, pages: PageList, numbers: Sequence[int]) -> None:
     missing = deque(numbers)
     pin = work.runtime.device.type == "cuda"
-    loader = PageLoader(pages, work.reader, work.decider.looks, work.runtime.workers, pin)
+    loader = PageLoader(
+        pages, work.reader, work.decider.looks, work.runtime.workers, pin, work.stop.check_while_waiting
+    )
     while missing:
         try:
             sheaves = loader([batch for part in missing for batch in grid.batches(part)])

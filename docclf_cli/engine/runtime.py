@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from docclf_cli.data.process_loader import processes_can_talk
 from docclf_cli.engine import distributed
 from docclf_cli.engine.memory import keep_freed_memory
 from docclf_cli.engine.stop import NEVER, StopFlag
@@ -111,6 +112,8 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
     torch.set_num_threads(config.threads or _share(physical_cores()))
     torch.use_deterministic_algorithms(config.deterministic, warn_only=False)
     workers = config.workers if config.workers is not None else min(_share(usable_cores()), MOST_WORKERS)
+    if workers and not processes_can_talk():
+        workers = 0
     if config.precision == "fp16" and device.type == "cpu":
         raise InputError("runtime.precision: fp16 needs a GPU", "use bf16 or fp32 on a CPU")
     return Runtime(

@@ -50,5 +50,13 @@ class StopFlag:
         if self.signal_number is not None:
             raise Interrupted(message, hint, signal_number=self.signal_number)
 
+    def check_while_waiting(self) -> None:
+        """Leave the loop although it still waits for pages: what a loader process reads may never come.
+
+        Raises:
+            Interrupted: The flag is set.
+        """
+        self.raise_if_set("stopped while it waited for pages", "start the command again")
+
 
 NEVER = StopFlag()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -35,6 +34,7 @@ from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, MemberConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")
 VAL: Literal["val"] = "val"
@@ -70,7 +70,7 @@ def open_members(configs: Sequence[MemberConfig]) -> list[Member]:
 
 
 def _members_of(config: MemberConfig) -> list[Member]:
-    path = Path(config.checkpoint_path or config.run or "").expanduser()
+    path = user_path(config.checkpoint_path or config.run or "")
     return members_at(path, config.use, name=config.name, weight=config.weight)
 
 

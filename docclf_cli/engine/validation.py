@@ -91,7 +91,9 @@ class Validator:
         clean = PlainPages(self.material.pages, self.material.index.targets)
         dataset = ViewedPages([clean] if self.degraded is None else [clean, self.degraded])
         pin = self.runtime.device.type == "cuda"
-        return views_loader(dataset, self._own.tolist(), self.batch_size, self.runtime.workers, pin)
+        return views_loader(
+            dataset, self._own.tolist(), self.batch_size, self.runtime.workers, pin, self.stop.check_while_waiting
+        )
 
 
 def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:

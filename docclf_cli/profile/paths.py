@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from docclf_cli.profile.schema import DataConfig, Profile, Section
+from docclf_cli.user_folders import user_path
 
 S = TypeVar("S", bound=Section)
 _Keys = Mapping[str, tuple[str, ...]]  # and the words that are no path
@@ -26,7 +27,7 @@ def absolute(text: str, start: Path | None = None) -> str:
     if "://" in text:
         return text
     # pathlib would keep `..`, or follow links.
-    return os.path.abspath(os.path.join(start or "", os.path.expanduser(text)))  # noqa: PTH100, PTH111, PTH118
+    return os.path.abspath(os.path.join(start or "", user_path(text)))  # noqa: PTH100, PTH118
 
 
 def absolute_data(data: DataConfig, start: Path | None = None) -> DataConfig:

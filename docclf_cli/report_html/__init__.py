@@ -57,7 +57,7 @@ class Page:
 def write_page(path: Path, page: Page) -> Path:
     """Write the file, whole or not at all, and return its path."""
     text = _template().render(_context(page))
-    write_bytes(path, text.encode(errors="replace"))  # a file name may hold bytes that are no text
+    write_bytes(path, text.encode(errors="backslashreplace"))  # a file name may hold bytes that are no text
     return path
 
 

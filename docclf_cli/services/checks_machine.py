@@ -18,6 +18,7 @@ from docclf_cli.machine import allowed_cores, cpu_features, quota
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.environment import CheckRow
 from docclf_cli.services.checks import CHECKS, Situation, failure, ok, skipped, warning
+from docclf_cli.user_folders import user_path
 
 GB = 10**9
 TORCH_SECONDS = 20
@@ -168,7 +169,7 @@ def shared_memory(situation: Situation) -> Iterator[CheckRow]:
 @CHECKS.register("output folder", seconds=3)
 def output_folder(situation: Situation) -> Iterator[CheckRow]:
     """Space, and a real write, flush and rename where runs will be."""
-    output = Path((situation.profile or Profile()).output).expanduser().absolute()
+    output = user_path((situation.profile or Profile()).output).absolute()
     folder = next(path for path in (output, *output.parents) if path.is_dir())
     path = folder / f"{TEMP_PREFIX}probe-{os.getpid()}"
     with atomic_write(path) as file:
@@ -185,6 +186,6 @@ def output_folder(situation: Situation) -> Iterator[CheckRow]:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -13,6 +13,7 @@ from docclf_cli.results.environment import CheckRow
 from docclf_cli.services import env
 from docclf_cli.services.checks import CHECKS, Situation, failure, ok, skipped, warning
 from docclf_cli.services.checks_machine import probe
+from docclf_cli.user_folders import user_path
 
 MODEL_SECONDS = 60
 NO_PROFILE = "the profile has faults"
@@ -104,7 +105,7 @@ def data(situation: Situation) -> Iterator[CheckRow]:
     if config.root == "samples":
         yield ok("data", "the built-in sample documents")
         return
-    root = Path(config.root).expanduser()
+    root = user_path(config.root)
     if not root.exists():
         yield warning("data", f"{root} is not there", "name your pages with --data, or try `--data samples`")
         return

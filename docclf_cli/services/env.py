@@ -54,6 +54,7 @@ VARIABLES = (
     Variable("CUDA_VISIBLE_DEVICES", "GPUs to use, such as 0 or 0,1; -1 hides all"),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
+_NAMES = re.compile(rf"\b(?:{'|'.join(_BY_NAME)})\b")
 # Shorter values are not cut out of texts: they would be found in innocent words.
 _SHORTEST_SECRET = 6
 _USER_INFO = re.compile(r"([a-zA-Z][\w+.-]*://)[^/\s?#]+@")
@@ -157,10 +158,11 @@ def _read_own(path: Path) -> tuple[str, bool] | None:
             return file.read().decode("utf-8-sig"), not facts.st_mode & (stat.S_IRGRP | stat.S_IROTH)
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text", "save it as UTF-8") from error
+    except UnicodeDecodeError:
+        logger.warning("%s is not UTF-8 text and is ignored", path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "make it readable for yourself, or remove it") from error
+        logger.warning("%s is ignored: %s", path, error.strerror)
+    return None
 
 
 def _parse(path: Path, text: str, private: bool) -> EnvFile:
@@ -168,27 +170,33 @@ def _parse(path: Path, text: str, private: bool) -> EnvFile:
     unknown: list[str] = []
     lines: dict[str, int] = {}
     for line, name, value in _bindings(path, text):
+        if name not in _BY_NAME:
+            unknown.append(name)
+            continue
         if name in lines:
             raise InputError(f"{path}:{line}: {name} is set a second time (first in line {lines[name]})")
         lines[name] = line
-        if name not in _BY_NAME:
-            unknown.append(name)
-        elif value.strip() and value.strip() not in _BY_NAME[name].placeholders:
+        if value.strip() and value.strip() not in _BY_NAME[name].placeholders:
             values[name] = value.strip()
     return EnvFile(path, values, tuple(unknown), private)
 
 
 def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    """Line, name and value of each setting; python-dotenv would drop what it cannot read, here it is an error."""
+    """Line, name and value of each setting.
+
+    A line that names a variable of docclf's and cannot be read is an error, which python-dotenv would drop.
+    """
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(text)):
         line = binding.original.line + _blank_lines(binding.original.string)
         if binding.error or (binding.key is not None and binding.value is None):
+            if not _NAMES.search(binding.original.string):  # another program's, which may read it
+                continue
             raise InputError(f"{path}:{line}: not a line of the form NAME=value", "quote values with spaces or #")
         if binding.key is None:
             continue
-        if "\0" in (binding.value or ""):
+        if "\0" in (binding.value or "") and binding.key in _BY_NAME:
             raise InputError(f"{path}:{line}: the value of {binding.key} holds a null character")
         yield line, binding.key, binding.value or ""
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from docclf_cli.errors import CheckpointError
-from docclf_cli.files import cache_home, fingerprint_of, sha256_of, write_text
+from docclf_cli.files import fingerprint_of, sha256_of, write_text
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.services.s3 import Target, connect, parse_uri
 from docclf_cli.services.s3_errors import code_of, remote_errors
 from docclf_cli.services.s3_manifest import ABSENT, StoredFile, read_manifest
 from docclf_cli.services.s3_pull import download
 from docclf_cli.services.s3_transfer import Watch
+from docclf_cli.user_folders import cache_home
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -177,7 +177,7 @@ class Channel:
         self._reader.join(seconds)
         if self._reader.is_alive():
             self.failure = self.failure or f"it did not finish within {seconds:g} s"
-            self._process.kill()
+        self._process.kill()  # having closed its output it has nothing left to do, and could hang while doing it
         self._process.wait()
         self._temporary.cleanup()
         if not self._finished:

@@ -2,13 +2,13 @@
 
 import multiprocessing
 import time
-from typing import Any
 
 import pytest
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from docclf_cli.data import turns
 from docclf_cli.data.crew import start_method
+from docclf_cli.data.process_loader import process_loader
 from docclf_cli.data.turns import InTurns, Numbered, PagesInTurn, Turns
 
 WORKERS = 2
@@ -33,10 +33,8 @@ def _list(samples: list[int]) -> list[int]:
 
 def _loader(dataset: Counted) -> InTurns:
     in_turn = Turns(WORKERS, start_method())
-    loader: DataLoader[Any] = DataLoader(
-        PagesInTurn(dataset, in_turn), batch_sampler=Numbered(BATCHES), collate_fn=_list, num_workers=WORKERS,
-        persistent_workers=True, prefetch_factor=1, multiprocessing_context=start_method(),
-    )  # type: ignore[arg-type]  # a sampler is anything iterable  # fmt: skip
+    pages = PagesInTurn(dataset, in_turn)
+    loader = process_loader(pages, Numbered(BATCHES), _list, WORKERS, False, persistent=True, prefetch_factor=1)
     return InTurns(loader, in_turn)
 
 

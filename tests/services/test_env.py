@@ -88,7 +88,6 @@ def test_quotes_comments_export_and_windows_line_ends(project: Path) -> None:
         ("WANDB_PROJECT=a\n\n# c\nWANDB_API_KEY: abc\n", 4),
         ("WANDB_API_KEY\n", 1),
         ("\nWANDB_API_KEY='abc\n", 2),
-        ("WANDB PROJECT=a\n", 1),
         ("WANDB_PROJECT=a\nWANDB_PROJECT=b\n", 2),
     ],
 )
@@ -100,13 +99,38 @@ def test_a_line_that_would_be_dropped_is_an_error(project: Path, text: str, line
     assert "abc" not in raised.value.message
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b'KEY="-----BEGIN\nabc\n-----END"\n', b"foo: bar\nsome words\nA='b\n", b"A=1\nA=2\n", b"A=\0\n", b"\xff\xfe"],
+)
+def test_the_file_of_another_program_stops_nothing(project: Path, content: bytes) -> None:
+    (project / ".env").write_bytes(content + b"WANDB_PROJECT=ours\n")
+    file = load_env(project)
+    assert file is None or dict(file.values) in ({"WANDB_PROJECT": "ours"}, {})
+
+
+def test_a_file_that_cannot_be_read_is_warned_about(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(project, "WANDB_PROJECT=p\n")
+    monkeypatch.setattr(logging.getLogger("docclf"), "propagate", True)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert load_env(project) is None
+    assert "is ignored: Permission denied" in caplog.text
+
+
 @given(st.text(alphabet="AB_= \n#'\"x$", max_size=40))
 def test_what_is_accepted_is_what_python_dotenv_reads(text: str) -> None:
     try:
         found = {name: value for _, name, value in env._bindings(Path(".env"), text)}
     except InputError:
         return
-    assert found == dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
+    read = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)
+    assert found == {name: value for name, value in read.items() if value is not None}  # None: a name without `=`
 
 
 def test_a_file_of_someone_else_is_passed_over(
