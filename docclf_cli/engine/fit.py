@@ -120,6 +120,7 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
     path = task.run.path / "refit.ckpt"
     replace(last, temperature=chosen.temperature).save(path)
+    emit(FitDone(everything.run.path, trainer.state.epoch))
     return path
 
 
