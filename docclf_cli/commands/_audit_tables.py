@@ -93,12 +93,16 @@ def _summary(result: AuditResult) -> RenderableType:
     if result.labels is None:
         table.add_row("labels", "not checked: name a run of `docclf train --folds 5` with --run")
     else:
-        check = result.labels
-        expected = f"about {check.expected:.0f} wrong ones expected"
-        table.add_row("labels", f"{len(check.doubtful)} of {check.pages} doubtful ({expected}), by {check.run}")
+        table.add_row("labels", escape(_label_words(result.labels)))
     table.add_row("odd pages", str(len(result.odd) or "none"))
     table.add_row("next", escape(_next(result)))
     return table
+
+
+def _label_words(check: LabelCheck) -> str:
+    if check.expected is None:
+        return f"not judged by {check.run}: {check.refusal}"
+    return f"{len(check.doubtful)} of {check.pages} doubtful (about {check.expected:.0f} wrong ones expected), by {check.run}"
 
 
 def _next(result: AuditResult) -> str:

@@ -30,18 +30,19 @@ def progress_display(quiet: bool) -> Iterator["Emit"]:
         yield _Lines()
 
 
+SHOWN = {"train_loss": "loss", "val_loss": "val loss", "f1_macro": "F1"}  # of the figures of an epoch
+
+
 def _epoch_line(event: "EpochDone") -> str:
+    """The main figures of an epoch, those that were measured: a refit has no pages to validate on."""
     figures = event.figures
-    shown = [
-        f"loss {figures['train_loss']:.4f}",
-        f"val loss {figures['val_loss']:.4f}",
-        f"F1 {figures['f1_macro']:.4f}",
-    ]
+    shown = [f"{label} {figures[name]:.4f}" for name, label in SHOWN.items() if name in figures]
     if "f1_macro_degraded" in figures:
         gap = figures["f1_macro"] - figures["f1_macro_degraded"]
         shown.append(f"degraded F1 {figures['f1_macro_degraded']:.4f} (gap {gap:+.4f})")
     shown.append(f"{event.timings['images_per_second']:.0f} img/s")
-    return f"epoch {event.epoch}: {', '.join(shown)}{'  ← best so far' if event.is_best else ''}"
+    best = event.is_best and "val_loss" in figures
+    return f"epoch {event.epoch}: {', '.join(shown)}{'  ← best so far' if best else ''}"
 
 
 class _Lines:

@@ -184,9 +184,14 @@ class EpochBatches:
         return max(1, self.count // self.batch_size)
 
     @property
+    def step_pages(self) -> int:
+        """Pages of an optimizer step."""
+        return min(self.count, self.batch_size)
+
+    @property
     def smallest_share(self) -> int:
         """Pages of a micro-batch that the rank with fewest gets."""
-        return min(self.count, self.batch_size) // self.accumulate // self.world_size
+        return self.step_pages // self.accumulate // self.world_size
 
     def start(self, epoch: int, first_step: int = 0) -> None:
         """Choose the epoch, and the optimizer step inside it to begin with."""

@@ -30,6 +30,8 @@ def same_page(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     found = torch.zeros(len(a))
     alive = torch.arange(len(a))
     for side, iterations in _STEPS:
+        if not len(alive):
+            break
         left, right = (_shrunk(pages[alive], side) for pages in (first, second))
         warp[alive] = _registered(_smooth(left), _smooth(right), warp[alive], iterations)
         found[alive] = _correlation(left, _warped(right, warp[alive]))

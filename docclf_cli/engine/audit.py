@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from docclf_cli.data.oddities import odd_headers
-from docclf_cli.data.overlays import rows_named
-from docclf_cli.data.tables import plural, read_table
 from docclf_cli.data.twins import SIMILARITY, Pairs, find_twins, linked
 from docclf_cli.engine.audit_files import SUMMARY, write_audit
+from docclf_cli.engine.audit_labels import check_labels, settled_labels
 from docclf_cli.engine.collection import Collection, Thumbnails, blank_rows, collect_pages, thumbnails, ticker
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.run_folder import RunFolder
@@ -23,13 +22,10 @@ from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.train import OUT_OF_FOLD
 from docclf_cli.errors import InputError
 from docclf_cli.files import atomic_folder
-from docclf_cli.metrics.label_errors import find_label_errors
-from docclf_cli.names import composed
 from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.audit import AuditResult, ClassCount, DoubtfulLabel, LabelCheck, OddPage, TwinPage, Twins
+from docclf_cli.results.audit import AuditResult, ClassCount, LabelCheck, OddPage, TwinPage, Twins
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")
 
@@ -87,11 +83,14 @@ def audit(
     readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
     workers = resolve_runtime(profile.runtime).workers
     pairs = find_twins(readable, pages.grey, workers=workers, similarity=similarity, tick=ticker(emit, stop))
-    labels = None if out_of_fold is None or run is None else _label_check(collection, run, out_of_fold)
-    findings = Findings(collection, pairs, labels, _groups(collection, pairs))
+    groups = _groups(collection, pairs)
+    labels = None if out_of_fold is None or run is None else check_labels(collection, run, out_of_fold, groups)
+    if labels is not None and labels.refusal is not None:
+        logger.warning("%s cannot judge labels: %s. No label is called doubtful", run, labels.refusal)
+    findings = Findings(collection, pairs, labels, groups)
     result = _result(folder, findings, tuple(_odd(collection, pages, readable, emit, stop)))
     with atomic_folder(folder) as new:
-        files = write_audit(new, collection, findings.groups, result, _settled(collection))
+        files = write_audit(new, collection, findings.groups, result, settled_labels(collection))
         stop.raise_if_set("stopped; nothing is written")
     return replace(result, files=tuple(folder / file.name for file in files))
 
@@ -116,45 +115,6 @@ def _out_of_fold(run: Path) -> Predictions:
             f"{run} has no {OUT_OF_FOLD}: it is no finished folds run", "train one: `docclf train --folds 5`"
         )
     return Predictions.load(path)
-
-
-def _label_check(collection: Collection, run: Path, out_of_fold: Predictions) -> LabelCheck:
-    """Labels as they are now, against predictions by ID."""
-    training = collection.training
-    rows = np.array([training.row_of.get(composed(name), -1) for name in out_of_fold.ids.tolist()])
-    if not (rows >= 0).any():
-        raise InputError(f"{run}: none of its pages is in this data", "audit the data it was trained on")
-    if (rows < 0).any():
-        logger.warning(
-            "%s: %s not in this data, and left out", run, plural(int((rows < 0).sum()), "page is", "pages are")
-        )
-    predicted = out_of_fold.take(rows >= 0)
-    predicted = replace(
-        predicted, targets=training.labels[rows[rows >= 0]], ids=training.ids[rows[rows >= 0]].astype(np.str_)
-    )
-    found, probs = find_label_errors(predicted), predicted.probs()
-    settled, names = _settled(collection), training.class_names
-    doubtful = tuple(
-        DoubtfulLabel(
-            str(predicted.ids[row]), names[predicted.labels[row]], names[suggested],
-            float(probs[row, predicted.labels[row]]), float(probs[row, suggested]), str(predicted.ids[row]) in settled,
-        )
-        for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
-    )  # fmt: skip
-    return LabelCheck(run, len(predicted), found.expected, doubtful)
-
-
-def _settled(collection: Collection) -> dict[str, str]:
-    """Labels that the profile's relabel file already gives: people have decided."""
-    if collection.config.relabel is None:
-        return {}
-    table = read_table(user_path(collection.config.relabel))
-    rows = rows_named(table, collection.training, ("train", "val"))
-    # IDs of other splits stay in the file as they are.
-    names = [
-        name if row < 0 else str(collection.training.ids[row]) for name, row in zip(table["ID"], rows, strict=True)
-    ]
-    return dict(zip(names, table["target"].tolist(), strict=True))
 
 
 def _groups(collection: Collection, pairs: Pairs) -> np.ndarray:

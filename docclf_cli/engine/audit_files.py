@@ -79,7 +79,7 @@ def _summary(result: AuditResult) -> dict[str, Any]:
         "pairs_with_conflicting_labels": sum(pair.conflict for pair in result.twins),
         "pairs_across_splits": sum(pair.across for pair in result.twins),
         "run": None if labels is None else str(labels.run.absolute()),
-        "doubtful_labels": None if labels is None else len(labels.doubtful),
+        "doubtful_labels": None if labels is None or labels.refusal is not None else len(labels.doubtful),
         "odd_pages": len(result.odd),
     }
 

@@ -14,7 +14,7 @@ from docclf_cli.errors import CheckpointError
 from docclf_cli.profile.schema import AugmentationConfig, ModelConfig, Natural, Positive, Profile
 
 Channels = tuple[float, float, float]
-_LONGEST_NAME, _LARGEST_SIDE = 512, 4096
+LONGEST_NAME, _LARGEST_SIDE = 512, 4096
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Contents(_Part):
 
     architecture: ModelConfig = Field(alias="model_config")
     class_names: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)], ...],
+        tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)], ...],
         Field(min_length=1),
         AfterValidator(_distinct),
     ]

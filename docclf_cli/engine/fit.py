@@ -22,11 +22,12 @@ from docclf_cli.engine.finish import Fitted, look_at, rows_to_score, score_kept
 from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.numerics import scoring_runtime
+from docclf_cli.engine.preflight import check_shares
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import NEVER, StopFlag, resolve_runtime
 from docclf_cli.engine.task import Task
-from docclf_cli.errors import InputError, Interrupted
+from docclf_cli.errors import Interrupted
 from docclf_cli.profile.schema import Profile, TrainConfig
 
 
@@ -111,15 +112,11 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
     with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
         distributed.ready(lambda: None)
         trainer = build_trainer(everything, config, no_figures, position, stop)
-        if not trainer.parts.schedule.foreseeable:
-            raise InputError(
-                f"train.refit: the schedule '{task.profile.scheduler.name}' follows validation, and a refit has none",
-                "choose another --scheduler, or leave refit out",
-            )
         run_fit(everything, trainer, emit, stop)
     last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
     path = task.run.path / "refit.ckpt"
     replace(last, temperature=chosen.temperature).save(path)
+    emit(FitDone(everything.run.path, trainer.state.epoch))
     return path
 
 
@@ -154,15 +151,10 @@ class _FitJob:
         """The job of training a task.
 
         Raises:
-            InputError: Some process would have nothing to do in a step.
+            InputError: There is no page to train on, or some process would have none in a step.
         """
-        material, batches = task.material, task.batches
-        if not batches.smallest_share and batches.world_size > 1:
-            raise InputError(
-                f"{min(batches.count, batches.batch_size)} pages in {batches.accumulate} parts are not enough for "
-                f"{batches.world_size} processes",
-                "start fewer, or raise --batch-size",
-            )
+        material = task.material
+        check_shares(task.batches)
         return cls(
             task.profile, material.index, material.preprocess, (task.train_rows, task.val_rows), task.run.path, task.label,
             config, position, validates,

@@ -32,6 +32,7 @@ from docclf_cli.training.optimizers import load_state
 from docclf_cli.training.schedulers import Schedule
 
 LOWER_IS_BETTER = ("val_loss", "train_loss")
+TRAINING_FIGURES = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
 NAMED = 8  # pages of a batch that are named in a message
 logger = logging.getLogger("docclf")
 
@@ -140,27 +141,17 @@ class Trainer:
 
     def _train_epoch(self) -> Iterator[StepDone]:
         parts, state = self.parts, self.state
-        self._set_mode()
+        set_mode(parts.model, frozen=state.epoch < self.config.freeze_epochs)
         left = min(parts.batches.steps - state.step, self.total_steps - self.global_step)
         if left <= 0:  # stopped while it was validated
             return
         parts.batches.start(state.epoch, state.step)
         micro_batches = iter(parts.loader)
         for _ in range(left):
-            with step_memory(self.config.batch_size, self.config.accumulate):
+            with step_memory(parts.batches.step_pages, self.config.accumulate):
                 done = self._step(list(islice(micro_batches, self.config.accumulate)))
             yield done
         self._catch_up()
-
-    def _set_mode(self) -> None:
-        """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
-        model = self.parts.model
-        frozen = self.state.epoch < self.config.freeze_epochs
-        model.train(not frozen)
-        model.requires_grad_(not frozen)
-        if frozen:
-            for part in new_parts(model):
-                part.train().requires_grad_(True)
 
     def _step(self, micro_batches: list[Batch]) -> StepDone:
         state, parts = self.state, self.parts
@@ -279,7 +270,7 @@ class Trainer:
             "epoch": state.epoch,
             "train_seconds": train_seconds,
             "validation_seconds": time.perf_counter() - trained,
-            "images_per_second": steps * self.config.batch_size / max(train_seconds, 1e-9),
+            "images_per_second": steps * self.parts.batches.step_pages / max(train_seconds, 1e-9),
         }
         return EpochDone(state.epoch, figures, is_best, timings)
 
@@ -329,3 +320,12 @@ class Trainer:
         if parts.ema is not None:
             parts.ema.module.load_state_dict(snapshot["ema"])
         self.state = TrainState(**snapshot["state"])
+
+
+def set_mode(model: torch.nn.Module, frozen: bool) -> None:
+    """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
+    model.train(not frozen)
+    model.requires_grad_(not frozen)
+    if frozen:
+        for part in new_parts(model):
+            part.train().requires_grad_(True)

@@ -48,6 +48,11 @@ class Workload:
     pages: int
     training: bool
 
+    @property
+    def largest_batch(self) -> int:
+        """Pages of the largest step that there can be: no larger than all of them together."""
+        return min(self.batch, self.pages)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -86,7 +91,7 @@ class Measured:
 
 def worth_probing(work: Workload, candidates: int) -> bool:
     """Whether a probe fits into its share of the work, however fast the machine is."""
-    return work.pages * SHARE >= candidates * STEPS * min(FEWEST_PAGES, work.batch)
+    return work.pages * SHARE >= candidates * STEPS * min(FEWEST_PAGES, work.largest_batch)
 
 
 def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
@@ -102,8 +107,8 @@ def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
         bench = _Bench(work)
         seconds_per_page = bench.first_look()
         allowed = min(MOST_SECONDS, SHARE * work.pages * seconds_per_page)
-        pages = min(int(allowed / (seconds_per_page * STEPS * len(candidates))), work.batch)
-        if pages < min(FEWEST_PAGES, work.batch):
+        pages = min(int(allowed / (seconds_per_page * STEPS * len(candidates))), work.largest_batch)
+        if pages < min(FEWEST_PAGES, work.largest_batch):
             return None
         sound = [numerics for numerics in candidates if bench.sound(numerics)]
         if not sound:
@@ -122,9 +127,9 @@ def try_compiled(work: Workload, measured: Measured) -> Measured:
         bench = _Bench(work)
         started = time.perf_counter()
         try:
-            bench.seconds(tried, work.batch)
+            bench.seconds(tried, work.largest_batch)
             compiling = time.perf_counter() - started
-            times = [[bench.seconds(numerics, work.batch) for numerics in (plain, tried)] for _ in range(STEPS)]
+            times = [[bench.seconds(numerics, work.largest_batch) for numerics in (plain, tried)] for _ in range(STEPS)]
         except Exception as error:  # whatever a compiler fails with, the run goes on without it
             logger.debug("torch.compile failed: %s", error)
             return replace(measured, compiled_gain=1.0)
@@ -168,27 +173,27 @@ class _Bench:
         self.work = work
         self.device = work.runtime.device
         self.model = work.build().to(self.device)
-        self.images = torch.rand(work.batch, 3, work.size, work.size).to(self.device) * 2 - 1
-        self.targets = (torch.arange(work.batch) % work.num_classes).to(self.device)
+        self._images = torch.empty(0)
         self._reference: torch.Tensor | None = None
 
     def first_look(self) -> float:
         """Seconds per page of a small step of plain fp32, after one to warm up."""
-        pages = min(2, self.work.batch)
+        pages = min(2, self.work.largest_batch)
         self.seconds(FP32, pages)
         return self.seconds(FP32, pages) / pages
 
     def seconds(self, numerics: Numerics, pages: int) -> float:
         """Seconds of one step."""
         runtime, model = self._placed(numerics)
-        images = self.images[:pages].contiguous(memory_format=runtime.memory_format)
+        images = self._noise(pages).contiguous(memory_format=runtime.memory_format)
+        targets = (torch.arange(pages) % self.work.num_classes).to(self.device)
         self.model.train(self.work.training)
         self._wait()
         started = time.perf_counter()
         if self.work.training:
             with runtime.autocast():
                 logits = model(images)
-            torch.nn.functional.cross_entropy(logits.float(), self.targets[:pages]).backward()
+            torch.nn.functional.cross_entropy(logits.float(), targets).backward()
             self.model.zero_grad(set_to_none=True)
         else:
             with torch.inference_mode(), runtime.autocast():
@@ -206,11 +211,17 @@ class _Bench:
 
     def _logits(self, numerics: Numerics) -> torch.Tensor:
         runtime, model = self._placed(replace(numerics, compile=False))
-        images = self.images[:2].contiguous(memory_format=runtime.memory_format)
+        images = self._noise(min(2, self.work.largest_batch)).contiguous(memory_format=runtime.memory_format)
         self.model.eval()
         with torch.inference_mode(), runtime.autocast():
             logits: torch.Tensor = model(images)
         return logits.float()
+
+    def _noise(self, pages: int) -> torch.Tensor:
+        """So many pages, float32 [pages, 3, size, size]; memory is taken for as many as are asked for."""
+        if pages > len(self._images):
+            self._images = torch.rand(pages, 3, self.work.size, self.work.size).to(self.device) * 2 - 1
+        return self._images[:pages]
 
     def _placed(self, numerics: Numerics) -> tuple[Runtime, torch.nn.Module]:
         runtime = self.work.runtime.with_numerics(numerics)

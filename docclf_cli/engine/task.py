@@ -13,6 +13,7 @@ from docclf_cli.data.loaders import EpochBatches
 from docclf_cli.engine.events import Emit
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.numerics import SCORING_BATCH
+from docclf_cli.engine.preflight import batches_of
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import Runtime, StopFlag
 from docclf_cli.engine.validation import Validator
@@ -40,15 +41,7 @@ class Task:
     @property
     def batches(self) -> EpochBatches:
         """The share of the training batches that is this process's."""
-        train, runtime = self.profile.train, self.runtime
-        return EpochBatches(
-            len(self.train_rows),
-            train.batch_size,
-            train.accumulate,
-            self.profile.seed,
-            runtime.rank,
-            runtime.world_size,
-        )
+        return batches_of(self.profile, len(self.train_rows), self.runtime)
 
     @property
     def degraded_view(self) -> DegradedView:

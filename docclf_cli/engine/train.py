@@ -14,6 +14,7 @@ import numpy as np
 from docclf_cli.data.augment import Policy
 from docclf_cli.data.contact_sheet import contact_sheet
 from docclf_cli.data.decode import UnreadablePage
+from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
@@ -32,6 +33,14 @@ from docclf_cli.engine.origin import (
     write_origin,
 )
 from docclf_cli.engine.outputs import write_class_report, write_comparison, write_curves
+from docclf_cli.engine.preflight import (
+    PlannedFit,
+    check_batches,
+    check_classes,
+    check_fits,
+    check_settings,
+    check_weights,
+)
 from docclf_cli.engine.run_folder import FAILED, FINISHED, RUNNING, STOPPED, RunFolder, new_run_folder, write_csv
 from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
 from docclf_cli.engine.task import Task
@@ -61,13 +70,18 @@ class _Work:
     runtime: Runtime
     scoring: Runtime
     material: Material
-    own_val: int
+    fits: tuple[PlannedFit, ...]
     resume: bool
     emit: Emit
     stop: StopFlag
 
-    def task(self, train_rows: np.ndarray, val_rows: np.ndarray, run: RunFolder, label: str) -> Task:
-        return Task(self.profile, self.material, train_rows, val_rows, run, self.runtime, self.scoring, label)
+    def task(self, planned: PlannedFit) -> Task:
+        run, label = self.run, self.profile.model.name
+        if planned.fold is not None:
+            run, label = run.fold(planned.fold), f"fold {planned.fold} of {self.profile.train.folds}"
+        return Task(
+            self.profile, self.material, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label
+        )
 
     def fit(self, task: Task) -> Fitted:
         return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)
@@ -106,7 +120,13 @@ def train(
     index, own_val = load_training_index(profile.data)
     say_copies_in_validation(index, own_val)
     index.left_out.say(profile.data.root)
-    profile = settle(profile, len(index.class_names), len(index), own_val)
+    check_settings(profile, len(index.class_names), own_val)
+    check_classes(index)
+    fits, split = _planned(profile, index, own_val)
+    check_fits(profile, index, fits, resolve_runtime(profile.runtime))
+    if resume is None:
+        check_weights(profile, len(index.class_names))
+    profile = _with_numerics(profile, index, own_val, fits)
     runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
     read = functools.partial(prepare, index, preprocess_of(profile), profile.data, runtime, emit=emit, stop=stop)
     with run.writing():
@@ -114,9 +134,12 @@ def train(
             run.require_free(overwrite)
         with _state_kept(run):
             material = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
-            work = _Work(profile, run, runtime, scoring, material, own_val, resume is not None, emit, stop)
-            _set_unreadable_aside(work)
+            _set_unreadable_aside(run, profile, material)
+            split.save(run.split)
+            fits = _readable(profile, material, fits, runtime)
+            work = _Work(profile, run, runtime, scoring, material, fits, resume is not None, emit, stop)
             write_origin(run, material, typed)
+            _write_preview(work)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
             return replace(result, left_out=index.left_out.counts)
@@ -193,37 +216,69 @@ def preprocess_of(profile: Profile) -> Preprocess:
     return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
 
 
-def _set_unreadable_aside(work: _Work) -> None:
+def _set_unreadable_aside(run: RunFolder, profile: Profile, material: Material) -> None:
     """List pages that cannot be read, and refuse to go on where they are too many."""
-    reasons = work.material.unreadable
+    index, reasons = material.index, material.unreadable
     if not reasons:
         return
-    index = work.material.index
     rows = [{"ID": index.ids[row], "reason": reason} for row, reason in reasons.items()]
-    write_csv(work.run.quarantine, rows)
+    write_csv(run.quarantine, rows)
     shown = "; ".join(f"{row['ID']}: {row['reason']}" for row in rows[:5])
-    text = f"{len(rows)} of {len(index)} pages cannot be read ({shown}); all are listed in {work.run.quarantine}"
-    if len(rows) > work.profile.data.max_unreadable * len(index):
+    text = f"{len(rows)} of {len(index)} pages cannot be read ({shown}); all are listed in {run.quarantine}"
+    if len(rows) > profile.data.max_unreadable * len(index):
         raise UnreadableImagesError(text, "mend or remove them, or raise data.max_unreadable")
     logger.warning("%s", text)
 
 
-def _readable(work: _Work, rows: np.ndarray) -> np.ndarray:
-    return rows[~np.isin(rows, list(work.material.unreadable))]
+def _readable(
+    profile: Profile, material: Material, fits: tuple[PlannedFit, ...], runtime: Runtime
+) -> tuple[PlannedFit, ...]:
+    """The same fits without training pages that cannot be read; held-out ones stay, and are not scored.
+
+    Raises:
+        InputError: What is left is too little.
+    """
+    if not material.unreadable:
+        return fits
+    unreadable = np.array(list(material.unreadable))
+    left = [replace(fit, train_rows=np.setdiff1d(fit.train_rows, unreadable)) for fit in fits]
+    scored = [replace(fit, val_rows=np.setdiff1d(fit.val_rows, unreadable)) for fit in left]
+    check_batches(profile, len(material.index.class_names), scored, runtime)
+    return tuple(left)
+
+
+def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tuple[PlannedFit, ...], Split]:
+    """Which pages each fit of a run trains on, and the split that is stored."""
+    data, train, everything = profile.data, profile.train, np.arange(len(index))
+
+    def planned(rows: np.ndarray, val_rows: np.ndarray, fold: int | None = None) -> PlannedFit:
+        return PlannedFit(limit(rows, index.labels, data.limit, data.split_seed), val_rows, fold)
+
+    if train.folds is not None:
+        held_out = folds(index, train.folds, data.fold_seed)
+        chosen = range(train.folds) if train.fold is None else [train.fold]
+        fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
+        return tuple(fits), Split.of_folds(index, held_out)
+    if own_val:
+        one = planned(*np.split(everything, [len(index) - own_val]))
+    else:
+        one = planned(*hold_out(index, data.val_fraction, data.split_seed))
+    return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows})
+
+
+def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: Sequence[PlannedFit]) -> Profile:
+    """The profile with all that its runtime section leaves to `auto` picked, for steps no larger than the pages allow."""
+    train = profile.train
+    most = max(len(fit.train_rows) for fit in fits)
+    batch_size = min(train.batch_size, -(-most // train.accumulate) * train.accumulate)
+    measured = profile.model_copy(update={"train": train.model_copy(update={"batch_size": batch_size})})
+    runtime = settle(measured, len(index.class_names), len(index), own_val).runtime
+    return profile.model_copy(update={"runtime": runtime})
 
 
 def _train_once(work: _Work) -> TrainResult:
-    data, index = work.profile.data, work.material.index
-    if work.own_val:
-        first_val = len(index) - work.own_val
-        train_rows, val_rows = np.arange(first_val), np.arange(first_val, len(index))
-    else:
-        train_rows, val_rows = hold_out(index, data.val_fraction, data.split_seed)
-    train_rows = limit(train_rows, index.labels, data.limit, data.split_seed)
-    Split.of_rows(index, {"train": train_rows, "val": val_rows}).save(work.run.split)
-    train_rows = _readable(work, train_rows)
-    _write_preview(work, train_rows)
-    task = work.task(train_rows, val_rows, work.run, work.profile.model.name)
+    (planned,) = work.fits
+    task = work.task(planned)
     fitted = work.fit(task)
     if work.profile.train.refit:
         refit(task, fitted, resume=work.resume, emit=work.emit, stop=work.stop)
@@ -250,20 +305,8 @@ def _single_result(work: _Work, fitted: Fitted) -> TrainResult:
 
 
 def _train_folds(work: _Work) -> TrainResult:
-    data, index, config = work.profile.data, work.material.index, work.profile.train
-    assert config.folds is not None
-    held_out = folds(index, config.folds, data.fold_seed)
-    Split.of_folds(index, held_out).save(work.run.split)
-    everything = np.arange(len(index))
-    chosen = range(config.folds) if config.fold is None else [config.fold]
-    _write_preview(work, _readable(work, everything))
-    fitted = []
-    for number in chosen:
-        rows = _readable(work, np.setdiff1d(everything, held_out[number]))
-        rows = limit(rows, index.labels, data.limit, data.split_seed)
-        label = f"fold {number} of {config.folds}"
-        fitted.append(work.fit(work.task(rows, held_out[number], work.run.fold(number), label)))
-    return _folds_result(work, list(chosen), fitted)
+    fitted = [work.fit(work.task(planned)) for planned in work.fits]
+    return _folds_result(work, [int(planned.fold or 0) for planned in work.fits], fitted)
 
 
 def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted]) -> TrainResult:
@@ -285,9 +328,10 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted])
     )  # fmt: skip
 
 
-def _write_preview(work: _Work, rows: np.ndarray) -> None:
+def _write_preview(work: _Work) -> None:
     """What the model really sees: a few training pages, each plain and then as the policy varies it."""
     policy, index = Policy.from_config(work.profile.augmentation), work.material.index
+    rows = work.fits[0].train_rows
     drawn = stratified_sample(index.labels[rows], PREVIEW_PAGES, work.profile.seed)[:PREVIEW_PAGES]
     pages, captions = [], []
     for row in rows[drawn].tolist():

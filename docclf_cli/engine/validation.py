@@ -16,7 +16,8 @@ from docclf_cli.engine.events import Emit
 from docclf_cli.engine.inference import Predictor, answers
 from docclf_cli.engine.material import Material
 from docclf_cli.engine.runtime import Runtime, StopFlag
-from docclf_cli.metrics.class_metrics import figures
+from docclf_cli.metrics.class_metrics import figures, top_k
+from docclf_cli.metrics.confusion import FIGURES
 from docclf_cli.results.predictions import Predictions
 
 CLEAN, DAMAGED = "val", "val, damaged"
@@ -94,6 +95,17 @@ class Validator:
         return views_loader(
             dataset, self._own.tolist(), self.batch_size, self.runtime.workers, pin, self.stop.check_while_waiting
         )
+
+
+def measured_figures(num_classes: int, degraded: bool) -> tuple[str, ...]:
+    """The names of what a `Validator` measures, known before it does.
+
+    Args:
+        num_classes: Length of the class axis.
+        degraded: Whether it also scores degraded pages.
+    """
+    found = ("blend", *FIGURES, "val_loss", f"top{top_k(num_classes)}_accuracy", "ece")
+    return (*found, "f1_macro_degraded") if degraded else found
 
 
 def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:

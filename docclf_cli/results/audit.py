@@ -69,13 +69,21 @@ class LabelCheck:
     Attributes:
         run: The folds run.
         pages: Pages of the data that it predicts.
-        expected: How many wrong labels there should be among them, estimated from the joint distribution.
+        agreement: Share of the labelled ones whose label it predicts.
+        chance: The same share if it knew nothing.
+        p_value: Of the hypothesis that it knows nothing.
+        refusal: Why it cannot judge labels, so that none is doubtful; None where it can.
+        expected: How many wrong labels there should be, estimated from the joint distribution; None with a refusal.
         doubtful: The pages, the surest first.
     """
 
     run: Path
     pages: int
-    expected: float
+    agreement: float
+    chance: float
+    p_value: float
+    refusal: str | None
+    expected: float | None
     doubtful: tuple[DoubtfulLabel, ...]
 
 

@@ -151,6 +151,26 @@ def test_wrong_labels_become_an_overlay(docclf: Docclf, pages: Path, tmp_path: P
     assert rows_of(tmp_path / "runs/again/relabel.csv") == rows_of(relabel)
 
 
+@pytest.mark.parametrize(("share", "why"), [(0.1, "no clear difference"), (0.4, "contradicts more labels")])
+def test_a_model_that_knows_little_judges_no_label(
+    docclf: Docclf, pages: Path, tmp_path: Path, share: float, why: str
+) -> None:
+    index = load_index(DataConfig(root=str(pages)), "train")
+    rng = np.random.default_rng(3)
+    seems = np.where(rng.random(len(index)) < share, index.labels, rng.permutation(index.labels))
+    wrong = {str(name): index.class_names[label] for name, label in zip(index.ids, seems, strict=True)}
+    run = folds_run(pages, tmp_path / "runs" / "folds", wrong)
+    outcome = docclf("audit", "--run", run, "--name", "look", "--json")
+    assert outcome.code == 0, outcome.stderr
+    labels = outcome.json["labels"]
+    assert why in labels["refusal"]
+    assert labels["agreement"] == pytest.approx((seems == index.labels).mean())
+    assert (labels["expected"], labels["doubtful"]) == (None, [])
+    assert why in outcome.stderr
+    assert not (tmp_path / "runs/look/relabel.csv").exists()
+    assert "not judged" in docclf("audit", "--run", run, "--name", "again").stdout
+
+
 def test_tables_for_people(docclf: Docclf, planted: Path, tmp_path: Path) -> None:
     run = folds_run(planted, tmp_path / "runs" / "folds", {})
     outcome = docclf("audit", "--run", run, "--name", "look", env={"COLUMNS": "60"})

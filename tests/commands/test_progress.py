@@ -1,12 +1,26 @@
-"""How long work is shown where there is no terminal."""
+"""How long work is shown, on a terminal and elsewhere, whatever the work is."""
 
+import io
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from cli_process import Outcome
+from member_runs import make_folds, make_run
+from rich.console import Console
+from tiny import draw_pages, no_plots, tiny_profile
 
 from docclf_cli.commands import _progress
-from docclf_cli.engine.events import Progress
+from docclf_cli.commands._tracking import tracked
+from docclf_cli.engine.events import Event, FitDone, FitStarted, Progress, StepDone
+from docclf_cli.engine.runtime import StopFlag
+from docclf_cli.engine.train import train
+from docclf_cli.errors import Interrupted
+from docclf_cli.profile.schema import Profile
+
+__all__ = ["no_plots"]
 
 
 @pytest.fixture
@@ -42,3 +56,123 @@ def test_work_that_begins_anew_is_timed_anew(monkeypatch: pytest.MonkeyPatch, to
         "predicting: 32 of 98 pages",
         "predicting: 64 of 98 pages, 11 s left",
     ]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pages(tmp_path_factory.mktemp("small") / "data", 6)
+
+
+class Shown:
+    """A training run as both displays and the tracking of the command follow it, every event told."""
+
+    def __init__(self, told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told, self.terminal, self.events = told, io.StringIO(), list[Event]()
+        monkeypatch.setattr(_progress, "stderr", Console(file=self.terminal, force_terminal=True, width=120))
+
+    def train(self, profile: Profile, resume: Path | None = None, stop: StopFlag | None = None) -> None:
+        lines = _progress._Lines()
+        with _progress.progress_display(quiet=False) as bars, tracked(profile, bars) as emit:
+            assert isinstance(bars, _progress._Bars)
+
+            def show(event: Event) -> None:
+                self.events.append(event)
+                lines(event)
+                emit(event)
+                if stop is not None and isinstance(event, StepDone) and event.step == 2:
+                    stop.signal_number = 15
+
+            train(profile, resume=resume, emit=show, stop=stop or StopFlag())
+            assert bars._fit is None
+
+    @property
+    def epochs(self) -> list[str]:
+        """The lines of epochs, which are the same on a terminal and elsewhere."""
+        told = [line for record in self.told.records if (line := record.getMessage()).startswith("epoch")]
+        lines = [line for line in told if re.match(r"epoch \d+:", line)]
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.terminal.getvalue())
+        assert re.findall(r"epoch \d+: .*\S", plain) == lines
+        return lines
+
+
+@pytest.fixture
+def shown(told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    return Shown(told, monkeypatch)
+
+
+RESTARTS = {"scheduler": "cosine_warm_restart", "scheduler.params.T_0": 1}
+SETTINGS: list[dict[str, object]] = [
+    {"train.refit": True},
+    {"train.refit": True, "data.degraded_validation": True, "train.monitor": "blend"},
+    {"train.folds": 2},
+    {"train.folds": 3, "train.fold": 1},
+    {"train.snapshots.keep": "cycle", **RESTARTS},
+    {"train.snapshots.keep": "best", "train.snapshots.k": 1},
+    {"train.max_steps": 3},
+    {"train.patience": 1, "train.monitor": "accuracy"},
+    {"scheduler": "plateau", "scheduler.params.patience": 0},
+    {"train.freeze_epochs": 1, "train.nan_tolerance": 2},
+    {"train.accumulate": 2, "augmentation.mixup": 0.2},
+    {"train.batch_size": 500},
+    {"data.cache": "auto"},
+    {"runtime.workers": 1},
+]
+
+
+@pytest.mark.usefixtures("no_plots")
+@pytest.mark.parametrize("options", SETTINGS, ids=[" ".join(f"{k}={v}" for k, v in one.items()) for one in SETTINGS])
+def test_every_kind_of_training_is_shown(
+    shown: Shown, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    usual = {"name": "a", "train.epochs": 2, "data.degraded_validation": False, "train.snapshots.keep": "none"}
+    shown.train(tiny_profile(small, tmp_path / "runs", **{**usual, **options}))
+    started = [event.label for event in shown.events if isinstance(event, FitStarted)]
+    assert len([event for event in shown.events if isinstance(event, FitDone)]) == len(started)
+    validated = [line for line in shown.epochs if "val loss" in line and "F1" in line]
+    if options.get("train.refit"):
+        assert started[1] == "refit on all pages"
+        (tmp_path / "runs" / "a" / "refit.ckpt").stat()
+        refitted = shown.epochs[len(validated) :]
+        assert refitted
+        assert not [line for line in refitted if "best" in line or "val" in line]
+    else:
+        assert validated == shown.epochs
+
+
+@pytest.mark.usefixtures("no_plots")
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_run_that_goes_on_is_shown(shown: Shown, small: Path, tmp_path: Path, refit: bool) -> None:
+    profile = tiny_profile(small, tmp_path / "runs", name="a", train__epochs=1, train__refit=refit)
+    with pytest.raises(Interrupted):
+        shown.train(profile, stop=StopFlag())
+    shown.train(profile, resume=tmp_path / "runs" / "a")
+    assert len(shown.epochs) == 1 + refit
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory, pages: Path) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    make_run(folder / "a", pages, 3, val_fraction=0.8)
+    make_run(folder / "b", pages, 4, val_fraction=0.8)
+    make_folds(folder / "folds", pages, 2, 5)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "evaluate --checkpoint folds",
+        "predict {pages}/test --checkpoint a --output p",
+        "tta --checkpoint a",
+        "ensemble --members a --members b --output e",
+        "audit --data {pages} --name look --output o",
+    ],
+)
+def test_other_work_is_shown_on_a_terminal(
+    docclf: Callable[..., Outcome], members: Path, pages: Path, args: str
+) -> None:
+    outcome = docclf(*args.format(pages=pages).split(), cwd=members, env={"FORCE_COLOR": "1", "TERM": "xterm"})
+    assert outcome.code == 0, outcome.stderr
+    assert "\x1b[?25l" in outcome.stderr
+    assert outcome.stdout

@@ -136,3 +136,10 @@ def test_linked_follows_chains() -> None:
     parts = linked(6, [(np.array([0, 3]), np.array([1, 4])), (np.array([1]), np.array([3]))])
     assert len(set(parts[[0, 1, 3, 4]])) == 1
     assert len(set(parts)) == 3
+
+
+def test_pages_that_have_nothing_in_common_are_compared_as_well() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 256, (2, 3, SIDE, SIDE), dtype=np.uint8)
+    assert (same_page(a, b) < SIMILARITY).all()
+    assert same_page(a[:0], b[:0]).shape == (0,)
