@@ -82,7 +82,7 @@ def _damages(damages: Damages) -> Table:
     drawn = (
         f"{damages.pages} pages" if damages.pages == damages.of else f"a draw of {damages.pages} of {damages.of} pages"
     )
-    table = Table(title=f"What damage costs: {drawn}", title_justify="left")
+    table = Table(title=f"What damage costs: {drawn}, damages of version {damages.version}", title_justify="left")
     table.add_column("damage", no_wrap=True)
     for head in ("accuracy", "macro-F1", "macro-F1 − clean"):
         table.add_column(head, justify="right", no_wrap=True)

@@ -14,7 +14,7 @@ from docclf_cli.data.index import names_split
 from docclf_cli.data.pages import NamedView
 from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine.comparing import compare
-from docclf_cli.engine.damages import damaged_views, measure_damages
+from docclf_cli.engine.damages import SEED, damaged_views, measure_damages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.members import (
     Indices,
@@ -233,10 +233,10 @@ def _trusted(case: _Case, result: EvaluateResult, target: float) -> EvaluateResu
 
 def _damaged(case: _Case, result: EvaluateResult, limit: int) -> EvaluateResult:
     member, index = case.member, case.wanted[0].index
-    rows = stratified_sample(case.predictions.labels, limit, member.facts.data.split_seed)
+    rows = stratified_sample(case.predictions.labels, limit, SEED)
     clean = case.predictions.take(rows)
     chosen = np.flatnonzero(np.isin(index.ids, clean.ids))
-    views = damaged_views(index.ids, member.facts.data.split_seed)
+    views = damaged_views(index.ids)
     # Asked for together, so that each page is read once for all damages.
     found = case.desk.collect([_through(one, chosen, view) for _, _, view in views for one in case.wanted])
     per_view = len(case.wanted)

@@ -58,6 +58,10 @@ class DataConfig(Section):
     degraded_validation: Flag = Field(
         True, description="Score a fixed degraded copy of the validation pages every epoch"
     )
+    degraded_mirrored: Annotated[float, Field(ge=0, le=0.75, strict=True)] = Field(
+        0.25,
+        description="Share of that copy that is mirrored; 0 for pages that come from scanners, which never mirror",
+    )
 
 
 class ModelConfig(Section):

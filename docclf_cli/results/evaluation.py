@@ -58,7 +58,8 @@ class DamageRow:
 
     Attributes:
         kind: Name of the damage; `all` is a mixture as pages arrive in practice.
-        strength: Its strength in words; empty for the mixture.
+        strength: Its strength in words; empty for the mixture, whose `mirrored` and `not mirrored` pages are told apart.
+        pages: How many pages were scored.
         accuracy: On the damaged pages.
         f1_macro: On the damaged pages.
         difference: Macro-F1 on damaged minus that on clean pages.
@@ -67,6 +68,7 @@ class DamageRow:
 
     kind: str
     strength: str
+    pages: int
     accuracy: Estimate
     f1_macro: Estimate
     difference: Difference
@@ -81,11 +83,13 @@ class Damages:
         pages: How many pages were damaged.
         of: How many there are.
         rows: One per kind and strength.
+        version: Of the damages; figures are comparable between runs where it is the same.
     """
 
     pages: int
     of: int
     rows: tuple[DamageRow, ...]
+    version: int
 
 
 @dataclass(frozen=True)
