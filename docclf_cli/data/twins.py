@@ -2,8 +2,8 @@
 
 Document pages look alike from afar, so a hash alone either misses copies that lie a little askew or takes every
 page of a form for the same. The hash is therefore only asked for candidates, generously, and `registration`
-decides. Both see pages with their tones evened out (`even_tones`): a scanner that is set darker makes another edge
-between paper and the white around it, which outweighs what is on the paper. Figures of both stages: `benchmarks/audit_planted.py`.
+decides. Both see pages whose paper is white (`whitened`): a darker scan has another edge between its paper and the
+white around it, which outweighs what is on the paper. Figures of both stages: `benchmarks/audit_planted.py`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ RADIUS = 32  # bits that candidates may differ in
 TURNS = (0, -2, 2)
 SIMILARITY = 0.75  # from here on two pages are twins
 _BLANK = 3.0  # deviation of grey values below which a page shows nothing that could be compared
-_INK, _PAPER = 2, 95  # percentiles of a page's grey values, which become black and white
-_MOST_CONTRAST = 4.0  # tones are spread no further, else the grain of a faint page becomes its content
+_PAPER = 95  # percentile of the grey values of a page, pure white left out, that is taken for the tone of its paper
 _CHUNK, _BLOCK = 64, 256
 
 Grey = Callable[[np.ndarray], np.ndarray]
@@ -72,7 +71,7 @@ def find_twins(
     found = np.zeros(len(one), dtype=np.float32)
     for start in range(0, len(one), _BLOCK):
         block = slice(start, start + _BLOCK)
-        found[block] = same_page(*(even_tones(grey(rows[ends[block]])) for ends in (one, other)))
+        found[block] = same_page(*(whitened(grey(rows[ends[block]])) for ends in (one, other)))
         tick("comparing pairs", min(start + _BLOCK, len(one)), len(one))
     kept = found >= similarity
     ends = np.sort(np.stack([rows[one[kept]], rows[other[kept]]]), axis=0)
@@ -92,9 +91,9 @@ def hash_pages(pages: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     bits = np.zeros((len(pages), len(TURNS), HASH_SIZE**2), dtype=bool)
-    even = even_tones(pages)
+    white = whitened(pages)
     for number in [number for number, page in enumerate(pages) if not is_blank(page)]:
-        page = Image.fromarray(even[number])
+        page = Image.fromarray(white[number])
         for place, degrees in enumerate(TURNS):
             turned = page.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=255) if degrees else page
             bits[number, place] = imagehash.phash(turned, HASH_SIZE).hash.ravel()
@@ -107,28 +106,24 @@ def is_blank(page: np.ndarray) -> bool:
     return bool(toned.size == 0 or toned.std() < _BLANK)
 
 
-def even_tones(pages: np.ndarray) -> np.ndarray:
-    """Pages with their paper white and their ink black, however bright they were scanned and with whatever contrast.
+def whitened(pages: np.ndarray) -> np.ndarray:
+    """Pages with their paper as white as what is around them, however bright they were scanned.
+
+    Contrast is left as it is: neither the hash nor the registration takes notice of it.
 
     Args:
         pages: uint8 [n, H, W], on white squares.
 
     Returns:
-        uint8 [n, H, W]: the same, up to rounding, for a page and for `a * page + b` where neither is clipped.
+        uint8 [n, H, W].
     """
-    even = pages.astype(np.float32)
-    for page in even:
-        ink, paper = np.percentile(_content(page), (_INK, _PAPER))
-        contrast = min(255 / max(paper - ink, 1.0), _MOST_CONTRAST)
-        np.clip(255 + (page - paper) * contrast, 0, 255, out=page)
-    return np.rint(even).astype(np.uint8)
-
-
-def _content(page: np.ndarray) -> np.ndarray:
-    """A page without the pure white that fills up its square."""
-    shown = page < 255
-    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
-    return page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else page
+    white = pages.copy()
+    for page in white:
+        toned = page[page < 255]
+        if len(toned):
+            np.minimum(page, 255 - (lift := 255 - int(np.percentile(toned, _PAPER))), out=page)
+            page += np.uint8(lift)
+    return white
 
 
 def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
