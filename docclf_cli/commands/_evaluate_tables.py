@@ -16,6 +16,7 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     """Classes, figures, the answers to what else was asked, and files."""
     yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
     yield _figures(result)
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     if result.comparison is not None:
         yield _comparison(result.comparison)
     if result.trust is not None:

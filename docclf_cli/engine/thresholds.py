@@ -29,7 +29,7 @@ def trusted_from(
         InputError: No confidence does, or no predictions of these pages are there nor can be made.
     """
     clean, degraded = held_out(member, runtime_config, emit, stop)
-    found = threshold_on(clean, degraded, target_precision, member.temperature)
+    found = threshold_on(clean, degraded, target_precision, member.temperature_of("val"))
     if found.value is None:
         more = f"about {found.more_pages} more would do" if found.more_pages else "no number of such pages would do"
         raise InputError(

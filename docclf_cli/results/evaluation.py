@@ -99,13 +99,14 @@ class EvaluateResult:
     Attributes:
         checkpoint: The checkpoint file, or the run folder of a folds run.
         split: Which pages.
-        scores: Figures with intervals, probabilities taken at `temperature`.
-        temperature: Fitted on held-out pages.
+        scores: Figures with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
+        temperature: Fitted on held-out pages; of folds that of their mean, which new pages get.
         uncalibrated_ece: Calibration error at temperature 1.
         comparison: With another model, where asked for.
         trust: The threshold of a precision, where asked for.
         damages: What damage costs, where asked for.
         files: What was written.
+        notes: What else must be known to read the figures.
     """
 
     checkpoint: Path
@@ -117,3 +118,4 @@ class EvaluateResult:
     trust: Trust | None = None
     damages: Damages | None = None
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()

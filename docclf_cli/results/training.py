@@ -37,10 +37,11 @@ class TrainResult:
         val: Scores on held-out pages (of folds: pooled, out-of-fold).
         train: Scores on training pages without augmentation; None for folds.
         degraded: Macro-F1 of the kept epoch on the degraded validation pages, where it was measured.
-        temperature: Fitted on the held-out pages.
+        temperature: Fitted on the held-out pages; of folds that of their mean, which new pages get.
         folds: One row per fold.
         files: What was written, most useful first.
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
+        notes: What else must be known to read the figures.
     """
 
     run: Path
@@ -55,6 +56,7 @@ class TrainResult:
     folds: tuple[FoldRow, ...] = ()
     files: tuple[Path, ...] = ()
     pushed: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
