@@ -183,7 +183,9 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
     notes = []
     if not look.answers.held_out:
         notes.append(f"No page is known to be held out from this model ({look.ground.why_none}).")
-    elif pruned:
+    else:
+        notes.append("Held-out pages also chose the model's epoch, so scores on them are a little too good.")
+    if pruned:
         notes.append(
             "Held-out scores of the merge are nested: each page is read in the views that the other held-out pages chose."
         )

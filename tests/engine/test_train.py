@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from tiny import draw_pages, no_plots, tiny_profile
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.evaluate import Questions, evaluate
 from docclf_cli.engine.events import Event, StepDone
+from docclf_cli.engine.finish import rows_to_score
 from docclf_cli.engine.members import member_at
+from docclf_cli.engine.numerics import pages_to_compare
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.runtime import StopFlag
 from docclf_cli.engine.train import train
@@ -96,3 +99,20 @@ def test_the_figures_say_which_pages_they_are_of(pages: Path, tmp_path: Path) ->
     assert "was trained on these pages" in note
     with pytest.raises(InputError, match="--target-precision: the model was trained on the pages of --split train"):
         evaluate(result.run, "train", questions=Questions(target_precision=0.9), runtime_config=runtime)
+
+
+def test_folds_are_compared_on_the_same_training_pages() -> None:
+    labels = np.arange(9000) % 3
+    samples = []
+    for fold in range(5):
+        held_out = np.arange(9000) % 5 == fold
+        task = SimpleNamespace(
+            material=SimpleNamespace(index=SimpleNamespace(labels=labels)), train_rows=np.flatnonzero(~held_out),
+            val_rows=np.flatnonzero(held_out), profile=SimpleNamespace(data=SimpleNamespace(split_seed=0)),
+        )  # fmt: skip
+        rows = rows_to_score(task)["train"]
+        assert abs(len(rows) - pages_to_compare(1800)) < 100
+        assert not held_out[rows].any()
+        samples.append(rows)
+    _, folds = np.unique(np.concatenate(samples), return_counts=True)
+    assert (folds == 4).all()  # of five folds, four were trained on a page
