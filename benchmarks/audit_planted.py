@@ -3,7 +3,8 @@
     python benchmarks/audit_planted.py --data ROOT --groups ROOT/train_groups.csv     # about 15 minutes on two cores
     python benchmarks/audit_planted.py --data ROOT --only twins
 
-Copies: some pages once more, each recompressed, resized, turned by 1, 2 or 3 degrees, or all of it. Recall is the share
+Copies: some pages once more, each recompressed, resized, scanned 20 % darker or with less contrast, turned by 1, 2 or 3
+degrees, or all of it. Recall is the share
 of copies that are found as a twin of their original. Precision is the share of all pairs found that are copies of one
 page; pairs that are alike without any planting are counted on their own.
 
@@ -59,13 +60,24 @@ def turned(degrees: float) -> Damage:
     return turn
 
 
+def darker(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return page.point(lambda value: value * 0.8)
+
+
+def paler(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return page.point(lambda value: 90 + value * 0.6)
+
+
 def everything(page: Image.Image, rng: np.random.Generator) -> Image.Image:
-    return recompressed(turned(rng.uniform(1, 3))(resized(page, rng), rng), rng)
+    tones = darker if rng.integers(2) else paler
+    return recompressed(turned(rng.uniform(1, 3))(tones(resized(page, rng), rng), rng), rng)
 
 
 DAMAGES: Mapping[str, Damage] = {
     "recompressed": recompressed,
     "resized": resized,
+    "darker": darker,
+    "paler": paler,
     "turned 1 degree": turned(1),
     "turned 2 degrees": turned(2),
     "turned 3 degrees": turned(3),

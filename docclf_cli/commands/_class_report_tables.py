@@ -26,6 +26,7 @@ def tables(result: ClassReport) -> Iterator[RenderableType]:
     if result.gaps:
         yield _gaps_table(result.gaps)
     yield report.scores_table(result.scores, f"{result.source}, {result.split}")
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield report.files_table(result.files)
 
 

@@ -16,6 +16,7 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     """Classes, figures, the answers to what else was asked, and files."""
     yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
     yield _figures(result)
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     if result.comparison is not None:
         yield _comparison(result.comparison)
     if result.trust is not None:
@@ -82,7 +83,7 @@ def _damages(damages: Damages) -> Table:
     drawn = (
         f"{damages.pages} pages" if damages.pages == damages.of else f"a draw of {damages.pages} of {damages.of} pages"
     )
-    table = Table(title=f"What damage costs: {drawn}", title_justify="left")
+    table = Table(title=f"What damage costs: {drawn}, damages of version {damages.version}", title_justify="left")
     table.add_column("damage", no_wrap=True)
     for head in ("accuracy", "macro-F1", "macro-F1 − clean"):
         table.add_column(head, justify="right", no_wrap=True)

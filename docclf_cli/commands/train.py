@@ -132,6 +132,7 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
     """Classes and figures on held-out pages, folds, what was kept and written."""
     yield report.class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
     yield report.scores_table(result.val, "Held-out pages")
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     if result.folds:
         yield _folds_table(result.folds)
     yield _train_summary(result)

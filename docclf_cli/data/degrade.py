@@ -1,6 +1,7 @@
 """Damage that pages take on their way: a fixed catalogue for validation, apart from what training policies do.
 
 Kinds and strengths are this module's own, so that a degraded validation measures what a policy was not tuned to.
+They stay as they are while figures are compared: `RULES` is their version, and counts up with any change.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from docclf_cli.data.augment import WHITE, warp
 from docclf_cli.data.transforms import above_ink, rotation, smeared
+from docclf_cli.profile.schema import DataConfig
 from docclf_cli.registry import Registry
 
 Rng = np.random.Generator
 DAMAGES: Registry[Callable[[np.ndarray, int, Rng], np.ndarray]] = Registry("damage")
 STRENGTHS = (1, 2, 3)
+MIRRORED = 0.25  # share of degraded pages; programs that show a camera's picture mirror it, scanners do not
 RULES = 1  # counts up whenever the same page is damaged in another way than before
 
 
@@ -124,7 +127,7 @@ def coarse(page: np.ndarray, strength: int, rng: Rng) -> np.ndarray:
 # What happens to one page on its way, in this order: how it lies, how it is seen, its light, its file. At most one of
 # each, with these chances; slight damage is more frequent than heavy.
 _STAGES = (
-    (("turn", "mirror"), 0.5),
+    (("turn", "mirror"), 2 * MIRRORED),
     (("tilt", "perspective", "crop"), 0.6),
     (("shadow", "bleach", "bilevel"), 0.4),
     (("noise", "motion", "coarse", "recompress"), 0.7),
@@ -154,30 +157,69 @@ def damage(page: np.ndarray, kind: str, strength: int, rng: Rng) -> np.ndarray:
     return DAMAGES.get(kind).build(page, strength, rng)
 
 
-def degrade(page: np.ndarray, rng: Rng) -> np.ndarray:
-    """A production-like combination of damages, drawn by `rng`; one page in 28 arrives as it was."""
-    for kinds, chance in _STAGES:
-        if rng.random() < chance:
-            page = damage(page, str(rng.choice(kinds)), int(rng.choice(STRENGTHS, p=_FREQUENCIES)), rng)
+def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED) -> np.ndarray:
+    """A production-like combination of damages, drawn by `rng`; one page in 28 arrives as it was.
+
+    Args:
+        page: uint8 [S, S, 3].
+        rng: Decides everything.
+        mirrored: Share of pages that are mirrored, from 0 to 0.75. Another share changes nothing but that: each page
+            keeps its other damages, and those mirrored under a smaller share are under a larger one.
+    """
+    lies, *later = _STAGES
+    if first := _drawn(*lies, rng):
+        page = damage(page, *first, rng) if first[0] != "mirror" else page
+    if _is_mirrored(first, rng, mirrored):
+        page = mirror(page, 1, rng)
+    for kinds, chance in later:
+        if drawn := _drawn(kinds, chance, rng):
+            page = damage(page, *drawn, rng)
     return page
+
+
+def _drawn(kinds: tuple[str, ...], chance: float, rng: Rng) -> tuple[str, int] | None:
+    """Kind and strength of a stage's damage, if any."""
+    if rng.random() >= chance:
+        return None
+    return str(rng.choice(kinds)), int(rng.choice(STRENGTHS, p=_FREQUENCIES))
+
+
+def _is_mirrored(drawn: tuple[str, int] | None, rng: Rng, share: float) -> bool:
+    """Whether a page is mirrored where a share of all pages is; at `MIRRORED` it is where the mirror was drawn."""
+    place = rng.spawn(1)[0].random()  # moves none of the draws that follow
+    if drawn is None:  # half of the pages
+        return place < (share - MIRRORED) / 0.5
+    return drawn[0] == "mirror" and place < share / MIRRORED
 
 
 @dataclass(frozen=True, eq=False)
 class DegradedView:
-    """A fixed damaged copy of each page: computed from the seed and the page's ID alone."""
+    """A fixed damaged copy of each page: computed from the seed, the page's ID and the share of mirrored pages."""
 
     quick: ClassVar = False
     ids: np.ndarray
     seed: int
+    mirrored: float = MIRRORED
+
+    @classmethod
+    def of_validation(cls, ids: np.ndarray, data: DataConfig) -> DegradedView:
+        """The copy of its held-out pages that a run validates on."""
+        return cls(ids, data.split_seed, data.degraded_mirrored)
 
     @property
     def name(self) -> str:
         """What stored predictions are known by."""
-        return f"degraded-{RULES}-{self.seed}"
+        share = "" if self.mirrored == MIRRORED else f"-mirrored-{self.mirrored:g}"
+        return f"degraded-{RULES}-{self.seed}{share}"
 
     def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
         """The damaged page."""
-        return degrade(page, _rng_of_page(self.ids[row], self.seed))
+        return degrade(page, _rng_of_page(self.ids[row], self.seed), self.mirrored)
+
+    def is_mirrored(self, row: int) -> bool:
+        """Whether the copy of a page is mirrored."""
+        rng = _rng_of_page(self.ids[row], self.seed)
+        return _is_mirrored(_drawn(*_STAGES[0], rng), rng, self.mirrored)
 
 
 @dataclass(frozen=True, eq=False)

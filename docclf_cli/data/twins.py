@@ -2,7 +2,8 @@
 
 Document pages look alike from afar, so a hash alone either misses copies that lie a little askew or takes every
 page of a form for the same. The hash is therefore only asked for candidates, generously, and `registration`
-decides. Figures of both stages: `benchmarks/audit_planted.py`.
+decides. Both see pages whose paper is white (`whitened`): a darker scan has another edge between its paper and the
+white around it, which outweighs what is on the paper. Figures of both stages: `benchmarks/audit_planted.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ RADIUS = 32  # bits that candidates may differ in
 TURNS = (0, -2, 2)
 SIMILARITY = 0.75  # from here on two pages are twins
 _BLANK = 3.0  # deviation of grey values below which a page shows nothing that could be compared
+_PAPER = 95  # percentile of the grey values of a page, pure white left out, that is taken for the tone of its paper
 _CHUNK, _BLOCK = 64, 256
 
 Grey = Callable[[np.ndarray], np.ndarray]
@@ -50,7 +52,7 @@ def find_twins(
     rows: np.ndarray, grey: Grey, *, workers: int = 0, similarity: float = SIMILARITY,
     tick: Tick = lambda task, done, total: None,
 ) -> Pairs:  # fmt: skip
-    """Find the pairs of pages that are copies of one another: recompressed, resized, or a little askew.
+    """Find the pairs of pages that are copies of one another: recompressed, resized, a little askew, or scanned darker.
 
     Args:
         rows: Which pages, int64 [n], each once; blank ones are nobody's twins.
@@ -69,7 +71,7 @@ def find_twins(
     found = np.zeros(len(one), dtype=np.float32)
     for start in range(0, len(one), _BLOCK):
         block = slice(start, start + _BLOCK)
-        found[block] = same_page(grey(rows[one[block]]), grey(rows[other[block]]))
+        found[block] = same_page(*(whitened(grey(rows[ends[block]])) for ends in (one, other)))
         tick("comparing pairs", min(start + _BLOCK, len(one)), len(one))
     kept = found >= similarity
     ends = np.sort(np.stack([rows[one[kept]], rows[other[kept]]]), axis=0)
@@ -89,8 +91,9 @@ def hash_pages(pages: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     bits = np.zeros((len(pages), len(TURNS), HASH_SIZE**2), dtype=bool)
+    white = whitened(pages)
     for number in [number for number, page in enumerate(pages) if not is_blank(page)]:
-        page = Image.fromarray(pages[number])
+        page = Image.fromarray(white[number])
         for place, degrees in enumerate(TURNS):
             turned = page.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=255) if degrees else page
             bits[number, place] = imagehash.phash(turned, HASH_SIZE).hash.ravel()
@@ -101,6 +104,26 @@ def is_blank(page: np.ndarray) -> bool:
     """Whether a grey page shows nothing but even paper; pure white, which also fills up the square, is not looked at."""
     toned = page[page < 255]
     return bool(toned.size == 0 or toned.std() < _BLANK)
+
+
+def whitened(pages: np.ndarray) -> np.ndarray:
+    """Pages with their paper as white as what is around them, however bright they were scanned.
+
+    Contrast is left as it is: neither the hash nor the registration takes notice of it.
+
+    Args:
+        pages: uint8 [n, H, W], on white squares.
+
+    Returns:
+        uint8 [n, H, W].
+    """
+    white = pages.copy()
+    for page in white:
+        toned = page[page < 255]
+        if len(toned):
+            np.minimum(page, 255 - (lift := 255 - int(np.percentile(toned, _PAPER))), out=page)
+            page += np.uint8(lift)
+    return white
 
 
 def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

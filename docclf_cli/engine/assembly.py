@@ -57,13 +57,13 @@ def build_trainer(
     targets = material.index.labels
     counts = np.bincount(targets[task.train_rows], minlength=num_classes).tolist()
     batches = task.batches
-    totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
+    totals = ScheduleTotals.of_run(profile, batches.steps)
     parts = Parts(
         model=model,
         loss=build_loss(profile.loss, profile.model, counts),
         optimizer=build_optimizer(profile.optimizer, model),
         schedule=build_schedule(profile.scheduler, totals),
-        ema=_moving_average(model, profile.train.ema),
+        ema=moving_average(model, profile.train.ema),
         loader=train_loader(
             TrainPages(material.pages, task.train_rows, targets, *_variation(profile, num_classes), profile.seed),
             batches, runtime.workers, pin=runtime.device.type == "cuda",
@@ -95,7 +95,8 @@ def _variation(profile: Profile, num_classes: int) -> tuple[Policy, Mixing]:
     return Policy.from_config(config), Mixing(config.mixup, config.cutmix, config.mix_probability, num_classes)
 
 
-def _moving_average(model: torch.nn.Module, decay: float | None) -> Any:
+def moving_average(model: torch.nn.Module, decay: float | None) -> Any:
+    """The moving average of a model's weights, whose decay grows from 0 to `decay` (see `train.ema`); None keeps none."""
     if decay is None:
         return None
     from timm.utils import ModelEmaV3

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from docclf_cli.data.degrade import DAMAGES, DamagedView, DegradedView, strength_names
+from docclf_cli.data.degrade import DAMAGES, RULES, DamagedView, DegradedView, strength_names
 from docclf_cli.engine.run_folder import write_csv
 from docclf_cli.metrics import plots
 from docclf_cli.metrics.class_metrics import score
@@ -18,15 +18,21 @@ from docclf_cli.results.figures import ClassRow, Scores
 from docclf_cli.results.predictions import Predictions
 
 MIXTURE = "all"  # the kind of `DegradedView`
+MIRROR = "mirrored", "not mirrored"  # parts of the mixture, told apart
+# Whatever split a run was trained on: its pages are drawn and damaged as those of the runs it is compared with.
+SEED = 0
 Damaged = DegradedView | DamagedView
 
 
-def damaged_views(ids: np.ndarray, seed: int) -> list[tuple[str, str, Damaged]]:
-    """Kind, strength in words, and view: the mixture, then each damage by itself."""
-    views: list[tuple[str, str, Damaged]] = [(MIXTURE, "", DegradedView(ids, seed))]
+def damaged_views(ids: np.ndarray) -> list[tuple[str, str, Damaged]]:
+    """Kind, strength in words, and view: the mixture, then each damage by itself.
+
+    They depend on the pages' IDs alone, not on the run: neither on its split nor on its policy or settings.
+    """
+    views: list[tuple[str, str, Damaged]] = [(MIXTURE, "", DegradedView(ids, SEED))]
     for entry in DAMAGES:
         for strength, name in strength_names(entry.name).items():
-            views.append((entry.name, name, DamagedView(ids, seed, entry.name, strength)))
+            views.append((entry.name, name, DamagedView(ids, SEED, entry.name, strength)))
     return views
 
 
@@ -49,24 +55,44 @@ def measure_damages(
         of: How many pages the split has.
         temperature: Divides the logits.
     """
-    scores = [score(one, temperature=temperature) for one in damaged]
-    rows = [_row(*name, clean, one, found) for name, one, found in zip(names, damaged, scores, strict=True)]
+    parts = [(*name, clean, one) for name, one in zip(names, damaged, strict=True)]
+    parts[1:1] = _by_mirror(clean, damaged[0])
+    scores = [score(one, temperature=temperature) for *_, one in parts]
+    rows = [_row(*part, found) for part, found in zip(parts, scores, strict=True)]
     by_class = [_class_record(row, one) for row, found in zip(rows, scores, strict=True) for one in found.classes]
     table, details = folder / "damage.csv", folder / "damage_by_class.csv"
     write_csv(table, [_record(row) for row in rows])
     write_csv(details, by_class)
-    picture = _heat_map(rows, score(clean, temperature=temperature), folder / "damage_by_class.png")
-    return Damages(len(clean), of, tuple(rows)), [table, details, picture]
+    whole = [row for row in rows if row.strength not in MIRROR]
+    picture = _heat_map(whole, score(clean, temperature=temperature), folder / "damage_by_class.png")
+    return Damages(len(clean), of, tuple(rows), RULES), [table, details, picture]
+
+
+def _by_mirror(clean: Predictions, mixture: Predictions) -> list[tuple[str, str, Predictions, Predictions]]:
+    """The mixture in two parts, where both have pages: what a mirror costs is paid only where pages arrive mirrored."""
+    view = DegradedView(mixture.ids, SEED)
+    mirrored = np.array([view.is_mirrored(row) for row in range(len(mixture))], dtype=bool)
+    place = {name: row for row, name in enumerate(clean.ids.tolist())}
+    same = clean.take([place[name] for name in mixture.ids.tolist()])
+    sides = [(name, np.flatnonzero(side)) for name, side in zip(MIRROR, (mirrored, ~mirrored), strict=True)]
+    if not all(_scored(mixture.take(rows)) for _, rows in sides):
+        return []
+    return [(MIXTURE, name, same.take(rows), mixture.take(rows)) for name, rows in sides]
+
+
+def _scored(predictions: Predictions) -> bool:
+    return bool(((predictions.labels >= 0) & ~np.isnan(predictions.log_probs).any(axis=1)).any())
 
 
 def _row(kind: str, strength: str, clean: Predictions, damaged: Predictions, scores: Scores) -> DamageRow:
     difference = paired_difference(damaged, clean, "f1_macro")
     recalls = tuple(one.accuracy.value for one in scores.classes)
-    return DamageRow(kind, strength, scores.figures["accuracy"], scores.figures["f1_macro"], difference, recalls)
+    figures = scores.figures["accuracy"], scores.figures["f1_macro"]
+    return DamageRow(kind, strength, scores.support, *figures, difference, recalls)
 
 
 def _record(row: DamageRow) -> dict[str, Any]:
-    record: dict[str, Any] = {"damage": row.kind, "strength": row.strength}
+    record: dict[str, Any] = {"damage": row.kind, "strength": row.strength, "pages": row.pages}
     for name, one in (("accuracy", row.accuracy), ("f1_macro", row.f1_macro), ("difference", row.difference)):
         record |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return record

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.special import log_softmax
 
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import names_split
 from docclf_cli.data.pages import NamedView
 from docclf_cli.data.splits import stratified_sample
+from docclf_cli.engine.caveats import caveats
 from docclf_cli.engine.comparing import compare
-from docclf_cli.engine.damages import damaged_views, measure_damages
+from docclf_cli.engine.damages import SEED, damaged_views, measure_damages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.leaks import find_leaks
 from docclf_cli.engine.members import (
@@ -33,7 +33,7 @@ from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
 from docclf_cli.engine.wanted import Wanted, collect
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.calibration import calibration_error, confidences
+from docclf_cli.metrics.calibration import calibration_error, confidences, cross_fitted
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.names import composed
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
@@ -99,6 +99,11 @@ class _Case:
     folder: Path
     desk: _Desk
 
+    @property
+    def temperature(self) -> float:
+        """What divides the logits of these pages."""
+        return self.member.temperature_of(self.split)
+
 
 def evaluate(
     checkpoint_path: Path,
@@ -124,12 +129,18 @@ def evaluate(
         stop: Polled between batches.
 
     Raises:
-        InputError: The split does not exist, its pages have no labels, or they trained the model.
+        InputError: The split does not exist, its pages have no labels, they trained the model, or a precision is to be
+            shown on pages that did.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
     asked = questions or Questions()
     if asked.target_precision is not None:
         check_target(asked.target_precision)
+        if split == "train":
+            raise InputError(
+                "--target-precision: the model was trained on the pages of --split train, where any confidence looks right",
+                "ask on held-out pages: --split val or --split test",
+            )
     member = member_at(checkpoint_path)
     other = None if asked.compare is None else member_at(asked.compare)
     case = _case(member, split, data, images, _Desk(runtime_config, emit, stop))
@@ -210,47 +221,49 @@ def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:
 
 
 def _scored(case: _Case) -> EvaluateResult:
-    predictions, temperature = case.predictions, case.member.temperature
-    scores = score(predictions, temperature=temperature)
+    member, predictions = case.member, case.predictions
+    # What the temperature was fitted to is judged at one that other pages fitted.
+    judged = cross_fitted(predictions) if case.split == "val" else predictions.at_temperature(case.temperature)
+    scores = score(judged)
     files = [
-        write_predictions(case.folder / "predictions.csv", predictions, temperature),
+        write_predictions(case.folder / "predictions.csv", predictions, case.temperature),
         *write_class_report(case.folder, case.split, predictions, scores),
-        *write_trust_plots(case.folder, predictions, temperature),
+        *write_trust_plots(case.folder, judged, 1.0),
     ]
     before = calibration_error(*confidences(predictions.scored()))
-    return EvaluateResult(case.member.path, case.split, scores, temperature, before, files=tuple(files))
+    notes = caveats(case.split, monitor=member.facts.monitor, folds=member.is_folds, temperature=member.temperature)
+    return EvaluateResult(member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes)
 
 
 def _compared(case: _Case, other: Member) -> Comparison:
     """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
     own_split = case.split != "test"
     wanted = labelled_pages(other, case.split, other.facts.data if own_split else case.wanted[0].data)
-    theirs = _calibrated(case.desk.predictions(other, case.split, wanted), other.temperature)
-    mine = _calibrated(case.predictions, case.member.temperature)
+    theirs = case.desk.predictions(other, case.split, wanted).at_temperature(other.temperature_of(case.split))
+    mine = case.predictions.at_temperature(case.temperature)
     return compare(mine, theirs, other.path, case.split, case.member.facts.monitor)
-
-
-def _calibrated(predictions: Predictions, temperature: float) -> Predictions:
-    return replace(predictions, log_probs=log_softmax(predictions.log_probs / temperature, axis=1))
 
 
 def _trusted(case: _Case, result: EvaluateResult, target: float) -> EvaluateResult:
     """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
+    held_out_temperature = member.temperature_of("val")
     found = trust(
-        clean, degraded, case.predictions, target=target, temperature=member.temperature,
-        chosen_here=case.split == "val", folder=case.folder,
+        clean.at_temperature(held_out_temperature),
+        None if degraded is None else degraded.at_temperature(held_out_temperature),
+        case.predictions.at_temperature(case.temperature),
+        target=target, temperature=1.0, chosen_here=case.split == "val", folder=case.folder,
     )  # fmt: skip
     return replace(result, trust=found, files=(*result.files, found.queue))
 
 
 def _damaged(case: _Case, result: EvaluateResult, limit: int) -> EvaluateResult:
     member, index = case.member, case.wanted[0].index
-    rows = stratified_sample(case.predictions.labels, limit, member.facts.data.split_seed)
+    rows = stratified_sample(case.predictions.labels, limit, SEED)
     clean = case.predictions.take(rows)
     chosen = np.flatnonzero(np.isin(index.ids, clean.ids))
-    views = damaged_views(index.ids, member.facts.data.split_seed)
+    views = damaged_views(index.ids)
     # Asked for together, so that each page is read once for all damages.
     found = case.desk.collect([_through(one, chosen, view) for _, _, view in views for one in case.wanted])
     per_view = len(case.wanted)
@@ -258,7 +271,7 @@ def _damaged(case: _Case, result: EvaluateResult, limit: int) -> EvaluateResult:
     damaged = [_in_order(as_one(member, case.split, part), index) for part in parts]
     damages, files = measure_damages(
         clean, [(kind, strength) for kind, strength, _ in views], damaged, case.folder,
-        of=len(case.predictions), temperature=member.temperature,
+        of=len(case.predictions), temperature=case.temperature,
     )  # fmt: skip
     return replace(result, damages=damages, files=(*result.files, *files))
 

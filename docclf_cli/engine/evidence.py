@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from docclf_cli.engine.caveats import caveats
 from docclf_cli.engine.evaluate import labelled_pages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.kept import kept
@@ -40,6 +41,7 @@ class Evidence:
         temperature: Fitted at the end of training; 1 where no checkpoint is known.
         run: The folder of the run, where there is one.
         data: Where the pages are, as far as that is known.
+        notes: What else must be known to read the figures.
     """
 
     source: Path
@@ -51,6 +53,7 @@ class Evidence:
     temperature: float = 1.0
     run: RunFolder | None = None
     data: DataConfig | None = None
+    notes: tuple[str, ...] = ()
 
 
 def evidence_of(
@@ -118,7 +121,11 @@ def _evidence(source: Path, member: Member, split: str, predictions: Predictions
         sides = {name: predictions if name == split else kept(member, name) for name in sides}
     run = RunFolder(member.folder)
     folder = results_folder(member, FOLDER, split, config)
-    return Evidence(source, folder, split, predictions, **sides, temperature=member.temperature, run=run, data=config)
+    temperature = member.temperature_of(split)
+    notes = caveats(split, monitor=member.facts.monitor, folds=member.is_folds, temperature=temperature)
+    return Evidence(
+        source, folder, split, predictions, **sides, temperature=temperature, run=run, data=config, notes=notes
+    )
 
 
 def _kept_instead(member: Member, split: str, config: DataConfig) -> Predictions | None:

@@ -71,8 +71,7 @@ def score_kept(task: Task, trainer: Trainer, validator: Validator) -> Fitted:
     if found is None:
         found = look_at(task, best, rows, trainer, validator)
         degraded = found.pop(DAMAGED, None)
-        scored = found[CLEAN].scored()
-        best = replace(best, temperature=float(fit_temperature(scored.log_probs, scored.labels)))
+        best = replace(best, temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels))
         best.save(task.run.best)
         keep_facts(task.run.best, best)
         if degraded is not None:
@@ -87,11 +86,11 @@ def score_kept(task: Task, trainer: Trainer, validator: Validator) -> Fitted:
 
 
 def rows_to_score(task: Task) -> dict[str, np.ndarray]:
-    """The held-out pages, and a sample of those trained on."""
-    sampled = stratified_sample(
-        task.material.index.labels[task.train_rows], pages_to_compare(len(task.val_rows)), task.profile.data.split_seed
-    )
-    return {CLEAN: task.val_rows, TRAIN: task.train_rows[sampled]}
+    """The held-out pages, and a sample of those trained on: of folds the same pages as far as each trained on them."""
+    labels, trained = task.material.index.labels, task.train_rows
+    wanted = pages_to_compare(len(task.val_rows))
+    of_all = stratified_sample(labels, round(wanted * len(labels) / len(trained)), task.profile.data.split_seed)
+    return {CLEAN: task.val_rows, TRAIN: np.intersect1d(trained, of_all)}
 
 
 def look_at(

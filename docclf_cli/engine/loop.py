@@ -109,8 +109,7 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole fit."""
-        steps = self.config.epochs * self.parts.batches.steps
-        return min(steps, self.config.max_steps or steps)
+        return self.config.total_steps(self.parts.batches.steps)
 
     @property
     def global_step(self) -> int:

@@ -5,6 +5,7 @@ Nothing here imports torch; it is needed only where predictions are missing.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.wanted import PlainView, Wanted, collect
 from docclf_cli.ensembling.merging import merge
 from docclf_cli.errors import CheckpointError, InputError
-from docclf_cli.files import fingerprint_of
+from docclf_cli.files import fingerprint_of, write_json
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
@@ -67,8 +68,23 @@ class Member:
 
     @property
     def temperature(self) -> float:
-        """Divides the logits; of a folds run the geometric mean of its folds' own."""
-        return float(np.exp(np.mean([np.log(facts.temperature) for facts in self.checkpoints])))
+        """Divides the logits that new pages get; of a folds run those of the mean of its folds, as training stored it.
+
+        A folds run without one (of an earlier docclf) has the geometric mean of its folds' own.
+        """
+        return self._temperatures[0]
+
+    def temperature_of(self, split: str) -> float:
+        """The same for a split: held-out pages of a folds run are read by single folds, which have one of their own."""
+        return self._temperatures[1 if split == VAL else 0]
+
+    @cached_property
+    def _temperatures(self) -> tuple[float, float]:
+        """Of new pages, and of held-out pages."""
+        if len(self.checkpoints) > 1 and (stored := _stored_temperatures(self)) is not None:
+            return stored
+        mean = float(np.exp(np.mean([np.log(facts.temperature) for facts in self.checkpoints])))
+        return mean, mean
 
     @cached_property
     def key(self) -> str:
@@ -123,6 +139,23 @@ def fold_checkpoints(run: Path) -> list[Path]:
     """The best checkpoint of each fold that was trained, by fold."""
     found = [path for path in run.glob("fold-*/best.ckpt") if _FOLD.fullmatch(path.parent.name)]
     return sorted(found, key=lambda path: int(path.parent.name.removeprefix("fold-")))
+
+
+def store_temperatures(run: RunFolder, folds: Sequence[RunFolder], *, mean_of_folds: float, out_of_fold: float) -> None:
+    """Keep the temperatures of some folds in the folder of their run: of their mean, and of each by itself."""
+    member = Member(run.path.name, run.path, tuple(facts_of(fold.best) for fold in folds))
+    found = {"mean_of_folds": mean_of_folds, "out_of_fold": out_of_fold, "checkpoints": member.key}
+    write_json(run.temperature, found)
+
+
+def _stored_temperatures(member: Member) -> tuple[float, float] | None:
+    """What `store_temperatures` kept for exactly these folds; None where it is missing or damaged."""
+    try:
+        content = json.loads(RunFolder(member.path).temperature.read_text(encoding="utf-8"))
+        found = float(content["mean_of_folds"]), float(content["out_of_fold"])
+        return found if content["checkpoints"] == member.key and min(found) > 0 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def folds_as_members(member: Member) -> list[Member]:

@@ -21,14 +21,14 @@ def schedule_preview(profile: Profile) -> SchedulePreview:
         InputError: The schedule follows figures that are not known yet, or the data cannot be read.
     """
     batches = EpochBatches(_train_pages(profile), profile.train.batch_size, profile.train.accumulate, profile.seed)
-    totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
+    totals = ScheduleTotals.of_run(profile, batches.steps)
     schedule = build_schedule(profile.scheduler, totals)
     if not schedule.foreseeable:
         raise InputError(
             f"scheduler '{profile.scheduler.name}' follows validation figures and cannot be drawn ahead",
             "metrics.csv of a run records the rate of each epoch",
         )
-    steps = range(min(totals.steps, profile.train.max_steps or totals.steps))
+    steps = range(totals.steps)
     rates = tuple(schedule.lr_at(step if schedule.unit == "step" else step // batches.steps) for step in steps)
     epochs = tuple(step / batches.steps for step in steps)
     plot = plots.learning_rate(epochs, rates, Path(profile.output) / "learning_rate.png")

@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def temperature(self) -> Path:
+        """The temperatures of a folds run."""
+        return self.path / "temperature.json"
+
+    @property
     def origin(self) -> Path:
         """Versions and pages it is made of."""
         return self.path / "origin.json"

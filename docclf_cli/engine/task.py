@@ -46,7 +46,7 @@ class Task:
     @property
     def degraded_view(self) -> DegradedView:
         """How held-out pages are damaged."""
-        return DegradedView(self.material.index.ids, self.profile.data.split_seed)
+        return DegradedView.of_validation(self.material.index.ids, self.profile.data)
 
     def validator(self, emit: Emit, stop: StopFlag) -> Validator:
         """What scores a model on the held-out pages."""

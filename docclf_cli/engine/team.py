@@ -231,7 +231,7 @@ def ask(
     answers: list[dict[str, dict[str, Predictions]]] = [{VAL: {}, TEST: {}} for _ in members]
     for number, view, split, wanted in asked:
         parts = [next(found) for _ in wanted]
-        answers[number][split][view] = _calibrated(members[number], view, as_one(members[number], split, parts))
+        answers[number][split][view] = _calibrated(members[number], split, view, as_one(members[number], split, parts))
     return [
         Answers(member, told[VAL], told[TEST if ground.split == TEST else VAL])
         for member, told in zip(members, answers, strict=True)
@@ -245,10 +245,10 @@ def _wants(member: Member, ground: Ground) -> Iterator[tuple[str, list[Wanted]]]
         yield TEST, wanted_of(member, TEST, ground.target)
 
 
-def _calibrated(member: Member, view: str, predictions: Predictions) -> Predictions:
+def _calibrated(member: Member, split: str, view: str, predictions: Predictions) -> Predictions:
     # The precision is no part of what a member is: training may have stored another one for its held-out pages.
     made_by = {"checkpoint": member.key, "view": view, "data": predictions.fingerprint["data"]}
-    return replace(predictions.at_temperature(member.temperature), fingerprint=made_by)
+    return replace(predictions.at_temperature(member.temperature_of(split)), fingerprint=made_by)
 
 
 def _merged(views: Sequence[Predictions], how: Merge, names: Sequence[str]) -> Predictions:

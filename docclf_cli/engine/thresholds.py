@@ -29,7 +29,7 @@ def trusted_from(
         InputError: No confidence does, or no predictions of these pages are there nor can be made.
     """
     clean, degraded = held_out(member, runtime_config, emit, stop)
-    found = threshold_on(clean, degraded, target_precision, member.temperature)
+    found = threshold_on(clean, degraded, target_precision, member.temperature_of("val"))
     if found.value is None:
         more = f"about {found.more_pages} more would do" if found.more_pages else "no number of such pages would do"
         raise InputError(
@@ -73,7 +73,7 @@ def held_out(
             raise InputError(f"no threshold is known: {error.message}", hint) from error
         data = member.facts.data
         return clean, kept(
-            member, "val", DegradedView(clean.ids, data.split_seed).name
+            member, "val", DegradedView.of_validation(clean.ids, data).name
         ) if data.degraded_validation else None
 
 
@@ -84,7 +84,7 @@ def _made(
     plain = wanted_of(member, "val", indices)
     wanted = list(plain)
     if data.degraded_validation:
-        wanted += wanted_of(member, "val", indices, DegradedView(plain[0].index.ids, data.split_seed))
+        wanted += wanted_of(member, "val", indices, DegradedView.of_validation(plain[0].index.ids, data))
     found = collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop)
     degraded = found[len(plain) :]
     return as_one(member, "val", found[: len(plain)]), as_one(member, "val", degraded) if degraded else None

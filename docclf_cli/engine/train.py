@@ -18,12 +18,13 @@ from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
+from docclf_cli.engine.caveats import caveats
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.finish import Fitted
 from docclf_cli.engine.fit import fit, refit
 from docclf_cli.engine.leaks import say_copies_in_validation
 from docclf_cli.engine.material import Material, prepare
-from docclf_cli.engine.members import pooled
+from docclf_cli.engine.members import pooled, store_temperatures
 from docclf_cli.engine.numerics import scoring_runtime, settle
 from docclf_cli.engine.origin import (
     carried_over,
@@ -46,7 +47,7 @@ from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
 from docclf_cli.engine.task import Task
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.files import write_text
-from docclf_cli.metrics.calibration import fit_temperature
+from docclf_cli.metrics.calibration import cross_fitted, fit_temperature, temperature_of_mean
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
@@ -286,7 +287,7 @@ def _train_once(work: _Work) -> TrainResult:
 
 
 def _single_result(work: _Work, fitted: Fitted) -> TrainResult:
-    val, train = (score(side, temperature=fitted.temperature) for side in (fitted.val, fitted.train))
+    val, train = score(cross_fitted(fitted.val)), score(fitted.train, temperature=fitted.temperature)
     run = work.run
     files = [run.best]
     for write in (
@@ -301,6 +302,7 @@ def _single_result(work: _Work, fitted: Fitted) -> TrainResult:
     return TrainResult(
         run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
         val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
+        notes=_notes(work, fitted.temperature),
     )  # fmt: skip
 
 
@@ -312,10 +314,13 @@ def _train_folds(work: _Work) -> TrainResult:
 def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted]) -> TrainResult:
     """Pooled out-of-fold predictions, each row from the model that did not train on it."""
     out_of_fold = pooled([one.val for one in fitted], work.material.index.ids)
-    scored = out_of_fold.scored()
-    temperature = fit_temperature(scored.log_probs, scored.labels)
+    temperature = fitted[0].temperature
+    if len(fitted) > 1:
+        temperature = temperature_of_mean(out_of_fold, [one.train for one in fitted])
+        alone = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
+        store_temperatures(work.run, [one.run for one in fitted], mean_of_folds=temperature, out_of_fold=alone)
     out_of_fold.save(work.run.path / OUT_OF_FOLD)
-    val = score(out_of_fold, temperature=temperature)
+    val = score(cross_fitted(out_of_fold))
     rows = tuple(
         FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
         for number, one in zip(numbers, fitted, strict=True)
@@ -324,8 +329,13 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted])
     files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
     return TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
-        val, None, None, temperature, rows, tuple(files),
+        val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
     )  # fmt: skip
+
+
+def _notes(work: _Work, temperature: float) -> tuple[str, ...]:
+    train = work.profile.train
+    return caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
 
 
 def _write_preview(work: _Work) -> None:

@@ -31,13 +31,14 @@ from docclf_cli.engine.store import PLAIN
 from docclf_cli.engine.submission import Submission
 from docclf_cli.engine.team import MERGED, VAL, Answers, Ground, ask, ground_of, trained_on
 from docclf_cli.engine.views import PLAIN_VIEW, PageView, views_of
-from docclf_cli.ensembling.held_out import require
-from docclf_cli.ensembling.merging import Merge, prune
+from docclf_cli.ensembling.held_out import HeldOut, require
+from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
 from docclf_cli.files import write_json
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.ensembling import Line, TTAResult
 from docclf_cli.results.predictions import Predictions
 
+PARTS = 5  # of the held-out pages, to score pruning on pages that did not choose
 PROBABILITIES, META = "tta_probabilities.csv", "tta_predictions_meta.json"
 
 
@@ -113,8 +114,8 @@ def tta(
     (answers,) = ask([member], [asked], ground, runtime_config=profile.runtime, emit=emit, stop=stop)
     in_sample = trained_on([member], ground)
     look = _Look(_without_labels(answers, in_sample), tuple(view.name for view in views), ground, figure, config.merge)
-    kept = _kept(look) if prune_views else look.views
-    return _finish(member, look, asked, kept, in_sample, submission)
+    kept, nested = _pruned(look) if prune_views else (look.views, None)
+    return _finish(member, look, asked, kept, nested, in_sample, submission)
 
 
 def _without_labels(answers: Answers, in_sample: np.ndarray) -> Answers:
@@ -129,11 +130,18 @@ def _without_labels(answers: Answers, in_sample: np.ndarray) -> Answers:
     return replace(answers, target={name: hidden(predictions) for name, predictions in answers.target.items()})
 
 
-def _kept(look: _Look) -> tuple[str, ...]:
+def _pruned(look: _Look) -> tuple[tuple[str, ...], Predictions]:
+    """The views that all held-out pages choose to keep, and these pages in the views that others of them chose."""
     sides = [look.answers.held_out[name] for name in look.views]
-    log_probs = np.stack([side.log_probs for side in sides]).astype(np.float64)
-    places = prune(log_probs, sides[0].labels, look.merge, score_by(look.figure))
-    return tuple(look.views[place] for place in places)
+    log_probs, labels = np.stack([side.log_probs for side in sides]).astype(np.float64), sides[0].labels
+    score = score_by(look.figure)
+    places = prune(log_probs, labels, look.merge, score)
+    rows = np.flatnonzero((labels >= 0) & ~np.isnan(log_probs).any(axis=(0, 2)))
+    groups = None if sides[0].groups is None else sides[0].groups[rows]
+    part = np.full(len(labels), -1)
+    part[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(PARTS)
+    nested = cross_pruned(log_probs, labels, part, look.merge, score)
+    return tuple(look.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
 
 
 def _finish(
@@ -141,6 +149,7 @@ def _finish(
     look: _Look,
     asked: Sequence[PageView],
     kept: tuple[str, ...],
+    nested: Predictions | None,
     in_sample: np.ndarray,
     submission: Submission,
 ) -> TTAResult:
@@ -148,8 +157,7 @@ def _finish(
     target = merged.target[MERGED]
     rows = submission_rows(submission, target)
     title = f"{look.merge} of {len(kept)} views"
-    line = look.line(title, merged, MERGED)
-    pruned = len(kept) < len(look.views)
+    line = look.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
     folder = results_folder(member, "tta", look.ground.split, look.ground.target.config)
     result = TTAResult(
         checkpoint=member.path,
@@ -160,7 +168,7 @@ def _finish(
         kept=_shown(asked, kept),
         pruned=_shown(asked, [name for name in look.views if name not in kept]),
         advice=advice(title, line, "the plain page"),
-        notes=tuple(_notes(look, pruned, in_sample)),
+        notes=tuple(_notes(look, nested is not None, in_sample)),
         split=look.ground.split,
         pages=len(target),
         unreadable=unreadable_in(target),
@@ -182,9 +190,14 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
     notes = []
     if not look.answers.held_out:
         notes.append(f"No page is known to be held out from this model ({look.ground.why_none}).")
-    elif pruned:
-        notes.append("Views were chosen on the held-out pages, so the merge's held-out scores flatter it.")
-    held_out, target = look.answers.held_out.get(PLAIN), look.answers.target[PLAIN]
+    else:
+        notes.append("Held-out pages also chose the model's epoch, so scores on them are a little too good.")
+    if pruned:
+        notes.append(
+            "Held-out scores of the merge are nested: each page is read in the views that the other held-out pages chose."
+        )
+    held_out, target = (next(iter(side.values()), None) for side in (look.answers.held_out, look.answers.target))
+    assert target is not None
     notes += unreadable_notes(None if held_out is None else held_out.log_probs, target.log_probs, look.ground)
     if not can_be_scored(target):
         notes.append("The pages have no labels: they are predicted, and not scored.")

@@ -51,3 +51,26 @@ def prune(
             break
         best, kept = max(scores), rests[int(np.argmax(scores))]
     return tuple(kept)
+
+
+def cross_pruned(
+    log_probs: np.ndarray, targets: np.ndarray, part: np.ndarray, how: Merge = "mean", score: Score = by_log_loss
+) -> np.ndarray:
+    """Views merged as pruning leaves them for pages that did not choose: what it is worth on new pages.
+
+    Args:
+        log_probs: [views, n, num_classes] of held-out pages.
+        targets: int64 [n].
+        part: int64 [n]: each part is merged in the views that `prune` keeps on the others; -1 is in no other's choice.
+        how: As for `merge`.
+        score: As for `prune`.
+
+    Returns:
+        Log-probabilities, [n, num_classes].
+    """
+    merged = np.empty(log_probs.shape[1:])
+    for number in np.unique(part):
+        rows, others = part == number, (part != number) & (part >= 0)
+        kept = prune(log_probs[:, others], targets[others], how, score)
+        merged[rows] = merge(log_probs[list(kept)][:, rows], how)
+    return merged

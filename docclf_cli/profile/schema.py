@@ -58,6 +58,10 @@ class DataConfig(Section):
     degraded_validation: Flag = Field(
         True, description="Score a fixed degraded copy of the validation pages every epoch"
     )
+    degraded_mirrored: Annotated[float, Field(ge=0, le=0.75, strict=True)] = Field(
+        0.25,
+        description="Share of that copy that is mirrored; 0 for pages that come from scanners, which never mirror",
+    )
 
 
 class ModelConfig(Section):
@@ -158,7 +162,12 @@ class TrainConfig(Section):
     batch_size: Count = Field(32, description="Pages per optimizer step, over all processes and accumulation steps")
     accumulate: Count = Field(1, description="Micro-steps per optimizer step; each sees batch_size / accumulate pages")
     clip_grad: Positive | None = Field(1.0, description="Largest gradient norm; null does not clip")
-    ema: Fraction | None = Field(None, description="Decay of the moving average of the weights; null keeps none")
+    ema: Fraction | None = Field(
+        None,
+        description="Decay of the moving average of the weights (the average is what is scored and kept); null keeps none. "
+        "It warms up: after t steps the decay is at most 1 - t^(-2/3), so .9 after 32 steps, .99 after 1,000, .999 after "
+        "31,623",
+    )
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
     monitor: str = Field(
         "blend",
@@ -168,7 +177,10 @@ class TrainConfig(Section):
     patience: Count | None = Field(
         None, description="Stop after this many epochs without improvement; null never stops early"
     )
-    max_steps: Count | None = Field(None, description="Stop after this many optimizer steps, for quick tries")
+    max_steps: Count | None = Field(
+        None,
+        description="Stop after this many optimizer steps, for quick tries; lengths of the schedule left null shrink with it",
+    )
     folds: Annotated[int, Field(ge=2, strict=True)] | None = Field(
         None, description="Train this many cross-validation folds"
     )
@@ -185,6 +197,11 @@ class TrainConfig(Section):
         description="Steps with a loss that is not finite which are skipped before the run stops (exit 7); "
         "above 0 a GPU waits after each step until that is known",
     )
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of a fit."""
+        steps = self.epochs * steps_per_epoch
+        return min(steps, self.max_steps or steps)
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":

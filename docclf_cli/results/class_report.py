@@ -15,11 +15,12 @@ class ClassReport:
     Attributes:
         source: The run folder, or the file of predictions.
         split: Which pages.
-        scores: Figures with intervals, probabilities taken at `temperature`.
+        scores: Figures with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
         confused: The pairs of classes behind most mistakes, most pages first.
         gaps: Accuracy on training minus validation pages of each class; empty where one of the two is not stored.
-        temperature: The checkpoint's own.
+        temperature: What divides the logits of these pages.
         files: What was written.
+        notes: What else must be known to read the figures.
     """
 
     source: Path
@@ -29,6 +30,7 @@ class ClassReport:
     gaps: tuple[ClassGap, ...]
     temperature: float
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ class DamageRow:
 
     Attributes:
         kind: Name of the damage; `all` is a mixture as pages arrive in practice.
-        strength: Its strength in words; empty for the mixture.
+        strength: Its strength in words; empty for the mixture, whose `mirrored` and `not mirrored` pages are told apart.
+        pages: How many pages were scored.
         accuracy: On the damaged pages.
         f1_macro: On the damaged pages.
         difference: Macro-F1 on damaged minus that on clean pages.
@@ -68,6 +69,7 @@ class DamageRow:
 
     kind: str
     strength: str
+    pages: int
     accuracy: Estimate
     f1_macro: Estimate
     difference: Difference
@@ -82,11 +84,13 @@ class Damages:
         pages: How many pages were damaged.
         of: How many there are.
         rows: One per kind and strength.
+        version: Of the damages; figures are comparable between runs where it is the same.
     """
 
     pages: int
     of: int
     rows: tuple[DamageRow, ...]
+    version: int
 
 
 @dataclass(frozen=True)
@@ -96,14 +100,15 @@ class EvaluateResult:
     Attributes:
         checkpoint: The checkpoint file, or the run folder of a folds run.
         split: Which pages.
-        scores: Figures with intervals, probabilities taken at `temperature`.
-        temperature: Fitted on held-out pages.
+        scores: Figures with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
+        temperature: Fitted on held-out pages; of folds that of their mean, which new pages get.
         uncalibrated_ece: Calibration error at temperature 1.
         comparison: With another model, where asked for.
         trust: The threshold of a precision, where asked for.
         damages: What damage costs, where asked for.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
+        notes: What else must be known to read the figures.
     """
 
     checkpoint: Path
@@ -116,3 +121,4 @@ class EvaluateResult:
     damages: Damages | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()

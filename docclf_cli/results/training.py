@@ -37,11 +37,12 @@ class TrainResult:
         val: Scores on held-out pages (of folds: pooled, out-of-fold).
         train: Scores on training pages without augmentation; None for folds.
         degraded: Macro-F1 of the kept epoch on the degraded validation pages, where it was measured.
-        temperature: Fitted on the held-out pages.
+        temperature: Fitted on the held-out pages; of folds that of their mean, which new pages get.
         folds: One row per fold.
         files: What was written, most useful first.
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
+        notes: What else must be known to read the figures.
     """
 
     run: Path
@@ -57,6 +58,7 @@ class TrainResult:
     files: tuple[Path, ...] = ()
     pushed: str | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

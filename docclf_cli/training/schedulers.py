@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field
 
 from docclf_cli.errors import InputError
-from docclf_cli.profile.schema import Count, Flag, Natural, NonNegative, SchedulerConfig
+from docclf_cli.profile.schema import Count, Flag, Natural, NonNegative, Profile, SchedulerConfig
 from docclf_cli.registry import Registry
 
 Unit = Literal["step", "epoch"]
@@ -32,18 +32,28 @@ class ScheduleTotals:
 
     Attributes:
         base_lr: Peak learning rate.
-        epochs: Epochs of the run.
+        epochs: Epochs of the run; `max_steps` may cut the last one short.
         steps_per_epoch: Optimizer steps of one epoch.
+        max_steps: The run ends after so many optimizer steps; None ends it with its last epoch.
     """
 
     base_lr: float
     epochs: int
     steps_per_epoch: int
+    max_steps: int | None = None
+
+    @classmethod
+    def of_run(cls, profile: Profile, steps_per_epoch: int) -> "ScheduleTotals":
+        """The totals of the run that will happen: `train.max_steps` shortens it, and its schedule with it."""
+        train = profile.train
+        epochs = math.ceil(train.total_steps(steps_per_epoch) / steps_per_epoch)
+        return cls(profile.optimizer.lr, epochs, steps_per_epoch, train.max_steps)
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the run."""
-        return self.epochs * self.steps_per_epoch
+        steps = self.epochs * self.steps_per_epoch
+        return min(steps, self.max_steps or steps)
 
 
 class Schedule:

@@ -11,7 +11,7 @@ from docclf_cli.data.index import load_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.registration import SIDE, same_page
 from docclf_cli.data.samples import render_samples
-from docclf_cli.data.twins import RADIUS, SIMILARITY, candidates, find_twins, hash_pages, linked
+from docclf_cli.data.twins import RADIUS, SIMILARITY, candidates, find_twins, hash_pages, linked, whitened
 from docclf_cli.profile.schema import DataConfig
 
 Damage = Callable[[Image.Image], Image.Image]
@@ -49,9 +49,23 @@ def turned(degrees: float) -> Damage:
     return lambda page: page.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(255, 255, 255))
 
 
-@pytest.mark.parametrize(
-    "damage", [recompressed, resized, turned(1), turned(-3)], ids=["recompressed", "resized", "turned", "turned far"]
-)
+def darker(page: Image.Image) -> Image.Image:
+    return recompressed(page.point(lambda value: value * 0.8))
+
+
+def paler(page: Image.Image) -> Image.Image:
+    return page.point(lambda value: 60 + value * 0.6)
+
+
+def darker_and_askew(page: Image.Image) -> Image.Image:
+    return turned(-2)(darker(page))
+
+
+DAMAGES = {"recompressed": recompressed, "resized": resized, "turned": turned(1), "turned far": turned(-3),
+           "darker": darker, "paler": paler, "darker and askew": darker_and_askew}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_planted_copies_are_found_and_nothing_else(samples: list[Image.Image], damage: Damage) -> None:
     copied = range(0, len(samples), 3)
     pages = np.stack([small(page) for page in samples] + [small(damage(samples[row])) for row in copied])
@@ -60,6 +74,23 @@ def test_planted_copies_are_found_and_nothing_else(samples: list[Image.Image], d
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert found <= planted
     assert len(found) >= len(planted) - 1
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(0.8, 0), (0.6, 80), (0.5, 0)])
+def test_a_rescan_of_other_tones_is_the_same_page(samples: list[Image.Image], factor: float, offset: int) -> None:
+    pages = np.stack([small(page) for page in samples[::5]])
+    again = np.stack([small(page.point(lambda value: value * factor + offset)) for page in samples[::5]])
+    assert ((hash_pages(pages)[:, 0] != hash_pages(again)[:, 0]).sum(axis=1) <= RADIUS // 2).all()
+    assert (same_page(whitened(pages), whitened(again)) > 0.95).all()
+
+
+def test_whitened_paper_is_white_and_ink_keeps_its_distance() -> None:
+    page = np.full((2, SIDE, SIDE), 255, dtype=np.uint8)
+    page[1, :, 20:100] = 190
+    page[1, 40:44, 30:90] = 20
+    white = whitened(page)
+    assert (white[0] == 255).all()
+    assert (white[1, 0, 50], white[1, 41, 50], white[1, 41, 0]) == (255, 85, 255)
 
 
 def test_rows_are_those_of_the_caller_and_blank_pages_are_nobodys_twins(samples: list[Image.Image]) -> None:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from docclf_cli.ensembling.merging import merge, prune
+from docclf_cli.ensembling.merging import cross_pruned, merge, prune
+from docclf_cli.ensembling.pooling import by_log_loss
 from docclf_cli.ensembling.tta import VIEWS, View, default_views, expand
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import ViewConfig
@@ -165,3 +166,26 @@ def test_pruning_ignores_pages_that_cannot_be_scored() -> None:
     log_probs = _views([[0.9, 0.1, 0.9], [0.6, 0.9, 0.6]])
     log_probs[1, 2] = np.nan
     assert prune(log_probs, np.array([0, -1, 0])) == (0,)
+
+
+def test_what_pruning_brings_is_not_told_by_the_pages_that_chose() -> None:
+    """Ten views that are the same but for noise: none is better, and those that look so on some pages are not on others."""
+    rng = np.random.default_rng(0)
+    shown, nested = [], []
+    for _ in range(20):
+        targets = rng.integers(0, 3, 60)
+        views = rng.normal(0, 1, (10, 60, 3))
+        views[:, np.arange(60), targets] += 1
+        views -= np.log(np.exp(views).sum(axis=2, keepdims=True))
+        everything = by_log_loss(merge(views), targets)
+        kept = prune(views, targets)
+        shown.append(by_log_loss(merge(views[list(kept)]), targets) - everything)
+        nested.append(by_log_loss(cross_pruned(views, targets, np.arange(60) % 5), targets) - everything)
+    assert np.mean(shown) > 0.003
+    assert np.mean(nested) < 0
+
+
+def test_pages_without_a_part_choose_nothing() -> None:
+    log_probs = np.log(np.array([[[0.9, 0.1]] * 4, [[0.2, 0.8]] * 4]))
+    merged = cross_pruned(log_probs, np.array([0, 0, 0, 1]), np.array([0, 0, 1, -1]))
+    assert np.exp(merged)[:, 0] == pytest.approx([0.9] * 4)

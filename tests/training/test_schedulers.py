@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docclf_cli.errors import InputError
+from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import SchedulerConfig
 from docclf_cli.training.schedulers import SCHEDULERS, Schedule, ScheduleTotals, build_schedule
 
@@ -199,3 +200,23 @@ def test_parameters_are_checked() -> None:
     assert [key for key, _ in SCHEDULERS.get("step").faults({"step_size": 0, "gama": 0.1})] == ["step_size", "gama"]
     with pytest.raises(InputError, match="did you mean 'cosine'"):
         schedule("cosin")
+
+
+@pytest.mark.parametrize("name", ["warmup_cosine", "warmup_linear", "cosine"])
+def test_a_run_that_is_cut_short_has_its_whole_schedule(name: str) -> None:
+    options = {"train.epochs": 30, "train.max_steps": 120, "optimizer.lr": 0.1, "scheduler": name}
+    profile = load_profile("config", options=options).profile
+    totals = ScheduleTotals.of_run(profile, 40)
+    assert (totals.steps, totals.epochs) == (120, 3)
+    built = build_schedule(profile.scheduler, totals)
+    end = totals.steps if built.unit == "step" else totals.epochs
+    assert built.lr_at(end) == pytest.approx(0, abs=1e-9)
+    assert max(curve(built, end)) == pytest.approx(0.1)
+
+
+def test_a_run_that_ends_within_an_epoch_has_begun_it() -> None:
+    profile = load_profile("config", options={"train.epochs": 30, "train.max_steps": 121}).profile
+    totals = ScheduleTotals.of_run(profile, 40)
+    assert (totals.steps, totals.epochs) == (121, 4)
+    uncut = load_profile("config", options={"train.epochs": 3, "train.max_steps": 500}).profile
+    assert (ScheduleTotals.of_run(uncut, 40).steps, ScheduleTotals.of_run(uncut, 40).epochs) == (120, 3)

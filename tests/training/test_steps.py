@@ -7,7 +7,8 @@ import pytest
 import timm
 import torch
 
-from docclf_cli.profile.schema import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
+from docclf_cli.engine.assembly import moving_average
+from docclf_cli.profile.schema import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig, TrainConfig
 from docclf_cli.training.losses import LOSSES, build_loss
 from docclf_cli.training.optimizers import OPTIMIZERS, build_optimizer
 from docclf_cli.training.schedulers import SCHEDULERS, ScheduleTotals, build_schedule
@@ -55,3 +56,13 @@ def test_step_and_reload(scheduler: str, optimizer: str, loss: str) -> None:
     resumed.step(1)
     for ours, theirs in zip(resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_the_moving_average_warms_up_as_its_key_says() -> None:
+    average = moving_average(torch.nn.Linear(1, 1), 0.999)
+    # After t steps the next one is step t, counted from 0.
+    decays = {steps: average.get_decay(steps) for steps in (32, 1000, 31_622, 31_623)}
+    assert decays == pytest.approx({steps: min(1 - steps ** (-2 / 3), 0.999) for steps in decays}, abs=1e-6)
+    assert (decays[32] > 0.9, decays[1000] >= 0.99, decays[31_622] < 0.999, decays[31_623]) == (True, True, True, 0.999)
+    text = TrainConfig.model_fields["ema"].description or ""
+    assert all(part in text for part in ("t^(-2/3)", "32 steps", "1,000", "31,623"))

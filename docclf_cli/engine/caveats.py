@@ -1,0 +1,34 @@
+"""What must be known to read a model's figures: said where the figures stand."""
+
+from __future__ import annotations
+
+from docclf_cli.metrics.calibration import TEMPERATURES, at_bound
+
+
+def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tuple[str, ...]:
+    """Sentences for people beside the figures of a split.
+
+    Args:
+        split: `val` and `train` are the run's own; others are no part of its training.
+        monitor: The figure that chose the epoch.
+        folds: Whether the model is a folds run.
+        temperature: The model's.
+    """
+    found = []
+    if split == "val":
+        found.append(
+            f"The epoch was chosen on these pages (by {monitor}), so the figures flatter the model a little: by about a "
+            "point of macro-F1 on 100 pages. Pages that chose nothing (--split test) say how good it is."
+        )
+        found.append("Log loss and calibration error are cross-fitted: each page at a temperature that others fitted.")
+    if split == "val" and folds:
+        found.append("Each page was read by the one fold that did not train on it; new pages are read by all of them.")
+    if split == "train":
+        found.append("The model was trained on these pages: the figures say what it remembers, not how good it is.")
+    if at_bound(temperature):
+        low, high = TEMPERATURES
+        found.append(
+            f"The temperature is at a bound of what is tried ({low:g} to {high:g}): this model's confidence is no "
+            "probability."
+        )
+    return tuple(found)
