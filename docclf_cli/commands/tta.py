@@ -37,6 +37,7 @@ def run(
     data: option.Data = None,
     split: TargetSplit = None,
     device: option.Device = None,
+    precision: option.Precision = None,
     fill: Fill = None,
     output: option.Output = None,
     sets: option.Sets = None,
@@ -46,7 +47,12 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Look at each page in several ways, and see which of them help."""
-    options = {"ensemble.tta.merge": merge, "data.root": data, "runtime.device": device}
+    options = {
+        "ensemble.tta.merge": merge,
+        "data.root": data,
+        "runtime.device": device,
+        "runtime.inference.precision": precision,
+    }
     loaded = load_checked(profile, options, sets)
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from docclf_cli.engine.evidence import Evidence
+from docclf_cli.engine.members import precisions_of
 from docclf_cli.engine.outputs import write_class_report, write_comparison
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import score
@@ -33,6 +34,7 @@ def class_report(evidence: Evidence) -> ClassReport:
         gaps=() if sides is None else train_val_gap(sides[0].classes, sides[1].classes),
         temperature=evidence.temperature,
         files=tuple(files),
+        precision=precisions_of([evidence.predictions]),
     )
 
 

@@ -50,6 +50,7 @@ class _Work:
     panel: Panel
     with_views: Panel | None
     notes: tuple[str, ...]
+    precision: Mapping[str, str]
 
 
 def ensemble(
@@ -97,7 +98,7 @@ def ensemble(
         with_views = Panel.of(merged, MERGED, ground, in_sample)
     work = _Work(
         profile, figure, members, ground, Panel.of(answers, PLAIN, ground, in_sample), with_views,
-        (*notes, *_notes(ground, in_sample)),
+        (*notes, *_notes(ground, in_sample)), {answer.member.name: answer.precision for answer in answers},
     )  # fmt: skip
     return _finish(work, methods, submission, run, overwrite)
 
@@ -176,6 +177,7 @@ def _finish(
         pages=len(written.target),
         unreadable=unreadable_in(written.target),
         files=(),
+        precision=work.precision,
     )
     profile = work.profile.model_copy(update={"data": work.ground.target.config})
     return write_ensemble(run, result, written, rows, work.members, profile, overwrite)

@@ -22,6 +22,7 @@ from docclf_cli.engine.members import (
     as_one,
     data_of,
     member_at,
+    precisions_of,
     trained_ids,
     wanted_of,
 )
@@ -204,7 +205,10 @@ def _scored(case: _Case) -> EvaluateResult:
         *write_trust_plots(case.folder, predictions, temperature),
     ]
     before = calibration_error(*confidences(predictions.scored()))
-    return EvaluateResult(case.member.path, case.split, scores, temperature, before, files=tuple(files))
+    return EvaluateResult(
+        case.member.path, case.split, scores, temperature, before, files=tuple(files),
+        precision=precisions_of([case.predictions]),
+    )  # fmt: skip
 
 
 def _compared(case: _Case, other: Member) -> Comparison:

@@ -269,6 +269,7 @@ def _publish(verdicts: Verdicts, decider: Decider, wish: Wish, kept: int, second
         kept=kept,
         seconds=seconds,
         files=tuple(files),
+        precision=decider.precision,
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
 from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.facts import facts_of
 from docclf_cli.engine.finish import Fitted
 from docclf_cli.engine.fit import fit, refit
 from docclf_cli.engine.material import Material, prepare
-from docclf_cli.engine.members import pooled
+from docclf_cli.engine.members import fold_checkpoints, pooled
 from docclf_cli.engine.numerics import scoring_runtime, settle
 from docclf_cli.engine.origin import (
     carried_over,
@@ -113,8 +114,19 @@ def train(
             _set_unreadable_aside(work)
             write_origin(run, material)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
+            result = replace(result, precision=_note_precision(work))
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
             return result
+
+
+def _note_precision(work: _Work) -> str:
+    """Write what the checkpoints are to predict with into the run's profile (of folds that differ fp32), and return it."""
+    run, runtime = work.run, work.profile.runtime
+    found = sorted({facts_of(path).precision for path in fold_checkpoints(run.path) or [run.best]})
+    changes = {"precision": found[0] if len(found) == 1 else "fp32", "check": "off"}
+    runtime = runtime.model_copy(update={"inference": runtime.inference.model_copy(update=changes)})
+    write_text(run.profile, dump_profile(work.profile.model_copy(update={"runtime": runtime})))
+    return ", ".join(found)
 
 
 def _started(profile: Profile, run: RunFolder, read: Callable[[], Material]) -> Material:

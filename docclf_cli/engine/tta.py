@@ -160,6 +160,7 @@ def _finish(
         pages=len(target),
         unreadable=unreadable_in(target),
         files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
+        precision=look.answers.precision,
     )
     write_csv(folder / TTA_PREDICTIONS, rows)
     write_csv(folder / PROBABILITIES, probability_rows(target))

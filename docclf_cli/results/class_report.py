@@ -20,6 +20,7 @@ class ClassReport:
         gaps: Accuracy on training minus validation pages of each class; empty where one of the two is not stored.
         temperature: The checkpoint's own.
         files: What was written.
+        precision: Number format that the predictions were made in.
     """
 
     source: Path
@@ -29,6 +30,7 @@ class ClassReport:
     gaps: tuple[ClassGap, ...]
     temperature: float
     files: tuple[Path, ...] = ()
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)

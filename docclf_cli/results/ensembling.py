@@ -63,6 +63,7 @@ class EnsembleResult:
         pages: How many.
         unreadable: How many of them could not be read.
         files: What was written, most useful first.
+        precision: Number format that each member predicted in.
     """
 
     run: Path
@@ -81,6 +82,7 @@ class EnsembleResult:
     pages: int
     unreadable: int
     files: tuple[Path, ...]
+    precision: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class TTAResult:
         pages: How many.
         unreadable: How many of them could not be read.
         files: What was written.
+        precision: Number format that the predictions were made in.
     """
 
     checkpoint: Path
@@ -116,3 +119,4 @@ class TTAResult:
     pages: int
     unreadable: int
     files: tuple[Path, ...]
+    precision: str

@@ -102,6 +102,7 @@ class EvaluateResult:
         trust: The threshold of a precision, where asked for.
         damages: What damage costs, where asked for.
         files: What was written.
+        precision: Number format that the predictions were made in.
     """
 
     checkpoint: Path
@@ -113,3 +114,4 @@ class EvaluateResult:
     trust: Trust | None = None
     damages: Damages | None = None
     files: tuple[Path, ...] = ()
+    precision: str = "fp32"

@@ -40,6 +40,7 @@ class PredictResult:
         seconds: Wall time of this start.
         copied: Files copied into class folders.
         files: What was written, most useful first.
+        precision: Number format that pages were predicted in; each where members differ.
     """
 
     model: str
@@ -56,6 +57,7 @@ class PredictResult:
     seconds: float
     copied: int = 0
     files: tuple[Path, ...] = ()
+    precision: str = "fp32"
 
     @property
     def pages_per_second(self) -> float:

@@ -41,6 +41,7 @@ class TrainResult:
         folds: One row per fold.
         files: What was written, most useful first.
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
+        precision: Number format that the checkpoint is to predict with (of folds: each, where they differ).
     """
 
     run: Path
@@ -55,6 +56,7 @@ class TrainResult:
     folds: tuple[FoldRow, ...] = ()
     files: tuple[Path, ...] = ()
     pushed: str | None = None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
