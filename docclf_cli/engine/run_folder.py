@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import TEMP_PREFIX, write_json, write_text
+from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, write_json, write_text
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 _LOCK = ".lock"
@@ -139,12 +139,15 @@ class RunFolder:
         with lock:
             try:
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:
                 lock.seek(0)
                 holder = lock.read().strip() or "another process"
                 raise InputError(
                     f"{self.path} is being written by {holder}", "wait for it, or choose another --name"
                 ) from error
+            except OSError as error:
+                if not lacks(LOCKS, error, self.path):
+                    raise ResourceError(f"{self.path} cannot be locked: {error.strerror}") from error
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
