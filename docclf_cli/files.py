@@ -52,6 +52,12 @@ def lacks(feature: str, error: OSError, folder: Path) -> bool:
     return True
 
 
+def may_write(folder: Path) -> bool:
+    """Whether a folder may be written to, or made where it is missing: not on a read-only disk, or in a place of others."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    return os.access(there, os.W_OK)
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that replaces `path` when the block ends without an error.

@@ -123,6 +123,14 @@ Output = Annotated[
         "--output", "-o", metavar="DIR", help="Parent of run folders \\[default: runs].", rich_help_panel=OUTPUT
     ),
 ]
+ResultsOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", rich_help_panel=OUTPUT,
+        help="Where results go, below the run's name, if a run is named \\[default: the run itself]; else where the newest "
+        "run is looked for \\[default: runs].",
+    ),
+]  # fmt: skip
 Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run folder of that name.", rich_help_panel=OUTPUT)

@@ -39,7 +39,7 @@ def run(
     device: option.Device = None,
     precision: option.Precision = None,
     fill: Fill = None,
-    output: option.Output = None,
+    output: option.ResultsOutput = None,
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,
     as_json: option.Json = False,
@@ -68,6 +68,7 @@ def run(
             split=split,
             prune_views=prune,
             fill=fill,
+            output=None if checkpoint is None else output,
             emit=emit,
             stop=stop,
         )

@@ -27,6 +27,7 @@ from docclf_cli.engine.members import (
     wanted_of,
 )
 from docclf_cli.engine.outputs import write_class_report, write_predictions, write_trust_plots
+from docclf_cli.engine.run_folder import results_folder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
@@ -105,6 +106,7 @@ def evaluate(
     data: str | None = None,
     images: str | None = None,
     questions: Questions | None = None,
+    output: Path | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
@@ -117,6 +119,7 @@ def evaluate(
         data: Another data root; None is the one the model was trained on.
         images: Folder of the images of a CSV.
         questions: What is asked besides the scores.
+        output: Parent of the folder for results; None is the run itself (`results_folder`).
         runtime_config: Device and numerics.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -130,7 +133,7 @@ def evaluate(
         check_target(asked.target_precision)
     member = member_at(checkpoint_path)
     other = None if asked.compare is None else member_at(asked.compare)
-    case = _case(member, split, data, images, _Desk(runtime_config, emit, stop))
+    case = _case(member, split, data, images, _Desk(runtime_config, emit, stop), output)
     result = _scored(case)
     if other is not None:
         result = replace(result, comparison=_compared(case, other))
@@ -139,12 +142,15 @@ def evaluate(
     return _damaged(case, result, asked.limit) if asked.degrade else result
 
 
-def _case(member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk) -> _Case:
+def _case(
+    member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk, output: Path | None
+) -> _Case:
     trained_on = member.facts.data
     config = trained_on if data is None and images is None else data_of(trained_on, data or trained_on.root, images)
     split = split or ("val" if data is None else "test")
     wanted = labelled_pages(member, split, config)
-    folder = member.folder / "evaluate" / (split if data is None else f"{split}-{Path(data).stem}")
+    name = split if data is None else f"{split}-{Path(data).stem}"
+    folder = results_folder(member.folder, "evaluate", name, output)
     return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
 
 

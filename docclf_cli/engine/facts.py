@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.errors import CheckpointError, ResourceError
-from docclf_cli.files import sha256_of, write_json
+from docclf_cli.files import may_write, sha256_of, write_json
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -151,4 +151,5 @@ def _keep(path: Path, found: Mapping[str, Any]) -> None:
     try:
         write_json(_kept_at(path), found)
     except ResourceError as error:
-        logger.warning("what %s says is not kept: %s", path, error.message)
+        level = logging.WARNING if may_write(path.parent) else logging.DEBUG
+        logger.log(level, "what %s says is not kept: %s", path, error.message)

@@ -16,6 +16,7 @@ from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.members import Indices, data_of
 from docclf_cli.engine.predicting import Trusted, Wish, predict_files
 from docclf_cli.engine.prediction_files import FORMATS, OutputFiles
+from docclf_cli.engine.run_folder import results_folder
 from docclf_cli.engine.runtime import resolve_runtime
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.submission import Submission
@@ -204,4 +205,4 @@ def _test_split(jury: Jury, question: Question) -> tuple[FileList, Submission | 
 
 def _usual_output(jury: Jury, question: Question) -> Path:
     alone = len(jury.members) == 1
-    return jury.members[0].folder / "predict" / TEST if question.split and alone else DEFAULT_OUTPUT
+    return results_folder(jury.members[0].folder, "predict", TEST) if question.split and alone else DEFAULT_OUTPUT

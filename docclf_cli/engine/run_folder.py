@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import shutil
 import socket
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, write_json, write_text
+from docclf_cli.files import LOCKS, TEMP_PREFIX, cache_home, fingerprint_of, lacks, may_write, write_json, write_text
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 _LOCK = ".lock"
+logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,27 @@ class RunFolder:
 
     def _came_to_nothing(self) -> bool:
         return self.read_state().get("status") == FAILED and not any(self.path.rglob("*.ckpt"))
+
+
+def results_folder(run: Path, command: str, name: str, output: Path | None = None) -> Path:
+    """Where a command puts what it derives from a run: into the run, or below `output` under the run's name.
+
+    Where the run may not be written to, it is a folder in the user's cache, and that is said.
+
+    Args:
+        run: The run's folder, or that of a checkpoint.
+        command: Name of the command.
+        name: Of these results.
+        output: The folder that was asked for.
+    """
+    whose, below = run.absolute().name, Path(command) / name
+    if output is not None:
+        return output / whose / below
+    if may_write(run):
+        return run / below
+    place = cache_home() / "results" / f"{whose}-{fingerprint_of(str(run.resolve()))}" / below
+    logger.warning("%s may not be written to: results go to %s; --output DIR names another place", run, place)
+    return place
 
 
 def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:

@@ -16,7 +16,7 @@ from docclf_cli.data.cache import identities
 from docclf_cli.data.decode import RULES
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import fingerprint_of
+from docclf_cli.files import fingerprint_of, may_write
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
@@ -87,6 +87,7 @@ def store(checkpoint: Path, split: str, predictions: Predictions) -> Path | None
     try:
         predictions.save(path)
     except ResourceError as error:
-        logger.warning("predictions are not kept: %s", error.message)
+        expected = not may_write(path.parent)  # which commands say themselves, with where results go
+        logger.log(logging.DEBUG if expected else logging.WARNING, "predictions are not kept: %s", error.message)
         return None
     return path

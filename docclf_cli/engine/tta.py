@@ -22,7 +22,7 @@ from docclf_cli.engine.ensemble_files import (
 )
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.members import Member, member_at
-from docclf_cli.engine.run_folder import write_csv
+from docclf_cli.engine.run_folder import results_folder, write_csv
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.store import PLAIN
 from docclf_cli.engine.submission import Submission
@@ -77,6 +77,7 @@ def tta(
     split: str | None = None,
     prune_views: bool = False,
     fill: str | None = None,
+    output: Path | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> TTAResult:
@@ -89,6 +90,7 @@ def tta(
         split: `test` or `val`; None is `test` where the data has test pages.
         prune_views: Drop the views that hurt on held-out pages.
         fill: Class of pages that cannot be read.
+        output: Parent of the folder for results; None is the run itself (`results_folder`).
         emit: Consumer of progress events.
         stop: Polled between batches.
 
@@ -109,7 +111,8 @@ def tta(
     in_sample = trained_on([member], ground)
     look = _Look(_without_labels(answers, in_sample), tuple(view.name for view in views), ground, figure, config.merge)
     kept = _kept(look) if prune_views else look.views
-    return _finish(member, look, asked, kept, in_sample, submission)
+    folder = results_folder(member.folder, "tta", ground.split, output)
+    return _finish(member, look, asked, kept, in_sample, submission, folder)
 
 
 def _without_labels(answers: Answers, in_sample: np.ndarray) -> Answers:
@@ -138,6 +141,7 @@ def _finish(
     kept: tuple[str, ...],
     in_sample: np.ndarray,
     submission: Submission,
+    folder: Path,
 ) -> TTAResult:
     merged = look.answers.merged(kept, look.merge)
     target = merged.target[MERGED]
@@ -145,7 +149,6 @@ def _finish(
     title = f"{look.merge} of {len(kept)} views"
     line = look.line(title, merged, MERGED)
     pruned = len(kept) < len(look.views)
-    folder = member.folder / "tta" / look.ground.split
     result = TTAResult(
         checkpoint=member.path,
         monitor=look.figure,
