@@ -38,7 +38,7 @@ _UNSUPPORTED = _Advice("the store does not know this request", "try --set s3.che
 _UNREACHABLE = _Advice("the store cannot be reached", "check the network, AWS_ENDPOINT_URL and any proxy; then repeat")
 _SILENT = _Advice(
     "the store has stopped answering",
-    "check the network and any proxy; then repeat: what has arrived is not sent again",
+    "check the network and any proxy; then repeat the command",
 )
 _TLS = _Advice(
     "the store's TLS certificate is not trusted",
@@ -118,7 +118,7 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _explained(where: object, error: Exception) -> RemoteError:
+def _explained(where: object, error: BaseException) -> RemoteError:
     if isinstance(error, transfer.RetriesExceededError) and error.last_exception is not None:
         error = error.last_exception
     text = " ".join(str(error).split())

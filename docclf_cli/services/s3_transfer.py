@@ -104,7 +104,7 @@ class Transfers:
         if self._most < self._total and time.monotonic() - self._moved_at > STALL_SECONDS:
             raise RemoteError(
                 f"no byte has moved for {STALL_SECONDS:g} s, after {self._most:,} of {self._total:,}",
-                "check the network and any proxy; then repeat: what has arrived is not sent again",
+                "check the network and any proxy; then repeat the command",
             )
 
     def _refuse_when_over(self, request: Any, **_: Any) -> None:
