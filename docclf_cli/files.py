@@ -3,12 +3,17 @@
 A temporary file in the same folder, flushed to the disk, renamed over the target, and the folder flushed.
 After a crash either the old content or the new is there, never a part; orphaned temporary files start with
 `TEMP_PREFIX` and are swept by the next writer.
+
+Some file systems (exFAT, SMB, network drives in user space, shared folders of virtual machines) have no hard links, no
+locks, or cannot flush folders. There is a way without each of them, and it is said once what that means (`lacks`).
 """
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -19,6 +24,33 @@ from typing import IO, Any
 from docclf_cli.errors import ResourceError
 
 TEMP_PREFIX = ".docclf-tmp-"
+LINKS, LOCKS, FLUSHES = "hard links", "locks", "flushing of folders"
+_MEANS = {
+    LINKS: "files are moved into place instead",
+    LOCKS: "nothing keeps two commands from writing the same run at the same time, so start only one",
+    FLUSHES: "after a power failure the newest files may be missing",
+}
+# What file systems answer to what they do not have; EPERM and EACCES mean it for links alone.
+_LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK}
+_NO_LINKS = {*_LACKING, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
+_said = set[str]()
+logger = logging.getLogger("docclf")
+
+
+def lacks(feature: str, error: OSError, folder: Path) -> bool:
+    """Whether an error says that a file system lacks `LINKS`, `LOCKS` or `FLUSHES`, which is then said, once for each."""
+    if error.errno not in (_NO_LINKS if feature == LINKS else _LACKING):
+        return False
+    if feature not in _said:
+        _said.add(feature)
+        logger.warning("%s: its file system has no %s; %s", folder, feature, _MEANS[feature])
+    return True
+
+
+def may_write(folder: Path) -> bool:
+    """Whether a folder may be written to, or made where it is missing: not on a read-only disk, or in a place of others."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    return os.access(there, os.W_OK)
 
 
 @contextlib.contextmanager
@@ -110,12 +142,21 @@ def previous_of(path: Path) -> Path:
 
 
 def keep_previous(path: Path) -> None:
-    """Keep the present content of `path` under a second name before it is replaced; no byte is copied."""
+    """Keep the present content of `path` under a second name before it is replaced; no byte is copied.
+
+    Where there are no hard links it has only the second name until then.
+    """
     if not path.exists():
         return
     temp = path.with_name(f"{TEMP_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        temp.hardlink_to(path)
+        try:
+            temp.hardlink_to(path)
+        except OSError as error:
+            if not lacks(LINKS, error, path.parent):
+                raise
+            path.replace(previous_of(path))  # until the next content is there, this is the newest
+            return
         temp.replace(previous_of(path))
     except OSError as error:
         raise ResourceError(f"{path} cannot be kept: {error.strerror or error}", _disk_hint(error)) from error
@@ -155,16 +196,18 @@ def fingerprint_of(*parts: object) -> str:
 def _sync_folder(folder: Path) -> None:
     # Windows cannot open folders; there a rename is durable enough.
     with contextlib.suppress(PermissionError, AttributeError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if not lacks(FLUSHES, error, folder):
+                raise
 
 
 def _disk_hint(error: OSError) -> str:
-    import errno
-
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "free some space, or name another folder with --output; everything written earlier is intact"
     return "name a folder you may write to with --output"

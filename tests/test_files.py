@@ -1,5 +1,6 @@
 """Whole or absent: what is on the disk before, during and after a write."""
 
+import errno
 import os
 import resource
 import stat
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from docclf_cli import files
 from docclf_cli.errors import ResourceError
 from docclf_cli.files import (
     TEMP_PREFIX,
@@ -127,3 +129,53 @@ def test_only_what_writers_left_is_swept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
     sweep_temporary(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def poor(monkeypatch: pytest.MonkeyPatch, place: object, function: str, number: int) -> None:
+    """A file system that answers with an error number; `fsync` to folders alone."""
+    real = getattr(place, function)
+
+    def call(*args: object, **options: object) -> object:
+        if function == "fsync" and not stat.S_ISDIR(os.fstat(args[0]).st_mode):  # type: ignore[arg-type]
+            return real(*args, **options)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(place, function, call)
+    monkeypatch.setattr(files, "_said", set())
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_the_content_before_is_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    poor(monkeypatch, os, "link", number)
+    path = tmp_path / "last.ckpt"
+    for content in ("1", "2", "3"):
+        keep_previous(path)
+        keep_previous(path)
+        write_text(path, content)
+    assert (path.read_text(), previous_of(path).read_text()) == ("3", "2")
+    keep_previous(path)  # and a crash before the next is written
+    assert previous_of(path).read_text() == "3"
+    assert len(caplog.records) == 1
+    assert "no hard links" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_folders_that_cannot_be_flushed_take_files_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    poor(monkeypatch, os, "fsync", number)
+    for name in ("a", "b"):
+        write_text(tmp_path / name, name)
+    with atomic_folder(tmp_path / "out") as new:
+        (new / "c").write_text("c")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "out"]
+    assert len(caplog.records) == 1
+    assert "power failure" in caplog.text
+
+
+def test_a_disk_that_fails_to_flush_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor(monkeypatch, os, "fsync", errno.EIO)
+    with pytest.raises(ResourceError, match="cannot be written"):
+        write_text(tmp_path / "a", "a")

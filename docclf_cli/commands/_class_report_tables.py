@@ -25,7 +25,7 @@ def tables(result: ClassReport) -> Iterator[RenderableType]:
         yield _pairs_table(result.confused, "Most confused")
     if result.gaps:
         yield _gaps_table(result.gaps)
-    yield report.scores_table(result.scores, f"{result.source}, {result.split}")
+    yield report.scores_table(result.scores, f"{result.source}, {result.split}, computed in {result.precision}")
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield report.files_table(result.files)
 

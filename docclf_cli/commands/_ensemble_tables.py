@@ -28,7 +28,8 @@ def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
     yield _alike_table(result)
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
-    yield f"Written: {escape(result.method)}, {result.pages} {result.split} pages"
+    computed = ", ".join(sorted(set(result.precision.values())))
+    yield f"Written: {escape(result.method)}, {result.pages} {result.split} pages, computed in {computed}"
     yield report.files_table(result.files)
 
 
@@ -41,7 +42,7 @@ def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
         yield f"Dropped: {escape(', '.join(result.pruned))}. Kept: {escape(', '.join(result.kept))}"
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
-    yield f"Written: {escape(result.merged.name)}, {result.pages} {result.split} pages"
+    yield f"Written: {escape(result.merged.name)}, {result.pages} {result.split} pages, computed in {result.precision}"
     yield report.files_table(result.files)
 
 

@@ -31,6 +31,7 @@ def _figures(result: EvaluateResult) -> Table:
     before = result.uncalibrated_ece
     name = f"the same before temperature {result.temperature:.2f}"
     table.add_row(name, report.number(before.value), f"{report.number(before.low)} … {report.number(before.high)}")
+    table.add_row("computed in", result.precision)
     return table
 
 

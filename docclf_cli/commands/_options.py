@@ -11,6 +11,7 @@ from docclf_cli.commands._completion import Complete, groups, words
 PROFILE = "Profile"
 USUAL = "What people change most"
 OUTPUT = "Output"
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def _debug(wanted: bool) -> bool:
@@ -21,6 +22,12 @@ def _debug(wanted: bool) -> bool:
 def _quiet(wanted: bool) -> bool:
     _console.set_quiet(wanted)
     return wanted
+
+
+def _known_precision(name: str | None) -> str | None:
+    if name not in (None, *PRECISIONS):
+        raise typer.BadParameter(f"'{name}' is not one of {', '.join(PRECISIONS)}")
+    return name
 
 
 def declare(*names: str, help: str, panel: str = USUAL, complete: Complete | None = None, **facts: Any) -> Any:
@@ -101,12 +108,29 @@ Device = Annotated[
     str | None,
     declare("--device", help="auto, cpu, cuda, cuda:N or mps.", complete=words("auto", "cpu", "cuda", "mps")),
 ]
+Precision = Annotated[
+    str | None,
+    declare(
+        "--precision",
+        help="auto, fp32, bf16 or fp16 (GPUs); auto is what training found good enough for this model.",
+        complete=words(*PRECISIONS),
+        callback=_known_precision,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="DIR", help="Parent of run folders \\[default: runs].", rich_help_panel=OUTPUT
     ),
 ]
+ResultsOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", rich_help_panel=OUTPUT,
+        help="Where results go, below the run's name, if a run is named \\[default: the run itself]; else where the newest "
+        "run is looked for \\[default: runs].",
+    ),
+]  # fmt: skip
 Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run folder of that name.", rich_help_panel=OUTPUT)

@@ -42,6 +42,7 @@ def _sums(result: PredictResult) -> Table:
         table.add_row("trusted from", f"{result.threshold:.4f} ({result.threshold_from})")
     temperature = "each member's own" if result.temperature is None else f"{result.temperature:.3f}"
     table.add_row("temperature", temperature)
+    table.add_row("computed in", result.precision)
     if result.copied:
         table.add_row("copied", f"{result.copied:,} files")
     if result.kept:

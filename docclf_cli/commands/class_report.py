@@ -51,7 +51,7 @@ def run(
         bool, option.declare("--no-thumbnails", help="Leave pictures of pages out of it.", panel=option.OUTPUT)
     ] = False,
     device: option.Device = None,
-    output: option.Output = None,
+    output: option.ResultsOutput = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -65,10 +65,11 @@ def run(
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         if predictions is not None:
-            evidence = evidence_of_file(predictions, split, data=data)
+            evidence = evidence_of_file(predictions, split, data=data, output=output)
         else:
             path, runtime = checkpoint_or_newest(checkpoint, output, quiet), RuntimeConfig(device=device or "auto")
-            evidence = evidence_of(path, split, data=data, runtime_config=runtime, emit=emit, stop=stop)
+            given = None if checkpoint is None else output
+            evidence = evidence_of(path, split, data=data, output=given, runtime_config=runtime, emit=emit, stop=stop)
         if one is not None:
             return report.show(one_class(evidence, one), as_json=as_json)
         result = class_report(evidence)

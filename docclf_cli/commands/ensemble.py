@@ -53,6 +53,7 @@ def run(
     data: option.Data = None,
     split: TargetSplit = None,
     device: option.Device = None,
+    precision: option.Precision = None,
     fill: Fill = None,
     output: option.Output = None,
     name: option.Name = None,
@@ -66,6 +67,7 @@ def run(
     """Combine trained models, and see whether together they are better than the best of them."""
     options = {
         "ensemble.method": method, "data.root": data, "runtime.device": device,
+        "runtime.inference.precision": precision,
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip
     loaded = load_checked(profile, options, sets)

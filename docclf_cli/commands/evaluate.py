@@ -41,7 +41,8 @@ def run(
     degrade: Degrade = False,
     limit: Limit = 300,
     device: option.Device = None,
-    output: option.Output = None,
+    precision: option.Precision = None,
+    output: option.ResultsOutput = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -56,6 +57,6 @@ def run(
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = evaluate(
             path, split, data=data, images=images, questions=Questions(other, target_precision, degrade, limit),
-            runtime_config=RuntimeConfig(device=device or "auto"), emit=emit, stop=stop,
+            output=None if checkpoint is None else output, runtime_config=RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"}), emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)

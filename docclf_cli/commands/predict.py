@@ -119,6 +119,7 @@ def run(
     tta: Views = False,
     backend: Backend = "torch",
     device: option.Device = None,
+    precision: option.Precision = None,
     output: Output = None,
     file_format: Format = None,
     submission: WantSubmission = False,
@@ -142,12 +143,12 @@ def run(
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
-    question.check()
+    question.check(precision or "auto")
+    numerics = RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"})
     jury = _jury(checkpoint, profile, tta, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = predict(
-            jury, question, stdin=sys.stdin.buffer, runtime_config=RuntimeConfig(device=device or "auto"), emit=emit,
-            stop=stop,
+            jury, question, stdin=sys.stdin.buffer, runtime_config=numerics, emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable

@@ -181,6 +181,7 @@ def _train_summary(result: TrainResult) -> RenderableType:
         gap = result.val.figures["f1_macro"].value - result.degraded
         table.add_row("macro-F1 on degraded pages", f"{result.degraded:.4f} (gap {gap:+.4f})")
     table.add_row("temperature", f"{result.temperature:.3f}")
+    table.add_row("predicts in", result.precision)
     if result.pushed is not None:
         table.add_row("stored in S3", escape(result.pushed))
     return table

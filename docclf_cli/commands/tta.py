@@ -37,8 +37,9 @@ def run(
     data: option.Data = None,
     split: TargetSplit = None,
     device: option.Device = None,
+    precision: option.Precision = None,
     fill: Fill = None,
-    output: option.Output = None,
+    output: option.ResultsOutput = None,
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,
     as_json: option.Json = False,
@@ -46,7 +47,12 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Look at each page in several ways, and see which of them help."""
-    options = {"ensemble.tta.merge": merge, "data.root": data, "runtime.device": device}
+    options = {
+        "ensemble.tta.merge": merge,
+        "data.root": data,
+        "runtime.device": device,
+        "runtime.inference.precision": precision,
+    }
     loaded = load_checked(profile, options, sets)
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
@@ -63,6 +69,7 @@ def run(
             split=split,
             prune_views=prune,
             fill=fill,
+            output=None if checkpoint is None else output,
             emit=emit,
             stop=stop,
         )

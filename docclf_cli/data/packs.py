@@ -8,6 +8,7 @@ nobody's, and swept by the next builder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import zipfile
@@ -189,7 +190,11 @@ def _pixels_of(path: Path) -> Path:
 
 
 def _allocate(handle: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
+    try:
         os.posix_fallocate(handle, 0, size)
-    else:
+    except AttributeError:
         os.truncate(handle, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.truncate(handle, size)  # no room is set aside, so a full disk shows when pages are written

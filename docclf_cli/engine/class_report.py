@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from docclf_cli.engine.evidence import Evidence
+from docclf_cli.engine.members import precisions_of
 from docclf_cli.engine.outputs import write_class_report, write_comparison
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import cross_fitted
@@ -36,6 +37,7 @@ def class_report(evidence: Evidence) -> ClassReport:
         temperature=evidence.temperature,
         files=tuple(files),
         notes=evidence.notes,
+        precision=precisions_of([evidence.predictions]),
     )
 
 

@@ -89,6 +89,11 @@ class Decider:
         return max(len(look.views) for look in self.looks)
 
     @property
+    def precision(self) -> str:
+        """Number format of the models; each where they differ."""
+        return ", ".join(sorted({one.runtime.precision for voice in self.voices for one in voice.predictors}))
+
+    @property
     def temperature(self) -> float | None:
         """Divides the logits; None where each member has its own."""
         return self.voices[0].member.temperature if len(self.voices) == 1 else None

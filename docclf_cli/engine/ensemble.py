@@ -53,6 +53,7 @@ class _Work:
     panel: Panel
     with_views: Panel | None
     notes: tuple[str, ...]
+    precision: Mapping[str, str]
 
 
 def ensemble(
@@ -106,7 +107,16 @@ def ensemble(
     methods, dropped = _possible(methods, every, 0 if panel.learnable is None else len(panel.learnable), ground)
     held_out = None if panel.held_out is None else panel.held_out.log_probs
     notes += [*dropped, *_notes(ground, in_sample), *unreadable_notes(held_out, panel.target.log_probs, ground)]
-    work = _Work(profile, figure, members, ground, panel, with_views, tuple(notes))
+    work = _Work(
+        profile,
+        figure,
+        members,
+        ground,
+        panel,
+        with_views,
+        tuple(notes),
+        {answer.member.name: answer.precision for answer in answers},
+    )
     return _finish(work, methods, submission, run, overwrite)
 
 
@@ -184,6 +194,7 @@ def _finish(
         max_unreadable=work.ground.target.config.max_unreadable,
         left_out=work.ground.left_out(work.members[0].facts.class_names).counts,
         files=(),
+        precision=work.precision,
     )
     profile = work.profile.model_copy(update={"data": work.ground.target.config})
     return write_ensemble(run, result, written, rows, work.members, profile, overwrite)

@@ -147,7 +147,7 @@ def _meta(result: EnsembleResult, written: Combined, members: Sequence[Member], 
         "classes": list(written.target.class_names),
         "scores": {key: told[key] for key in ("monitor", "best_member", "members", "methods", "tta")},
         "alike": {key: told[key] for key in ("alike_on", "disagreement", "error_correlation")},
-        **{key: told[key] for key in ("split", "pages", "unreadable", "advice", "notes")},
+        **{key: told[key] for key in ("split", "pages", "unreadable", "precision", "advice", "notes")},
         "settings": profile.ensemble.model_dump(mode="json"),
     }
 

@@ -23,6 +23,7 @@ from docclf_cli.engine.members import (
     as_one,
     data_of,
     member_at,
+    precisions_of,
     trained_ids,
     wanted_of,
 )
@@ -112,6 +113,7 @@ def evaluate(
     data: str | None = None,
     images: str | None = None,
     questions: Questions | None = None,
+    output: Path | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
@@ -124,6 +126,7 @@ def evaluate(
         data: Another data root; None is the one the model was trained on.
         images: Folder of the images of a CSV.
         questions: What is asked besides the scores.
+        output: Parent of the folder for results; None is the run itself (`results_folder`).
         runtime_config: Device and numerics.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -143,7 +146,7 @@ def evaluate(
             )
     member = member_at(checkpoint_path)
     other = None if asked.compare is None else member_at(asked.compare)
-    case = _case(member, split, data, images, _Desk(runtime_config, emit, stop))
+    case = _case(member, split, data, images, _Desk(runtime_config, emit, stop), output)
     left_out = case.wanted[0].index.left_out
     left_out.say(case.wanted[0].data.root)
     result = replace(_scored(case), left_out=left_out.counts)
@@ -154,14 +157,16 @@ def evaluate(
     return _damaged(case, result, asked.limit) if asked.degrade else result
 
 
-def _case(member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk) -> _Case:
+def _case(
+    member: Member, split: str | None, data: str | None, images: str | None, desk: _Desk, output: Path | None
+) -> _Case:
     trained_on = member.facts.data
     split = split or ("val" if data is None else "test")
     config = trained_on
     if data is not None or images is not None:
         config = data_of(trained_on, data or trained_on.root, images, split)
     wanted = labelled_pages(member, split, config)
-    folder = results_folder(member, "evaluate", split, config)
+    folder = results_folder(member, "evaluate", split, config, output)
     return _Case(member, split, data is not None, wanted, desk.predictions(member, split, wanted), folder, desk)
 
 
@@ -232,7 +237,10 @@ def _scored(case: _Case) -> EvaluateResult:
     ]
     before = calibration_error(*confidences(predictions.scored()))
     notes = caveats(case.split, monitor=member.facts.monitor, folds=member.is_folds, temperature=member.temperature)
-    return EvaluateResult(member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes)
+    return EvaluateResult(
+        member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes,
+        precision=precisions_of([case.predictions]),
+    )  # fmt: skip
 
 
 def _compared(case: _Case, other: Member) -> Comparison:

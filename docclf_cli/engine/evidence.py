@@ -14,7 +14,7 @@ from docclf_cli.engine.evaluate import labelled_pages
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.kept import kept
 from docclf_cli.engine.members import Member, as_one, data_of, is_at_hand, member_at
-from docclf_cli.engine.results_folder import results_folder
+from docclf_cli.engine.results_folder import results_folder, writable_place
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.stop import NEVER, StopFlag
 from docclf_cli.engine.wanted import collect
@@ -61,6 +61,7 @@ def evidence_of(
     split: str | None = None,
     *,
     data: str | None = None,
+    output: Path | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
@@ -71,6 +72,7 @@ def evidence_of(
         path: Run folder or checkpoint file.
         split: `val` or `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
         data: Another data root; None is the one the checkpoint was trained on.
+        output: Parent of the folder for the report; None is the run itself (`results_folder`).
         runtime_config: Device and numerics, where something has to be predicted.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -91,16 +93,19 @@ def evidence_of(
     if predictions is None:
         wanted = labelled_pages(member, split, config)
         predictions = as_one(member, split, collect(wanted, runtime_config=runtime_config, emit=emit, stop=stop))
-    return _evidence(path, member, split, predictions, config)
+    return _evidence(path, member, split, predictions, config, output)
 
 
-def evidence_of_file(path: Path, split: str | None = None, *, data: str | None = None) -> Evidence:
+def evidence_of_file(
+    path: Path, split: str | None = None, *, data: str | None = None, output: Path | None = None
+) -> Evidence:
     """A file of stored predictions; beside the checkpoint that made them they are reported with it.
 
     Args:
         path: The `.npz`.
         split: What its pages are called; by default what its name starts with.
         data: Where its pages are, for thumbnails.
+        output: Parent of the folder for the report; None is that of the file or its run (`results_folder`).
 
     Raises:
         InputError: It is missing or damaged.
@@ -110,17 +115,20 @@ def evidence_of_file(path: Path, split: str | None = None, *, data: str | None =
     best = RunFolder(path.absolute().parent.parent).best
     if best.is_file() and (member := member_at(best)).facts.sha256 == predictions.fingerprint.get("checkpoint"):
         config = member.facts.data if data is None else data_of(member.facts.data, data, split=label)
-        return _evidence(path, member, label, predictions, config)
+        return _evidence(path, member, label, predictions, config, output)
     alone = None if data is None else absolute_data(DataConfig(root=data))
-    return Evidence(path, path.parent / FOLDER / path.stem, label, predictions, data=alone)
+    folder = writable_place(path.parent, output) / FOLDER / path.stem
+    return Evidence(path, folder, label, predictions, data=alone)
 
 
-def _evidence(source: Path, member: Member, split: str, predictions: Predictions, config: DataConfig) -> Evidence:
+def _evidence(
+    source: Path, member: Member, split: str, predictions: Predictions, config: DataConfig, output: Path | None
+) -> Evidence:
     sides: dict[str, Predictions | None] = {"train": None, "val": None}
     if not member.is_folds:  # there each page is a training page of all folds but one
         sides = {name: predictions if name == split else kept(member, name) for name in sides}
     run = RunFolder(member.folder)
-    folder = results_folder(member, FOLDER, split, config)
+    folder = results_folder(member, FOLDER, split, config, output)
     temperature = member.temperature_of(split)
     notes = caveats(split, monitor=member.facts.monitor, folds=member.is_folds, temperature=temperature)
     return Evidence(

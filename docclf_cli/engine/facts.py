@@ -13,9 +13,9 @@ from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.errors import CheckpointError, DocclfError, ResourceError
-from docclf_cli.files import sha256_of, write_json
+from docclf_cli.files import may_write, sha256_of, write_json
 from docclf_cli.profile.paths import absolute_data
-from docclf_cli.profile.schema import AugmentationConfig, DataConfig, TrainConfig
+from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoint import Checkpoint
@@ -39,6 +39,7 @@ class CheckpointFacts:
         monitor: The figure that chose the epoch.
         epoch: Epochs behind the weights.
         saw_all: Whether it is a refit, which was trained on its run's held-out pages as well.
+        precision: Number format to predict with (`precision_of`).
     """
 
     path: Path
@@ -52,6 +53,16 @@ class CheckpointFacts:
     monitor: str
     epoch: int
     saw_all: bool
+    precision: str
+
+
+def precision_of(profile: Mapping[str, Any]) -> str:
+    """The number format to predict with, from a checkpoint's profile: one that was named, or compared with fp32.
+
+    One that was only picked for its speed is not used: a position to go on from, a snapshot, a file of before.
+    """
+    inference = RuntimeConfig.model_validate(profile.get("runtime", {})).inference
+    return inference.precision if inference.check == "off" and inference.precision != "auto" else "fp32"
 
 
 def facts_of(path: Path) -> CheckpointFacts:
@@ -143,6 +154,7 @@ def _told_by(checkpoint: Checkpoint) -> dict[str, Any]:
         "epoch": checkpoint.epoch,
         # Training writes the figures of validation into what it keeps, and its own state into `last.ckpt`.
         "saw_all": not checkpoint.figures and not checkpoint.training,
+        "precision": precision_of(checkpoint.profile),
     }
 
 
@@ -160,6 +172,7 @@ def _facts(path: Path, kept: Mapping[str, Any]) -> CheckpointFacts:
         monitor=told["monitor"],
         epoch=int(told["epoch"]),
         saw_all=bool(told["saw_all"]),
+        precision=told["precision"],
     )
 
 
@@ -167,4 +180,5 @@ def _keep(path: Path, found: Mapping[str, Any]) -> None:
     try:
         write_json(_kept_at(path), found)
     except ResourceError as error:
-        logger.warning("what %s says is not kept: %s", path, error.message)
+        level = logging.WARNING if may_write(path.parent) else logging.DEBUG
+        logger.log(level, "what %s says is not kept: %s", path, error.message)

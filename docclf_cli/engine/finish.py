@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,9 +13,9 @@ from docclf_cli.data.splits import stratified_sample
 from docclf_cli.engine import distributed
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.facts import facts_of, keep_facts
-from docclf_cli.engine.inference import predict
+from docclf_cli.engine.inference import Predictor, predict
 from docclf_cli.engine.loop import Trainer
-from docclf_cli.engine.numerics import pages_to_compare
+from docclf_cli.engine.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.run_folder import RunFolder
 from docclf_cli.engine.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.engine.task import Task
@@ -24,6 +25,7 @@ from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.results.predictions import Predictions
 
 TRAIN = "train"
+logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,13 @@ def score_kept(task: Task, trainer: Trainer, validator: Validator) -> Fitted:
     found = _stored(task, rows)
     distributed.share(best if found is None else None)
     if found is None:
-        found = look_at(task, best, rows, trainer, validator)
+        found, precision = look_at(task, best, rows, trainer, validator)
         degraded = found.pop(DAMAGED, None)
-        best = replace(best, temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels))
+        best = replace(
+            best,
+            temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels),
+            profile=with_precision(best.profile, precision),
+        )
         best.save(task.run.best)
         keep_facts(task.run.best, best)
         if degraded is not None:
@@ -95,20 +101,52 @@ def rows_to_score(task: Task) -> dict[str, np.ndarray]:
 
 def look_at(
     task: Task, best: Checkpoint, rows: Mapping[str, np.ndarray], trainer: Trainer, validator: Validator
-) -> dict[str, Predictions]:
+) -> tuple[dict[str, Predictions], str]:
     """What the kept epoch says about each split, and about the damaged validation pages where these are wanted.
 
     Where the epoch is the last one, its validation has said most of it.
+
+    Returns:
+        Predictions by split, and the number format of all of them: that of validation, or fp32 where the trained
+        weights turn out to need it.
     """
     predictor = validator.predictor(task.scoring.place(best.build(task.run.best)))
+    said = dict(validator.said) if trainer.state.best_epoch == trainer.state.epoch else {}
+    if task.profile.runtime.inference.check == "on" and predictor.runtime.precision != "fp32":
+        agreement, plain = _compare_with_fp32(task, predictor, said.get(CLEAN), validator)
+        used = predictor.runtime.precision if agreement.close else "fp32"
+        logger.info("scoring in %s: %s; this model predicts in %s", predictor.runtime.precision, agreement, used)
+        if not agreement.close:
+            predictor, said = plain, {}
     look = functools.partial(predict, predictor, emit=validator.emit, stop=validator.stop)
     found = {TRAIN: look(task.material.pages, rows[TRAIN], task="training pages")}
-    if validator.said and trainer.state.best_epoch == trainer.state.epoch:
-        return found | validator.said
+    if said:
+        return found | said, predictor.runtime.precision
     found[CLEAN] = look(task.material.pages, rows[CLEAN], task="validation pages")
     if (degraded := validator.degraded) is not None:
         found[DAMAGED] = look(degraded.pages, rows[CLEAN], view=degraded.view, task="degraded validation pages")
-    return found
+    return found, predictor.runtime.precision
+
+
+def _compare_with_fp32(
+    task: Task, predictor: Predictor, said: Predictions | None, validator: Validator
+) -> tuple[Agreement, Predictor]:
+    """How far a predictor is from fp32 on some held-out pages, and the same one in fp32.
+
+    Args:
+        task: Says which pages are held out.
+        predictor: The trained weights, as they scored the epochs.
+        said: Its predictions for all held-out pages, where they are known.
+        validator: Its `emit` and `stop` serve here as well.
+    """
+    labels, seed = task.material.index.labels[task.val_rows], task.profile.data.split_seed
+    drawn = stratified_sample(labels, PAGES_TO_COMPARE, seed)
+    plain = replace(predictor, runtime=replace(predictor.runtime, precision="fp32"))
+    look = functools.partial(
+        predict, pages=task.material.pages, rows=task.val_rows[drawn], task="comparing with fp32",
+        emit=validator.emit, stop=validator.stop,
+    )  # fmt: skip
+    return Agreement.of(look(predictor) if said is None else said.take(drawn), look(plain)), plain
 
 
 def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:
@@ -123,4 +161,5 @@ def _stored(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions
 
 def _made_by(task: Task, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
     pages = pages_fingerprint(task.material.index.take(rows))
-    return fingerprint(facts_of(task.run.best).sha256, pages, view, task.scoring.precision)
+    facts = facts_of(task.run.best)
+    return fingerprint(facts.sha256, pages, view, facts.precision)

@@ -18,10 +18,11 @@ from docclf_cli.engine import distributed
 from docclf_cli.engine.assembly import build_trainer
 from docclf_cli.engine.checkpoint import Checkpoint
 from docclf_cli.engine.events import Emit, FitDone, FitStarted, silent
+from docclf_cli.engine.facts import facts_of
 from docclf_cli.engine.finish import Fitted, look_at, rows_to_score, score_kept
 from docclf_cli.engine.loop import Trainer
 from docclf_cli.engine.material import Material
-from docclf_cli.engine.numerics import scoring_runtime
+from docclf_cli.engine.numerics import scoring_runtime, with_precision
 from docclf_cli.engine.preflight import check_shares
 from docclf_cli.engine.recorder import Describe, Recorder
 from docclf_cli.engine.run_folder import RunFolder
@@ -115,7 +116,8 @@ def refit(task: Task, chosen: Fitted, *, resume: bool = False, emit: Emit = sile
         run_fit(everything, trainer, emit, stop)
     last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
     path = task.run.path / "refit.ckpt"
-    replace(last, temperature=chosen.temperature).save(path)
+    profile = with_precision(last.profile, facts_of(task.run.best).precision)
+    replace(last, temperature=chosen.temperature, profile=profile).save(path)
     emit(FitDone(everything.run.path, trainer.state.epoch))
     return path
 

@@ -15,7 +15,10 @@ logger = logging.getLogger("docclf")
 
 
 def kept(member: Member, split: str, view: str = PLAIN) -> Predictions | None:
-    """The newest predictions that a member's checkpoints made for pages of a split in a view; None unless all did."""
+    """The newest predictions that a member's checkpoints made for pages of a split in a view; None unless all did.
+
+    Those in the number format that a checkpoint is to predict with come first; others are named.
+    """
     found = [next(_stored(facts, split, view), None) for facts in member.checkpoints]
     complete = [one for one in found if one is not None]
     return as_one(member, split, complete) if len(complete) == len(found) else None
@@ -23,11 +26,24 @@ def kept(member: Member, split: str, view: str = PLAIN) -> Predictions | None:
 
 def _stored(facts: CheckpointFacts, split: str, view: str) -> Iterator[Predictions]:
     files = (facts.path.parent / "predictions").glob(f"{stored_prefix(split, view)}-*.npz")
+    others = []
     for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             found = Predictions.load(path)
         except InputError as error:
             logger.warning("%s", error.message)
             continue
-        if (found.fingerprint.get("checkpoint"), found.fingerprint.get("view")) == (facts.sha256, view):
+        if (found.fingerprint.get("checkpoint"), found.fingerprint.get("view")) != (facts.sha256, view):
+            continue
+        if found.fingerprint.get("precision") == facts.precision:
             yield found
+        else:
+            others.append((path, found))
+    for path, found in others:
+        logger.warning(
+            "%s was computed in %s, and this checkpoint predicts in %s",
+            path,
+            found.fingerprint.get("precision"),
+            facts.precision,
+        )
+        yield found

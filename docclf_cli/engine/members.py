@@ -209,11 +209,21 @@ def as_one(member: Member, split: str, found: Sequence[Predictions]) -> Predicti
     """The answers of a member's checkpoints as the member's: pooled out-of-fold, or the mean of the folds."""
     if len(found) == 1:
         return found[0]
-    made_by = {**found[0].fingerprint, "checkpoint": member.key, "data": fingerprint_of([_data(one) for one in found])}
+    made_by = {
+        **found[0].fingerprint,
+        "checkpoint": member.key,
+        "data": fingerprint_of([_data(one) for one in found]),
+        "precision": precisions_of(found),
+    }
     if split == "test":
         log_probs = merge(np.stack([one.log_probs for one in found])).astype(np.float32)
         return replace(found[0], log_probs=log_probs, fingerprint=made_by)
     return replace(pooled(found), fingerprint=made_by)
+
+
+def precisions_of(found: Sequence[Predictions]) -> str:
+    """The number format that predictions were made in, as text; each where they differ."""
+    return ", ".join(sorted({one.fingerprint.get("precision", "unknown") for one in found}))
 
 
 def pooled(parts: Sequence[Predictions], order: np.ndarray | None = None) -> Predictions:

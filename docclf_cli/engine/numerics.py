@@ -10,15 +10,17 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from docclf_cli import __version__
 from docclf_cli.engine.caches import measured_numerics
+from docclf_cli.engine.facts import precision_of
 from docclf_cli.engine.probe import Measured, Workload, compiles, fastest, try_compiled, worth_probing
 from docclf_cli.engine.runtime import Numerics, Runtime, fast_precisions, resolve_runtime
 from docclf_cli.errors import ResourceError
@@ -26,11 +28,16 @@ from docclf_cli.files import fingerprint_of, write_json
 from docclf_cli.machine import cpu_features, cpu_name
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import InferenceConfig, ModelConfig, Profile, RuntimeConfig
+from docclf_cli.results.predictions import Predictions
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoint import Checkpoint
 
 SCORING_BATCH = 2  # times the pages of a training step: a forward pass keeps fewer numbers
+# What a number format may change on held-out pages against fp32 (`Agreement`), to be predicted with.
+MOST_LABELS = 0.005  # share of the pages
+MOST_CHANGE = 0.05  # of any probability
+PAGES_TO_COMPARE, FEWEST_TO_COMPARE = 300, 50
 LAYOUTS = {"auto": (False, True), "contiguous": (False,), "channels_last": (True,)}
 LAYOUT_NAMES: Mapping[bool, Literal["contiguous", "channels_last"]] = {False: "contiguous", True: "channels_last"}
 logger = logging.getLogger("docclf")
@@ -68,7 +75,9 @@ def settle(profile: Profile, num_classes: int, pages: int, own_val: int = 0) -> 
         "compile": "on" if training.compile else "off",
         "threads": torch.get_num_threads(),
         "inference": InferenceConfig(
-            precision=inference.precision, memory_format=LAYOUT_NAMES[inference.channels_last]
+            precision=inference.precision,
+            memory_format=LAYOUT_NAMES[inference.channels_last],
+            check=_check(config.inference, inference.precision),
         ),
     }
     return profile.model_copy(update={"runtime": config.model_copy(update=settled)})
@@ -95,13 +104,69 @@ def pages_to_compare(val: int) -> int:
     return min(max(val, 500), 2000)
 
 
+def _check(config: InferenceConfig, picked: str) -> Literal["on", "off"]:
+    """Whether a number format is compared with fp32 at the end: one that was picked, unless something else is asked for."""
+    if config.check != "auto":
+        return config.check
+    return "on" if config.precision == "auto" and picked != "fp32" else "off"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far predictions in one number format are from those in fp32, on the same pages.
+
+    Attributes:
+        pages: How many could be read.
+        labels: How many of them get another label.
+        largest: The largest change of a probability (at temperature 1).
+    """
+
+    pages: int
+    labels: int
+    largest: float
+
+    @classmethod
+    def of(cls, predictions: Predictions, fp32: Predictions) -> Agreement:
+        """Compare predictions for the same pages in the same order."""
+        readable = ~(np.isnan(predictions.log_probs) | np.isnan(fp32.log_probs)).any(axis=1)
+        one, other = (side.log_probs[readable].astype(np.float64) for side in (predictions, fp32))
+        changed = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
+        return cls(int(readable.sum()), changed, float(np.abs(np.exp(one) - np.exp(other)).max(initial=0.0)))
+
+    @property
+    def close(self) -> bool:
+        """Whether so small a change is of no consequence; too few pages cannot show it."""
+        enough = self.pages >= FEWEST_TO_COMPARE
+        return enough and self.labels <= MOST_LABELS * self.pages and self.largest <= MOST_CHANGE
+
+    def __str__(self) -> str:
+        if self.pages < FEWEST_TO_COMPARE:
+            return f"{self.pages} held-out pages are too few to compare ({FEWEST_TO_COMPARE} are needed)"
+        return (
+            f"{self.labels} of {self.pages} labels change against fp32, and probabilities by up to {self.largest:.3f} "
+            f"(at most {MOST_LABELS:.1%} and {MOST_CHANGE:g})"
+        )
+
+
+def with_precision(profile: Mapping[str, Any], precision: str) -> dict[str, Any]:
+    """A checkpoint's profile with the number format that it is to predict with from now on; there is no more to check."""
+    runtime = profile["runtime"]
+    inference = {**runtime["inference"], "precision": precision, "check": "off"}
+    return {**profile, "runtime": {**runtime, "inference": inference}}
+
+
+def precision_here(precision: str, device: torch.device) -> str:
+    """A checkpoint's number format, or fp32 where the device would have to emulate it."""
+    return precision if precision in fast_precisions(device) else "fp32"
+
+
 def scoring_runtime(config: RuntimeConfig) -> Runtime:
     """The runtime that a run with a settled profile scores its pages with."""
     return resolve_runtime(_for_inference(config))
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:
-    """The runtime to predict with: the run's own way to score pages, unless another is asked for or this is another machine.
+    """The runtime to predict with: the checkpoint's own number format, unless another is asked for or it is emulated here.
 
     Args:
         config: Device, threads, and numerics that were asked for.
@@ -112,9 +177,12 @@ def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int 
     asked = _for_inference(config)
     runtime = resolve_runtime(asked)
     stored = RuntimeConfig.model_validate(checkpoint.profile.get("runtime", {})).inference
-    if stored.precision in fast_precisions(runtime.device):
-        own = {name: value for name, value in stored if getattr(asked, name) == "auto"}
-        asked = asked.model_copy(update=own)
+    own: dict[str, str] = {}
+    if asked.precision == "auto":
+        own["precision"] = precision_here(precision_of(checkpoint.profile), runtime.device)
+    if asked.memory_format == "auto" and stored.precision in fast_precisions(runtime.device):
+        own["memory_format"] = stored.memory_format
+    asked = asked.model_copy(update=own)
     work = Workload(
         build=checkpoint.build,
         runtime=runtime,

@@ -24,7 +24,7 @@ from docclf_cli.profile.schema import Profile, Section
 # Nothing a run computes depends on these: where pages lie is not what they are, and workers only carry them.
 FREE = (
     "name", "output", "data.root", "data.images", "data.cache", "train.checkpoint_every", "runtime.workers",
-    "ensemble", "tracking", "s3",
+    "runtime.inference.check", "ensemble", "tracking", "s3",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from docclf_cli.data.file_list import FileList
 from docclf_cli.data.inputs import find, of_index
 from docclf_cli.data.left_out import LeftOut
 from docclf_cli.data.page_files import PageReader
-from docclf_cli.engine.decider import TORCH, decider_of
+from docclf_cli.engine.decider import ONNX, TORCH, decider_of
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.jury import Jury
 from docclf_cli.engine.members import Indices, data_of
@@ -68,8 +68,11 @@ class Question:
     backend: str = TORCH
     overwrite: bool = False
 
-    def check(self) -> None:
+    def check(self, precision: str = "auto") -> None:
         """Refuse what does not go together.
+
+        Args:
+            precision: Number format that was asked for.
 
         Raises:
             InputError: Naming the options.
@@ -98,6 +101,8 @@ class Question:
             raise InputError(
                 f"--copy-to: {self.copy_to} is inside of {inside[0]}", "its copies would be inputs next time"
             )
+        if self.backend == ONNX and precision not in ("auto", "fp32"):
+            raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "leave one of them out")
         if self.file_format not in (None, *FORMATS):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(FORMATS)}")
         table = self.output.suffix.lower().removeprefix(".") if self.output else ""

@@ -271,6 +271,7 @@ def _publish(verdicts: Verdicts, decider: Decider, wish: Wish, kept: int, second
         kept=kept,
         seconds=seconds,
         files=tuple(files),
+        precision=decider.precision,
     )
 
 

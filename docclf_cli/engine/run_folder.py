@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import shutil
 import socket
@@ -17,10 +18,11 @@ from typing import Any
 
 from docclf_cli.data.cells import to_cell
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import TEMP_PREFIX, write_json, write_text
+from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, write_json, write_text
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 _LOCK = ".lock"
+logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,15 @@ class RunFolder:
         with lock:
             try:
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:
                 lock.seek(0)
                 holder = lock.read().strip() or "another process"
                 raise InputError(
                     f"{self.path} is being written by {holder}", "wait for it, or choose another --name"
                 ) from error
+            except OSError as error:
+                if not lacks(LOCKS, error, self.path):
+                    raise ResourceError(f"{self.path} cannot be locked: {error.strerror}") from error
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import itertools
 import os
@@ -18,7 +19,7 @@ from docclf_cli.engine.events import Emit, Progress
 from docclf_cli.engine.stop import StopFlag
 from docclf_cli.engine.verdicts import Verdict
 from docclf_cli.errors import ResourceError
-from docclf_cli.files import TEMP_PREFIX, sweep_temporary
+from docclf_cli.files import LINKS, TEMP_PREFIX, lacks, sweep_temporary
 
 REVIEW = "_review"
 # What Windows and other systems refuse in a name, and the names that Windows keeps for devices.
@@ -102,7 +103,8 @@ def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks:
             with open_page(path, root, allow_symlinks) as source, temp.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
                 times = os.fstat(source.fileno())
-            os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
+            with contextlib.suppress(PermissionError):  # some shares keep times to themselves
+                os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
             return _placed(temp, wanted)
         finally:
             temp.unlink(missing_ok=True)
@@ -116,13 +118,34 @@ def _placed(temp: Path, wanted: Path) -> bool:
     for number in itertools.count(1):
         place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
         try:
-            os.link(temp, place)  # fails where there is a file, which a rename would replace
+            _link(temp, place)
         except FileExistsError:
             if filecmp.cmp(temp, place, shallow=False):
                 return False
         else:
             return True
     raise AssertionError
+
+
+def _link(temp: Path, place: Path) -> None:
+    """Give a file its name, unless there is one of that name, which a rename would replace.
+
+    Raises:
+        FileExistsError: There is.
+    """
+    try:
+        os.link(temp, place)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if not lacks(LINKS, error, place.parent):
+            raise
+        place.open("xb").close()  # an empty file that takes the name
+        try:
+            temp.replace(place)
+        except OSError:
+            place.unlink(missing_ok=True)
+            raise
 
 
 def _below(file: Found) -> PurePath:

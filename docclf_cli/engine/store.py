@@ -16,12 +16,11 @@ from docclf_cli.data.cache import identities
 from docclf_cli.data.decode import RULES
 from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import fingerprint_of
+from docclf_cli.files import fingerprint_of, may_write
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
 PLAIN = "plain"  # the view that changes nothing
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def pages_fingerprint(index: DocumentIndex, files: Sequence[str] | None = None) -> str:
@@ -63,19 +62,17 @@ def load_stored(checkpoint: Path, split: str, made_by: Mapping[str, str], index:
     Args:
         checkpoint: The file.
         split: Which pages.
-        made_by: `fingerprint`; a precision of `auto` is any.
+        made_by: `fingerprint`.
         index: The pages, whose labels and groups of today the predictions are given.
     """
-    precisions = PRECISIONS if made_by["precision"] == "auto" else (made_by["precision"],)
-    for precision in precisions:
-        path = stored_at(checkpoint, split, {**made_by, "precision": precision})
-        if not path.is_file():
-            continue
-        try:
-            return labelled(Predictions.load(path), index)
-        except InputError as error:
-            logger.warning("%s", error.message)
-    return None
+    path = stored_at(checkpoint, split, made_by)
+    if not path.is_file():
+        return None
+    try:
+        return labelled(Predictions.load(path), index)
+    except InputError as error:
+        logger.warning("%s", error.message)
+        return None
 
 
 def labelled(predictions: Predictions, index: DocumentIndex) -> Predictions:
@@ -90,6 +87,7 @@ def store(checkpoint: Path, split: str, predictions: Predictions) -> Path | None
     try:
         predictions.save(path)
     except ResourceError as error:
-        logger.warning("predictions are not kept: %s", error.message)
+        expected = not may_write(path.parent)  # which commands say themselves, with where results go
+        logger.log(logging.DEBUG if expected else logging.WARNING, "predictions are not kept: %s", error.message)
         return None
     return path

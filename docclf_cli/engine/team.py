@@ -21,6 +21,7 @@ from docclf_cli.engine.members import (
     data_of,
     folds_as_members,
     members_at,
+    precisions_of,
     require_known_place,
     split_rows,
     wanted_of,
@@ -188,19 +189,21 @@ class Answers:
         member: Who says it.
         held_out: About the pages it was not trained on; empty where no page is held out by all members.
         target: About the pages to predict.
+        precision: Number format of all of them.
     """
 
     member: Member
     held_out: Mapping[str, Predictions]
     target: Mapping[str, Predictions]
+    precision: str
 
     def merged(self, views: Sequence[str], how: Merge) -> Answers:
         """The same with one view, which is the merge of the given ones, under the name `merged`."""
-        sides = (
+        held_out, target = (
             {MERGED: _merged([side[name] for name in views], how, views)} if side else {}
             for side in (self.held_out, self.target)
         )
-        return Answers(self.member, *sides)
+        return replace(self, held_out=held_out, target=target)
 
 
 MERGED = "merged"
@@ -229,12 +232,14 @@ def ask(
     flat = [one for *_, wanted in asked for one in wanted]
     found = iter(collect(flat, runtime_config=runtime_config, emit=emit, stop=stop))
     answers: list[dict[str, dict[str, Predictions]]] = [{VAL: {}, TEST: {}} for _ in members]
+    made: list[list[Predictions]] = [[] for _ in members]
     for number, view, split, wanted in asked:
         parts = [next(found) for _ in wanted]
+        made[number] += parts
         answers[number][split][view] = _calibrated(members[number], split, view, as_one(members[number], split, parts))
     return [
-        Answers(member, told[VAL], told[TEST if ground.split == TEST else VAL])
-        for member, told in zip(members, answers, strict=True)
+        Answers(member, told[VAL], told[TEST if ground.split == TEST else VAL], precisions_of(parts))
+        for member, told, parts in zip(members, answers, made, strict=True)
     ]
 
 

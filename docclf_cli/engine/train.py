@@ -20,11 +20,12 @@ from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
 from docclf_cli.engine.caveats import caveats
 from docclf_cli.engine.events import Emit, silent
+from docclf_cli.engine.facts import facts_of
 from docclf_cli.engine.finish import Fitted
 from docclf_cli.engine.fit import fit, refit
 from docclf_cli.engine.leaks import say_copies_in_validation
 from docclf_cli.engine.material import Material, prepare
-from docclf_cli.engine.members import pooled, store_temperatures
+from docclf_cli.engine.members import fold_checkpoints, pooled, store_temperatures
 from docclf_cli.engine.numerics import scoring_runtime, settle
 from docclf_cli.engine.origin import (
     carried_over,
@@ -142,8 +143,19 @@ def train(
             write_origin(run, material, typed)
             _write_preview(work)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
+            result = replace(result, precision=_note_precision(work))
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
             return replace(result, left_out=index.left_out.counts)
+
+
+def _note_precision(work: _Work) -> str:
+    """Write what the checkpoints are to predict with into the run's profile (of folds that differ fp32), and return it."""
+    run, runtime = work.run, work.profile.runtime
+    found = sorted({facts_of(path).precision for path in fold_checkpoints(run.path) or [run.best]})
+    changes = {"precision": found[0] if len(found) == 1 else "fp32", "check": "off"}
+    runtime = runtime.model_copy(update={"inference": runtime.inference.model_copy(update=changes)})
+    write_text(run.profile, dump_profile(work.profile.model_copy(update={"runtime": runtime})))
+    return ", ".join(found)
 
 
 def _started(profile: Profile, run: RunFolder, read: Callable[[], Material]) -> Material:
@@ -261,7 +273,8 @@ def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tupl
         fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
         return tuple(fits), Split.of_folds(index, held_out)
     if own_val:
-        one = planned(*np.split(everything, [len(index) - own_val]))
+        first_val = len(index) - own_val
+        one = planned(everything[:first_val], everything[first_val:])
     else:
         one = planned(*hold_out(index, data.val_fraction, data.split_seed))
     return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows})

@@ -81,6 +81,7 @@ def tta(
     split: str | None = None,
     prune_views: bool = False,
     fill: str | None = None,
+    output: Path | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> TTAResult:
@@ -93,6 +94,7 @@ def tta(
         split: `test` or `val`; None is `test` where the data has test pages.
         prune_views: Drop the views that hurt on held-out pages.
         fill: Class of pages that cannot be read.
+        output: Parent of the folder for results; None is the run itself (`results_folder`).
         emit: Consumer of progress events.
         stop: Polled between batches.
 
@@ -115,7 +117,8 @@ def tta(
     in_sample = trained_on([member], ground)
     look = _Look(_without_labels(answers, in_sample), tuple(view.name for view in views), ground, figure, config.merge)
     kept, nested = _pruned(look) if prune_views else (look.views, None)
-    return _finish(member, look, asked, kept, nested, in_sample, submission)
+    folder = results_folder(member, "tta", ground.split, ground.target.config, output)
+    return _finish(member, look, asked, kept, nested, in_sample, submission, folder)
 
 
 def _without_labels(answers: Answers, in_sample: np.ndarray) -> Answers:
@@ -152,13 +155,13 @@ def _finish(
     nested: Predictions | None,
     in_sample: np.ndarray,
     submission: Submission,
+    folder: Path,
 ) -> TTAResult:
     merged = look.answers.merged(kept, look.merge)
     target = merged.target[MERGED]
     rows = submission_rows(submission, target)
     title = f"{look.merge} of {len(kept)} views"
     line = look.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
-    folder = results_folder(member, "tta", look.ground.split, look.ground.target.config)
     result = TTAResult(
         checkpoint=member.path,
         monitor=look.figure,
@@ -175,6 +178,7 @@ def _finish(
         max_unreadable=look.ground.target.config.max_unreadable,
         left_out=look.ground.left_out(member.facts.class_names).counts,
         files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
+        precision=look.answers.precision,
     )
     write_csv(folder / TTA_PREDICTIONS, rows)
     write_csv(folder / PROBABILITIES, probability_rows(target))

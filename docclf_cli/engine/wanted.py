@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -75,7 +75,7 @@ def collect(
 
     Args:
         wanted: What is wanted; every page is read once for all wants whose preprocessing gives the same pixels.
-        runtime_config: Device and numerics. A precision of `auto` takes stored predictions of any.
+        runtime_config: Device and numerics; `auto` is the number format that each checkpoint is to predict with.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
@@ -83,14 +83,18 @@ def collect(
         Interrupted: `stop` was set; what is finished is stored.
     """
     runtime_config = runtime_config or RuntimeConfig()
+    asked = runtime_config.inference_precision
     files: dict[int, np.ndarray] = {}
     found: list[Predictions | None] = []
     for one in wanted:
         if id(one.index) not in files:  # for many wants of a million pages each file is looked at once
             files[id(one.index)] = np.array(identities(one.index), dtype=object)
         pages = pages_fingerprint(one.index.take(one.rows), files[id(one.index)][one.rows].tolist())
-        made_by = fingerprint(one.facts.sha256, pages, one.view.name, runtime_config.precision)
-        found.append(load_stored(one.facts.path, one.split, made_by, one.index.take(one.rows)))
+        for precision in [asked] if asked != "auto" else _own_precisions(one.facts, runtime_config):
+            made_by = fingerprint(one.facts.sha256, pages, one.view.name, precision)
+            if (stored := load_stored(one.facts.path, one.split, made_by, one.index.take(one.rows))) is not None:
+                break
+        found.append(stored)
     missing = [number for number, predictions in enumerate(found) if predictions is None]
     if missing:
         from docclf_cli.engine.looking import look
@@ -99,3 +103,15 @@ def collect(
         for number, predictions in zip(missing, made, strict=True):
             found[number] = predictions
     return [predictions for predictions in found if predictions is not None]
+
+
+def _own_precisions(facts: CheckpointFacts, config: RuntimeConfig) -> Iterator[str]:
+    """The number format that a checkpoint is to predict with; where this machine lacks it, also the one used instead."""
+    yield facts.precision
+    if facts.precision != "fp32":
+        from docclf_cli.engine.numerics import precision_here
+        from docclf_cli.engine.runtime import resolve_runtime
+
+        here = precision_here(facts.precision, resolve_runtime(config).device)
+        if here != facts.precision:
+            yield here

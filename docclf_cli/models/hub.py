@@ -1,6 +1,9 @@
 """Weights from timm's hub: from its local cache, else from the hub itself, which has ten seconds to answer."""
 
+import http.client
 import threading
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,9 +13,11 @@ from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_
 from huggingface_hub.utils import get_session
 
 from docclf_cli.errors import InputError, RemoteError
+from docclf_cli.files import atomic_write
 from docclf_cli.models.weights import first_line
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 10.0  # for the headers, and for each block of a file
+BLOCK = 2**20  # bytes
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -46,12 +51,23 @@ def _from_url(name: str, url: str) -> Path:
     if path.is_file():
         return path
     require_answer(name, url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path))
-    except OSError as error:
-        _unreachable(name, first_line(error), error)
+    with atomic_write(path) as file:
+        for block in _blocks(name, url):
+            file.write(block)
     return path
+
+
+def _blocks(name: str, url: str) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
+            while block := answer.read(BLOCK):
+                yield block
+            if answer.length:  # what the server announced and did not send
+                raise http.client.IncompleteRead(b"", answer.length)
+    except TimeoutError as error:
+        _unreachable(name, f"{url}: nothing more has come for {ANSWER_SECONDS:g} s", error)
+    except (OSError, http.client.HTTPException) as error:
+        _unreachable(name, first_line(error), error)
 
 
 def require_answer(name: str, url: str) -> None:

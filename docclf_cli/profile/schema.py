@@ -219,6 +219,10 @@ class InferenceConfig(Section):
         "auto", description="Number format; auto is that of training where it is named, else what is fast here"
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="Memory layout, likewise")
+    check: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Compare with fp32 at the end of training, and use fp32 where they differ; auto checks a pick",
+    )
 
 
 class RuntimeConfig(Section):
@@ -243,6 +247,11 @@ class RuntimeConfig(Section):
         False, description="Batch norms of several processes see the whole batch (on GPUs, under torchrun)"
     )
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Scoring and predicting")
+
+    @property
+    def inference_precision(self) -> str:
+        """The number format asked of scoring and predicting: its own, else that of training; may be `auto`."""
+        return self.precision if self.inference.precision == "auto" else self.inference.precision
 
 
 class MemberConfig(Section):

@@ -21,6 +21,7 @@ class ClassReport:
         temperature: What divides the logits of these pages.
         files: What was written.
         notes: What else must be known to read the figures.
+        precision: Number format that the predictions were made in.
     """
 
     source: Path
@@ -31,6 +32,7 @@ class ClassReport:
     temperature: float
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class EnsembleResult:
         max_unreadable: Share of them that may be.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
+        precision: Number format that each member predicted in.
     """
 
     run: Path
@@ -85,6 +86,7 @@ class EnsembleResult:
     max_unreadable: float
     left_out: Mapping[str, int]
     files: tuple[Path, ...]
+    precision: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class TTAResult:
         max_unreadable: Share of them that may be.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
+        precision: Number format that the predictions were made in.
     """
 
     checkpoint: Path
@@ -124,3 +127,4 @@ class TTAResult:
     max_unreadable: float
     left_out: Mapping[str, int]
     files: tuple[Path, ...]
+    precision: str

@@ -109,6 +109,7 @@ class EvaluateResult:
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
         notes: What else must be known to read the figures.
+        precision: Number format that the predictions were made in.
     """
 
     checkpoint: Path
@@ -122,3 +123,4 @@ class EvaluateResult:
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    precision: str = "fp32"

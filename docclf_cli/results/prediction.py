@@ -42,6 +42,7 @@ class PredictResult:
         copied: Files copied into class folders.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
+        precision: Number format that pages were predicted in; each where members differ.
     """
 
     model: str
@@ -59,6 +60,7 @@ class PredictResult:
     copied: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    precision: str = "fp32"
 
     @property
     def pages_per_second(self) -> float:

@@ -43,6 +43,7 @@ class TrainResult:
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         notes: What else must be known to read the figures.
+        precision: Number format that the checkpoint is to predict with (of folds: each, where they differ).
     """
 
     run: Path
@@ -59,6 +60,7 @@ class TrainResult:
     pushed: str | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)

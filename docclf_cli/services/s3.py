@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OBJECTS = "objects"  # below the prefix: content by its SHA-256
 CONNECT_SECONDS = 10
-READ_SECONDS = 60
+READ_SECONDS = 20  # without a byte of the answer, per attempt (`s3.retries`)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _LONGEST_KEY = 1024  # bytes of UTF-8
 _LONGEST_NAME = 200

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from boto3.exceptions import Boto3Error
 from botocore import exceptions as aws
 from botocore.exceptions import ClientError
+from s3transfer import exceptions as transfer
 
 from docclf_cli.errors import RemoteError
 
@@ -33,6 +36,10 @@ _DAMAGED = _Advice("bytes were damaged on the way, and the store refused them", 
 _BUSY = _Advice("the store is busy or failing", "repeat the command in a while; what has arrived is not sent again")
 _UNSUPPORTED = _Advice("the store does not know this request", "try --set s3.checksums=when_required")
 _UNREACHABLE = _Advice("the store cannot be reached", "check the network, AWS_ENDPOINT_URL and any proxy; then repeat")
+_SILENT = _Advice(
+    "the store has stopped answering",
+    "check the network and any proxy; then repeat the command",
+)
 _TLS = _Advice(
     "the store's TLS certificate is not trusted",
     "where the store has its own authority, set AWS_CA_BUNDLE to its certificates; certificates are always checked",
@@ -75,12 +82,22 @@ BY_TYPE: tuple[tuple[type[Exception], _Advice], ...] = (
     (aws.TokenRetrievalError, _PROFILE),
     (aws.SSOError, _PROFILE),
     (aws.SSLError, _TLS),
+    (ssl.SSLError, _TLS),
+    (aws.ReadTimeoutError, _SILENT),
+    (TimeoutError, _SILENT),
     (aws.ConnectionError, _UNREACHABLE),
     (aws.HTTPClientError, _UNREACHABLE),
     (aws.IncompleteReadError, _UNREACHABLE),
     (aws.ResponseStreamingError, _UNREACHABLE),
     (aws.FlexibleChecksumError, _DAMAGED),
+    (transfer.S3ValidationError, _DAMAGED),
+    (ConnectionError, _UNREACHABLE),
 )
+# All that boto3, its transfer manager and the sockets below them raise; errors of the disk are none of these.
+_RAISED = (
+    ClientError, aws.BotoCoreError, Boto3Error, transfer.RetriesExceededError, transfer.S3DownloadFailedError,
+    transfer.S3UploadFailedError, transfer.S3ValidationError, ConnectionError, TimeoutError, ssl.SSLError,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -92,7 +109,7 @@ def remote_errors(where: object) -> Iterator[None]:
     """
     try:
         yield
-    except (ClientError, aws.BotoCoreError) as error:
+    except _RAISED as error:
         raise _explained(where, error) from error
 
 
@@ -101,7 +118,9 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _explained(where: object, error: Exception) -> RemoteError:
+def _explained(where: object, error: BaseException) -> RemoteError:
+    if isinstance(error, transfer.RetriesExceededError) and error.last_exception is not None:
+        error = error.last_exception
     text = " ".join(str(error).split())
     if isinstance(error, ClientError):
         advice = BY_CODE.get(code_of(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from s3transfer.subscribers import BaseSubscriber
 
+from docclf_cli.errors import RemoteError
 from docclf_cli.services.s3 import Target
 from docclf_cli.services.s3_manifest import encryption
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, int], None]
 POLL_SECONDS = 0.2
+STALL_SECONDS = 60  # without a new byte, while there are more to move
 PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
 # The classic client behaves the same everywhere; the other one is chosen by the kind of machine.
 CONFIG = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, preferred_transfer_client="classic")
@@ -54,6 +57,9 @@ class Transfers:
     def __init__(self, client: S3Client, total: int, watch: Watch) -> None:
         self._manager = create_transfer_manager(client, CONFIG)
         self._watch, self._total, self._done = watch, total, 0
+        self._most, self._moved_at, self._over = 0, time.monotonic(), False
+        client.meta.events.register("before-send.s3", self._refuse_when_over)
+        self._client = client
         self._lock = threading.Lock()
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._futures: list[Any] = []
@@ -72,6 +78,8 @@ class Transfers:
         """Count bytes; negative where a part is sent again."""
         with self._lock:
             self._done += count
+            if self._done > self._most:  # a part that is sent again and again gets nowhere
+                self._most, self._moved_at = self._done, time.monotonic()
             self._watch.progress(self._done, self._total)
 
     def ended(self, future: Any) -> None:
@@ -86,19 +94,34 @@ class Transfers:
     def _next(self) -> Any:
         while True:
             self._watch.raise_if_stopped()
+            self._raise_if_stalled()
             try:
                 return self._finished.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
 
+    def _raise_if_stalled(self) -> None:
+        if self._most < self._total and time.monotonic() - self._moved_at > STALL_SECONDS:
+            raise RemoteError(
+                f"no byte has moved for {STALL_SECONDS:g} s, after {self._most:,} of {self._total:,}",
+                "check the network and any proxy; then repeat the command",
+            )
+
+    def _refuse_when_over(self, request: Any, **_: Any) -> None:
+        """Send nothing more: the transfer manager would otherwise try each part several times before it ends."""
+        if self._over and request.method != "DELETE":
+            raise OSError("the transfer is over")
+
     def cancel(self) -> None:
-        """Begin no further part; unfinished uploads are aborted on the server."""
+        """Begin no further part and try none again; unfinished uploads are aborted on the server."""
+        self._over = True
         for future in self._futures:
             future.cancel()
 
     def close(self) -> None:
-        """Wait until the last thread has ended."""
+        """Wait until the last thread has ended: at most for one read that does not come."""
         self._manager.shutdown()
+        self._client.meta.events.unregister("before-send.s3", self._refuse_when_over)
 
 
 @contextmanager

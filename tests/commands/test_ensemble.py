@@ -115,6 +115,7 @@ def test_views_are_written_beside_the_plain_predictions(docclf: Docclf, runs: Pa
     plain = docclf("ensemble", *members(runs, "ac"), "--name", "plain", "--json")
     assert outcome.code == 0, outcome.stderr
     assert outcome.json["tta"]["name"] == "averaging with views"
+    assert set(outcome.json["precision"].values()) == {"fp32"}
     assert outcome.json["methods"] == plain.json["methods"]
     files = [tmp_path / "runs" / name / "ensemble_predictions.csv" for name in ("e", "plain")]
     assert files[0].read_text() == files[1].read_text()

@@ -67,6 +67,22 @@ def test_validation_repeats_what_training_found_without_the_model(docclf: Docclf
         assert again.json[key] == first.json[key]
 
 
+def test_a_named_precision_is_computed_and_said_and_leaves_the_other_alone(docclf: Docclf, run: Path) -> None:
+    def loss(*options: str) -> tuple[str, float]:
+        outcome = docclf("evaluate", "--checkpoint", run, "--json", *options)
+        assert outcome.code == 0, outcome.stderr
+        return outcome.json["precision"], outcome.json["scores"]["figures"]["log_loss"]["value"]
+
+    first = loss("--precision", "fp32")
+    other = loss("--precision", "bf16")
+    assert (first[0], other[0]) == ("fp32", "bf16")
+    assert first[1] != other[1]
+    assert (loss(), loss("--precision", "bf16")) == (first, other)  # both are stored by now
+    wrong = docclf("evaluate", "--checkpoint", run, "--precision", "fp8")
+    assert wrong.code == 2
+    assert "fp8" in wrong.stderr
+
+
 def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
     other = shutil.copytree(run, run.parent / "b")
     asked = ("--compare", other, "--target-precision", "0.9", "--degrade", "--limit", "10")

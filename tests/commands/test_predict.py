@@ -26,7 +26,7 @@ def test_tables_json_and_exit_codes(docclf: Docclf, checkpoint: Path, tmp_path: 
     outcome = docclf("predict", "in", "--checkpoint", "run", "-o", "b", "--json")
     assert outcome.code == 3
     assert "all files are written" in outcome.stderr
-    assert (outcome.json["pages"], outcome.json["unreadable"]) == (5, 1)
+    assert (outcome.json["pages"], outcome.json["unreadable"], outcome.json["precision"]) == (5, 1, "fp32")
     with (tmp_path / "b" / "predictions.csv").open() as file:
         assert [(row["path"], row["page"]) for row in csv.DictReader(file)] == [
             ("in/doc.pdf", "1"), ("in/doc.pdf", "2"), *((f"in/p000{number}.png", "1") for number in range(3)),
@@ -41,6 +41,8 @@ def test_wrong_use_is_named(docclf: Docclf, checkpoint: Path, tmp_path: Path) ->
         (("gone",), 2, "gone: there is no such file"),
         (("in", "--format", "xml"), 2, "csv, jsonl"),
         (("in", "--format", "jsonl", "-o", "x.csv"), 2, "contradict each other"),
+        (("in", "--precision", "fp8"), 2, "fp8"),
+        (("in", "--precision", "bf16", "--backend", "onnx"), 2, "the onnx backend computes in fp32"),
         (("in", "--target-precision", "0.99"), 2, "no threshold is known"),
     ]
     for args, code, text in cases:

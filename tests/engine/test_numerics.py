@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from docclf_cli.engine import numerics, probe
-from docclf_cli.engine.numerics import inference_runtime, pages_to_compare, planned_pages, settle
+from docclf_cli.engine.numerics import Agreement, inference_runtime, pages_to_compare, planned_pages, settle
 from docclf_cli.engine.probe import Measured, Workload, fastest
 from docclf_cli.engine.runtime import Numerics, resolve_runtime
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import ModelConfig, Profile, RuntimeConfig
+from docclf_cli.results.predictions import Predictions
 
 FP32, FP32_LAST, BF16, BF16_LAST = (Numerics(name, last) for name in ("fp32", "bf16") for last in (False, True))
 ALL = (FP32, FP32_LAST, BF16, BF16_LAST)
@@ -245,15 +247,58 @@ class Kept:
         self.build = lambda: create_model(self.model_config, 2, weights=False, image_size=32).eval()
 
 
-def test_predicting_uses_the_numerics_that_scored_the_run() -> None:
-    kept = Kept({"precision": "fp32", "inference": {"precision": "bf16", "memory_format": "channels_last"}})
+def stored(precision: str, check: str) -> dict[str, object]:
+    return {
+        "precision": "fp32",
+        "inference": {"precision": precision, "memory_format": "channels_last", "check": check},
+    }
+
+
+def test_predicting_uses_the_numerics_that_were_compared_with_fp32() -> None:
+    kept = Kept(stored("bf16", "off"))
     runtime = inference_runtime(RuntimeConfig(device="cpu"), kept, 10)  # type: ignore
     assert (runtime.precision, runtime.channels_last) == ("bf16", True)
     runtime = inference_runtime(RuntimeConfig(device="cpu", precision="fp32"), kept, 10)  # type: ignore
     assert (runtime.precision, runtime.channels_last) == ("fp32", True)
 
 
+@pytest.mark.parametrize("check", ["on", "auto"])
+def test_a_pick_that_was_not_compared_with_fp32_is_not_predicted_with(check: str) -> None:
+    kept = Kept(stored("bf16", check))
+    assert inference_runtime(RuntimeConfig(device="cpu"), kept, 10).precision == "fp32"  # type: ignore
+    assert inference_runtime(RuntimeConfig(device="cpu", precision="bf16"), kept, 10).precision == "bf16"  # type: ignore
+    assert inference_runtime(RuntimeConfig(device="cpu"), Kept({}), 10).precision == "fp32"  # type: ignore
+
+
 def test_numerics_of_another_machine_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numerics, "fast_precisions", lambda device: ("fp32",))
-    kept = Kept({"inference": {"precision": "bf16", "memory_format": "channels_last"}})
+    kept = Kept(stored("bf16", "off"))
     assert inference_runtime(RuntimeConfig(device="cpu"), kept, 10).precision == "fp32"  # type: ignore
+
+
+def test_a_pick_is_to_be_checked_and_what_is_named_is_not() -> None:
+    picked = settle(profile(), 5, pages=40).runtime.inference
+    assert (picked.precision, picked.check) == ("bf16", "on")
+    named = settle(profile(runtime__inference={"precision": "bf16"}), 5, pages=40).runtime.inference
+    assert (named.precision, named.check) == ("bf16", "off")
+    both = settle(profile(runtime__inference={"precision": "bf16", "check": "on"}), 5, pages=40).runtime.inference
+    assert (both.precision, both.check) == ("bf16", "on")
+    plain = settle(profile(runtime__inference={"precision": "fp32"}), 5, pages=40).runtime.inference
+    assert (plain.precision, plain.check) == ("fp32", "off")
+
+
+def two(*first: float) -> Predictions:
+    """Predictions for two classes, by the probability of the first; NaN for a page that could not be read."""
+    probs = np.array([(value, 1 - value) for value in first])
+    return Predictions(np.arange(len(first)).astype(np.str_), np.log(probs).astype(np.float32), ("a", "b"))
+
+
+def test_agreement_with_fp32() -> None:
+    fp32 = two(*[0.9] * 199, 0.51, np.nan)
+    changed = Agreement.of(two(*[0.88] * 199, 0.49, np.nan), fp32)
+    assert (changed.pages, changed.labels, changed.largest) == (200, 1, pytest.approx(0.02, abs=1e-6))
+    assert changed.close  # one label of 200
+    assert not replace(changed, labels=2).close
+    assert not replace(changed, largest=0.051).close
+    assert not Agreement(49, 0, 0.0).close
+    assert not Agreement.of(two(np.nan), two(np.nan)).close
