@@ -14,18 +14,20 @@ DRAWS = 2000
 _CHUNK = 4_000_000  # numbers held at once by a loop over draws
 
 
-def wilson(hits: float, pages: float, confidence: float = 0.95) -> Estimate:
+def wilson(hits: float, pages: float, confidence: float = 0.95, effective: float | None = None) -> Estimate:
     """A share with its Wilson score interval (Wilson 1927; Brown, Cai and DasGupta 2001).
 
     Args:
         hits: How many of the pages count.
         pages: How many there are; with none, value and bounds are NaN.
         confidence: Two-sided level.
+        effective: How many independent pages say as much (Dean and Pagano 2015); None: as many as there are.
     """
     if not pages:
         return Estimate(np.nan, np.nan, np.nan)
     z = float(ndtri((1 + confidence) / 2))
     share = float(hits / pages)
+    pages = pages if effective is None else effective
     centre = (share + z**2 / (2 * pages)) / (1 + z**2 / pages)
     margin = z / (1 + z**2 / pages) * np.sqrt(share * (1 - share) / pages + z**2 / (4 * pages**2))
     # Rounding must not push a bound past the share of a perfect class.
