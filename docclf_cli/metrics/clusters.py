@@ -121,13 +121,13 @@ def dependence_of_figure(scored: Predictions, name: str, unit: np.ndarray) -> De
 
 
 def dependence_within_classes(scored: Predictions, unit: np.ndarray) -> Dependence:
-    """The dependence of pages of one group and one class, taken as alike for all classes.
+    """The dependence of pages of one group where the recall of their classes is concerned, as if alike for all.
 
     A single class has too few groups to show its own.
     """
     labels, right = scored.labels, scored.predicted() == scored.labels
     rate = (np.bincount(labels, weights=right) / np.maximum(1, np.bincount(labels)))[labels]
-    return dependence(right - rate, float((rate * (1 - rate)).sum()), _cells(unit, labels), labels)
+    return dependence(right - rate, float((rate * (1 - rate)).sum()), unit, labels)
 
 
 def _cells(unit: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from docclf_cli.results.figures import Estimate
 
@@ -61,6 +61,7 @@ def bootstrap_mean(
 ) -> Estimate:
     """A mean over pages with its bootstrap interval; pages of a group are drawn together.
 
+    Where pages are in groups, the interval is that of Student's distribution with one less than the groups.
     With a single page (or group) nothing is known about the spread, and the bounds are NaN.
     """
     unit = unit_of(len(values), groups)
@@ -68,8 +69,13 @@ def bootstrap_mean(
     mean = float(values.mean())
     if len(pages) == 1:
         return Estimate(mean, np.nan, np.nan)
-    draws = [(weights @ sums) / (weights @ pages) for weights in bootstrap_weights(len(pages), rng)]
-    return around(mean, np.concatenate(draws), confidence)
+    drawn = [(weights @ sums) / (weights @ pages) for weights in bootstrap_weights(len(pages), rng)]
+    draws = np.concatenate(drawn)
+    if len(pages) < len(values):
+        # Few groups: the bootstrap takes their spread for known, and a little smaller than it is.
+        tail, groups = (1 - confidence) / 2, len(pages)
+        draws = mean + (draws - mean) * stdtrit(groups - 1, tail) / ndtri(tail) * np.sqrt((groups + 1) / (groups - 1))
+    return around(mean, draws, confidence)
 
 
 def unit_of(pages: int, groups: np.ndarray | None) -> np.ndarray:
