@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.confusion import FIGURES, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.intervals import around, bootstrap_mean, wilson
-from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, figures_of_classes, posterior_counts
+from docclf_cli.metrics.intervals import bootstrap_mean, wilson
+from docclf_cli.metrics.posterior import f1_of_classes, figures_of_classes
 from docclf_cli.results.figures import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions
 
@@ -72,9 +72,9 @@ def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, 
 def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
     """All figures with their intervals.
 
-    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have draws
-    from Dirichlet posteriors of the confusion rows; log loss is bootstrapped, by group where groups exist; the
-    calibration error is approximate (see `calibration_error`). Only log loss takes notice of groups.
+    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
+    `sampling_interval`, from tables drawn at posterior rates of confusion; log loss is bootstrapped, by group where
+    groups exist; the calibration error is approximate (see `calibration_error`). Only log loss takes notice of groups.
 
     Args:
         predictions: Labelled pages; unreadable ones and those without a label are left out.
@@ -126,8 +126,7 @@ def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed
     """One row a class: without pages its recall and loss are NaN, never predicted its precision is."""
     matrix = confusion_of(scored)
     counts = counts_of(matrix)
-    f1 = f1_scores(counts)
-    drawn = f1_scores(posterior_counts(matrix, CLASS_PRIOR_ERRORS, np.random.default_rng((seed, 2))))
+    f1 = f1_of_classes(matrix, np.random.default_rng((seed, 2)), confidence)
     assert scored.targets is not None
     summed = np.bincount(scored.targets, weights=losses, minlength=scored.num_classes)
     return tuple(
@@ -136,16 +135,11 @@ def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed
             support=int(counts.support[index]),
             accuracy=wilson(counts.hits[index], counts.support[index], confidence),
             precision=wilson(counts.hits[index], counts.predicted[index], confidence),
-            f1=_class_f1(f1[index], drawn[:, index], counts.support[index], confidence),
+            f1=f1[index],
             loss=float(summed[index] / counts.support[index]) if counts.support[index] else np.nan,
         )
         for index, name in enumerate(scored.class_names)
     )
-
-
-def _class_f1(value: float, drawn: np.ndarray, support: int, confidence: float) -> Estimate:
-    """No page of a class says nothing about how sure its F1 is (0 if it was predicted, else NaN)."""
-    return around(value, drawn, confidence) if support else Estimate(float(value), np.nan, np.nan)
 
 
 def single_class(predictions: Predictions, target_class: int) -> dict[str, float]:
