@@ -9,8 +9,8 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.clusters import clusters_of, dependence_of_figure, dependence_within_classes, share_of
 from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.intervals import around, bootstrap_mean, wilson
-from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, DRAWN, figures_of_classes, posterior_counts
+from docclf_cli.metrics.intervals import bootstrap_mean, wilson
+from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, figures_of_classes
 from docclf_cli.results.figures import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions
 
@@ -73,10 +73,10 @@ def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, 
 def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
     """All figures with their intervals.
 
-    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have draws
-    from Dirichlet posteriors of the confusion rows; log loss is bootstrapped; the calibration error is approximate
-    (see `calibration_error`). Where groups are known, pages count by their effective number (see `clusters`), and
-    the bootstrap draws groups.
+    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
+    `sampling_interval`, from tables drawn at posterior rates of confusion; log loss is bootstrapped; the
+    calibration error is approximate (see `calibration_error`). Where groups are known, pages count by their
+    effective number (see `clusters`), and the bootstrap draws groups.
 
     Args:
         predictions: Labelled pages; unreadable ones and those without a label are left out.
@@ -144,9 +144,8 @@ def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed
     """One row a class: without pages its recall and loss are NaN, never predicted its precision is."""
     matrix = confusion_of(scored)
     counts = counts_of(matrix)
-    f1 = f1_scores(counts)
     of_class, named, scale = _effective_pages(scored, counts, (1 - confidence) / 2)
-    drawn = f1_scores(posterior_counts(matrix * scale, CLASS_PRIOR_ERRORS, np.random.default_rng((seed, 2))))
+    f1 = f1_of_classes(matrix * scale, np.random.default_rng((seed, 2)), confidence)
     summed = np.bincount(scored.labels, weights=losses, minlength=scored.num_classes)
     return tuple(
         ClassRow(
@@ -154,7 +153,7 @@ def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed
             support=int(counts.support[index]),
             accuracy=wilson(counts.hits[index], counts.support[index], confidence, of_class[index]),
             precision=wilson(counts.hits[index], counts.predicted[index], confidence, named[index]),
-            f1=_class_f1(f1[index], drawn[:, index], counts.support[index], confidence),
+            f1=f1[index],
             loss=float(summed[index] / counts.support[index]) if counts.support[index] else np.nan,
         )
         for index, name in enumerate(scored.class_names)
@@ -177,11 +176,6 @@ def _effective_pages(scored: Predictions, counts: Counts, tail: float) -> tuple[
     mistaken = true != named
     either = each(np.concatenate([true, named[mistaken]]), np.concatenate([unit, unit[mistaken]]))
     return each(true, unit), each(named, unit), float(either.sum()) / (len(unit) + int(mistaken.sum()))
-
-
-def _class_f1(value: float, drawn: np.ndarray, support: int, confidence: float) -> Estimate:
-    """No page of a class says nothing about how sure its F1 is (0 if it was predicted, else NaN)."""
-    return around(value, drawn, confidence) if support else Estimate(float(value), np.nan, np.nan)
 
 
 def single_class(predictions: Predictions, target_class: int) -> dict[str, float]:
