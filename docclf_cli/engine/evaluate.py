@@ -203,7 +203,8 @@ def _scored(case: _Case) -> EvaluateResult:
         *write_class_report(case.folder, case.split, predictions, scores),
         *write_trust_plots(case.folder, predictions, temperature),
     ]
-    before = calibration_error(*confidences(predictions.scored()))
+    scored = predictions.scored()
+    before = calibration_error(*confidences(scored), scored.groups)
     return EvaluateResult(case.member.path, case.split, scores, temperature, before, files=tuple(files))
 
 

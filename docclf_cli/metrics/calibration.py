@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import erf, logsumexp
 
-from docclf_cli.metrics.clusters import clusters_of, dependence
-from docclf_cli.metrics.intervals import DRAWS, wilson
+from docclf_cli.metrics.clusters import dependence
+from docclf_cli.metrics.intervals import DRAWS, clusters_of, wilson
 from docclf_cli.results.figures import Estimate, ReliabilityBin
 from docclf_cli.results.predictions import Predictions
 

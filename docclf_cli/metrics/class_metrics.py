@@ -7,9 +7,9 @@ from scipy.special import logsumexp
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
-from docclf_cli.metrics.clusters import clusters_of, dependence_of_figure, dependence_within_classes, share_of
+from docclf_cli.metrics.clusters import dependence_of_figure, dependence_within_classes, share_of
 from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.intervals import bootstrap_mean, wilson
+from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
 from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, figures_of_classes
 from docclf_cli.results.figures import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions

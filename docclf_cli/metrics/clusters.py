@@ -46,14 +46,6 @@ class Dependence:
         return float(pages / effect / (1 + self.evidence * (doubt - 1)))
 
 
-def clusters_of(groups: np.ndarray | None) -> np.ndarray | None:
-    """Which group each page belongs to, int64 [n]; None where groups are not known, or each is a single page."""
-    if groups is None:
-        return None
-    names, unit = np.unique(groups, return_inverse=True)
-    return None if len(names) == len(groups) else unit
-
-
 def dependence(
     influence: np.ndarray, mistakes: float, unit: np.ndarray, classes: np.ndarray | None = None
 ) -> Dependence:

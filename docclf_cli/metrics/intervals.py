@@ -78,9 +78,18 @@ def bootstrap_mean(
     return around(mean, draws, confidence)
 
 
+def clusters_of(groups: np.ndarray | None) -> np.ndarray | None:
+    """Which group each page belongs to, int64 [n]; None where groups are not known, or each is a single page."""
+    if groups is None:
+        return None
+    names, unit = np.unique(groups, return_inverse=True)
+    return None if len(names) == len(groups) else unit
+
+
 def unit_of(pages: int, groups: np.ndarray | None) -> np.ndarray:
     """Which unit of the bootstrap each page belongs to: itself, or its group; int64 [pages]."""
-    return np.arange(pages) if groups is None else np.unique(groups, return_inverse=True)[1]
+    clusters = clusters_of(groups)
+    return np.arange(pages) if clusters is None else clusters
 
 
 def chunks(draws: int, width: int) -> Iterator[int]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from docclf_cli.metrics.calibration import confidences
-from docclf_cli.metrics.clusters import clusters_of, dependence_of_share, share_of
+from docclf_cli.metrics.clusters import dependence_of_share, share_of
 from docclf_cli.metrics.confusion import confusion_of, counts_of
-from docclf_cli.metrics.intervals import lower_bound
+from docclf_cli.metrics.intervals import clusters_of, lower_bound
 from docclf_cli.results.figures import Threshold
 from docclf_cli.results.predictions import Predictions
 
