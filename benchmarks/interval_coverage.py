@@ -1,11 +1,11 @@
 """How often the intervals hold the truth: by simulation, where the truth is known.
 
-    python benchmarks/interval_coverage.py            # the tables of the documentation, about five minutes
-    python benchmarks/interval_coverage.py --repeats 200
+    python benchmarks/interval_coverage.py                        # all tables, about an hour of one core
+    python benchmarks/interval_coverage.py --only confusion --classes 11 --repeats 200
 
-Every repeat draws a classifier (true rates of confusion: each class has its recall, its mistakes go to other
-classes unevenly), draws its confusion matrix for the pages at hand, and asks whether the intervals hold the
-classifier's true figures. 95 % are promised.
+The first table fixes the true rates of confusion of a classifier, draws confusion matrices for the pages at hand, and
+asks how often the intervals hold what the classifier's figures are over all pages there could be, the classes in the
+same shares. 95 % are promised.
 """
 
 import argparse
@@ -16,74 +16,97 @@ from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.compare import mcnemar, paired_difference
 from docclf_cli.metrics.confusion import FIGURES, counts_of, f1_scores, precisions
 from docclf_cli.metrics.intervals import bootstrap_mean, wilson
-from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, DRAWN, figures_of_classes, posterior_counts
+from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, figures_of_classes
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.results.figures import Estimate
 from docclf_cli.results.predictions import Predictions
 
-DRAWS = 400  # fewer than the product takes; the coverage hardly depends on it
+DRAWS = 200  # fewer than the product takes; the coverage hardly depends on it
+# Pages of the classes, repeated until every class has some.
+SIZES = {"1": [1], "1, 2": [1, 2], "5": [5], "10": [10], "30": [30], "100": [100], "1 to 100": [1, 2, 5, 20, 100]}
+RECALLS = (0.2, 0.5, 0.8, 0.95)
+MODELS = ("alike", "uneven", "popular")
 
 
-def rates(classes: int, recall: float, rng: np.random.Generator) -> np.ndarray:
-    """True rates of confusion, [classes, classes]: most mistakes of a class go to a few others."""
-    table = np.zeros((classes, classes))
-    for row in range(classes):
-        table[row, np.arange(classes) != row] = (1 - recall) * rng.dirichlet(np.full(classes - 1, 0.4))
-    np.fill_diagonal(table, recall)
+def true_rates(model: str, classes: int, recall: float, rng: np.random.Generator) -> np.ndarray:
+    """True rates of confusion, [classes, classes].
+
+    Args:
+        model: alike: all classes have the same recall, mistakes go to all others evenly; uneven: recalls differ
+            (Beta, worth three pages), most mistakes of a class go to a few others; popular: the same recall, and
+            mistakes go to the k-th class in proportion to 1 / k.
+        classes: How many.
+        recall: On average.
+        rng: Source of what differs between classes.
+    """
+    recalls = rng.beta(3 * recall, 3 * (1 - recall), classes) if model == "uneven" else np.full(classes, recall)
+    shares = {
+        "alike": np.ones((classes, classes)),
+        "uneven": rng.standard_gamma(0.4, (classes, classes)),
+        "popular": np.tile(1 / np.arange(1, classes + 1), (classes, 1)),
+    }[model]
+    np.fill_diagonal(shares, 0)
+    table = shares * ((1 - recalls) / shares.sum(axis=1))[:, None]
+    np.fill_diagonal(table, recalls)
     return table
 
 
 def holds(estimate: Estimate, truth: float) -> bool:
-    return estimate.low <= truth + 1e-12 and truth <= estimate.high + 1e-12
+    return side(estimate, truth) == 0
 
 
-def class_intervals(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Bounds of the per-class F1, [2, classes], as `score` makes them."""
-    value = f1_scores(counts_of(matrix))
-    drawn = f1_scores(posterior_counts(matrix, CLASS_PRIOR_ERRORS, rng, DRAWS))
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return np.stack([np.minimum(low, value), np.maximum(high, value)])
+def side(estimate: Estimate, truth: float) -> int:
+    """Where the truth lies: -1 below the interval, 0 inside, 1 above."""
+    return int(truth > estimate.high + 1e-12) - int(truth < estimate.low - 1e-12)
 
 
-def confusion_row(support: np.ndarray, recall: float, repeats: int, rng: np.random.Generator) -> dict[str, float]:
-    """Coverage of everything that follows from the confusion matrix, and the narrowest interval seen."""
-    seen: dict[str, list[float]] = {}
+def confusion_row(support: np.ndarray, rates: np.ndarray, repeats: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Sides of the truth and widths of intervals: of recall, precision, F1 of a class, and the `DRAWN` figures.
+
+    Returns:
+        For each of these an array [2, intervals of all repeats]: sides, widths.
+    """
+    truth = counts_of(rates * support[:, None])
+    seen: list[list[tuple[int, float]]] = [[] for _ in range(3 + len(DRAWN))]
+
+    def note(place: int, estimate: Estimate, true: float) -> None:
+        seen[place].append((side(estimate, true), estimate.high - estimate.low))
+
     for _ in range(repeats):
-        true_rates = rates(len(support), recall, rng)
-        truth = counts_of(true_rates * support[:, None])
-        matrix = np.stack([rng.multinomial(n, row) for n, row in zip(support, true_rates, strict=True)])
+        matrix = np.stack([rng.multinomial(n, row) for n, row in zip(support, rates, strict=True)])
         counts = counts_of(matrix)
-        accuracy = wilson(counts.hits.sum(), support.sum())
-        recall_of = [wilson(hits, pages) for hits, pages in zip(counts.hits, support, strict=True)]
-        precision_of = [wilson(h, n) for h, n in zip(counts.hits, counts.predicted, strict=True) if n]
-        true_precision = precisions(truth)[counts.predicted > 0]
-        low, high = class_intervals(matrix, rng)
-        pooled = figures_of_classes(matrix, rng, draws=DRAWS)
-        record = {
-            "accuracy": holds(accuracy, float(FIGURES["accuracy"](truth))),
-            "recall": np.mean([holds(one, recall) for one in recall_of]),
-            "precision": np.mean([holds(*pair) for pair in zip(precision_of, true_precision, strict=True)]),
-            "F1": np.mean((low <= f1_scores(truth)) & (f1_scores(truth) <= high)),
-            **{name: holds(pooled[name], float(FIGURES[name](truth))) for name in DRAWN},
-            "narrowest": min((high - low).min(), *(pooled[name].high - pooled[name].low for name in DRAWN)),
-        }
-        for name, value in record.items():
-            seen.setdefault(name, []).append(float(value))
-    return {name: min(values) if name == "narrowest" else float(np.mean(values)) for name, values in seen.items()}
+        f1 = f1_of_classes(matrix, rng, draws=DRAWS)
+        for index in range(len(support)):
+            note(0, wilson(counts.hits[index], support[index]), rates[index, index])
+            if counts.predicted[index]:
+                note(1, wilson(counts.hits[index], counts.predicted[index]), precisions(truth)[index])
+            note(2, f1[index], f1_scores(truth)[index])
+        found = figures_of_classes(matrix, rng, draws=DRAWS)
+        for place, name in enumerate(DRAWN, start=3):
+            note(place, found[name], float(FIGURES[name](truth)))
+    return [np.array(column).T for column in seen]
 
 
 def confusion_table(classes: int, repeats: int) -> None:
-    print(f"\nFigures of the confusion matrix, {classes} classes, {repeats} repeats")
-    print("pages  recall  accuracy  recall  precision     F1  balanced  macro-F1  weighted  narrowest")
-    mixed = np.resize([10, 30, 100], classes)
-    for pages in (10, 30, 100, 0):
-        for recall in (0.8, 0.95, 0.99):
-            support = np.full(classes, pages) if pages else mixed
-            row = confusion_row(support, recall, repeats, np.random.default_rng((classes, pages, int(recall * 100))))
-            shares = (row[name] for name in ("accuracy", "recall", "precision", "F1", *DRAWN))
-            widths = (8, 6, 9, 5, 8, 8, 8)
-            cells = "  ".join(f"{share:{width}.3f}" for share, width in zip(shares, widths, strict=True))
-            print(f"{pages or 'mixed':>5}  {recall:6.2f}  {cells}  {row['narrowest']:9.4f}", flush=True)
+    print(
+        f"\nFigures of the confusion matrix, {classes} classes, {repeats} repeats: coverage, for the figures over all"
+        f"\nclasses with the shares of misses (truth below/above the interval) and the mean width above .970; standard"
+        f"\nerror of a coverage of .95: {np.sqrt(0.95 * 0.05 / repeats):.3f}"
+    )
+    print("model      pages  recall   recall  precis.  F1     " + "".join(f"{name:27s}" for name in DRAWN))
+    for model in MODELS:
+        for name, sizes in SIZES.items():
+            for recall in RECALLS:
+                rng = np.random.default_rng((classes, MODELS.index(model), int(recall * 100), sum(sizes)))
+                rates = true_rates(model, classes, recall, rng)
+                row = confusion_row(np.resize(sizes, classes), rates, repeats, rng)
+                cells = [f"{np.mean(sides == 0):.3f}  " for sides, _ in row[:3]]
+                for sides, widths in row[3:]:
+                    held = np.mean(sides == 0)
+                    width = f" w {widths.mean():.2f}" if held > 0.97 else ""
+                    cell = f"{held:.3f} ({np.mean(sides < 0):.3f}/{np.mean(sides > 0):.3f}){width}"
+                    cells.append(f"{cell:27s}")
+                print(f"{model:8s}{name:>8s}  {recall:6.2f}    {'  '.join(cells)}".rstrip(), flush=True)
 
 
 def labelled_pages(pages: int, scale: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,15 +213,23 @@ def threshold_table(repeats: int) -> None:
 
 
 def main() -> None:
+    tables = {
+        "calibration": calibration_table,
+        "loss": loss_table,
+        "difference": lambda repeats: difference_table(max(1, repeats // 4)),  # each takes thousands of draws
+        "threshold": threshold_table,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=500)
-    repeats = parser.parse_args().repeats
-    confusion_table(9, repeats)
-    confusion_table(17, repeats)
-    calibration_table(repeats)
-    loss_table(repeats)
-    difference_table(max(1, repeats // 4))  # each takes thousands of draws
-    threshold_table(repeats)
+    parser.add_argument("--classes", type=int, nargs="+", default=[2, 11, 50, 100])
+    parser.add_argument("--only", choices=["confusion", *tables], help="one kind of table")
+    options = parser.parse_args()
+    if options.only in (None, "confusion"):
+        for classes in options.classes:
+            confusion_table(classes, options.repeats)
+    for name, table in tables.items():
+        if options.only in (None, name):
+            table(options.repeats)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def _comparison(comparison: Comparison) -> Table:
     table = report.plain_table(escape(title))
     for difference, words in zip(comparison.differences, comparison.sentences, strict=True):
         table.add_row(report.figure_name(difference.figure), words)
-    table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy)")
+    by_group = ", by group" if comparison.by_group else ""
+    table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy{by_group})")
     if comparison.left_out:
         table.add_row("left out", f"{comparison.left_out} pages that the other did not hold out")
     return table

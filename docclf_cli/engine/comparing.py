@@ -10,6 +10,7 @@ import numpy as np
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_together, sentence
 from docclf_cli.metrics.confusion import FIGURES
+from docclf_cli.metrics.intervals import clusters_of
 from docclf_cli.results.evaluation import Comparison
 from docclf_cli.results.predictions import Predictions
 
@@ -47,7 +48,9 @@ def compare(mine: Predictions, other: Predictions, path: Path, split: str, monit
     figures = dict.fromkeys((decides, "f1_macro", "accuracy"))
     differences = tuple(paired_difference(a, b, figure) for figure in figures)
     sentences = tuple(sentence(difference) for difference in differences)
-    return Comparison(path, len(a), left_out, decides, differences, sentences, mcnemar(a, b))
+    return Comparison(
+        path, len(a), left_out, decides, differences, sentences, mcnemar(a, b), clusters_of(a.groups) is not None
+    )
 
 
 def _among(predictions: Predictions, ids: np.ndarray) -> Predictions:

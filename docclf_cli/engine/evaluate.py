@@ -235,7 +235,8 @@ def _scored(case: _Case) -> EvaluateResult:
         *write_class_report(case.folder, case.split, predictions, scores),
         *write_trust_plots(case.folder, judged, 1.0),
     ]
-    before = calibration_error(*confidences(predictions.scored()))
+    scored = predictions.scored()
+    before = calibration_error(*confidences(scored), scored.groups)
     notes = caveats(case.split, monitor=member.facts.monitor, folds=member.is_folds, temperature=member.temperature)
     return EvaluateResult(
         member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes,

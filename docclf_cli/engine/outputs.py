@@ -134,8 +134,9 @@ def _digits(value: float) -> str:
 
 def write_trust_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
     """Whether confidence means what it says, and what goes wrong when only the most confident pages are decided."""
-    confidence, correct = confidences(predictions.scored(), temperature)
-    bins = reliability_bins(confidence, correct)
+    scored = predictions.scored()
+    confidence, correct = confidences(scored, temperature)
+    bins = reliability_bins(confidence, correct, scored.groups)
     coverage, risk, _ = risk_coverage(confidence, correct)
     means, accuracies = [one.confidence for one in bins], [one.accuracy for one in bins]
     return [

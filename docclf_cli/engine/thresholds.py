@@ -40,14 +40,30 @@ def trusted_from(
 
 
 def threshold_on(clean: Predictions, degraded: Predictions | None, target: float, temperature: float) -> Threshold:
-    """The threshold that held-out pages show, as they are and, where there is one, in their degraded copy."""
+    """The threshold that held-out pages show, as they are and, where there is one, in their degraded copy.
+
+    What is promised is the precision of pages that arrive half as they are and half degraded. The two copies of a
+    page are one trial (and so are the pages of a group): 150 faultless pages and their copies are 150 trials, not
+    300. Where only one of the two reaches a threshold, the page counts there with this one alone. `pages` and
+    `decided` of what is returned count copies.
+
+    Args:
+        clean: Predictions for held-out pages.
+        degraded: For their degraded copies, found by ID, or where IDs are not shared row by row.
+        target: The precision.
+        temperature: Divides the logits.
+    """
     if degraded is None:
         return find_threshold(clean, target, temperature=temperature)
+    row_of = {name: row for row, name in enumerate(clean.ids.tolist())}
+    copy_of = [row_of.get(name, row) for row, name in enumerate(degraded.ids.tolist())]
+    trials = np.arange(len(clean)).astype(np.str_) if clean.groups is None else clean.groups
     both = Predictions(
         ids=np.concatenate([clean.ids, degraded.ids]),
         log_probs=np.concatenate([clean.log_probs, degraded.log_probs]),
         class_names=clean.class_names,
         targets=np.concatenate([clean.labels, degraded.labels]),
+        groups=np.concatenate([trials, trials[copy_of]]),
     )
     found = find_threshold(both, target, temperature=temperature)
     # Each further page comes twice: as it is, and degraded.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import erf, logsumexp
 
-from docclf_cli.metrics.intervals import DRAWS, wilson
+from docclf_cli.metrics.clusters import dependence
+from docclf_cli.metrics.intervals import DRAWS, clusters_of, wilson
 from docclf_cli.results.figures import Estimate, ReliabilityBin
 from docclf_cli.results.predictions import Predictions
 
@@ -128,50 +130,62 @@ def confidences(predictions: Predictions, temperature: float = 1.0) -> tuple[np.
     return predictions.probs(temperature).max(axis=1), predictions.predicted() == predictions.targets
 
 
-def reliability_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(
+    confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None = None, *, bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
     """Confidence against accuracy in bins of about equally many pages, least certain first.
 
     Args:
         confidence: [n] probabilities of the predicted classes.
         correct: bool [n].
+        groups: Text [n]: pages that belong together, or None.
         bins: At most so many; pages of equal confidence stay together.
     """
-    pages, sums, hits = _bin_totals(confidence, correct, bins)
+    found = _bins(confidence, correct, groups, bins, 0.025)
     return tuple(
-        ReliabilityBin(int(n), float(total / n), wilson(float(right), float(n)))
-        for n, total, right in zip(pages, sums, hits, strict=True)
+        ReliabilityBin(int(n), float(total / n), wilson(float(right), float(n), effective=float(effective)))
+        for n, total, right, effective in zip(found.pages, found.sums, found.hits, found.effective, strict=True)
     )
 
 
 def calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS, level: float = 0.95, seed: int = 0
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    bins: int = BINS,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Estimate:
     """Expected calibration error over equal-mass bins, debiased, with an approximate interval.
 
     Chance alone moves the gaps of the bins away from zero, so their mean size overstates the error (Kumar et al.
-    2019). The estimate is the error that, with gaps of the shape seen and binomial noise in each bin, would on
+    2019). The estimate is the error that, with gaps of the shape seen and the noise of each bin, would on
     average show what is seen; 0 where noise alone would show as much. The lower bound is the error under which
     97.5 % of such noise shows less than is seen; the upper one comes from draws of each bin's true share, and is
-    rather too high than too low. Pages are taken as independent.
+    rather too high than too low. Pages of a group count by their effective number.
 
     Args:
         confidence: [n] probabilities of the predicted classes.
         correct: bool [n].
+        groups: Text [n]: pages that belong together, or None.
         bins: At most so many.
         level: Two-sided level of the interval.
         seed: Of the noise.
     """
-    pages, sums, hits = _bin_totals(confidence, correct, bins)
+    found = _bins(confidence, correct, groups, bins, (1 - level) / 2)
+    pages, sums, hits = found.pages, found.sums, found.hits
     weight = pages / pages.sum()
     gaps = np.abs(sums - hits) / pages
     seen = float(weight @ gaps)
     shape = gaps / seen if seen > 0 else np.ones(len(gaps))
     # One page of what the model expects keeps a small bin without a mistake from looking noiseless.
     share = np.clip((hits + sums / pages) / (pages + 1), 1e-6, 1 - 1e-6)
-    sigma = np.sqrt(share * (1 - share) / pages)
+    sigma = np.sqrt(share * (1 - share) / found.effective)
     rng = np.random.default_rng(seed)
     noise = sigma * rng.standard_normal((DRAWS, len(pages)))
-    true_share = rng.beta(hits + 1 / len(pages), pages - hits + 1 / len(pages), (DRAWS, len(pages)))
+    right, wrong = hits * found.effective / pages, (pages - hits) * found.effective / pages
+    true_share = rng.beta(right + 1 / len(pages), wrong + 1 / len(pages), (DRAWS, len(pages)))
 
     value = _solve(lambda error: float(weight @ _mean_size(error * shape, sigma)), seen)
     low = _solve(lambda error: float(np.quantile(np.abs(error * shape + noise) @ weight, (1 + level) / 2)), seen)
@@ -179,13 +193,26 @@ def calibration_error(
     return Estimate(value, min(low, value), max(high, value))
 
 
-def _bin_totals(confidence: np.ndarray, correct: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pages, summed confidence and right predictions of each bin that is not empty."""
+class _Bins(NamedTuple):
+    """Pages, summed confidence, right predictions and effective pages of each bin that is not empty."""
+
+    pages: np.ndarray
+    sums: np.ndarray
+    hits: np.ndarray
+    effective: np.ndarray
+
+
+def _bins(confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None, bins: int, tail: float) -> _Bins:
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]))
-    place = np.searchsorted(edges, confidence, side="left")
-    totals = [np.bincount(place, weights=column) for column in (None, confidence, correct)]
-    filled = totals[0] > 0
-    return totals[0][filled], totals[1][filled], totals[2][filled]
+    place = np.unique(np.searchsorted(edges, confidence, side="left"), return_inverse=True)[1]
+    pages, sums, hits = (np.bincount(place, weights=column) for column in (None, confidence, correct))
+    unit = clusters_of(groups)
+    if unit is None:
+        return _Bins(pages, sums, hits, pages)
+    rate = (hits / pages)[place]
+    found = dependence(correct - rate, float((rate * (1 - rate)).sum()), unit)
+    effective = [found.effective_pages(unit[place == number], tail) for number in range(len(pages))]
+    return _Bins(pages, sums, hits, np.array(effective))
 
 
 def _mean_size(mean: np.ndarray, sigma: np.ndarray) -> np.ndarray:

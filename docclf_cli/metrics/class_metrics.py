@@ -7,9 +7,10 @@ from scipy.special import logsumexp
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
-from docclf_cli.metrics.confusion import FIGURES, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.intervals import around, bootstrap_mean, wilson
-from docclf_cli.metrics.posterior import CLASS_PRIOR_ERRORS, figures_of_classes, posterior_counts
+from docclf_cli.metrics.clusters import dependence_of_figure, dependence_within_classes, share_of
+from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of, f1_scores, recalls
+from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
+from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, figures_of_classes
 from docclf_cli.results.figures import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions
 
@@ -65,16 +66,17 @@ def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, 
     found = {name: float(figure(counts)) for name, figure in FIGURES.items()}
     found["log_loss"] = float(per_sample_loss(scored, temperature).mean())
     found[f"top{k}_accuracy"] = float(top_k_correct(scored, k).mean())
-    found["ece"] = calibration_error(*confidences(scored, temperature)).value
+    found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups).value
     return found
 
 
 def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
     """All figures with their intervals.
 
-    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have draws
-    from Dirichlet posteriors of the confusion rows; log loss is bootstrapped, by group where groups exist; the
-    calibration error is approximate (see `calibration_error`). Only log loss takes notice of groups.
+    Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
+    `sampling_interval`, from tables drawn at posterior rates of confusion; log loss is bootstrapped; the
+    calibration error is approximate (see `calibration_error`). Where groups are known, pages count by their
+    effective number (see `clusters`), and the bootstrap draws groups.
 
     Args:
         predictions: Labelled pages; unreadable ones and those without a label are left out.
@@ -106,19 +108,35 @@ def main_figures(
         confidence: Two-sided level of the intervals.
         seed: Of the draws.
     """
-    matrix = confusion_of(scored)
-    found = {"accuracy": wilson(np.trace(matrix), len(scored), confidence)}
-    found |= figures_of_classes(matrix, np.random.default_rng((seed, 0)), confidence)
+    unit = clusters_of(scored.groups)
+    found = {"accuracy": share_of(scored.predicted() == scored.labels, unit, confidence)}
+    found |= _figures_of_classes(scored, unit, confidence, seed)
     found["log_loss"] = bootstrap_mean(losses, scored.groups, np.random.default_rng((seed, 1)), confidence)
     return found
+
+
+def _figures_of_classes(
+    scored: Predictions, unit: np.ndarray | None, confidence: float, seed: int
+) -> dict[str, Estimate]:
+    """The figures over all classes; of pages in groups, each from the matrix of its effective number of pages."""
+    matrix = confusion_of(scored)
+
+    def estimates(scale: float) -> dict[str, Estimate]:
+        return figures_of_classes(matrix * scale, np.random.default_rng((seed, 0)), confidence)
+
+    if unit is None:
+        return estimates(1)
+    found = {name: dependence_of_figure(scored, name, unit) for name in DRAWN}
+    pages = {name: one.effective_pages(unit, (1 - confidence) / 2) for name, one in found.items()}
+    return {name: estimates(pages[name] / len(scored))[name] for name in DRAWN}
 
 
 def _figures(
     scored: Predictions, losses: np.ndarray, temperature: float, confidence: float, seed: int
 ) -> dict[str, Estimate]:
     found, k = main_figures(scored, losses, confidence, seed), top_k(scored.num_classes)
-    found[f"top{k}_accuracy"] = wilson(top_k_correct(scored, k).sum(), len(scored), confidence)
-    found["ece"] = calibration_error(*confidences(scored, temperature), level=confidence, seed=seed)
+    found[f"top{k}_accuracy"] = share_of(top_k_correct(scored, k), clusters_of(scored.groups), confidence)
+    found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups, level=confidence, seed=seed)
     return found
 
 
@@ -126,26 +144,38 @@ def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed
     """One row a class: without pages its recall and loss are NaN, never predicted its precision is."""
     matrix = confusion_of(scored)
     counts = counts_of(matrix)
-    f1 = f1_scores(counts)
-    drawn = f1_scores(posterior_counts(matrix, CLASS_PRIOR_ERRORS, np.random.default_rng((seed, 2))))
-    assert scored.targets is not None
-    summed = np.bincount(scored.targets, weights=losses, minlength=scored.num_classes)
+    of_class, named, scale = _effective_pages(scored, counts, (1 - confidence) / 2)
+    f1 = f1_of_classes(matrix * scale, np.random.default_rng((seed, 2)), confidence)
+    summed = np.bincount(scored.labels, weights=losses, minlength=scored.num_classes)
     return tuple(
         ClassRow(
             name=name,
             support=int(counts.support[index]),
-            accuracy=wilson(counts.hits[index], counts.support[index], confidence),
-            precision=wilson(counts.hits[index], counts.predicted[index], confidence),
-            f1=_class_f1(f1[index], drawn[:, index], counts.support[index], confidence),
+            accuracy=wilson(counts.hits[index], counts.support[index], confidence, of_class[index]),
+            precision=wilson(counts.hits[index], counts.predicted[index], confidence, named[index]),
+            f1=f1[index],
             loss=float(summed[index] / counts.support[index]) if counts.support[index] else np.nan,
         )
         for index, name in enumerate(scored.class_names)
     )
 
 
-def _class_f1(value: float, drawn: np.ndarray, support: int, confidence: float) -> Estimate:
-    """No page of a class says nothing about how sure its F1 is (0 if it was predicted, else NaN)."""
-    return around(value, drawn, confidence) if support else Estimate(float(value), np.nan, np.nan)
+def _effective_pages(scored: Predictions, counts: Counts, tail: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Effective pages of each class and of each class predicted, [num_classes] both, and a share of pages for F1."""
+    unit = clusters_of(scored.groups)
+    if unit is None:
+        return counts.support, counts.predicted, 1
+    found = dependence_within_classes(scored, unit)
+
+    def each(classes: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        pages = np.bincount(classes, minlength=scored.num_classes)
+        parts = np.split(unit[np.argsort(classes, kind="stable")], np.cumsum(pages)[:-1])
+        return np.array([found.effective_pages(part, tail) if len(part) else 0.0 for part in parts])
+
+    true, named = scored.labels, scored.predicted()
+    mistaken = true != named
+    either = each(np.concatenate([true, named[mistaken]]), np.concatenate([unit, unit[mistaken]]))
+    return each(true, unit), each(named, unit), float(either.sum()) / (len(unit) + int(mistaken.sum()))
 
 
 def single_class(predictions: Predictions, target_class: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from docclf_cli.results.figures import Estimate
 
@@ -14,18 +14,20 @@ DRAWS = 2000
 _CHUNK = 4_000_000  # numbers held at once by a loop over draws
 
 
-def wilson(hits: float, pages: float, confidence: float = 0.95) -> Estimate:
+def wilson(hits: float, pages: float, confidence: float = 0.95, effective: float | None = None) -> Estimate:
     """A share with its Wilson score interval (Wilson 1927; Brown, Cai and DasGupta 2001).
 
     Args:
         hits: How many of the pages count.
         pages: How many there are; with none, value and bounds are NaN.
         confidence: Two-sided level.
+        effective: How many independent pages say as much (Dean and Pagano 2015); None: as many as there are.
     """
     if not pages:
         return Estimate(np.nan, np.nan, np.nan)
     z = float(ndtri((1 + confidence) / 2))
     share = float(hits / pages)
+    pages = pages if effective is None else effective
     centre = (share + z**2 / (2 * pages)) / (1 + z**2 / pages)
     margin = z / (1 + z**2 / pages) * np.sqrt(share * (1 - share) / pages + z**2 / (4 * pages**2))
     # Rounding must not push a bound past the share of a perfect class.
@@ -59,6 +61,7 @@ def bootstrap_mean(
 ) -> Estimate:
     """A mean over pages with its bootstrap interval; pages of a group are drawn together.
 
+    Where pages are in groups, the interval is that of Student's distribution with one less than the groups.
     With a single page (or group) nothing is known about the spread, and the bounds are NaN.
     """
     unit = unit_of(len(values), groups)
@@ -66,13 +69,27 @@ def bootstrap_mean(
     mean = float(values.mean())
     if len(pages) == 1:
         return Estimate(mean, np.nan, np.nan)
-    draws = [(weights @ sums) / (weights @ pages) for weights in bootstrap_weights(len(pages), rng)]
-    return around(mean, np.concatenate(draws), confidence)
+    drawn = [(weights @ sums) / (weights @ pages) for weights in bootstrap_weights(len(pages), rng)]
+    draws = np.concatenate(drawn)
+    if len(pages) < len(values):
+        # Few groups: the bootstrap takes their spread for known, and a little smaller than it is.
+        tail, groups = (1 - confidence) / 2, len(pages)
+        draws = mean + (draws - mean) * stdtrit(groups - 1, tail) / ndtri(tail) * np.sqrt((groups + 1) / (groups - 1))
+    return around(mean, draws, confidence)
+
+
+def clusters_of(groups: np.ndarray | None) -> np.ndarray | None:
+    """Which group each page belongs to, int64 [n]; None where groups are not known, or each is a single page."""
+    if groups is None:
+        return None
+    names, unit = np.unique(groups, return_inverse=True)
+    return None if len(names) == len(groups) else unit
 
 
 def unit_of(pages: int, groups: np.ndarray | None) -> np.ndarray:
     """Which unit of the bootstrap each page belongs to: itself, or its group; int64 [pages]."""
-    return np.arange(pages) if groups is None else np.unique(groups, return_inverse=True)[1]
+    clusters = clusters_of(groups)
+    return np.arange(pages) if clusters is None else clusters
 
 
 def chunks(draws: int, width: int) -> Iterator[int]:

@@ -1,47 +1,75 @@
-"""How sure a figure of a confusion matrix is: draws from the posterior of the rates of confusion."""
+"""How sure a figure of a confusion matrix is: tables drawn at rates of confusion that the matrix makes plausible."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.special import stdtrit
 
-from docclf_cli.metrics.confusion import FIGURES, Counts, counts_of
-from docclf_cli.metrics.intervals import DRAWS, around, chunks
+from docclf_cli.metrics.confusion import FIGURES, Counts, counts_of, f1_scores
+from docclf_cli.metrics.intervals import DRAWS, chunks
 from docclf_cli.results.figures import Estimate
 
 DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # figures over all classes whose intervals are drawn here
-# Pages of error that the prior adds to each confusion row, settled by the coverage that
-# benchmarks/interval_coverage.py prints. A figure of one class needs about a third of a page, or a class without
-# a mistake would look certain. A figure over all classes shares one page among the rows: a third in each would
-# add up to more mistakes than a good model makes.
-PRIOR_ROW_MASS = 1.0
-CLASS_PRIOR_ERRORS = 1 / 3
+# How many pages the prior adds to each confusion row; benchmarks/interval_coverage.py prints the coverage it brings.
+PRIOR_PAGES = 2.0
+_LEAST_CONCENTRATION = 0.05  # of a row of one page: nearly all of it falls into one cell
 
 
-def posterior_counts(matrix: np.ndarray, prior_errors: float, rng: np.random.Generator, draws: int = DRAWS) -> Counts:
-    """What confusion tables of as many pages would hold on average, were the true rates known.
+def posterior_rates(matrix: np.ndarray) -> np.ndarray:
+    """The mean of the Dirichlet posterior of each confusion row.
 
-    Each row of rates is drawn from its Dirichlet posterior; the prior weighs `PRIOR_ROW_MASS` pages a row, of
-    which `prior_errors` lie spread evenly over the wrong classes. The wrong classes that a row has never seen
-    share so little mass that one of them takes nearly all of it: one at random takes all of it, and only cells
-    with pages need a draw of their own.
+    The prior weighs `PRIOR_PAGES` pages a row. Of these the pooled recall lies on the diagonal, the rest evenly
+    over the wrong classes: a weak model is not made better by it, nor a strong one worse. The pooled recall is the
+    mean over classes, each weighted by n / (n + `PRIOR_PAGES`) for its n pages, taken together with one more class
+    that is half right, so that it is never 0 or 1 (empirical Bayes: Carlin and Louis 2000, chapter 3).
 
     Args:
-        matrix: int64 [num_classes, num_classes], rows are the truth.
-        prior_errors: Pages of error the prior adds to a row.
+        matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
+
+    Returns:
+        float64 [num_classes, num_classes]; every row sums to one.
+    """
+    num_classes, counts = len(matrix), counts_of(matrix)
+    if num_classes == 1:
+        return np.ones((1, 1))
+    weight = counts.support / (counts.support + PRIOR_PAGES)
+    right = counts.hits / (counts.support + PRIOR_PAGES)
+    pooled = (right.sum() + weight.max() / 2) / (weight.sum() + weight.max())
+    prior = np.full(matrix.shape, (1 - pooled) / (num_classes - 1))
+    np.fill_diagonal(prior, pooled)
+    return (matrix + PRIOR_PAGES * prior) / (counts.support + PRIOR_PAGES)[:, None]
+
+
+def sampled_counts(matrix: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> Counts:
+    """What other confusion tables of as many pages would hold, were `posterior_rates` the true rates.
+
+    A row of n pages is n times a draw from the Dirichlet distribution with those rates and a concentration of
+    n - 1: it has the means and covariances of a multinomial row of n pages, and n need not be whole. The variance
+    r (1 - r) of posterior rates is on average smaller than that of the true ones, were the classes alike by a
+    factor of 1 - n / (n + `PRIOR_PAGES`)^2; the concentration makes up for it. The wrong classes that a row has
+    never seen share so little mass that one of them takes nearly all of it: one at random takes all of it, and
+    only cells with pages need a draw of their own.
+
+    Args:
+        matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
         rng: Source of the draws.
         draws: How many.
 
     Returns:
         Counts of shape [draws, num_classes].
     """
-    num_classes, others = len(matrix), max(1, len(matrix) - 1)
-    support = matrix.sum(axis=1)
+    num_classes, support = len(matrix), matrix.sum(axis=1)
+    others = max(1, num_classes - 1)
     right = np.flatnonzero(support)
-    wrong_row, wrong_column = np.nonzero(matrix * (1 - np.eye(num_classes, dtype=np.int64)))
-    right_shape = matrix[right, right] + PRIOR_ROW_MASS - prior_errors
-    wrong_shape = matrix[wrong_row, wrong_column] + prior_errors / others
-    unseen_shape = prior_errors * (1 - np.bincount(wrong_row, minlength=num_classes)[right] / others)
+    wrong_row, wrong_column = np.nonzero(matrix * (1 - np.eye(num_classes)))
+    alike = 1 - support / (support + PRIOR_PAGES) ** 2
+    concentration = np.maximum(support * alike - 1, _LEAST_CONCENTRATION)
+    shape = concentration[:, None] * posterior_rates(matrix)
+    right_shape, wrong_shape = shape[right, right], shape[wrong_row, wrong_column]
+    unseen_shape = concentration[right] - right_shape
+    unseen_shape -= np.bincount(wrong_row, wrong_shape, minlength=num_classes)[right]
+    unseen_shape = np.maximum(unseen_shape, 0.0)  # rounding
     from_row = _sum_into(np.searchsorted(right, wrong_row), len(right))
     into_column = _sum_into(wrong_column, num_classes)
     parts = []
@@ -63,10 +91,83 @@ def posterior_counts(matrix: np.ndarray, prior_errors: float, rng: np.random.Gen
 def figures_of_classes(
     matrix: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, draws: int = DRAWS
 ) -> dict[str, Estimate]:
-    """Balanced accuracy, macro-F1 and weighted F1 of a confusion matrix, with intervals."""
-    counts = counts_of(matrix)
-    drawn = posterior_counts(matrix, 1 / np.count_nonzero(counts.support), rng, draws).take(counts.present)
-    return {name: around(float(FIGURES[name](counts)), FIGURES[name](drawn), confidence) for name in DRAWN}
+    """Balanced accuracy, macro-F1 and weighted F1 of a confusion matrix, with intervals (see `sampling_interval`).
+
+    Args:
+        matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
+        rng: Source of the draws.
+        confidence: Two-sided level.
+        draws: How many tables are drawn.
+    """
+    counts, drawn, expected = _observed_drawn_expected(matrix, rng, draws)
+    found = {}
+    for name in DRAWN:
+        value, of_draws, truth = (FIGURES[name](one.take(counts.present)) for one in (counts, drawn, expected))
+        low, high = sampling_interval(value, of_draws, truth, confidence)
+        found[name] = Estimate(float(value), float(low), float(high))
+    return found
+
+
+def f1_of_classes(
+    matrix: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, draws: int = DRAWS
+) -> tuple[Estimate, ...]:
+    """F1 of each class with its interval; no bounds (NaN) for a class without pages, of which nothing is known.
+
+    Args:
+        matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
+        rng: Source of the draws.
+        confidence: Two-sided level.
+        draws: How many tables are drawn.
+    """
+    counts, drawn, expected = _observed_drawn_expected(matrix, rng, draws)
+    has_pages = counts.support > 0
+    value, bounds = f1_scores(counts), np.full((2, len(matrix)), np.nan)
+    of_draws, truth = (f1_scores(one.take(has_pages)) for one in (drawn, expected))
+    # The rates of one class lean on those of all others, so its spread is known as well as all pages tell.
+    freedom = counts.support.sum()
+    bounds[:, has_pages] = sampling_interval(value[has_pages], of_draws, truth, confidence, freedom)
+    return tuple(Estimate(*(float(part) for part in parts)) for parts in zip(value, *bounds, strict=True))
+
+
+def sampling_interval(
+    value: np.ndarray,
+    drawn: np.ndarray,
+    truth: np.ndarray,
+    confidence: float = 0.95,
+    freedom: np.ndarray | float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of figures between 0 and 1 from what tables drawn at a known truth show of them.
+
+    The mean of the draws over their truth is the factor by which such tables flatter a figure: macro-F1 of small
+    classes comes out too low. The value and the spread are divided by it (parametric bootstrap: Efron and
+    Tibshirani 1993, chapter 10). The spread says how many independent pages tell as much of a share (their effective
+    number: Kish 1965). These go into the interval of Agresti and Coull (1998), with Student's t because the spread
+    is an estimate (Korn and Graubard 1998). A perfect figure so has width, and no bound leaves 0 to 1.
+
+    Args:
+        value: Figures observed, [...].
+        drawn: The same figures of drawn tables, [draws, ...].
+        truth: The same figures of the rates that the tables are drawn from, [...], above 0.
+        confidence: Two-sided level.
+        freedom: Degrees of freedom of Student's t; None: the effective number of pages.
+
+    Returns:
+        Lower and upper bounds, each [...]; the value lies between them.
+    """
+    flattery = drawn.mean(axis=0) / truth
+    variance = np.maximum((drawn.std(axis=0) / flattery) ** 2, np.finfo(float).tiny)
+    pages = np.maximum(truth * (1 - truth) / variance, 1.0)
+    quantile = stdtrit(np.maximum(pages if freedom is None else freedom, 1.0), (1 + confidence) / 2)
+    centre = np.minimum(value / flattery, 1.0) * pages + quantile**2 / 2
+    share = centre / (pages + quantile**2)
+    margin = quantile * np.sqrt(share * (1 - share) / (pages + quantile**2))
+    return np.clip(share - margin, 0.0, value), np.clip(share + margin, value, 1.0)
+
+
+def _observed_drawn_expected(matrix: np.ndarray, rng: np.random.Generator, draws: int) -> tuple[Counts, Counts, Counts]:
+    """The counts of a matrix, those of drawn tables, and those of the rates that the tables are drawn from."""
+    expected = counts_of(posterior_rates(matrix) * matrix.sum(axis=1)[:, None])
+    return counts_of(matrix), sampled_counts(matrix, rng, draws), expected
 
 
 def _sum_into(place: np.ndarray, places: int) -> csr_array:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from docclf_cli.metrics.calibration import confidences
+from docclf_cli.metrics.clusters import dependence_of_share, share_of
 from docclf_cli.metrics.confusion import confusion_of, counts_of
-from docclf_cli.metrics.intervals import lower_bound, wilson
+from docclf_cli.metrics.intervals import clusters_of, lower_bound
 from docclf_cli.results.figures import Threshold
 from docclf_cli.results.predictions import Predictions
 
 _ENOUGH = 1e4  # asking for more than so many times the pages is no advice
+_STEPS = 200  # about so many thresholds are tested where pages are in groups; each takes a look at all groups
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,8 +44,12 @@ def find_threshold(
     search errs at most as often as one test (Maurer et al. 1995; Angelopoulos et al. 2021). The steps depend on
     the confidences alone: the numbers of decided pages at which one more mistake is allowed.
 
+    Pages of a group (and the copies of a page that `threshold_on` puts together) are no trials of their own. The
+    bound takes their effective number (see `clusters`): without a mistake it is the number of groups with a decided
+    page, and it nears the number of pages where mistakes fall on many groups. A group of which only some pages
+    are confident enough counts with these.
+
     The coverage and precision returned are those on the same pages; other pages judge them (`apply_threshold`).
-    Pages are taken as independent.
 
     Args:
         predictions: Held-out labelled pages.
@@ -53,15 +61,16 @@ def find_threshold(
         InputError: No page is both readable and labelled.
     """
     scored = predictions.scored()
-    values, pages, hits = _ranked(*confidences(scored, temperature))
+    ranking = _Ranking.of(scored, temperature, 1 - confidence)
     found = None
-    for place in _sequence(pages, target_precision, confidence):
-        if lower_bound(hits[place], pages[place], confidence) < target_precision:
+    for place in _sequence(ranking, target_precision, confidence):
+        pages = ranking.effective_pages(place)
+        if lower_bound(ranking.precision[place] * pages, pages, confidence) < target_precision:
             break
-        found = float(values[place])
+        found = float(ranking.values[place])
     if found is not None:
         return apply_threshold(scored, found, target_precision, temperature=temperature)
-    more = _more_pages(pages, hits, target_precision, confidence)
+    more = _more_pages(ranking, target_precision, confidence)
     return _describe(scored, None, target_precision, temperature, more)
 
 
@@ -82,12 +91,13 @@ def _describe(
     confidence, correct = confidences(scored, temperature)
     decided = confidence >= (np.inf if value is None else value)
     reached = np.bincount(scored.predicted()[decided], minlength=scored.num_classes) > 0
+    unit = clusters_of(scored.groups)
     missed = counts_of(confusion_of(scored)).present & ~reached
     return Threshold(
         target=target,
         value=value,
-        coverage=wilson(int(decided.sum()), len(scored)),
-        precision=wilson(int(correct[decided].sum()), int(decided.sum())),
+        coverage=share_of(decided, unit),
+        precision=share_of(correct[decided], None if unit is None else unit[decided]),
         pages=len(scored),
         decided=int(decided.sum()),
         never=tuple(scored.class_names[index] for index in np.flatnonzero(missed)),
@@ -103,18 +113,72 @@ def _ranked(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np
     return ranked[last], last + 1, np.cumsum(correct[order])[last]
 
 
-def _sequence(pages: np.ndarray, target: float, confidence: float) -> np.ndarray:
+@dataclass(frozen=True)
+class _Ranking:
+    """Pages from the most to the least confident one, and the distinct confidences to cut them at.
+
+    Attributes:
+        values: Distinct confidences, descending, [m].
+        pages: How many pages are at or above each, [m].
+        precision: The share of them that is right, [m].
+        correct: Whether each page is right, in the order of the ranking, bool [n].
+        unit: Which group each page belongs to, in that order, int [n]; None where pages are independent.
+        tail: Probability beyond the bound.
+    """
+
+    values: np.ndarray
+    pages: np.ndarray
+    precision: np.ndarray
+    correct: np.ndarray
+    unit: np.ndarray | None
+    tail: float
+
+    @classmethod
+    def of(cls, scored: Predictions, temperature: float, tail: float) -> _Ranking:
+        confidence, correct = confidences(scored, temperature)
+        values, pages, hits = _ranked(confidence, correct)
+        order, unit = np.argsort(-confidence, kind="stable"), clusters_of(scored.groups)
+        return cls(values, pages, hits / pages, correct[order], None if unit is None else unit[order], tail)
+
+    def effective_pages(self, place: int) -> float:
+        """How many independent pages say as much about the precision as those down to a place."""
+        count = int(self.pages[place])
+        if self.unit is None:
+            return count
+        return dependence_of_share(self.correct[:count], self.unit[:count]).effective_pages(
+            self.unit[:count], self.tail
+        )
+
+
+def _sequence(ranking: _Ranking, target: float, confidence: float) -> np.ndarray:
     """Places in the ranking to test, in order: where one more mistake is allowed, and at last all pages.
 
     It starts at a tenth of the pages: the few most confident ones can prove little, and a single mistake among
-    them would end the search.
+    them would end the search. Pages in groups are counted as if those of a group always shared their fate
+    (n² / Σ m², Kish 1965), and each further tenth of the pages is a step too: more pages need not be more groups.
     """
-    total = int(pages[-1])
-    counts = np.arange(1, total + 1)
-    allowed = _allowed_mistakes(counts, target, confidence)
+    total = int(ranking.pages[-1])
+    counts = trials = np.arange(1, total + 1)
+    if ranking.unit is not None:
+        trials = np.maximum.accumulate(counts**2 // np.cumsum(2 * _earlier(ranking.unit) + 1))
+    allowed = _allowed_mistakes(trials, target, confidence)
     steps = counts[np.diff(allowed, prepend=-1) > 0]
+    if ranking.unit is not None:
+        tenths = np.arange(1, 10) * total // 10
+        steps = np.union1d(
+            steps[np.linspace(0, len(steps) - 1, min(len(steps), _STEPS)).astype(int)], tenths[tenths > 0]
+        )
     steps = np.append(steps[(allowed[steps - 1] >= 0) & (steps >= total / 10)], total)
-    return np.unique(np.searchsorted(pages, steps))
+    return np.unique(np.searchsorted(ranking.pages, steps))
+
+
+def _earlier(unit: np.ndarray) -> np.ndarray:
+    """How many pages before each one are of its group, int64 [n]."""
+    order = np.argsort(unit, kind="stable")
+    sizes = np.unique(unit, return_counts=True)[1]
+    found = np.empty(len(unit), dtype=np.int64)
+    found[order] = np.arange(len(unit)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return found
 
 
 def _allowed_mistakes(pages: np.ndarray, target: float, confidence: float) -> np.ndarray:
@@ -126,13 +190,17 @@ def _allowed_mistakes(pages: np.ndarray, target: float, confidence: float) -> np
     return np.where(binom.cdf(quantile, pages, 1 - target) <= 1 - confidence, quantile, quantile - 1)
 
 
-def _more_pages(pages: np.ndarray, hits: np.ndarray, target: float, confidence: float) -> int | None:
-    """How many more pages of the same kind would do, were the mistakes to stay as frequent as they are."""
-    total = int(pages[-1])
-    pages, hits = pages[pages >= total / 10], hits[pages >= total / 10]
+def _more_pages(ranking: _Ranking, target: float, confidence: float) -> int | None:
+    """How many more pages (in groups alike) would do, were the mistakes to stay as frequent as they are."""
+    total = int(ranking.pages[-1])
+    places = np.flatnonzero(ranking.pages >= total / 10)
+    if ranking.unit is not None and len(places) > _STEPS:
+        places = places[np.linspace(0, len(places) - 1, _STEPS).astype(int)]
+    effective = np.array([ranking.effective_pages(place) for place in places])
+    hits = ranking.precision[places] * effective
 
     def enough(times: float) -> bool:
-        return bool((lower_bound(hits * times, pages * times, confidence) >= target).any())
+        return bool((lower_bound(hits * times, effective * times, confidence) >= target).any())
 
     if not enough(_ENOUGH):
         return None

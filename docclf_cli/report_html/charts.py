@@ -69,7 +69,7 @@ class _Axis:
 
 def reliability_chart(scored: Predictions, temperature: float) -> Chart:
     """Confidence against accuracy in bins of about equally many pages, with 95 % intervals."""
-    bins = reliability_bins(*confidences(scored, temperature))
+    bins = reliability_bins(*confidences(scored, temperature), scored.groups)
     x, y = _Axis(0, 1, WIDTH), _Axis(0, 1, HEIGHT)
     dots = [
         (

@@ -20,7 +20,8 @@ class Comparison:
         monitor: The figure that decides.
         differences: By figure, the one that decides first.
         sentences: The same in words.
-        mcnemar: p-value of McNemar's exact test, which is about accuracy.
+        mcnemar: p-value of McNemar's exact test, which is about accuracy; of groups, that of its exact randomisation.
+        by_group: Whether pages were taken group by group, in the test and in the intervals of the differences.
     """
 
     other: Path
@@ -30,6 +31,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     sentences: tuple[str, ...]
     mcnemar: float
+    by_group: bool = False
 
 
 @dataclass(frozen=True)

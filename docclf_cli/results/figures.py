@@ -73,7 +73,7 @@ class Difference:
         low: Lower bound.
         high: Upper bound.
         pages: How many pages it is about.
-        p_value: Of McNemar's exact test; accuracy alone has one.
+        p_value: Of McNemar's exact test, by group where groups are known; accuracy alone has one.
     """
 
     figure: str
@@ -102,11 +102,11 @@ class Threshold:
         value: Decided are pages of at least this confidence; None where no threshold is known to be good enough.
         coverage: Share of the pages that is decided.
         precision: Share of the decided pages that is right; NaN where none is decided.
-        pages: How many pages these figures are about.
+        pages: How many pages these figures are about; a page and its degraded copy are two.
         decided: How many of them are decided.
         never: Classes with pages or predictions of which none is decided: no page is predicted as one of them with
             enough confidence.
-        more_pages: About how many further held-out pages would make a threshold known, where `value` is None;
+        more_pages: About how many further held-out pages (in groups alike, without their degraded copies) would make a threshold known, where `value` is None;
             None there too if on these pages no threshold is precise enough, however many there were.
     """
 

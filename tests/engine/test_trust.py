@@ -78,12 +78,29 @@ def test_clean_and_degraded_pages_choose_together() -> None:
     assert (together.pages, threshold_on(clean, None, 0.9, 1.0).pages) == (400, 200)
 
 
-def test_a_further_page_counts_in_both_copies() -> None:
-    alone = find_threshold(many(200), 0.99).more_pages
-    halves = many(100)
-    both = threshold_on(halves, halves, 0.99, 1.0).more_pages
-    assert alone is not None
-    assert both == pytest.approx(alone / 2, abs=1)
+def test_a_page_and_its_degraded_copy_are_one_trial() -> None:
+    short, enough = many(298), many(299)
+    assert threshold_on(short, short, 0.99, 1.0).value is None
+    assert threshold_on(short, short, 0.99, 1.0).more_pages == find_threshold(short, 0.99).more_pages
+    assert threshold_on(enough, enough.take(np.arange(299)[::-1]), 0.99, 1.0).decided == 598
+
+
+def test_copies_are_paired_by_the_page_and_grouped_with_its_group() -> None:
+    clean = many(400)
+    grouped = replace(clean, groups=np.repeat(np.arange(200), 2).astype(str))
+    assert threshold_on(clean, clean, 0.99, 1.0).value is not None
+    assert threshold_on(grouped, grouped, 0.99, 1.0).value is None
+    assert threshold_on(grouped, None, 0.99, 1.0).value is None
+
+
+def test_a_page_of_which_one_copy_is_decided_is_a_trial_with_this_copy() -> None:
+    clean, unsure = many(400), of([0.5] * 400, [False] * 400)
+    found = threshold_on(clean, unsure, 0.99, 1.0)
+    assert found.value is not None
+    assert (found.decided, found.precision.value) == (400, 1.0)
+    few, fewer = np.arange(298), np.arange(298, 0, -1)
+    assert threshold_on(many(298), unsure.take(few), 0.99, 1.0).value is None
+    assert threshold_on(many(298), many(298).take(fewer - 1), 0.99, 1.0).value is None
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0, 99.0, float("nan")])

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -103,6 +104,28 @@ def test_mcnemar_is_the_exact_sign_test() -> None:
     b = naming(targets, [0] * 40 + [1] * 10, classes=2)
     assert mcnemar(a, b) == pytest.approx(binomtest(10, 12).pvalue)
     assert mcnemar(a, b) == pytest.approx(2 * (66 + 12 + 1) / 2**12)
+
+
+def test_mcnemar_of_groups_turns_them_over_as_a_whole() -> None:
+    targets = np.zeros(50, dtype=int)
+    a, b = naming(targets, [0] * 50, classes=2), naming(targets, [1] * 12 + [0] * 38, classes=2)
+    loose = mcnemar(a, b)
+    assert loose == pytest.approx(2 / 2**12)
+    groups = np.repeat([0, 1, 2, 3, 4], [4, 4, 3, 1, 38]).astype(str)
+    tied = mcnemar(replace(a, groups=groups), replace(b, groups=groups))
+    assert tied == pytest.approx(2 / 2**4)
+    alone = np.arange(50).astype(str)
+    assert mcnemar(replace(a, groups=alone), replace(b, groups=alone)) == pytest.approx(loose)
+
+
+def test_mcnemar_of_groups_by_enumeration() -> None:
+    rng = np.random.default_rng(0)
+    targets, groups = np.zeros(60, dtype=int), np.sort(rng.integers(0, 10, 60)).astype(str)
+    a, b = (replace(naming(targets, rng.integers(0, 2, 60), classes=2), groups=groups) for _ in "ab")
+    ahead = (a.predicted() == 0).astype(int) - (b.predicted() == 0)
+    lead = np.array([ahead[groups == name].sum() for name in np.unique(groups)])
+    sums = np.array(list(product((-1, 1), repeat=len(lead)))) @ np.abs(lead)
+    assert mcnemar(a, b) == pytest.approx((np.abs(sums) >= abs(lead.sum())).mean())
 
 
 @pytest.mark.parametrize(
