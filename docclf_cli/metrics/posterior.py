@@ -12,7 +12,7 @@ from docclf_cli.results.figures import Estimate
 
 DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # figures over all classes whose intervals are drawn here
 # How many pages the prior adds to each confusion row; benchmarks/interval_coverage.py prints the coverage it brings.
-PRIOR_PAGES = 2.0
+PRIOR_PAGES = 4.0
 _LEAST_CONCENTRATION = 0.05  # of a row of one page: nearly all of it falls into one cell
 
 
