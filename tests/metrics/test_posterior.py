@@ -88,6 +88,11 @@ def test_perfect_figures_have_width() -> None:
         assert found.value == found.high == 1.0
 
 
+def test_a_single_class_is_as_sure_as_its_pages() -> None:
+    found = figures_of_classes(np.array([[50]]), rng())
+    assert all(0.8 < found[name].low < 0.99 and found[name].value == 1.0 for name in DRAWN)
+
+
 def test_of_a_class_without_pages_no_interval_is_known() -> None:
     predicted, never = f1_of_classes(np.array([[9, 1, 0], [0, 0, 0], [0, 0, 0]]), rng())[1:]
     assert predicted.value == 0.0 and np.isnan(never.value)
