@@ -67,23 +67,25 @@ def confusion_row(support: np.ndarray, rates: np.ndarray, repeats: int, rng: np.
         For each of these an array [2, intervals of all repeats]: sides, widths.
     """
     truth = counts_of(rates * support[:, None])
+    true_precision, true_f1 = precisions(truth), f1_scores(truth)
+    true_figures = {name: float(FIGURES[name](truth)) for name in DRAWN}
     seen: list[list[tuple[int, float]]] = [[] for _ in range(3 + len(DRAWN))]
 
     def note(place: int, estimate: Estimate, true: float) -> None:
         seen[place].append((side(estimate, true), estimate.high - estimate.low))
 
     for _ in range(repeats):
-        matrix = np.stack([rng.multinomial(n, row) for n, row in zip(support, rates, strict=True)])
+        matrix = rng.multinomial(support, rates)
         counts = counts_of(matrix)
         f1 = f1_of_classes(matrix, rng, draws=DRAWS)
         for index in range(len(support)):
             note(0, wilson(counts.hits[index], support[index]), rates[index, index])
             if counts.predicted[index]:
-                note(1, wilson(counts.hits[index], counts.predicted[index]), precisions(truth)[index])
-            note(2, f1[index], f1_scores(truth)[index])
+                note(1, wilson(counts.hits[index], counts.predicted[index]), true_precision[index])
+            note(2, f1[index], true_f1[index])
         found = figures_of_classes(matrix, rng, draws=DRAWS)
         for place, name in enumerate(DRAWN, start=3):
-            note(place, found[name], float(FIGURES[name](truth)))
+            note(place, found[name], true_figures[name])
     return [np.array(column).T for column in seen]
 
 

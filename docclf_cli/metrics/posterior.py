@@ -12,7 +12,7 @@ from docclf_cli.results.figures import Estimate
 
 DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # figures over all classes whose intervals are drawn here
 # How many pages the prior adds to each confusion row; benchmarks/interval_coverage.py prints the coverage it brings.
-PRIOR_PAGES = 2.0
+PRIOR_PAGES = 4.0
 _LEAST_CONCENTRATION = 0.05  # of a row of one page: nearly all of it falls into one cell
 
 
@@ -28,15 +28,13 @@ def posterior_rates(matrix: np.ndarray) -> np.ndarray:
         matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
 
     Returns:
-        float64 [num_classes, num_classes]; every row sums to one.
+        float64 [num_classes, num_classes]; rows sum to one, but where there is no other class to name.
     """
-    num_classes, counts = len(matrix), counts_of(matrix)
-    if num_classes == 1:
-        return np.ones((1, 1))
+    counts = counts_of(matrix)
     weight = counts.support / (counts.support + PRIOR_PAGES)
     right = counts.hits / (counts.support + PRIOR_PAGES)
     pooled = (right.sum() + weight.max() / 2) / (weight.sum() + weight.max())
-    prior = np.full(matrix.shape, (1 - pooled) / (num_classes - 1))
+    prior = np.full(matrix.shape, (1 - pooled) / max(1, len(matrix) - 1))
     np.fill_diagonal(prior, pooled)
     return (matrix + PRIOR_PAGES * prior) / (counts.support + PRIOR_PAGES)[:, None]
 
@@ -138,9 +136,9 @@ def sampling_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The interval of figures between 0 and 1 from what tables drawn at a known truth show of them.
 
-    The mean of the draws over their truth is the factor by which such tables flatter a figure: macro-F1 of small
-    classes comes out too low. The value and the spread are divided by it (parametric bootstrap: Efron and
-    Tibshirani 1993, chapter 10). The spread says how many independent pages tell as much of a share (their effective
+    The mean of the draws over their truth is the factor by which such tables bias a figure: macro-F1 of small classes
+    comes out too low. The value and the spread are divided by it (parametric bootstrap: Efron and Tibshirani 1993,
+    chapter 10). The spread says how many independent pages tell as much of a share (their effective
     number: Kish 1965). These go into the interval of Agresti and Coull (1998), with Student's t because the spread
     is an estimate (Korn and Graubard 1998). A perfect figure so has width, and no bound leaves 0 to 1.
 
@@ -154,11 +152,11 @@ def sampling_interval(
     Returns:
         Lower and upper bounds, each [...]; the value lies between them.
     """
-    flattery = drawn.mean(axis=0) / truth
-    variance = np.maximum((drawn.std(axis=0) / flattery) ** 2, np.finfo(float).tiny)
+    bias = drawn.mean(axis=0) / truth
+    variance = np.maximum((drawn.std(axis=0) / bias) ** 2, np.finfo(float).tiny)
     pages = np.maximum(truth * (1 - truth) / variance, 1.0)
     quantile = stdtrit(np.maximum(pages if freedom is None else freedom, 1.0), (1 + confidence) / 2)
-    centre = np.minimum(value / flattery, 1.0) * pages + quantile**2 / 2
+    centre = np.minimum(value / bias, 1.0) * pages + quantile**2 / 2
     share = centre / (pages + quantile**2)
     margin = quantile * np.sqrt(share * (1 - share) / (pages + quantile**2))
     return np.clip(share - margin, 0.0, value), np.clip(share + margin, value, 1.0)
@@ -166,8 +164,9 @@ def sampling_interval(
 
 def _observed_drawn_expected(matrix: np.ndarray, rng: np.random.Generator, draws: int) -> tuple[Counts, Counts, Counts]:
     """The counts of a matrix, those of drawn tables, and those of the rates that the tables are drawn from."""
-    expected = counts_of(posterior_rates(matrix) * matrix.sum(axis=1)[:, None])
-    return counts_of(matrix), sampled_counts(matrix, rng, draws), expected
+    counts, rates = counts_of(matrix), posterior_rates(matrix)
+    expected = Counts(counts.support * np.diagonal(rates), counts.support @ rates, counts.support)
+    return counts, sampled_counts(matrix, rng, draws), expected
 
 
 def _sum_into(place: np.ndarray, places: int) -> csr_array:

@@ -12,16 +12,17 @@ def rng() -> np.random.Generator:
 
 
 def test_the_prior_is_as_good_as_the_model() -> None:
-    # Two classes lean on the pooled recall: (8/12 + 4/12 + half of 10/12) / (10/12 * 3) = .5667
+    # Both classes lean on the pooled recall of .8, .4 and one more class of .5
     rates = posterior_rates(np.array([[8, 2], [6, 4]]))
-    np.testing.assert_allclose(rates[0], [(8 + 2 * 0.56667) / 12, (2 + 2 * 0.43333) / 12], rtol=1e-4)
+    np.testing.assert_allclose(rates[0], [(8 + 4 * 1.7 / 3) / 14, (2 + 4 * 1.3 / 3) / 14])
     np.testing.assert_allclose(rates.sum(axis=1), 1)
 
 
-def test_rates_never_seen_are_neither_none_nor_alike_to_seen_ones() -> None:
+def test_wrong_classes_never_seen_share_the_prior() -> None:
     rates = posterior_rates(np.array([[9, 0, 0], [0, 9, 0], [0, 0, 0]]))
-    assert (rates > 0).all()
-    assert rates[0, 1] == rates[0, 2] < 0.02
+    pooled = (1 + 1 + 0.5) / 3
+    np.testing.assert_allclose(rates[0, 1:], 4 * (1 - pooled) / 2 / 13)
+    np.testing.assert_allclose(rates[2], [(1 - pooled) / 2, (1 - pooled) / 2, pooled])
 
 
 def test_draws_keep_the_pages_of_each_class() -> None:
@@ -87,6 +88,11 @@ def test_perfect_figures_have_width() -> None:
         assert found.value == found.high == 1.0
 
 
+def test_a_single_class_is_as_sure_as_its_pages() -> None:
+    found = figures_of_classes(np.array([[50]]), rng())
+    assert all(0.8 < found[name].low < 0.99 and found[name].value == 1.0 for name in DRAWN)
+
+
 def test_of_a_class_without_pages_no_interval_is_known() -> None:
     predicted, never = f1_of_classes(np.array([[9, 1, 0], [0, 0, 0], [0, 0, 0]]), rng())[1:]
     assert predicted.value == 0.0 and np.isnan(never.value)
@@ -98,7 +104,7 @@ def test_of_a_class_without_pages_no_interval_is_known() -> None:
     [(50, 5, 0.5), (50, 5, 0.02), (11, 8, 0.3), (20, 1, 0.5), (8, 30, 0.8), (8, 30, 0.99)],
 )
 def test_the_intervals_hold_the_truth_about_as_often_as_they_say(classes: int, pages: int, recall: float) -> None:
-    """A small piece of benchmarks/interval_coverage.py; a prior that counts right pages fails the first four."""
+    """A small piece of benchmarks/interval_coverage.py; a prior that counts right pages fails all but the last two."""
     random, repeats = rng(), 200
     rates = np.full((classes, classes), (1 - recall) / (classes - 1))
     np.fill_diagonal(rates, recall)
