@@ -151,18 +151,26 @@ def test_a_batch_larger_than_the_pages_is_said_and_counts_as_what_it_is(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_probe_makes_no_batch_larger_than_the_pages(training: bool) -> None:
-    seen: list[int] = []
+def test_a_probe_draws_no_more_pages_than_it_uses(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    used: list[int] = []
+    original = torch.rand
+
+    def rand(count: int, *shape: int) -> torch.Tensor:
+        drawn.append(count)
+        return original(count, *shape)
 
     def build() -> torch.nn.Module:
         model = create_model(ModelConfig(model_name="test_resnet", pretrained=False), 5, weights=False)
-        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        model.register_forward_pre_hook(lambda _, inputs: used.append(len(inputs[0])))
         return model
 
+    monkeypatch.setattr(torch, "rand", rand)
     runtime = resolve_runtime(RuntimeConfig(device="cpu", threads=1))
     work = Workload(build, runtime, 5, 32, batch=100_000, pages=2400, training=training)
+    assert work.largest_batch == 2400
     fastest(work, [Numerics("fp32", False), Numerics("fp32", True)])
-    assert 0 < max(seen) <= 2400
+    assert max(drawn) == max(used) <= 2400
 
 
 @pytest.mark.parametrize(
