@@ -1,8 +1,24 @@
-"""What must be known to read a model's figures: said where the figures stand."""
+"""Figures of the pages that chose and fitted: how they are measured, and what is said where they stand."""
 
 from __future__ import annotations
 
-from docclf_cli.metrics.calibration import TEMPERATURES, at_bound
+from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
+from docclf_cli.results.predictions import Predictions
+
+UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such as snapshots
+
+
+def as_judged(predictions: Predictions, split: str, temperature: float) -> Predictions:
+    """Predictions of a split as their figures are measured: validation pages at temperatures that others of them fitted.
+
+    Args:
+        predictions: Uncalibrated.
+        split: `val` names the pages that fitted the temperature.
+        temperature: The model's, for these pages.
+    """
+    if split == "val" and temperature != UNFITTED:
+        return cross_fitted(predictions)
+    return predictions.at_temperature(temperature)
 
 
 def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tuple[str, ...]:
@@ -20,6 +36,7 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
             f"The epoch was chosen on these pages (by {monitor}), so the figures flatter the model a little: by about a "
             "point of macro-F1 on 100 pages. Pages that chose nothing (--split test) say how good it is."
         )
+    if split == "val" and temperature != UNFITTED:
         found.append("Log loss and calibration error are cross-fitted: each page at a temperature that others fitted.")
     if split == "val" and folds:
         found.append("Each page was read by the one fold that did not train on it; new pages are read by all of them.")

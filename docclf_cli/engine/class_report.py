@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from docclf_cli.engine.caveats import as_judged
 from docclf_cli.engine.evidence import Evidence
 from docclf_cli.engine.members import precisions_of
 from docclf_cli.engine.outputs import write_class_report, write_comparison
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.calibration import cross_fitted
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.mistakes import most_confused
 from docclf_cli.metrics.overfitting import train_val_gap
@@ -23,7 +23,7 @@ def class_report(evidence: Evidence) -> ClassReport:
     Raises:
         InputError: No page is both readable and labelled.
     """
-    scores = _scores(evidence)
+    scores = score(as_judged(evidence.predictions, evidence.split, evidence.temperature))
     files = write_class_report(evidence.folder, evidence.split, evidence.predictions, scores)
     sides = _sides(evidence, scores)
     if sides is not None:
@@ -53,7 +53,7 @@ def one_class(evidence: Evidence, wanted: str) -> OneClass:
     """
     index = class_index(evidence.predictions.class_names, wanted)
     name = evidence.predictions.class_names[index]
-    scores = _scores(evidence)
+    scores = score(as_judged(evidence.predictions, evidence.split, evidence.temperature))
     sides = _sides(evidence, scores)
     gaps = None if sides is None else train_val_gap(sides[0].classes, sides[1].classes)
     pairs = most_confused(evidence.predictions, most=evidence.predictions.num_classes**2)
@@ -83,13 +83,6 @@ def class_index(class_names: tuple[str, ...], wanted: str) -> int:
         f"--class: '{wanted}' is no class{did_you_mean(wanted, class_names)}",
         f"by name, or by index from 0 to {len(class_names) - 1}: {shown}",
     )
-
-
-def _scores(evidence: Evidence) -> Scores:
-    """Figures of the split; validation pages fitted the temperature, and are read at one that other pages fitted."""
-    if evidence.split == "val" and evidence.run is not None:
-        return score(cross_fitted(evidence.predictions))
-    return score(evidence.predictions, temperature=evidence.temperature)
 
 
 def _sides(evidence: Evidence, scores: Scores) -> tuple[Scores, Scores] | None:

@@ -12,7 +12,7 @@ from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import names_split
 from docclf_cli.data.pages import NamedView
 from docclf_cli.data.splits import stratified_sample
-from docclf_cli.engine.caveats import caveats
+from docclf_cli.engine.caveats import as_judged, caveats
 from docclf_cli.engine.comparing import compare
 from docclf_cli.engine.damages import SEED, damaged_views, measure_damages
 from docclf_cli.engine.events import Emit, silent
@@ -34,7 +34,7 @@ from docclf_cli.engine.thresholds import held_out
 from docclf_cli.engine.trust import check_target, trust
 from docclf_cli.engine.wanted import Wanted, collect
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.calibration import calibration_error, confidences, cross_fitted
+from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.names import composed
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
@@ -227,8 +227,7 @@ def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:
 
 def _scored(case: _Case) -> EvaluateResult:
     member, predictions = case.member, case.predictions
-    # What the temperature was fitted to is judged at one that other pages fitted.
-    judged = cross_fitted(predictions) if case.split == "val" else predictions.at_temperature(case.temperature)
+    judged = as_judged(predictions, case.split, case.temperature)
     scores = score(judged)
     files = [
         write_predictions(case.folder / "predictions.csv", predictions, case.temperature),

@@ -18,7 +18,7 @@ from docclf_cli.data.documents import DocumentIndex
 from docclf_cli.data.index import load_training_index
 from docclf_cli.data.preprocess import Preprocess
 from docclf_cli.data.splits import Split, folds, hold_out, limit, stratified_sample
-from docclf_cli.engine.caveats import caveats
+from docclf_cli.engine.caveats import as_judged, caveats
 from docclf_cli.engine.events import Emit, silent
 from docclf_cli.engine.facts import facts_of
 from docclf_cli.engine.finish import Fitted
@@ -48,7 +48,7 @@ from docclf_cli.engine.runtime import NEVER, Runtime, StopFlag, resolve_runtime
 from docclf_cli.engine.task import Task
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.files import write_text
-from docclf_cli.metrics.calibration import cross_fitted, fit_temperature, temperature_of_mean
+from docclf_cli.metrics.calibration import fit_temperature, temperature_of_mean
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
@@ -300,7 +300,10 @@ def _train_once(work: _Work) -> TrainResult:
 
 
 def _single_result(work: _Work, fitted: Fitted) -> TrainResult:
-    val, train = score(cross_fitted(fitted.val)), score(fitted.train, temperature=fitted.temperature)
+    val, train = (
+        score(as_judged(fitted.val, "val", fitted.temperature)),
+        score(fitted.train, temperature=fitted.temperature),
+    )
     run = work.run
     files = [run.best]
     for write in (
@@ -333,7 +336,7 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[Fitted])
         alone = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
         store_temperatures(work.run, [one.run for one in fitted], mean_of_folds=temperature, out_of_fold=alone)
     out_of_fold.save(work.run.path / OUT_OF_FOLD)
-    val = score(cross_fitted(out_of_fold))
+    val = score(as_judged(out_of_fold, "val", temperature))
     rows = tuple(
         FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
         for number, one in zip(numbers, fitted, strict=True)

