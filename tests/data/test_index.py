@@ -484,6 +484,7 @@ class TestFingerprint:
 NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(NAMES, st.sampled_from("01"), min_size=2, max_size=20).filter(lambda d: len(set(d.values())) == 2)
 )
