@@ -1,11 +1,20 @@
 """What lies in a folder and is no page is counted by kind."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
+from docclf_cli.data.decode import UnreadablePage, read_page
 from docclf_cli.data.folders import walk
+from docclf_cli.data.index import load_index
 from docclf_cli.data.left_out import LINKED_FOLDER, NO_SUFFIX, LeftOut
+from docclf_cli.data.preprocess import Preprocess
+from docclf_cli.errors import InputError
+from docclf_cli.profile.schema import DataConfig
 
 
 def test_nothing_left_out_says_nothing() -> None:
@@ -60,3 +69,39 @@ def test_a_walk_counts_what_it_passes_over(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_comes_under_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     assert list(walk(tmp_path / "a.jpg", (".jpg",))) == ["./"]  # a file cannot be listed, not even by root
+
+
+def test_a_folder_that_may_not_be_read_is_an_unreadable_page_of_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("form/0.png", "form/locked/1.png", "letter/0.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    scandir = os.scandir
+
+    def refused(path: Path) -> Any:  # root may list everything
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    index = load_index(DataConfig(root=str(tmp_path)), "train")
+    labels = [index.class_names[label] for label in index.labels]
+    assert dict(zip(index.ids, labels, strict=True)) == {
+        "form/0.png": "form",
+        "form/locked/": "form",
+        "letter/0.png": "letter",
+    }
+    with pytest.raises(UnreadablePage):
+        read_page(index.path(1), Preprocess(8), max_pixels=100, root=index.root)
+
+
+def test_an_id_that_fits_two_files_is_refused_by_both(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name in ("0.jpg", "0.png", "1.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "train" / name)
+    (tmp_path / "train.csv").write_text("ID,target,,\n0,a,,\n1,b,,\n")
+    with pytest.raises(InputError, match="1 image is missing") as caught:
+        load_index(DataConfig(root=str(tmp_path)), "train")
+    assert caught.value.hint == "write the suffix: '0' can be 0.jpg or 0.png"
