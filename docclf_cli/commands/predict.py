@@ -9,7 +9,7 @@ from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands import _predict_tables  # noqa: F401  (registers the tables)
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
-from docclf_cli.commands._load import load_checked
+from docclf_cli.commands._load import load_checked, settings_of_use
 from docclf_cli.commands._progress import progress_display
 from docclf_cli.errors import InputError
 
@@ -119,6 +119,7 @@ def run(
     tta: Views = False,
     backend: Backend = "torch",
     device: option.Device = None,
+    sets: option.Sets = None,
     output: Output = None,
     file_format: Format = None,
     submission: WantSubmission = False,
@@ -134,7 +135,6 @@ def run(
 
     from docclf_cli.engine.predict import Question, predict, require_readable
     from docclf_cli.engine.stop import StopFlag
-    from docclf_cli.profile.schema import RuntimeConfig
 
     question = Question(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
@@ -142,11 +142,11 @@ def run(
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check()
+    runtime_config, reading = settings_of_use(sets, device)
     jury = _jury(checkpoint, profile, tta, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = predict(
-            jury, question, stdin=sys.stdin.buffer, runtime_config=RuntimeConfig(device=device or "auto"), emit=emit,
-            stop=stop,
+            jury, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
     require_readable(result, question)
