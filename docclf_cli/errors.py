@@ -98,7 +98,7 @@ def as_resource_error(error: BaseException) -> ResourceError | None:
         how = dead[2].replace("is killed by", "was killed by")
         return ResourceError(
             f"a loader process ({dead[1]}) {how}",
-            "memory may have run out: fewer of them (--set runtime.workers=1) need less; a run goes on with --resume",
+            "memory may have run out: fewer of them need less (train, predict: --set runtime.workers=1); start it again",
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         return ResourceError(

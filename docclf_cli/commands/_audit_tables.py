@@ -1,5 +1,6 @@
 """What people see of an audit."""
 
+import shlex
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -107,7 +108,7 @@ def _label_words(check: LabelCheck) -> str:
 
 def _next(result: AuditResult) -> str:
     keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
-    options = [f"--set {keys[file.name]}={file}" for file in result.files if file.name in keys]
+    options = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
     look = "look at the pictures, delete lines of relabel.csv that are wrong, then " if len(options) > 1 else ""
     return f"{look}train with {' '.join(options)}"
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from docclf_cli.errors import InputError, ProfileError
+from docclf_cli.profile.layers import SET
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
-    from docclf_cli.profile.schema import EnsembleConfig, Profile
+    from docclf_cli.profile.schema import EnsembleConfig, Profile, RuntimeConfig
     from docclf_cli.registry import Registry
+
+READING = ("allow_symlinks", "max_pixels", "max_unreadable")  # keys of `data` that a use of a model may change
 
 
 def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | None) -> LoadedProfile:
@@ -37,6 +40,28 @@ def given_data(loaded: LoadedProfile) -> dict[str, Any]:
         key.removeprefix("data.") for key, source in loaded.sources.items() if key.startswith("data.") and source.rank
     ]
     return {key: getattr(section, key) for key in stated if key in type(section).model_fields}
+
+
+def settings_of_use(
+    sets: Sequence[str] | None, device: str | None, precision: str | None
+) -> tuple[RuntimeConfig, dict[str, Any]]:
+    """What `--set` can change where a trained model is used: keys of `runtime`, and of `data` those about reading.
+
+    Raises:
+        InputError: Another key is set.
+        ProfileError: A value is wrong.
+    """
+    loaded = load_checked("config", {"runtime.device": device, "runtime.precision": precision}, sets)
+    reading: dict[str, Any] = {}
+    for key, source in loaded.sources.items():
+        if source.kind != SET or key.startswith("runtime."):
+            continue
+        name = key.removeprefix("data.")
+        if name not in READING:
+            can = ", ".join(("runtime.*", *(f"data.{one}" for one in READING)))
+            raise InputError(f"--set {key}: the training decided this", f"here it sets {can}")
+        reading[name] = getattr(loaded.profile.data, name)
+    return loaded.profile.runtime, reading
 
 
 def _placed(loaded: LoadedProfile, key: str, text: str) -> str:

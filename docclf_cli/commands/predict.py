@@ -9,7 +9,7 @@ from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands import _predict_tables  # noqa: F401  (registers the tables)
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
-from docclf_cli.commands._load import load_checked
+from docclf_cli.commands._load import load_checked, settings_of_use
 from docclf_cli.commands._progress import progress_display
 from docclf_cli.errors import InputError
 
@@ -120,6 +120,7 @@ def run(
     backend: Backend = "torch",
     device: option.Device = None,
     precision: option.Precision = None,
+    sets: option.Sets = None,
     output: Output = None,
     file_format: Format = None,
     submission: WantSubmission = False,
@@ -136,7 +137,6 @@ def run(
     from docclf_cli.engine.predict import Question, predict
     from docclf_cli.engine.stop import StopFlag
     from docclf_cli.engine.unreadable import require_readable
-    from docclf_cli.profile.schema import RuntimeConfig
 
     question = Question(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
@@ -144,11 +144,11 @@ def run(
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
-    numerics = RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"})
+    runtime_config, reading = settings_of_use(sets, device, precision)
     jury = _jury(checkpoint, profile, tta, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = predict(
-            jury, question, stdin=sys.stdin.buffer, runtime_config=numerics, emit=emit, stop=stop,
+            jury, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable

@@ -230,9 +230,11 @@ def _say_what_is_left_out(folder: Path, stray: int, empty: list[str]) -> None:
 
 
 def _nothing_in(folder: Path) -> str:
+    linked = any(path.is_symlink() for path in folder.iterdir())
+    links = "; symbolic links are followed with --set data.allow_symlinks=true" if linked else ""
     return (
         f"{folder} holds no pages: neither train.csv (ID,target) with a folder train/, nor class folders with images "
-        f"(it has: {_content(folder)})"
+        f"(it has: {_content(folder)}){links}"
     )
 
 

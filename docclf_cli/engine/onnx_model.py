@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def load_exported(facts: CheckpointFacts) -> OnnxModel:
     Raises:
         CheckpointError: There is none, or it was made from other weights.
     """
-    path, command = onnx_path(facts.path), f"docclf export --checkpoint {facts.path}"
+    path, command = onnx_path(facts.path), shlex.join(["docclf", "export", "--checkpoint", str(facts.path)])
     if not path.is_file():
         raise CheckpointError(f"{facts.path}: not exported to ONNX yet", f"run `{command}` first")
     model = load_onnx(path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from docclf_cli.data.file_list import FileList
 from docclf_cli.data.inputs import find, of_index
@@ -116,6 +117,7 @@ def predict(
     *,
     stdin: IO[bytes],
     runtime_config: RuntimeConfig | None = None,
+    reading: Mapping[str, Any] | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> PredictResult:
@@ -126,6 +128,7 @@ def predict(
         question: What is asked.
         stdin: Where a list of files may come from.
         runtime_config: Device and numerics.
+        reading: Keys of `data` that say how pages are read, where they differ from the training's.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
@@ -134,7 +137,8 @@ def predict(
         CheckpointError: A checkpoint is damaged.
         Interrupted: `stop` was set; the same question goes on from there.
     """
-    runtime_config, data = runtime_config or RuntimeConfig(), jury.members[0].facts.data
+    runtime_config = runtime_config or RuntimeConfig()
+    data = jury.members[0].facts.data.model_copy(update=dict(reading or {}))
     trusted = _trusted(jury, question, runtime_config, emit, stop)
     files, submission, left_out = _test_split(jury, question) if question.split else _files(question, data, stdin)
     left_out.say()

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,7 +174,7 @@ class RunFolder:
             return
         hint = "choose another --name, or add --overwrite to replace it"
         if self.profile.is_file() and not self.finished:
-            hint = f"go on with it (docclf train --resume {self.path}), {hint}"
+            hint = f"go on with it ({shlex.join(['docclf', 'train', '--resume', str(self.path)])}), {hint}"
         raise InputError(f"{self.path} exists", hint)
 
     def clear(self) -> None:

@@ -85,7 +85,7 @@ def held_out(
     except InputError as error:
         clean = kept(member, "val")
         if clean is None:
-            hint = "take the run with its split, or name a confidence: `docclf predict --min-confidence`"
+            hint = "take the run with its split, or name a confidence: `docclf predict --min-confidence 0.9`"
             raise InputError(f"no threshold is known: {error.message}", hint) from error
         data = member.facts.data
         return clean, kept(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,7 +190,7 @@ def _state_kept(run: RunFolder) -> Iterator[None]:
         run.write_state(STOPPED)
         raise Interrupted(
             f"{stopped.message}; everything is saved in {run.path}",
-            f"go on with it: docclf train --resume {run.path}",
+            f"go on with it: {shlex.join(['docclf', 'train', '--resume', str(run.path)])}",
             signal_number=stopped.signal_number,
         ) from stopped
     except ChangedRunError:  # nothing was touched

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,9 @@ def env_file(situation: Situation) -> Iterator[CheckRow]:
     if file.private:
         yield ok(".env is private", "only you can read it")
     else:
-        yield warning(".env is private", "others on this machine can read it", f"chmod 600 {file.path}")
+        yield warning(
+            ".env is private", "others on this machine can read it", shlex.join(["chmod", "600", str(file.path)])
+        )
     yield _git(file.path)
 
 

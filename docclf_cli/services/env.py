@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import stat
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,9 @@ def load_env(start: Path) -> EnvFile | None:
         if name in os.environ and get(name) is None and os.environ[name]:
             del os.environ[name]
     if file and file.has_secrets and not file.private:
-        logger.warning("%s holds secrets, and others can read it: chmod 600 %s", file.path, file.path)
+        logger.warning(
+            "%s holds secrets, and others can read it: %s", file.path, shlex.join(["chmod", "600", str(file.path)])
+        )
     return file
 
 

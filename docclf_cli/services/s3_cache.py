@@ -111,7 +111,7 @@ def _locate(client: S3Client, target: Target, key: str) -> _Found:
         return _Found(target.bucket, model.object_key(file.sha256), file.size, "", file.sha256, beside)
     raise CheckpointError(
         f"{target.uri(key)}: there is no such object, and no model of this name",
-        "s3://BUCKET/PREFIX/NAME is the model that `docclf s3-push --name NAME` stored",
+        "s3://BUCKET/PREFIX/NAME is the model that `docclf s3-push RUN --name NAME` stored",
     )
 
 
