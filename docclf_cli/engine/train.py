@@ -274,8 +274,7 @@ def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tupl
         fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
         return tuple(fits), Split.of_folds(index, held_out)
     if own_val:
-        first_val = len(index) - own_val
-        one = planned(everything[:first_val], everything[first_val:])
+        one = planned(everything[:-own_val], everything[-own_val:])
     else:
         one = planned(*hold_out(index, data.val_fraction, data.split_seed))
     return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows})
