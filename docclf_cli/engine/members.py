@@ -276,7 +276,12 @@ class Indices:
 
 def is_at_hand(config: DataConfig) -> bool:
     """Whether there is anything where a data section says that pages are."""
-    return config.root == "samples" or (Path(config.root).is_absolute() and Path(config.root).exists())
+    return is_placed(config) and (config.root == "samples" or Path(config.root).exists())
+
+
+def is_placed(config: DataConfig) -> bool:
+    """Whether a data section says where pages are, not only relative to some folder."""
+    return config.root == "samples" or Path(config.root).is_absolute()
 
 
 def require_known_place(config: DataConfig) -> None:
@@ -285,7 +290,7 @@ def require_known_place(config: DataConfig) -> None:
     Raises:
         InputError: The root is relative: an earlier docclf kept it as it was typed, and it was not found again.
     """
-    if config.root != "samples" and not Path(config.root).is_absolute():
+    if not is_placed(config):
         raise InputError(
             f"the data is '{config.root}', relative to a folder that the run does not name, so its pages are not known",
             f"name them: --data {config.root}, or wherever they are now",

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from docclf_cli.engine.members import Member
+from docclf_cli.engine.members import Member, is_placed
 from docclf_cli.errors import ResourceError
 from docclf_cli.files import fingerprint_of, may_write, write_text
 from docclf_cli.profile.schema import DataConfig
@@ -30,8 +30,11 @@ def results_folder(member: Member, command: str, split: str, data: DataConfig, o
     if (data.root, data.images) == (trained_on.root, trained_on.images):
         return parent / split
     owner = "\n".join(filter(None, (data.root, data.images))) + "\n"
-    plain = parent / f"{split}-{Path(data.root).stem}"
-    folder = plain if _is_of(plain, owner) else plain.with_name(f"{plain.name}-{fingerprint_of(owner)[:6]}")
+    named = f"{split}-{Path(data.root).stem}"
+    names = [named, f"{named}-{fingerprint_of(owner)[:6]}"]
+    if not is_placed(trained_on):  # a run of before, whose own pages these may well be
+        names.insert(0, split)
+    folder = next((parent / name for name in names if _is_of(parent / name, owner)), parent / names[-1])
     with contextlib.suppress(ResourceError):  # told when the results themselves are written
         write_text(folder / OWNER, owner)
     return folder

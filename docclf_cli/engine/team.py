@@ -20,6 +20,7 @@ from docclf_cli.engine.members import (
     as_one,
     data_of,
     folds_as_members,
+    is_placed,
     members_at,
     precisions_of,
     require_known_place,
@@ -150,7 +151,7 @@ def _own_data(members: Sequence[Member]) -> DataConfig | None:
 
 
 def _place(section: DataConfig) -> tuple[object, ...]:
-    known = section.root != "samples" and Path(section.root).is_absolute()
+    known = is_placed(section) and section.root != "samples"
     root = str(resolve_root(section).resolve()) if known else section.root
     return root, *(getattr(section, key) for key in _SAME)
 

@@ -62,7 +62,7 @@ def test_other_pages_are_not_taken_for_those_of_a_run_of_before(
         evaluate(run, "test", runtime_config=ONE_PROCESS)
     assert "--data data" in caught.value.hint
     result = evaluate(run, "val", data="data", runtime_config=ONE_PROCESS)
-    assert result.files[0] == run / "evaluate" / "val-data" / "predictions.csv"
+    assert result.files[0] == run / "evaluate" / "val" / "predictions.csv"
 
 
 def test_what_belongs_to_moved_training_pages_moves_with_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
