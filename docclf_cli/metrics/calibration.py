@@ -181,11 +181,11 @@ def calibration_error(
     seen = float(weight @ gaps)
     shape = gaps / seen if seen > 0 else np.ones(len(gaps))
     # One page of what the model expects keeps a small bin without a mistake from looking noiseless.
-    share = np.clip((hits + sums / pages) / (pages + 1), 1e-6, 1 - 1e-6)
+    right, wrong = hits * found.effective / pages, (pages - hits) * found.effective / pages
+    share = np.clip((right + sums / pages) / (found.effective + 1), 1e-6, 1 - 1e-6)
     sigma = np.sqrt(share * (1 - share) / found.effective)
     rng = np.random.default_rng(seed)
     noise = sigma * rng.standard_normal((DRAWS, len(pages)))
-    right, wrong = hits * found.effective / pages, (pages - hits) * found.effective / pages
     true_share = rng.beta(right + 1 / len(pages), wrong + 1 / len(pages), (DRAWS, len(pages)))
 
     value = _solve(lambda error: float(weight @ _mean_size(error * shape, sigma)), seen)
@@ -210,8 +210,9 @@ def _bins(confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None
     unit = clusters_of(groups)
     if unit is None:
         return _Bins(pages, sums, hits, pages)
-    rate = (hits / pages)[place]
-    found = dependence(correct - rate, float((rate * (1 - rate)).sum()), unit)
+    # About the confidence, not about the share of the bin: a bin of one group would seem to vary by nothing.
+    gaps, rate = correct - confidence, float(correct.mean())
+    found = dependence(gaps - gaps.mean(), len(gaps) * rate * (1 - rate), unit)
     effective = [found.effective_pages(unit[place == number], tail) for number in range(len(pages))]
     return _Bins(pages, sums, hits, np.array(effective))
 

@@ -73,8 +73,8 @@ def bootstrap_mean(
     draws = np.concatenate(drawn)
     if len(pages) < len(values):
         # Few groups: the bootstrap takes their spread for known, and a little smaller than it is.
-        tail, groups = (1 - confidence) / 2, len(pages)
-        draws = mean + (draws - mean) * stdtrit(groups - 1, tail) / ndtri(tail) * np.sqrt((groups + 1) / (groups - 1))
+        tail, count = (1 - confidence) / 2, len(pages)
+        draws = mean + (draws - mean) * stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt((count + 1) / (count - 1))
     return around(mean, draws, confidence)
 
 

@@ -196,7 +196,7 @@ def _more_pages(ranking: _Ranking, target: float, confidence: float) -> int | No
     places = np.flatnonzero(ranking.pages >= total / 10)
     if ranking.unit is not None and len(places) > _STEPS:
         places = places[np.linspace(0, len(places) - 1, _STEPS).astype(int)]
-    effective = np.array([ranking.effective_pages(place) for place in places])
+    effective = np.array([ranking.effective_pages(int(place)) for place in places])
     hits = ranking.precision[places] * effective
 
     def enough(times: float) -> bool:

@@ -152,8 +152,8 @@ def test_a_precision_that_is_not_there_is_seldom_found_in_groups() -> None:
     rng, repeats, found = np.random.default_rng(0), 120, 0
     unit = np.repeat(np.arange(200), 5)
     for _ in range(repeats):
-        confidence = rng.uniform(0.6, 1, 1000)
-        right = np.where(rng.random(1000) < 0.7, rng.random(200)[unit], rng.random(1000)) < 0.899
+        confidence = rng.uniform(0.6, 0.99, 200)[unit] + rng.uniform(0, 0.005, 1000)
+        right = np.where(rng.random(1000) < 0.95, rng.random(200)[unit], rng.random(1000)) < 0.899
         probs = np.stack([confidence, 1 - confidence], axis=1)
         ids = np.arange(1000).astype(str)
         pages = Predictions(ids, np.log(probs).astype(np.float32), ("a", "b"), np.where(right, 0, 1), unit.astype(str))

@@ -121,11 +121,13 @@ def test_mcnemar_of_groups_turns_them_over_as_a_whole() -> None:
 def test_mcnemar_of_groups_by_enumeration() -> None:
     rng = np.random.default_rng(0)
     targets, groups = np.zeros(60, dtype=int), np.sort(rng.integers(0, 10, 60)).astype(str)
-    a, b = (replace(naming(targets, rng.integers(0, 2, 60), classes=2), groups=groups) for _ in "ab")
+    named = rng.random(60) < 0.3, rng.random(60) < 0.6
+    a, b = (replace(naming(targets, one.astype(int), classes=2), groups=groups) for one in named)
     ahead = (a.predicted() == 0).astype(int) - (b.predicted() == 0)
     lead = np.array([ahead[groups == name].sum() for name in np.unique(groups)])
     sums = np.array(list(product((-1, 1), repeat=len(lead)))) @ np.abs(lead)
     assert mcnemar(a, b) == pytest.approx((np.abs(sums) >= abs(lead.sum())).mean())
+    assert mcnemar(a, b) > 2 * mcnemar(replace(a, groups=None), replace(b, groups=None))
 
 
 @pytest.mark.parametrize(
