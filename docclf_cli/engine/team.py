@@ -187,11 +187,11 @@ class Answers:
 
     def merged(self, views: Sequence[str], how: Merge) -> Answers:
         """The same with one view, which is the merge of the given ones, under the name `merged`."""
-        sides = (
+        held_out, target = (
             {MERGED: _merged([side[name] for name in views], how, views)} if side else {}
             for side in (self.held_out, self.target)
         )
-        return Answers(self.member, *sides, self.precision)
+        return Answers(self.member, held_out, target, self.precision)
 
 
 MERGED = "merged"
