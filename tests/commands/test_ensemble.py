@@ -273,7 +273,7 @@ def test_an_unreadable_held_out_page_is_left_out_of_figures(
     broken = str(split.ids[split.parts == "val"][3])
     (data / "train" / broken).write_bytes(b"")
     args = ("ensemble", *members(runs, "abc"), "--data", data, "--split", "val", "--method", "all", "--name", "e")
-    outcome = docclf(*args, "--set", "data.max_unreadable=0.02", "--json")
+    outcome = docclf(*args, "--json")
     assert outcome.code == 0, outcome.stderr
     assert (outcome.json["pages"], outcome.json["unreadable"]) == (50, 1)
     assert {line["held_out"]["pages"] for line in (*outcome.json["members"], *outcome.json["methods"])} == {49}
