@@ -13,7 +13,7 @@ from cli_process import Outcome
 from docclf_cli.engine.checkpoint import Checkpoint
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-OLD_RUNS = sorted(path.name for path in FIXTURES.glob("run_of_*"))
+OLD_RUNS = sorted(path.name for path in FIXTURES.glob("run_*"))
 Docclf = Callable[..., Outcome]
 
 
@@ -24,7 +24,7 @@ def old_run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_predict_says_what_it_said(docclf: Docclf, old_run: Path, tmp_path: Path) -> None:
-    outcome = docclf("predict", "old/pages", "--checkpoint", "old", "-o", "said")
+    outcome = docclf("predict", FIXTURES / "sample_pages", "--checkpoint", "old", "-o", "said")
     assert outcome.code == 0, outcome.stderr
     with (tmp_path / "said" / "predictions.csv").open(encoding="utf-8") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
