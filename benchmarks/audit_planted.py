@@ -22,15 +22,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from docclf_cli.data.decode import flattened
-from docclf_cli.data.index import DocumentIndex, load_index
-from docclf_cli.engine.audit import audit
-from docclf_cli.engine.run_folder import write_csv
-from docclf_cli.engine.train import train
+from docclf_cli.data.images.decode import flattened
+from docclf_cli.data.index.index import DocumentIndex, load_index
+from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.metrics.intervals import wilson
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.audit import AuditResult
+from docclf_cli.tasks.audit.audit import audit
+from docclf_cli.tasks.train import train
 
 Damage = Callable[[Image.Image, np.random.Generator], Image.Image]
 SWAPPED = 0.05
@@ -96,10 +96,10 @@ def plant_copies(
         target = folder / "pages" / str(index.ids[row])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(index.path(row).read_bytes())
-    for kind, damage in DAMAGES.items():
+    for kind, corruption in DAMAGES.items():
         for row in rng.choice(len(index), copies, replace=False):
             with Image.open(index.path(row)) as page:
-                copy = damage(flattened(page), rng)
+                copy = corruption(flattened(page), rng)
             name = f"copy-{len(planted):04d}.jpg"
             copy.save(folder / "pages" / name, quality=90)
             planted[name] = str(index.ids[row]), kind
@@ -113,14 +113,14 @@ def run_audit(root: Path, output: Path, run: Path | None = None, **data: object)
     return audit(load_profile("config", options=options).profile, run=run, output=output)
 
 
-def twins(index: DocumentIndex, copies: int, seed: int) -> None:
+def near_duplicates(index: DocumentIndex, copies: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         planted = plant_copies(index, folder, copies, np.random.default_rng(seed))
         start = time.perf_counter()
         result = run_audit(folder / "pages.csv", folder)
         seconds = time.perf_counter() - start
-    pairs = {frozenset((pair.first.id, pair.second.id)) for pair in result.twins}
+    pairs = {frozenset((pair.first.id, pair.second.id)) for pair in result.near_duplicates}
     origin = {str(page): str(page) for page in index.ids} | {copy: page for copy, (page, _) in planted.items()}
     print(f"\nCopies, {len(index)} pages and {len(planted)} copies, {seconds:.0f} s")
     for kind in DAMAGES:
@@ -150,8 +150,8 @@ def labels(index: DocumentIndex, groups: str | None, folder: Path, run: Path | N
     check = run_audit(folder / "swapped.csv", folder, run, **data).labels
     assert check is not None
     true = dict(zip(index.ids.tolist(), names[index.labels].tolist(), strict=True))
-    wrong, found = set(index.ids[swapped].tolist()), [one.id for one in check.doubtful]
-    right = [one for one in check.doubtful if one.id in wrong]
+    wrong, found = set(index.ids[swapped].tolist()), [one.id for one in check.issues]
+    right = [one for one in check.issues if one.id in wrong]
     print(f"\nLabels, {len(wrong)} of {len(index)} swapped; {len(found)} doubtful, {check.expected:.0f} expected")
     print(f"  recall    {share(len(right), len(wrong))}")
     print(f"  precision {share(len(right), len(found))}")
@@ -179,7 +179,7 @@ def main() -> None:
     args = parser.parse_args()
     index = load_index(DataConfig(root=args.data), "train")
     if args.only != "labels":
-        twins(index, args.copies, args.seed)
+        near_duplicates(index, args.copies, args.seed)
     if args.only != "twins":
         with tempfile.TemporaryDirectory() as name:
             work = args.work or Path(name)

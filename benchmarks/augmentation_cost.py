@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from docclf_cli.data.augment import Policy
-from docclf_cli.data.index import load_index
-from docclf_cli.data.pages import Pages
-from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.data.samples import render_samples
-from docclf_cli.data.transforms import TRANSFORMS
+from docclf_cli.data.images.augmentation import Policy
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.images.transforms import TRANSFORMS
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.loading.pages import Pages
+from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, TransformConfig
 

@@ -14,14 +14,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import expit, ndtr
 
-from docclf_cli.engine.thresholds import threshold_on
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import mcnemar, paired_difference
-from docclf_cli.metrics.confusion import FIGURES, counts_of, f1_scores, precisions
+from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of, f1_scores, precisions
 from docclf_cli.metrics.intervals import bootstrap_mean
 from docclf_cli.results.figures import Estimate
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.tasks.evaluate.member_threshold import threshold_on
 
 CORRELATIONS = (0.0, 0.4, 1.0)
 POOLED = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
@@ -104,7 +104,7 @@ def covered(
     found = []
     for one in (replace(predictions, groups=None), predictions):
         scores = score(one)
-        pooled = [holds(scores.figures[name], float(FIGURES[name](truth))) for name in POOLED]
+        pooled = [holds(scores.figures[name], float(MATRIX_METRICS[name](truth))) for name in POOLED]
         by_class = [
             ([row.accuracy for row in scores.classes], np.full(classes, recall)),
             ([row.precision for row in scores.classes], precisions(truth)),

@@ -21,22 +21,21 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from docclf_cli.machine import wait_briefly
+from docclf_cli.hardware import wait_briefly
 
 wait_briefly()  # as `docclf` does
 
 import torch
 
-from docclf_cli.data.index import load_index
-from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.data.samples import samples_root
-from docclf_cli.data.splits import Split, hold_out
-from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.engine.ensemble import ensemble
-from docclf_cli.engine.members import Indices, member_at, wanted_of
-from docclf_cli.engine.run_folder import FINISHED, RunFolder
-from docclf_cli.engine.views import PageView
-from docclf_cli.engine.wanted import collect
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.index.splits import Split, hold_out
+from docclf_cli.data.samples.samples import samples_root
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.run_folder import FINISHED, RunFolder
+from docclf_cli.engine.inference.get_predictions import get_predictions
+from docclf_cli.engine.inference.members import Indices, member_at, requests_of
+from docclf_cli.engine.inference.views import PageView
 from docclf_cli.ensembling.tta import expand
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import (
@@ -49,6 +48,7 @@ from docclf_cli.profile.schema import (
     TTAConfig,
     ViewConfig,
 )
+from docclf_cli.tasks.ensemble.ensemble import ensemble
 
 SIX = [ViewConfig(type="rotation", degrees=[90, 180, 270]), ViewConfig(type="scale", factors=[0.9, 1.1])]
 FOUR = [ViewConfig(type="rotation", degrees=[90, 180, 270])]
@@ -91,15 +91,15 @@ def compare_views(runs: Sequence[Path], root: Path, listed: Sequence[ViewConfig]
     """Members in views, together and one by one."""
     views = [PageView(view) for view in expand(listed)]
     indices = Indices(DataConfig(root=str(root), cache=cache))
-    wanted = [one for run in runs for view in views for one in wanted_of(member_at(run), "test", indices, view)]
-    collect(wanted)  # fills the page cache and warms the kernels
+    wanted = [one for run in runs for view in views for one in requests_of(member_at(run), "test", indices, view)]
+    get_predictions(wanted)  # fills the page cache and warms the kernels
 
     def together() -> None:
-        collect(wanted)
+        get_predictions(wanted)
 
     def one_by_one() -> None:
         for one in wanted:
-            collect([one])
+            get_predictions([one])
 
     def fresh() -> None:
         forget(runs)

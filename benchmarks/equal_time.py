@@ -26,9 +26,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.engine.evaluate import Questions, evaluate
-from docclf_cli.engine.probe import SHARE
+from docclf_cli.engine.runtime.numerics_benchmark import SHARE
 from docclf_cli.results.evaluation import EvaluateResult
+from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
 
 BATCH = 16
 PILOT_STEPS = 12
@@ -141,7 +141,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def show(minutes: float, runs: list[Path], options: argparse.Namespace) -> None:
     print(f"\n{minutes:g} minutes{'':11}{'seconds':>9}{'epochs':>8}{'img/s':>8}  accuracy and macro-F1, with intervals")
     sets = {"test": None} | ({"degraded": options.degraded} if options.degraded else {})
-    found = {name: [ask(run, data, runs[1]) for run in runs] for name, data in sets.items()}
+    found = {name: [predict_members(run, data, runs[1]) for run in runs] for name, data in sets.items()}
     speeds = []
     for number, (side, run) in enumerate(zip(SIDES, runs, strict=True)):
         epochs = rows_of(run / "timings.csv")
@@ -157,8 +157,8 @@ def show(minutes: float, runs: list[Path], options: argparse.Namespace) -> None:
     sys.stdout.flush()
 
 
-def ask(run: Path, data: str | None, other: Path) -> EvaluateResult:
-    return evaluate(run, "test", data=data, questions=Questions(compare=None if run == other else other))
+def predict_members(run: Path, data: str | None, other: Path) -> EvaluateResult:
+    return evaluate(run, "test", data=data, questions=EvaluateOptions(compare=None if run == other else other))
 
 
 def in_words(result: EvaluateResult) -> str:

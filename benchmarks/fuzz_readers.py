@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 
-from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.engine import checkpoint as checkpoint_module
-from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.engine.facts import facts_of
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.engine.checkpoints import checkpoint as checkpoint_module
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.errors import DocclfError
 from docclf_cli.models.factory import create_model
 from docclf_cli.models.weights import read_weights
@@ -149,7 +149,7 @@ def load_and_build(path: Path) -> None:
     """As every command that uses a checkpoint."""
     checkpoint = Checkpoint.load(path)
     checkpoint.build(path)
-    facts_of(path)
+    info_of(path)
 
 
 def main() -> int:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from docclf_cli.data.index import load_index
-from docclf_cli.data.splits import folds, hold_out
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.index.splits import folds, hold_out
 from docclf_cli.profile.schema import DataConfig
 
 CLASSES = 17

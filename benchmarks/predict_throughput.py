@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from docclf_cli.machine import wait_briefly
+from docclf_cli.hardware import wait_briefly
 
 wait_briefly()  # as `docclf` does
 
@@ -26,23 +26,22 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from docclf_cli.data.file_list import FileList, PageList
-from docclf_cli.data.index import load_index
-from docclf_cli.data.inputs import find
-from docclf_cli.data.page_files import PageReader
-from docclf_cli.data.page_loader import PageLoader, count_pages, paged_rows
-from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.engine.decider import Decider, decider_of
-from docclf_cli.engine.inference import Predictor
-from docclf_cli.engine.inference import predict as look
-from docclf_cli.engine.jury import Jury
-from docclf_cli.engine.looking import IMAGES_PER_PASS
-from docclf_cli.engine.material import prepare
-from docclf_cli.engine.numerics import inference_runtime
-from docclf_cli.engine.parts import Grid
-from docclf_cli.engine.predict import Question, predict
-from docclf_cli.engine.runtime import Runtime, resolve_runtime
+from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.index.file_list import FileList, PageList
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.index.inputs import find
+from docclf_cli.data.loading.page_loader import PageLoader, count_pages, paged_rows
+from docclf_cli.data.loading.prepared_pages import prepare
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
+from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
+from docclf_cli.engine.inference.predictor import Predictor, inference_runtime
+from docclf_cli.engine.inference.predictor import predict as look
+from docclf_cli.engine.inference.run_inference import IMAGES_PER_PASS
+from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.tasks.predict.predict import PredictOptions, predict
+from docclf_cli.tasks.predict.shards import ShardPlan
 
 A4 = (1654, 2339)  # pixels at 200 dpi
 
@@ -93,7 +92,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def decoding(given: str, decider: Decider, runtime: Runtime) -> float:
+def decoding(given: str, predictor: EnsemblePredictor, runtime: Runtime) -> float:
     """Pages per second of reading and resizing alone."""
     reader = PageReader(10**9)
     files = FileList(find([given], io.BytesIO()))
@@ -102,34 +101,36 @@ def decoding(given: str, decider: Decider, runtime: Runtime) -> float:
         for row, pages in counted:
             counts[row] = pages
     pages = PageList.of(files, counts)
-    grid = Grid(len(pages), IMAGES_PER_PASS)
+    grid = ShardPlan(len(pages), IMAGES_PER_PASS)
     batches = [batch for part in range(grid.parts) for batch in grid.batches(part)]
-    loader = PageLoader(pages, reader, decider.looks, runtime.workers, pin=False)
-    return len(pages) / seconds(lambda: sum(len(sheaf.numbers) for sheaf in loader(batches)))
+    loader = PageLoader(pages, reader, predictor.looks, runtime.workers, pin=False)
+    return len(pages) / seconds(lambda: sum(len(batch.numbers) for batch in loader(batches)))
 
 
-def forward(decider: Decider, pages: int) -> float:
+def forward(predictor: EnsemblePredictor, pages: int) -> float:
     """Pages per second of the model on batches that are in memory."""
-    size = decider.looks[0].preprocess.size
+    size = predictor.looks[0].preprocess.size
     images = (torch.randint(0, 256, (IMAGES_PER_PASS, 3, size, size), dtype=torch.uint8),)
     rounds = max(1, pages // IMAGES_PER_PASS)
-    decider.log_probs(images)
-    return rounds * IMAGES_PER_PASS / seconds(lambda: [decider.log_probs(images) for _ in range(rounds)])
+    predictor.log_probs(images)
+    return rounds * IMAGES_PER_PASS / seconds(lambda: [predictor.log_probs(images) for _ in range(rounds)])
 
 
 def whole(given: str, checkpoint: Path, output: Path, config: RuntimeConfig) -> float:
     """Pages per second of `predict`, without the start of Python and the loading of the model."""
-    question = Question(inputs=(given,), output=output)
-    return predict(Jury.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=config).pages_per_second
+    question = PredictOptions(inputs=(given,), output=output)
+    return predict(
+        EnsembleSpec.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=config
+    ).pages_per_second
 
 
 def measured(folder: Path, checkpoint: Path, pages: int) -> Iterator[tuple[str, float, float, float]]:
     config = RuntimeConfig()
     runtime = resolve_runtime(config)
-    decider = decider_of(Jury.of_checkpoint(checkpoint), config, pages)
+    predictor = build_ensemble_predictor(EnsembleSpec.of_checkpoint(checkpoint), config, pages)
     for name, given in write_pages(folder, pages).items():
         yield (
-            name, decoding(given, decider, runtime), forward(decider, pages),
+            name, decoding(given, predictor, runtime), forward(predictor, pages),
             whole(given, checkpoint, folder / name, config),
         )  # fmt: skip
 
@@ -143,7 +144,7 @@ def cached(folder: Path, checkpoint: Path) -> tuple[float, float, float]:
     data = DataConfig(root=str(folder / "jpeg.csv"), cache=str(folder / "cache"))
     index, runtime = load_index(data, "train"), inference_runtime(RuntimeConfig(), loaded)
     started = time.perf_counter()
-    pages = prepare(index, loaded.preprocess, data, runtime).pages
+    pages = prepare(index, loaded.preprocess, data, runtime.workers).pages
     filled = time.perf_counter() - started
     predictor = Predictor(runtime.place(loaded.build()), loaded.preprocess, loaded.class_names, runtime)
     size = loaded.preprocess.size

@@ -17,11 +17,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from docclf_cli.engine.class_report import class_report
-from docclf_cli.engine.evidence import evidence_of_file
+from docclf_cli.display.html import Page, write_page
 from docclf_cli.metrics.mistakes import pages_to_show
-from docclf_cli.report_html import Page, write_page
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.tasks.class_report.class_report import class_report
+from docclf_cli.tasks.class_report.inputs import inputs_of_file
 
 T = TypeVar("T")
 
@@ -54,12 +54,12 @@ def make(path: Path, pages: int, classes: int) -> None:
 
 
 def report(stored: Path) -> Path:
-    alone = timed("reading", lambda: evidence_of_file(stored))
-    evidence = replace(alone, train=alone.predictions.take(range(2000)), val=alone.predictions)
-    found = timed("figures, CSVs, plots", lambda: class_report(evidence))
-    shown = timed("choosing pages", lambda: pages_to_show(evidence.predictions))
-    page = Page(found, evidence.predictions, shown, None)
-    return timed("page", lambda: write_page(evidence.folder / "report.html", page))
+    alone = timed("reading", lambda: inputs_of_file(stored))
+    inputs = replace(alone, train=alone.predictions.take(range(2000)), val=alone.predictions)
+    found = timed("figures, CSVs, plots", lambda: class_report(inputs))
+    shown = timed("choosing pages", lambda: pages_to_show(inputs.predictions))
+    page = Page(found, inputs.predictions, shown, None)
+    return timed("page", lambda: write_page(inputs.folder / "report.html", page))
 
 
 def timed(name: str, work: Callable[[], T]) -> T:

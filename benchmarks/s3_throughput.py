@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import s3_server
 
 from docclf_cli.profile.schema import S3Config
-from docclf_cli.services.s3 import resolve_target
-from docclf_cli.services.s3_push import push
+from docclf_cli.services.storage.push import push
+from docclf_cli.services.storage.s3 import resolve_target
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from docclf_cli.data.sample_pages import KINDS, render_page
+from docclf_cli.data.samples.pages import KINDS, render_page
 
 A4 = (1654, 2339)
 SIZE, BATCH = 224, 16

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
-from docclf_cli.data.loaders import TrainPages
-from docclf_cli.engine import assembly
-from docclf_cli.engine.events import EpochDone, Event
-from docclf_cli.engine.train import train
+from docclf_cli.data.loading.loaders import TrainPages
+from docclf_cli.engine.training import components as assembly
+from docclf_cli.events import EpochDone, Event
 from docclf_cli.profile.load import load_profile
+from docclf_cli.tasks.train import train
 
 
 class RandomResizedCrops(TrainPages):

@@ -18,28 +18,28 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from docclf_cli.machine import wait_briefly
+from docclf_cli.hardware import wait_briefly
 
 wait_briefly()  # as `docclf` does
 
 import numpy as np
 import torch
 
-from docclf_cli.data.index import load_index
-from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.data.samples import render_samples
-from docclf_cli.engine.assembly import build_trainer
-from docclf_cli.engine.events import Event, StepDone
-from docclf_cli.engine.loop import Trainer
-from docclf_cli.engine.material import Material, prepare
-from docclf_cli.engine.numerics import scoring_runtime, settle
-from docclf_cli.engine.run_folder import RunFolder
-from docclf_cli.engine.runtime import resolve_runtime
-from docclf_cli.engine.task import Task
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.loading.prepared_pages import PreparedPages, prepare
+from docclf_cli.data.samples.samples import render_samples
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.runtime.device import resolve_runtime
+from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
+from docclf_cli.engine.training.components import build_trainer
+from docclf_cli.engine.training.job import Task
+from docclf_cli.engine.training.optimizers import build_optimizer
+from docclf_cli.engine.training.trainer import Trainer
+from docclf_cli.events import Event, StepDone
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
-from docclf_cli.training.optimizers import build_optimizer
 
 SIZE, BATCH = 224, 16
 UNTIMED = 8  # batches that wait in the loader, and a few more
@@ -66,9 +66,9 @@ def measure(model: str, root: Path, folder: Path, steps: int, rounds: int) -> tu
         },
     ).profile  # fmt: skip
     index = load_index(profile.data, "train")
-    profile = settle(profile, len(index.class_names), len(index))
+    profile = resolve_numerics(profile, len(index.class_names), len(index))
     runtime = resolve_runtime(profile.runtime)
-    material = prepare(index, Preprocess(SIZE), profile.data, runtime)
+    material = prepare(index, Preprocess(SIZE), profile.data, runtime.workers)
     rows, run = np.arange(len(index)), RunFolder(folder / "run")
     task = Task(profile, material, rows, rows[:1], run, runtime, scoring_runtime(profile.runtime), model)
     loop = timed_loop(build_trainer(task, profile.train, lambda model: {"blend": 0.0}), steps)
@@ -93,7 +93,7 @@ def timed_loop(trainer: Trainer, steps: int) -> Iterator[float]:
         yield time.perf_counter() - started
 
 
-def timed_ceiling(profile: Profile, material: Material, steps: int) -> Iterator[float]:
+def timed_ceiling(profile: Profile, material: PreparedPages, steps: int) -> Iterator[float]:
     """Seconds of the same number of steps on one batch."""
     runtime, classes = resolve_runtime(profile.runtime), len(material.index.class_names)
     network = runtime.place(create_model(profile.model, classes, weights=False, image_size=SIZE))

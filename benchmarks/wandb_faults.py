@@ -22,9 +22,10 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from cli_process import CliProcess, Outcome
 from wandb_stub import FAULTS, bad_server, history, read_records
 
-from docclf_cli.data.samples import render_samples
+from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.profile.schema import TrackingConfig
-from docclf_cli.services.tracking import RunInfo, Tracker, create_tracker
+from docclf_cli.services.tracking.backends import create_tracker
+from docclf_cli.services.tracking.tracker import RunInfo, Tracker
 
 EPOCHS = 8
 CASES = ("no key", "WANDB_MODE=offline", *FAULTS, "full disk", "folder not writable")

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from docclf_cli import __version__
-from docclf_cli.commands import _console
+from docclf_cli.display import console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
-from docclf_cli.machine import is_first_process, process_count, wait_briefly
+from docclf_cli.hardware import is_first_process, process_count, wait_briefly
 from docclf_cli.services.env import load_env
 from docclf_cli.streams import flush_streams, prepare_streams
 from docclf_cli.user_folders import ensure_home
+from docclf_cli.version import __version__
 
 # Imports make half a million objects that stay, and full collections while they do take 0.6 s. Nothing large is ever
 # left to them: models, optimizers and loaders lie in no cycles.
@@ -94,7 +94,7 @@ def main() -> None:
     ensure_home()
     wait_briefly()
     gc.set_threshold(*COLLECTED_RARELY)
-    _console.start_logging()
+    console.start_logging()
     code = _run(_program)
     try:
         flush_streams()
@@ -112,7 +112,7 @@ def _program() -> None:
         app()
         return
     load_env(Path.cwd())  # it may name the GPUs, and torch looks for them as soon as it is imported
-    from docclf_cli.engine.distributed import follow, lead
+    from docclf_cli.engine.runtime.distributed import follow, lead
 
     sys.exit(lead(lambda: _run(app)) if is_first_process() else follow())
 
@@ -132,7 +132,7 @@ def _run(program: Callable[[], object]) -> int:
 
 
 def _failed(error: DocclfError) -> int:
-    _console.error(error.message, error.hint, cause=error)
+    console.error(error.message, error.hint, cause=error)
     return error.exit_code
 
 
@@ -140,7 +140,7 @@ def _unexpected(error: Exception) -> int:
     if (known := as_resource_error(error)) is not None:
         known.__cause__ = error
         return _failed(known)
-    _console.error(
+    console.error(
         f"a bug in docclf: {type(error).__name__}: {error}", "please report it, with the output of --debug", cause=error
     )
     return 1

@@ -20,7 +20,7 @@ WARM = [
     "pandas",
     "sklearn.linear_model",
     "matplotlib.figure",
-    "docclf_cli.engine.train",
+    "docclf_cli.tasks.train",
     "docclf_cli.app",
 ]
 HOOK = "DOCCLF_TEST_FAULT"  # what happens to the process by itself: `faults.arrange_fault`

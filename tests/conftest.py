@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_process import CliProcess, Outcome
 
-from docclf_cli.machine import wait_briefly
+from docclf_cli.hardware import wait_briefly
 
 # No test may reach a hub, a tracker or a bucket of the person who runs it.
 for _name in (

@@ -18,8 +18,8 @@ def _signal_at(number: int, moment: str) -> None:
 
     As from a terminal, the loader processes get it as well.
     """
-    from docclf_cli.commands._progress import _Lines
-    from docclf_cli.engine.events import EpochDone, FitDone, Progress, StepDone
+    from docclf_cli.display.progress import _Lines
+    from docclf_cli.events import EpochDone, FitDone, Progress, StepDone
 
     def name_of(event: Any) -> str:
         names: dict[type, Callable[[], str]] = {
@@ -46,7 +46,7 @@ def _twice_in(number: int, place: str) -> None:
     It is written in a thread of its own, and the main one takes the signals: the first must have been taken before the
     second comes, and the write must not be over before the second is taken.
     """
-    from docclf_cli.engine import checkpoint
+    from docclf_cli.engine.checkpoints import checkpoint
 
     nth, name = place.split()
     original, count = checkpoint.save_with, [0]

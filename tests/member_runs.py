@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from docclf_cli.data.index import load_index
-from docclf_cli.data.pages import Pages
-from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.data.splits import Split, folds, hold_out
-from docclf_cli.engine.checkpoint import Checkpoint
-from docclf_cli.engine.run_folder import FINISHED, RunFolder
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.index.splits import Split, folds, hold_out
+from docclf_cli.data.loading.pages import Pages
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.run_folder import FINISHED, RunFolder
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, ModelConfig, Profile, TransformConfig
 

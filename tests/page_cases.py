@@ -72,8 +72,8 @@ def write_checkpoint(
     """A checkpoint of a tiny network that was never trained, whose classes depend on the page all the same."""
     import torch
 
-    from docclf_cli.data.preprocess import Preprocess
-    from docclf_cli.engine.checkpoint import Checkpoint
+    from docclf_cli.data.images.preprocess import Preprocess
+    from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
     from docclf_cli.models.factory import create_model
     from docclf_cli.profile.load import load_profile
 

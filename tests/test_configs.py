@@ -56,9 +56,9 @@ def test_quickstart_needs_neither_a_download_nor_data_of_ones_own() -> None:
 
 
 def test_every_registered_block_has_its_group_file() -> None:
-    from docclf_cli.training.losses import LOSSES
-    from docclf_cli.training.optimizers import OPTIMIZERS
-    from docclf_cli.training.schedulers import SCHEDULERS
+    from docclf_cli.engine.training.losses import LOSSES
+    from docclf_cli.engine.training.optimizers import OPTIMIZERS
+    from docclf_cli.engine.training.schedulers import SCHEDULERS
 
     for section, registry in (("loss", LOSSES), ("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
         assert {path.stem for path in CONFIGS.glob(f"{section}/*.yaml")} == set(registry.names())

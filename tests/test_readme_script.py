@@ -17,7 +17,7 @@ import s3_server
 from cli_process import CliProcess
 from s3_server import BUCKET
 
-from docclf_cli.data.samples import render_samples
+from docclf_cli.data.samples.samples import render_samples
 
 ROOT = Path(__file__).parent.parent
 TINY = "--profile quickstart --epochs 1 --image-size 48 --batch-size 8 --no-pretrained"

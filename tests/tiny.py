@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docclf_cli.engine import train as train_module
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
+from docclf_cli.tasks import train as train_module
 
 TONES = {"form": 60, "letter": 130, "receipt": 200}
 

@@ -27,7 +27,7 @@ def local_checkpoint(name: str, quiet: bool, config: S3Config | None = None) -> 
     """
     if not name.startswith("s3://"):
         return Path(name)
-    from docclf_cli.services.s3_cache import fetch_checkpoint
+    from docclf_cli.services.storage.cache import fetch_checkpoint
 
     with watching(f"fetch {name}", quiet) as watch:
         return fetch_checkpoint(name, config, watch)
@@ -41,7 +41,7 @@ def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> 
     """
     if name is not None:
         return local_checkpoint(name, quiet)
-    from docclf_cli.engine.run_folder import newest_finished
+    from docclf_cli.engine.checkpoints.run_folder import newest_finished
 
     path = newest_finished(output or Path("runs")).path
     logger.info("the newest finished run: %s", path)

@@ -72,10 +72,10 @@ def _placed(loaded: LoadedProfile, key: str, text: str) -> str:
 
 
 def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
-    from docclf_cli.data.transforms import TRANSFORMS
-    from docclf_cli.training.losses import LOSSES
-    from docclf_cli.training.optimizers import OPTIMIZERS
-    from docclf_cli.training.schedulers import SCHEDULERS
+    from docclf_cli.data.images.transforms import TRANSFORMS
+    from docclf_cli.engine.training.losses import LOSSES
+    from docclf_cli.engine.training.optimizers import OPTIMIZERS
+    from docclf_cli.engine.training.schedulers import SCHEDULERS
 
     yield from _block(SCHEDULERS, "scheduler", profile.scheduler.name, profile.scheduler.params)
     yield from _block(OPTIMIZERS, "optimizer", profile.optimizer.name, profile.optimizer.params)

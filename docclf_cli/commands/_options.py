@@ -5,22 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from docclf_cli.commands import _console
 from docclf_cli.commands._completion import Complete, groups, words
+from docclf_cli.display import console
 
 PROFILE = "Profile"
-USUAL = "What people change most"
+COMMON = "What people change most"
 OUTPUT = "Output"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def _debug(wanted: bool) -> bool:
-    _console.set_debug(wanted)
+    console.set_debug(wanted)
     return wanted
 
 
 def _quiet(wanted: bool) -> bool:
-    _console.set_quiet(wanted)
+    console.set_quiet(wanted)
     return wanted
 
 
@@ -30,7 +30,7 @@ def _known_precision(name: str | None) -> str | None:
     return name
 
 
-def declare(*names: str, help: str, panel: str = USUAL, complete: Complete | None = None, **facts: Any) -> Any:
+def declare(*names: str, help: str, panel: str = COMMON, complete: Complete | None = None, **facts: Any) -> Any:
     """An option of one command alone, under its heading of the help text; `facts` as `typer.Option` takes them."""
     return typer.Option(*names, help=help, rich_help_panel=panel, autocompletion=complete, **facts)
 
@@ -66,13 +66,13 @@ ShowProfile = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="PATH", help="Data root, folder tree, CSV file, or 'samples'.", rich_help_panel=USUAL
+        "--data", metavar="PATH", help="Data root, folder tree, CSV file, or 'samples'.", rich_help_panel=COMMON
     ),
 ]
 Images = Annotated[
     str | None,
     typer.Option(
-        "--images", metavar="DIR", help="Images of a CSV \\[default: the folder of its stem].", rich_help_panel=USUAL
+        "--images", metavar="DIR", help="Images of a CSV \\[default: the folder of its stem].", rich_help_panel=COMMON
     ),
 ]
 Split = Annotated[
@@ -89,7 +89,7 @@ CheckpointPath = Annotated[
         "--checkpoint",
         metavar="PATH",
         help="Checkpoint file, run folder or s3://bucket/key \\[default: the newest finished run].",
-        rich_help_panel=USUAL,
+        rich_help_panel=COMMON,
     ),
 ]
 Members = Annotated[
@@ -98,11 +98,11 @@ Members = Annotated[
         "--members",
         metavar="PATH",
         help="Member: checkpoint file, run folder or s3://bucket/key (repeatable).",
-        rich_help_panel=USUAL,
+        rich_help_panel=COMMON,
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Moves initialisation, order and augmentation.", rich_help_panel=USUAL)
+    int | None, typer.Option("--seed", help="Moves initialisation, order and augmentation.", rich_help_panel=COMMON)
 ]
 Device = Annotated[
     str | None,

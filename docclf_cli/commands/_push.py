@@ -25,7 +25,7 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
     Raises:
         Interrupted: It was stopped, and a script that was told to stop must not go on.
     """
-    from docclf_cli.services.s3 import configured_bucket
+    from docclf_cli.services.storage.s3 import configured_bucket
 
     if not config.auto_push or configured_bucket(config) is None:
         return result
@@ -42,8 +42,8 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
 
 
 def _push(result: TrainResult, config: "S3Config", quiet: bool) -> "PushResult":
-    from docclf_cli.services.s3 import resolve_target
-    from docclf_cli.services.s3_push import push
+    from docclf_cli.services.storage.push import push
+    from docclf_cli.services.storage.s3 import resolve_target
 
     target = resolve_target(config)
     with watching(f"push to {target}", quiet) as watch:

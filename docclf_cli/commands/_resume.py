@@ -22,7 +22,7 @@ def profile_to_load(resume: str | None, profile: str, chosen: bool) -> str:
     Raises:
         InputError: What is named is no run.
     """
-    from docclf_cli.engine.run_folder import RunFolder
+    from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
     if resume in (None, AUTO) or chosen:
         return profile
@@ -43,8 +43,8 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
     Raises:
         InputError: Other options contradict.
     """
-    from docclf_cli.engine.origin import newest_unfinished
-    from docclf_cli.engine.run_folder import RunFolder
+    from docclf_cli.engine.checkpoints.provenance import newest_unfinished
+    from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
     if resume is None:
         return None
@@ -66,7 +66,7 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
 
 def finished(path: Path) -> FinishedRun | None:
     """What is said of a run that needs nothing more; None for one that does."""
-    from docclf_cli.engine.run_folder import RunFolder
+    from docclf_cli.engine.checkpoints.run_folder import RunFolder
     from docclf_cli.results.training import FinishedRun
 
     run = RunFolder(path)

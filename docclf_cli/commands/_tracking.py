@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docclf_cli.engine.events import Emit, EpochDone, Event, FitDone, FitStarted
-from docclf_cli.engine.run_folder import RunFolder
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.events import Emit, EpochDone, Event, FitDone, FitStarted
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import Profile
     from docclf_cli.results.figures import Estimate
     from docclf_cli.results.training import TrainResult
-    from docclf_cli.services.tracking import Tracker
+    from docclf_cli.services.tracking.tracker import Tracker
 
 logger = logging.getLogger("docclf")
 # No picture that shows a page.
@@ -32,7 +32,7 @@ def tracked(profile: Profile, show: Emit) -> Iterator[Tracking]:
 
     Give it the result at the end (`finished`); a block that ends with an error marks what is open as failed.
     """
-    from docclf_cli.services.tracking import create_tracker
+    from docclf_cli.services.tracking.backends import create_tracker
 
     tracker = create_tracker(profile.tracking, os.environ)
     tracking = Tracking(profile, tracker, show)
@@ -79,7 +79,7 @@ class Tracking:
         for name in PLOTS:
             if name in written:
                 self._tracker.image(Path(name).stem, written[name])
-        self._finish({**(self._kept or {}), **_final_figures(result)})
+        self._finish({**(self._kept or {}), **_final_metrics(result)})
         self._say_where()
 
     def failed(self, exit_code: int) -> None:
@@ -93,7 +93,7 @@ class Tracking:
         return self._profile.train.folds is not None
 
     def _start(self, folder: Path, fold: bool) -> None:
-        from docclf_cli.services.tracking import RunInfo, shared_config
+        from docclf_cli.services.tracking.tracker import RunInfo, shared_config
 
         run = folder.parent if fold else folder
         self._name = f"{run.name}-{folder.name}" if fold else run.name
@@ -107,7 +107,7 @@ class Tracking:
 
     def _fit_done(self, event: FitDone) -> None:
         run = RunFolder(event.folder)
-        kept = {**_figures_of(run, event.best_epoch), "best_epoch": event.best_epoch}
+        kept = {**_metrics_of(run, event.best_epoch), "best_epoch": event.best_epoch}
         self._tracker.artifact(run.best, self._name, kept)
         if self._has_folds:
             self._finish(kept)
@@ -123,14 +123,14 @@ class Tracking:
             logger.info("%s", self._last_line)
 
 
-def _figures_of(run: RunFolder, epoch: int) -> dict[str, float]:
+def _metrics_of(run: RunFolder, epoch: int) -> dict[str, float]:
     """The row of an epoch; after a resume the events alone would not have it."""
     with run.metrics.open(encoding="utf-8", newline="") as file:
         rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
     return {name: float(value) for name, value in rows[epoch].items()}
 
 
-def _final_figures(result: TrainResult) -> dict[str, float]:
+def _final_metrics(result: TrainResult) -> dict[str, float]:
     """The kept checkpoint on held-out pages, with intervals, at its temperature."""
     found = {"temperature": result.temperature, "epochs": float(result.epochs)}
     for name, estimate in result.val.figures.items():

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from docclf_cli.commands._console import stderr
+from docclf_cli.display.console import stderr
 from docclf_cli.errors import Interrupted
 
 if TYPE_CHECKING:
-    from docclf_cli.services.s3_transfer import OnProgress, Watch
+    from docclf_cli.services.storage.transfer import OnProgress, Watch
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def watching(task: str, quiet: bool) -> Iterator["Watch"]:
     Raises:
         Interrupted: A signal came, even if too late to stop anything.
     """
-    from docclf_cli.services.s3_transfer import Watch, silent
+    from docclf_cli.services.storage.transfer import Watch, silent
 
     received: list[int] = []
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from docclf_cli import report
-from docclf_cli.commands import _audit_tables  # noqa: F401  (registers what people see of the result)
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
-from docclf_cli.commands._progress import progress_display
+from docclf_cli.display import audit as _audit_tables  # noqa: F401  (registers what people see of the result)
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -61,8 +61,8 @@ def run(
         raise InputError(f"--run: {run} is no run folder", "name one that `docclf train --folds 5` made")
     start = profile or (str(run / "profile.yaml") if run is not None else "config")
     loaded = load_checked(start, {"data.root": data}, sets)
-    from docclf_cli.engine.audit import audit
-    from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.audit.audit import audit
 
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = audit(

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._transfer import size
+from docclf_cli.display import show as report
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
 
 EXAMPLES = "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json"
@@ -35,7 +35,7 @@ def show(
     debug: option.Debug = False,
 ) -> None:
     """Show what is kept, where, and how large it is."""
-    from docclf_cli.engine.caches import cache_usage
+    from docclf_cli.engine.runtime.caches import cache_usage
 
     report.show(cache_usage(pages_folder), as_json=as_json)
 
@@ -49,7 +49,7 @@ def clear(
     debug: option.Debug = False,
 ) -> None:
     """Delete what is kept; it is made again when it is needed."""
-    from docclf_cli.engine.caches import clear_caches
+    from docclf_cli.engine.runtime.caches import clear_caches
 
     report.show(clear_caches(what or (), pages_folder), as_json=as_json)
 

@@ -5,18 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from docclf_cli import report
-from docclf_cli.commands import _class_report_tables as _class_report_tables
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
-from docclf_cli.commands._progress import progress_display
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from docclf_cli.engine.events import Emit
-    from docclf_cli.engine.evidence import Evidence
-    from docclf_cli.engine.stop import StopFlag
+    from docclf_cli.events import Emit
     from docclf_cli.results.class_report import ClassReport
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.class_report.inputs import ReportInputs
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -41,7 +40,7 @@ def run(
     data: option.Data = None,
     one: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME|INDEX", help="One class alone.", rich_help_panel=option.USUAL),
+        typer.Option("--class", metavar="NAME|INDEX", help="One class alone.", rich_help_panel=option.COMMON),
     ] = None,
     html: Annotated[
         bool,
@@ -57,24 +56,24 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """See how each class does: accuracy, precision, F1, loss, confusions, over-fitting; from stored predictions."""
-    from docclf_cli.engine.class_report import class_report, one_class
-    from docclf_cli.engine.evidence import evidence_of, evidence_of_file
-    from docclf_cli.engine.stop import StopFlag
     from docclf_cli.profile.schema import RuntimeConfig
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.class_report.class_report import class_report, one_class
+    from docclf_cli.tasks.class_report.inputs import inputs_of, inputs_of_file
 
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         if predictions is not None:
-            evidence = evidence_of_file(predictions, split, data=data, output=output)
+            inputs = inputs_of_file(predictions, split, data=data, output=output)
         else:
             path, runtime = checkpoint_or_newest(checkpoint, output, quiet), RuntimeConfig(device=device or "auto")
             given = None if checkpoint is None else output
-            evidence = evidence_of(path, split, data=data, output=given, runtime_config=runtime, emit=emit, stop=stop)
+            inputs = inputs_of(path, split, data=data, output=given, runtime_config=runtime, emit=emit, stop=stop)
         if one is not None:
-            return report.show(one_class(evidence, one), as_json=as_json)
-        result = class_report(evidence)
+            return report.show(one_class(inputs, one), as_json=as_json)
+        result = class_report(inputs)
         if html:
-            result = _with_page(evidence, result, not no_thumbnails, emit, stop)
+            result = _with_page(inputs, result, not no_thumbnails, emit, stop)
     return report.show(result, as_json=as_json)
 
 
@@ -90,22 +89,22 @@ def _check_usage(
 
 
 def _with_page(
-    evidence: "Evidence", result: "ClassReport", pictures: bool, emit: "Emit", stop: "StopFlag"
+    inputs: "ReportInputs", result: "ClassReport", pictures: bool, emit: "Emit", stop: "StopFlag"
 ) -> "ClassReport":
     """The report with its page for the browser written as well."""
     from dataclasses import replace
 
-    from docclf_cli.engine.thumbnails import thumbnails
+    from docclf_cli.display.html import Page, write_page
     from docclf_cli.metrics.mistakes import pages_to_show
-    from docclf_cli.report_html import Page, write_page
+    from docclf_cli.tasks.class_report.thumbnails import thumbnails
 
-    shown = pages_to_show(evidence.predictions)
+    shown = pages_to_show(inputs.predictions)
     made = None
-    if pictures and evidence.data is not None:
-        ids = [str(page_id) for page_id in evidence.predictions.ids[shown]]
-        made = thumbnails(ids, evidence.split, evidence.data, emit=emit, stop=stop)
-    run = evidence.run
+    if pictures and inputs.data is not None:
+        ids = [str(page_id) for page_id in inputs.predictions.ids[shown]]
+        made = thumbnails(ids, inputs.split, inputs.data, emit=emit, stop=stop)
+    run = inputs.run
     history = () if run is None else run.read_history()
     profile = run.profile.read_text(encoding="utf-8") if run is not None and run.profile.is_file() else ""
-    page = Page(result, evidence.predictions, shown, made, history, profile)
-    return replace(result, files=(write_page(evidence.folder / PAGE, page), *result.files))
+    page = Page(result, inputs.predictions, shown, made, history, profile)
+    return replace(result, files=(write_page(inputs.folder / PAGE, page), *result.files))

@@ -3,13 +3,12 @@
 import logging
 from typing import Annotated
 
-from docclf_cli import report
-from docclf_cli.commands import _ensemble_tables as _ensemble_tables  # registers what people see
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
-from docclf_cli.commands._progress import progress_display
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 
 logger = logging.getLogger("docclf")
 EXAMPLES = (
@@ -76,9 +75,9 @@ def run(
     if any(key == "ensemble.enabled" and source.rank for key, source in loaded.sources.items()):
         logger.info("ensemble.enabled has no effect: `docclf ensemble` itself is the switch")
     resolved = with_members(loaded.profile, members or [], quiet)
-    from docclf_cli.engine.ensemble import ensemble
-    from docclf_cli.engine.stop import StopFlag
-    from docclf_cli.engine.unreadable import require_readable
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.ensemble.ensemble import ensemble
+    from docclf_cli.tasks.unreadable import require_readable
 
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = ensemble(

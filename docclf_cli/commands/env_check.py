@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
+from docclf_cli.display import show as report
 from docclf_cli.errors import DocclfError, EnvCheckError
 from docclf_cli.results.environment import EnvReport
 
@@ -41,8 +41,8 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Check this machine, the profile and the services; exit 8 where something would not work."""
-    from docclf_cli.services.checks import Situation
-    from docclf_cli.services.env_report import report_environment
+    from docclf_cli.services.env_check.checks import Situation
+    from docclf_cli.services.env_check.report import report_environment
 
     options = {"data.root": data, "output": None if output is None else str(output)}
     checked, text = _profile(profile, options, sets)

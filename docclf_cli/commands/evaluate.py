@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from docclf_cli import report
-from docclf_cli.commands import _evaluate_tables
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
-from docclf_cli.commands._progress import progress_display
+from docclf_cli.display import evaluate as _evaluate_tables
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 
 __all__ = ["EXAMPLES", "_evaluate_tables", "run"]
 
@@ -48,15 +48,15 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Score a model on labelled pages, each figure with its 95 % interval; compare, find when not to trust it."""
-    from docclf_cli.engine.evaluate import Questions, evaluate
-    from docclf_cli.engine.stop import StopFlag
     from docclf_cli.profile.schema import RuntimeConfig
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
 
     path = checkpoint_or_newest(checkpoint, output, quiet)
     other = None if compare is None else local_checkpoint(compare, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = evaluate(
-            path, split, data=data, images=images, questions=Questions(other, target_precision, degrade, limit),
+            path, split, data=data, images=images, questions=EvaluateOptions(other, target_precision, degrade, limit),
             output=None if checkpoint is None else output, runtime_config=RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"}), emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)

@@ -8,10 +8,10 @@ import typer
 from rich.console import RenderableType
 from rich.markup import escape
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
+from docclf_cli.display import show as report
 from docclf_cli.results.export import ExportResult
 
 EXAMPLES = (
@@ -47,8 +47,8 @@ def run(
     debug: option.Debug = False,
 ) -> None:  # fmt: skip
     """Write a checkpoint in a form that other programs load, and compare the two on real pages."""
-    from docclf_cli.engine.checkpoint import find_checkpoint
-    from docclf_cli.engine.export import export
+    from docclf_cli.engine.checkpoints.checkpoint import find_checkpoint
+    from docclf_cli.tasks.export import export
 
     path = find_checkpoint(checkpoint_or_newest(checkpoint, None, quiet))
     report.show(export(path, file_format, output=output, overwrite=overwrite), as_json=as_json)

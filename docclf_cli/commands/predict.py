@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
-from docclf_cli.commands import _predict_tables  # noqa: F401  (registers the tables)
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
 from docclf_cli.commands._load import load_checked, settings_of_use
-from docclf_cli.commands._progress import progress_display
+from docclf_cli.display import predict as _predict_tables  # noqa: F401  (registers the tables)
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from docclf_cli.engine.jury import Jury
+    from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -37,7 +37,7 @@ Inputs = Annotated[
 Ensemble = Annotated[
     str | None,
     typer.Option(
-        "--profile", "-p", metavar="NAME|PATH", rich_help_panel=option.USUAL,
+        "--profile", "-p", metavar="NAME|PATH", rich_help_panel=option.COMMON,
         help="Instead of a checkpoint: the profile of an ensemble, whose members answer together.",
     ),
 ]  # fmt: skip
@@ -46,10 +46,10 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data", metavar="PATH", help="Data root of --split \\[default: that of the training].",
-        rich_help_panel=option.USUAL,
+        rich_help_panel=option.COMMON,
     ),
 ]  # fmt: skip
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="Classes named per page.", rich_help_panel=option.USUAL)]
+TopK = Annotated[int, typer.Option("--top-k", min=1, help="Classes named per page.", rich_help_panel=option.COMMON)]
 TargetPrecision = Annotated[
     float | None,
     option.declare(
@@ -134,21 +134,21 @@ def run(
     """Say what pages are, how sure that is, and which of them a person should look at."""
     import sys
 
-    from docclf_cli.engine.predict import Question, predict
-    from docclf_cli.engine.stop import StopFlag
-    from docclf_cli.engine.unreadable import require_readable
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.predict.predict import PredictOptions, predict
+    from docclf_cli.tasks.unreadable import require_readable
 
-    question = Question(
+    question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
     runtime_config, reading = settings_of_use(sets, device, precision)
-    jury = _jury(checkpoint, profile, tta, quiet)
+    spec = _ensemble_spec(checkpoint, profile, tta, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = predict(
-            jury, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
+            spec, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable
@@ -156,12 +156,12 @@ def run(
     require_readable(result.unreadable, result.pages, allowed, hint)
 
 
-def _jury(checkpoint: str | None, profile: str | None, tta: bool, quiet: bool) -> "Jury":
-    from docclf_cli.engine.jury import Jury
+def _ensemble_spec(checkpoint: str | None, profile: str | None, tta: bool, quiet: bool) -> "EnsembleSpec":
+    from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 
     if profile is None:
-        return Jury.of_checkpoint(checkpoint_or_newest(checkpoint, None, quiet), tta)
+        return EnsembleSpec.of_checkpoint(checkpoint_or_newest(checkpoint, None, quiet), tta)
     if checkpoint is not None:
         raise InputError("name either --checkpoint or the --profile of an ensemble")
     resolved = with_members(load_checked(profile, {}, ()).profile, [], quiet)
-    return Jury.of_ensemble(profile, resolved.ensemble, tta)
+    return EnsembleSpec.of_ensemble(profile, resolved.ensemble, tta)

@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._transfer import size, watching
+from docclf_cli.display import show as report
 from docclf_cli.results.storage import PullResult
 
 EXAMPLES = (
@@ -36,8 +36,8 @@ def run(
 ) -> None:
     """Restore a stored model from S3, and verify every file by its SHA-256."""
     loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
-    from docclf_cli.services.s3 import resolve_target
-    from docclf_cli.services.s3_pull import pull
+    from docclf_cli.services.storage.pull import pull
+    from docclf_cli.services.storage.s3 import resolve_target
 
     target = resolve_target(loaded.profile.s3)
     with watching(f"pull {name}", quiet) as watch:

@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
 from docclf_cli.commands._transfer import size, watching
+from docclf_cli.display import show as report
 from docclf_cli.results.storage import PushResult
 
 EXAMPLES = (
@@ -45,8 +45,8 @@ def run(
 ) -> None:
     """Push a run folder, or files, to S3: only what is missing, verified by the server, seen by readers when whole."""
     loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
-    from docclf_cli.services.s3 import resolve_target
-    from docclf_cli.services.s3_push import push
+    from docclf_cli.services.storage.push import push
+    from docclf_cli.services.storage.s3 import resolve_target
 
     target = resolve_target(loaded.profile.s3)
     with watching(f"push to {target}", quiet) as watch:

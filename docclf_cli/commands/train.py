@@ -10,12 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from docclf_cli import report
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_checked
-from docclf_cli.commands._progress import progress_display
 from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
 
 EXAMPLES = (
@@ -107,13 +107,13 @@ def run(
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
     if show_schedule:
-        from docclf_cli.engine.preview import schedule_preview
+        from docclf_cli.tasks.dry_run import schedule_preview
 
         return report.show(schedule_preview(loaded.profile), as_json=as_json)
     from docclf_cli.commands._push import push_finished
     from docclf_cli.commands._tracking import tracked
-    from docclf_cli.engine.runtime import StopFlag
-    from docclf_cli.engine.train import train
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.train import train
 
     folder = folder_to_go_on_with(resume, loaded.profile, name, overwrite)
     if folder is not None and not allow_changes and (done := finished(folder)) is not None:

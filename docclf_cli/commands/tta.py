@@ -2,14 +2,13 @@
 
 from typing import Annotated
 
-from docclf_cli import report
-from docclf_cli.commands import _ensemble_tables as _ensemble_tables  # registers what people see
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
-from docclf_cli.commands._progress import progress_display
 from docclf_cli.commands.ensemble import UNREADABLE_HINT, Fill, TargetSplit
+from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -57,9 +56,9 @@ def run(
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
     path = checkpoint_or_newest(checkpoint, output, quiet)
-    from docclf_cli.engine.stop import StopFlag
-    from docclf_cli.engine.tta import tta
-    from docclf_cli.engine.unreadable import require_readable
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.tta import tta
+    from docclf_cli.tasks.unreadable import require_readable
 
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = tta(

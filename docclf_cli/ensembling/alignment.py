@@ -161,11 +161,11 @@ def _agreed_targets(aligned: Sequence[Predictions], names: Sequence[str]) -> np.
             continue
         if agreed is None:
             agreed = member.targets
-        odd = np.flatnonzero((agreed >= 0) & (member.targets >= 0) & (agreed != member.targets))
-        if len(odd):
+        outliers = np.flatnonzero((agreed >= 0) & (member.targets >= 0) & (agreed != member.targets))
+        if len(outliers):
             raise InputError(
-                f"{name} was given other labels than the members before it, for {len(odd)} pages: "
-                f"{_some(member.ids[odd].tolist())}"
+                f"{name} was given other labels than the members before it, for {len(outliers)} pages: "
+                f"{_some(member.ids[outliers].tolist())}"
             )
         agreed = np.where(agreed >= 0, agreed, member.targets)
     return agreed

@@ -8,9 +8,9 @@ from scipy.special import logsumexp
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.clusters import dependence_of_figure, dependence_within_classes, share_of
-from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of, f1_scores, recalls
+from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of, f1_scores, recalls
 from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
-from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, figures_of_classes
+from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, metrics_of_classes
 from docclf_cli.results.figures import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions
 
@@ -63,7 +63,7 @@ def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, 
     scored = predictions.scored()
     counts = counts_of(confusion_of(scored))
     k = top_k(scored.num_classes)
-    found = {name: float(figure(counts)) for name, figure in FIGURES.items()}
+    found = {name: float(figure(counts)) for name, figure in MATRIX_METRICS.items()}
     found["log_loss"] = float(per_sample_loss(scored, temperature).mean())
     found[f"top{k}_accuracy"] = float(top_k_correct(scored, k).mean())
     found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups).value
@@ -90,14 +90,14 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     scored = predictions.scored()
     losses = per_sample_loss(scored, temperature)
     return Scores(
-        figures=_figures(scored, losses, temperature, confidence, seed),
+        figures=_metrics(scored, losses, temperature, confidence, seed),
         classes=_class_rows(scored, losses, confidence, seed),
         support=len(scored),
         unreadable=int(np.isnan(predictions.log_probs).any(axis=1).sum()),
     )
 
 
-def main_figures(
+def headline_metrics(
     scored: Predictions, losses: np.ndarray, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Estimate]:
     """Accuracy, the figures over all classes and log loss as `score` gives them: all that comparisons show.
@@ -122,7 +122,7 @@ def _figures_of_classes(
     matrix = confusion_of(scored)
 
     def estimates(scale: float) -> dict[str, Estimate]:
-        return figures_of_classes(matrix * scale, np.random.default_rng((seed, 0)), confidence)
+        return metrics_of_classes(matrix * scale, np.random.default_rng((seed, 0)), confidence)
 
     if unit is None:
         return estimates(1)
@@ -131,10 +131,10 @@ def _figures_of_classes(
     return {name: estimates(pages[name] / len(scored))[name] for name in DRAWN}
 
 
-def _figures(
+def _metrics(
     scored: Predictions, losses: np.ndarray, temperature: float, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    found, k = main_figures(scored, losses, confidence, seed), top_k(scored.num_classes)
+    found, k = headline_metrics(scored, losses, confidence, seed), top_k(scored.num_classes)
     found[f"top{k}_accuracy"] = share_of(top_k_correct(scored, k), clusters_of(scored.groups), confidence)
     found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups, level=confidence, seed=seed)
     return found

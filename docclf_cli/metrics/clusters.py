@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of
+from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import chunks, wilson
 from docclf_cli.results.figures import Estimate
 from docclf_cli.results.predictions import Predictions
@@ -19,13 +19,13 @@ class Dependence:
 
     Attributes:
         correlation: Intraclass correlation (Kish 1965) of what the pages add to the figure; at least 0.
-        evidence: How far it is believed, from 0 to 1. Where no page is wrong, nothing shows whether pages of a group
+        inputs: How far it is believed, from 0 to 1. Where no page is wrong, nothing shows whether pages of a group
             share their fate; at 0, a group counts as one page.
         freedom: Degrees of freedom of the variance between groups: few groups, or few that differ, show it badly.
     """
 
     correlation: float
-    evidence: float
+    inputs: float
     freedom: float
 
     def effective_pages(self, unit: np.ndarray, tail: float = 0.025) -> float:
@@ -41,9 +41,9 @@ class Dependence:
         sizes = np.unique(unit, return_counts=True)[1].astype(float)
         pages = sizes.sum()
         seen = 1 + self.correlation * ((sizes**2).sum() / pages - 1)
-        effect = self.evidence * seen + (1 - self.evidence) * pages / len(sizes)
+        effect = self.inputs * seen + (1 - self.inputs) * pages / len(sizes)
         doubt = (stdtrit(self.freedom, 1 - tail) / ndtri(1 - tail)) ** 2
-        return float(pages / effect / (1 + self.evidence * (doubt - 1)))
+        return float(pages / effect / (1 + self.inputs * (doubt - 1)))
 
 
 def dependence(
@@ -100,7 +100,7 @@ def dependence_of_figure(scored: Predictions, name: str, unit: np.ndarray) -> De
 
     Args:
         scored: Predictions whose rows are all scored.
-        name: One of `FIGURES`.
+        name: One of `MATRIX_METRICS`.
         unit: Which group each page belongs to, int [n].
     """
     counts = counts_of(confusion_of(scored))
@@ -136,10 +136,10 @@ def _gradient(counts: Counts, name: str) -> Counts:
     """How a figure moves with each of the counts it is made of, numerically; three times [num_classes]."""
     step = 1e-6
     base = np.concatenate([column.astype(float) for column in counts])
-    value, moved, start = FIGURES[name](Counts(*np.split(base, 3))), [], 0
+    value, moved, start = MATRIX_METRICS[name](Counts(*np.split(base, 3))), [], 0
     for size in chunks(len(base), len(base)):
         change = np.zeros((size, len(base)))
         change[np.arange(size), np.arange(start, start + size)] = step
-        moved.append(FIGURES[name](Counts(*np.split(base + change, 3, axis=-1))))
+        moved.append(MATRIX_METRICS[name](Counts(*np.split(base + change, 3, axis=-1))))
         start += size
     return Counts(*np.split((np.concatenate(moved) - value) / step, 3))

@@ -10,8 +10,8 @@ from scipy.sparse import csr_array, hstack
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import per_sample_loss, top_k, top_k_correct
-from docclf_cli.metrics.confusion import FIGURES, Counts, confusion_of, counts_of
-from docclf_cli.metrics.intervals import around, bootstrap_weights, unit_of, wilson
+from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of
+from docclf_cli.metrics.intervals import bootstrap_weights, percentile_interval, unit_of, wilson
 from docclf_cli.results.figures import Difference, Estimate
 from docclf_cli.results.predictions import Predictions
 
@@ -82,7 +82,7 @@ def paired_difference(
     if len(differing):
         units = _by_unit(table_a, unit), _by_unit(table_b, unit)
         drawn = [figure_a(totals_a) - figure_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
-        interval = around(value, np.concatenate(drawn), confidence)
+        interval = percentile_interval(value, np.concatenate(drawn), confidence)
     if interval.low == interval.high and figure != "log_loss":
         # Pages that make a difference may be among those not seen: at most as many as the bound of a share of none.
         reach = wilson(0, int(unit.max()) + 1, confidence).high
@@ -148,8 +148,8 @@ def _draws(
 
 def _aligned(first: Predictions, other: Predictions) -> Predictions:
     if sorted(first.class_names) != sorted(other.class_names):
-        odd = sorted(set(first.class_names) ^ set(other.class_names))
-        raise InputError(f"the two have different classes: {', '.join(odd[:3])} only in one of them")
+        outliers = sorted(set(first.class_names) ^ set(other.class_names))
+        raise InputError(f"the two have different classes: {', '.join(outliers[:3])} only in one of them")
     place = {name: row for row, name in enumerate(other.ids.tolist())}
     if missing := set(first.ids.tolist()) ^ set(place):
         raise InputError(
@@ -170,20 +170,20 @@ def _renamed(targets: np.ndarray | None, new_index: np.ndarray) -> np.ndarray | 
 def _same_labels(first: Predictions, targets: np.ndarray | None) -> None:
     if first.targets is None or targets is None:
         return
-    odd = np.flatnonzero((first.targets >= 0) & (targets >= 0) & (first.targets != targets))
-    if len(odd):
-        raise InputError(f"the two disagree about the label of {len(odd)} pages, such as {first.ids[odd[0]]}")
+    outliers = np.flatnonzero((first.targets >= 0) & (targets >= 0) & (first.targets != targets))
+    if len(outliers):
+        raise InputError(f"the two disagree about the label of {len(outliers)} pages, such as {first.ids[outliers[0]]}")
 
 
 def _measure(predictions: Predictions, figure: str) -> _Measure:
     k = top_k(predictions.num_classes)
-    if figure in FIGURES:
+    if figure in MATRIX_METRICS:
         return _counts_measure(predictions, figure)
     if figure == "log_loss":
         return _mean_measure(per_sample_loss(predictions))
     if figure == f"top{k}_accuracy":
         return _mean_measure(top_k_correct(predictions, k).astype(float))
-    known = ", ".join((*FIGURES, "log_loss", f"top{k}_accuracy"))
+    known = ", ".join((*MATRIX_METRICS, "log_loss", f"top{k}_accuracy"))
     raise InputError(f"no paired difference for '{figure}'", f"known: {known}")
 
 
@@ -194,7 +194,7 @@ def _mean_measure(values: np.ndarray) -> _Measure:
 
 def _counts_measure(predictions: Predictions, name: str) -> _Measure:
     """Columns: recognised, predicted (where the figure looks at them) and true pages of each class."""
-    figure = FIGURES[name]
+    figure = MATRIX_METRICS[name]
     targets, predicted, classes = predictions.targets, predictions.predicted(), predictions.num_classes
     assert targets is not None
     present = counts_of(confusion_of(predictions)).present

@@ -94,7 +94,7 @@ def f1_weighted(counts: Counts) -> np.ndarray:
     return _ratio(np.nansum(f1_scores(counts) * counts.support, axis=-1), counts.support.sum(axis=-1))
 
 
-FIGURES: Mapping[str, Callable[[Counts], np.ndarray]] = {
+MATRIX_METRICS: Mapping[str, Callable[[Counts], np.ndarray]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "f1_macro": f1_macro,

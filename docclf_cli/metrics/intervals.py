@@ -41,7 +41,7 @@ def lower_bound(hits: Any, pages: Any, confidence: float = 0.95) -> np.ndarray:
     return np.where(hits > 0, bound, 0.0)
 
 
-def around(value: float, draws: np.ndarray, confidence: float = 0.95) -> Estimate:
+def percentile_interval(value: float, draws: np.ndarray, confidence: float = 0.95) -> Estimate:
     """A figure with the central interval of its draws, widened where it would leave the figure outside."""
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))
@@ -75,7 +75,7 @@ def bootstrap_mean(
         # Few groups: the bootstrap takes their spread for known, and a little smaller than it is.
         tail, count = (1 - confidence) / 2, len(pages)
         draws = mean + (draws - mean) * stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt((count + 1) / (count - 1))
-    return around(mean, draws, confidence)
+    return percentile_interval(mean, draws, confidence)
 
 
 def clusters_of(groups: np.ndarray | None) -> np.ndarray | None:

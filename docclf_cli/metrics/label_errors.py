@@ -1,7 +1,7 @@
 """Labels that are probably wrong: confident learning on predictions that never saw the page in training.
 
 Source: Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels" (JAIR 2021). The
-library of its authors, cleanlab, finds the same rows as `find_label_errors`
+library of its authors, cleanlab, finds the same rows as `find_label_issues`
 (`find_label_issues(filter_by="low_self_confidence")`, version 2.9); for these few lines it would bring packages for
 text, tables and object detection along.
 """
@@ -16,7 +16,7 @@ from docclf_cli.results.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)
-class LabelErrors:
+class LabelIssues:
     """Rows whose label is probably wrong, the surest first.
 
     Attributes:
@@ -30,7 +30,7 @@ class LabelErrors:
     expected: float
 
 
-def find_label_errors(predictions: Predictions) -> LabelErrors:
+def find_label_issues(predictions: Predictions) -> LabelIssues:
     """The pages whose label is least probable, as many as are confidently of another class.
 
     A class is as sure as its pages are on average: t_j is the mean probability of j over the pages labelled j. A page
@@ -53,7 +53,7 @@ def find_label_errors(predictions: Predictions) -> LabelErrors:
     contradicted = np.flatnonzero(probs.argmax(axis=1) != labels)
     own = probs[contradicted, labels[contradicted]]
     doubted = contradicted[np.argsort(own, kind="stable")[:most]]
-    return LabelErrors(rows[doubted], probs[doubted].argmax(axis=1), _expected(joint, labels))
+    return LabelIssues(rows[doubted], probs[doubted].argmax(axis=1), _expected(joint, labels))
 
 
 def confident_joint(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

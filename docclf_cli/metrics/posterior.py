@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
-from docclf_cli.metrics.confusion import FIGURES, Counts, counts_of, f1_scores
+from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, counts_of, f1_scores
 from docclf_cli.metrics.intervals import DRAWS, chunks
 from docclf_cli.results.figures import Estimate
 
@@ -87,7 +87,7 @@ def sampled_counts(matrix: np.ndarray, rng: np.random.Generator, draws: int = DR
     return Counts(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def figures_of_classes(
+def metrics_of_classes(
     matrix: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, draws: int = DRAWS
 ) -> dict[str, Estimate]:
     """Balanced accuracy, macro-F1 and weighted F1 of a confusion matrix, with intervals (see `sampling_interval`).
@@ -101,7 +101,7 @@ def figures_of_classes(
     counts, drawn, expected = _observed_drawn_expected(matrix, rng, draws)
     found = {}
     for name in DRAWN:
-        value, of_draws, truth = (FIGURES[name](one.take(counts.present)) for one in (counts, drawn, expected))
+        value, of_draws, truth = (MATRIX_METRICS[name](one.take(counts.present)) for one in (counts, drawn, expected))
         low, high = sampling_interval(value, of_draws, truth, confidence)
         found[name] = Estimate(float(value), float(low), float(high))
     return found

@@ -90,8 +90,8 @@ def image_gradient(
     layout = torch.channels_last if last else torch.contiguous_format
     spread = torch.empty(*gradient.shape[:2], *unstrided, dtype=gradient.dtype, memory_format=layout).zero_()
     spread[:, :, :: stride[0], :: stride[1]] = gradient
-    around = [kernel[axis] - 1 - padding[axis] for axis in (0, 1)]
-    return torch.conv2d(spread, weight.flip(2, 3), padding=around, groups=len(weight))
+    percentile_interval = [kernel[axis] - 1 - padding[axis] for axis in (0, 1)]
+    return torch.conv2d(spread, weight.flip(2, 3), padding=percentile_interval, groups=len(weight))
 
 
 class _Convolution(torch.autograd.Function):

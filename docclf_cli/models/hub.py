@@ -78,7 +78,7 @@ def require_answer(name: str, url: str) -> None:
     """
     failures = [f"no answer within {ANSWER_SECONDS:g} s"]
 
-    def ask() -> None:
+    def predict_members() -> None:
         try:
             get_session().head(url, timeout=ANSWER_SECONDS).raise_for_status()
         except Exception as error:  # requests or httpx, by version of the hub client
@@ -87,7 +87,7 @@ def require_answer(name: str, url: str) -> None:
             failures.clear()
 
     # In a thread of its own because the look-up of a name knows no time limit.
-    asking = threading.Thread(target=ask, daemon=True)
+    asking = threading.Thread(target=predict_members, daemon=True)
     asking.start()
     asking.join(ANSWER_SECONDS)
     if failures:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class TwinPage:
+class DuplicatePage:
     """One page of a pair.
 
     Attributes:
@@ -23,7 +23,7 @@ class TwinPage:
 
 
 @dataclass(frozen=True)
-class Twins:
+class NearDuplicatePair:
     """Two pages that are copies of one another.
 
     Attributes:
@@ -34,15 +34,15 @@ class Twins:
         across: They are in different splits, so one tells about the other.
     """
 
-    first: TwinPage
-    second: TwinPage
+    first: DuplicatePage
+    second: DuplicatePage
     similarity: float
     conflict: bool
     across: bool
 
 
 @dataclass(frozen=True)
-class DoubtfulLabel:
+class LabelIssue:
     """A label that the out-of-fold prediction strongly contradicts.
 
     Attributes:
@@ -74,7 +74,7 @@ class LabelCheck:
         p_value: Of the hypothesis that it knows nothing.
         refusal: Why it cannot judge labels, so that none is doubtful; None where it can.
         expected: How many wrong labels there should be, estimated from the joint distribution; None with a refusal.
-        doubtful: The pages, the surest first.
+        issues: The pages, the surest first.
     """
 
     run: Path
@@ -84,7 +84,7 @@ class LabelCheck:
     p_value: float
     refusal: str | None
     expected: float | None
-    doubtful: tuple[DoubtfulLabel, ...]
+    issues: tuple[LabelIssue, ...]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
-class OddPage:
+class Outlier:
     """A page that is unreadable, or unlike the others.
 
     Attributes:
@@ -127,12 +127,12 @@ class AuditResult:
         folder: Where the files are.
         data: The data root.
         pages: Pages by split.
-        twins: Pairs of copies: conflicting labels first, then pairs across splits, then the most similar.
-        twin_groups: How many sets of pages the pairs make.
+        near_duplicates: Pairs of copies: conflicting labels first, then pairs across splits, then the most similar.
+        duplicate_groups: How many sets of pages the pairs make.
         labels: What a folds run says about the labels; None without one.
         imbalance: Training and validation pages of the largest class for each of the smallest that has any.
         classes: One row a class.
-        odd: Pages that are unreadable or odd.
+        outliers: Pages that are unreadable or odd.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
     """
@@ -140,11 +140,11 @@ class AuditResult:
     folder: Path
     data: str
     pages: Mapping[str, int]
-    twins: tuple[Twins, ...]
-    twin_groups: int
+    near_duplicates: tuple[NearDuplicatePair, ...]
+    duplicate_groups: int
     labels: LabelCheck | None
     imbalance: float
     classes: tuple[ClassCount, ...]
-    odd: tuple[OddPage, ...]
+    outliers: tuple[Outlier, ...]
     files: tuple[Path, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)

@@ -56,12 +56,12 @@ class Trust:
 
 
 @dataclass(frozen=True)
-class DamageRow:
+class CorruptionRow:
     """What one kind and strength of damage costs.
 
     Attributes:
         kind: Name of the damage; `all` is a mixture as pages arrive in practice.
-        strength: Its strength in words; empty for the mixture, whose `mirrored` and `not mirrored` pages are told apart.
+        severity: Its strength in words; empty for the mixture, whose `mirrored` and `not mirrored` pages are told apart.
         pages: How many pages were scored.
         accuracy: On the damaged pages.
         f1_macro: On the damaged pages.
@@ -70,7 +70,7 @@ class DamageRow:
     """
 
     kind: str
-    strength: str
+    severity: str
     pages: int
     accuracy: Estimate
     f1_macro: Estimate
@@ -79,7 +79,7 @@ class DamageRow:
 
 
 @dataclass(frozen=True)
-class Damages:
+class CorruptionReport:
     """What damage costs, kind by kind.
 
     Attributes:
@@ -91,7 +91,7 @@ class Damages:
 
     pages: int
     of: int
-    rows: tuple[DamageRow, ...]
+    rows: tuple[CorruptionRow, ...]
     version: int
 
 
@@ -107,7 +107,7 @@ class EvaluateResult:
         uncalibrated_ece: Calibration error at temperature 1.
         comparison: With another model, where asked for.
         trust: The threshold of a precision, where asked for.
-        damages: What damage costs, where asked for.
+        corruptions: What damage costs, where asked for.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
         notes: What else must be known to read the figures.
@@ -121,7 +121,7 @@ class EvaluateResult:
     uncalibrated_ece: Estimate
     comparison: Comparison | None = None
     trust: Trust | None = None
-    damages: Damages | None = None
+    corruptions: CorruptionReport | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()

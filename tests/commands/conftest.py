@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from docclf_cli.data.samples import render_samples
+from docclf_cli.data.samples.samples import render_samples
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from cli_process import Outcome
 from PIL import Image
 
-from docclf_cli.data.index import load_index
+from docclf_cli.data.index.index import load_index
 from docclf_cli.profile.load import dump_profile, load_profile
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.predictions import Predictions
@@ -88,13 +88,13 @@ def test_twins_and_odd_pages_are_found(docclf: Docclf, planted: Path, tmp_path: 
     outcome = docclf("audit", "--data", planted, "--set", "data.image_size=128", "--name", "look", "--json")
     assert outcome.code == 0, outcome.stderr
     found, train = outcome.json, rows_of(planted / "train.csv")
-    pairs = [{pair["first"]["id"], pair["second"]["id"]} for pair in found["twins"]]
+    pairs = [{pair["first"]["id"], pair["second"]["id"]} for pair in found["near_duplicates"]]
     assert pairs == [{train[0]["ID"], "=twin.jpg"}, {train[10]["ID"], "leak.jpg"}, {train[20]["ID"], "turned.jpg"}]
-    assert [(pair["conflict"], pair["across"]) for pair in found["twins"]] == [
+    assert [(pair["conflict"], pair["across"]) for pair in found["near_duplicates"]] == [
         (True, False), (False, True), (False, False),
     ]  # fmt: skip
-    odd = {(page["id"], page["kind"]) for page in found["odd"] if page["kind"] != "shape"}
-    assert odd == {
+    outliers = {(page["id"], page["kind"]) for page in found["outliers"] if page["kind"] != "shape"}
+    assert outliers == {
         ("damaged.jpg", "unreadable"), ("blank.png", "blank"), ("small.png", "blank"), ("small.png", "small"),
         ("turned.jpg", "rotated"),
     }  # fmt: skip
@@ -136,7 +136,7 @@ def test_wrong_labels_become_an_overlay(docclf: Docclf, pages: Path, tmp_path: P
     first = docclf("audit", "--run", run, "--name", "look", "--json")
     assert first.code == 0, first.stderr
     labels = first.json["labels"]
-    assert {one["id"]: one["suggested"] for one in labels["doubtful"]} == wrong
+    assert {one["id"]: one["suggested"] for one in labels["issues"]} == wrong
     assert labels["expected"] == pytest.approx(3)
     relabel = tmp_path / "runs/look/relabel.csv"
     assert {row["ID"]: row["target"] for row in rows_of(relabel)} == wrong
@@ -147,7 +147,7 @@ def test_wrong_labels_become_an_overlay(docclf: Docclf, pages: Path, tmp_path: P
     write(relabel, [{"ID": names[0], "target": index.class_names[index.labels[0]]}, *rows_of(relabel)[1:]])
     again = docclf("audit", "--run", run, "--set", f"data.relabel={relabel}", "--name", "again", "--json")
     assert again.code == 0, again.stderr
-    assert [(one["id"], one["settled"]) for one in again.json["labels"]["doubtful"]] == [(names[0], True)]
+    assert [(one["id"], one["settled"]) for one in again.json["labels"]["issues"]] == [(names[0], True)]
     assert rows_of(tmp_path / "runs/again/relabel.csv") == rows_of(relabel)
 
 
@@ -165,7 +165,7 @@ def test_a_model_that_knows_little_judges_no_label(
     labels = outcome.json["labels"]
     assert why in labels["refusal"]
     assert labels["agreement"] == pytest.approx((seems == index.labels).mean())
-    assert (labels["expected"], labels["doubtful"]) == (None, [])
+    assert (labels["expected"], labels["issues"]) == (None, [])
     assert why in outcome.stderr
     assert not (tmp_path / "runs/look/relabel.csv").exists()
     assert "not judged" in docclf("audit", "--run", run, "--name", "again").stdout

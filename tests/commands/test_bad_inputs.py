@@ -20,8 +20,8 @@ from PIL import Image
 from tiny import PLAIN
 
 from docclf_cli import app
-from docclf_cli.commands import _console
-from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.display import console
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 
 CLASSES = ("form", "letter", "receipt")
 PAGE = "p01.png"  # the one that is made bad
@@ -69,10 +69,10 @@ def docclf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         code = app._run(app.app)
         return code, *capsys.readouterr()
 
-    _console.start_logging()
+    console.start_logging()
     yield run
     logger.handlers[:], logger.propagate, logger.level = before
-    _console.set_debug(False)
+    console.set_debug(False)
 
 
 def edit(name: str, change: Callable[[str], str]) -> Callable[[Path], object]:
@@ -260,7 +260,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
 
 
-def damaged(path: Path) -> None:
+def corrupted(path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2 : len(whole) // 2 + 300] = bytes(300)
     path.write_bytes(whole)
@@ -283,7 +283,7 @@ def replaced(change: Callable[[Checkpoint], Checkpoint]) -> Callable[[Path], Non
     def save(path: Path) -> None:
         changed = change(Checkpoint.load(path))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("docclf_cli.engine.checkpoint.not_finite", lambda *_: "")
+            patch.setattr("docclf_cli.engine.checkpoints.checkpoint.not_finite", lambda *_: "")
             changed.save(path)
 
     return save
@@ -309,7 +309,7 @@ CHECKPOINTS = [
     checkpoint("zero bytes", lambda path: path.write_bytes(b"")),
     checkpoint("text", lambda path: path.write_text("weights"), "best.ckpt: damaged"),
     checkpoint("cut short", cut, "best.ckpt: damaged"),
-    checkpoint("damaged inside", damaged, "its checksum does not fit"),
+    checkpoint("damaged inside", corrupted, "its checksum does not fit"),
     checkpoint("code in it", pickled, "and is not opened"),
     checkpoint("code in an old format", old_pickle, "best.ckpt: damaged"),
     checkpoint("a zip of something else", foreign_zip, "best.ckpt: damaged"),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from cli_process import Outcome
 
-from docclf_cli.data.cache import open_or_build
-from docclf_cli.data.index import load_index
-from docclf_cli.data.preprocess import Preprocess
-from docclf_cli.engine.caches import HOLDS, cache_usage, clear_caches
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.index import load_index
+from docclf_cli.data.loading.cache import open_or_build
+from docclf_cli.engine.runtime.caches import HOLDS, cache_usage, clear_caches
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig
 

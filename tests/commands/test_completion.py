@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "timm", "pandas", "matplotlib", "sklearn", "wandb", "boto3", "docclf_cli.engine.train")
+HEAVY = ("torch", "timm", "pandas", "matplotlib", "sklearn", "wandb", "boto3", "docclf_cli.tasks.train")
 PROGRAM = f"""
 import sys
 sys.argv = ["docclf", *sys.argv[1:]]
@@ -19,7 +19,7 @@ finally:
 """
 
 
-def ask(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+def predict_members(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join((str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")))
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *args], cwd=folder, capture_output=True, text=True, timeout=60,
@@ -30,7 +30,7 @@ def ask(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str
 def completed(folder: Path, line: str) -> set[str]:
     """What bash is offered at the end of a line."""
     words = line.split(" ")
-    answer = ask(folder, _DOCCLF_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    answer = predict_members(folder, _DOCCLF_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
     assert "heavy: []" in answer.stderr
     return set(answer.stdout.split())
 
@@ -62,13 +62,13 @@ def test_own_profiles_and_groups_are_offered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_is_shown(tmp_path: Path, shell: str) -> None:
-    shown = ask(tmp_path, "--show-completion", shell)
+    shown = predict_members(tmp_path, "--show-completion", shell)
     assert shown.returncode == 0, shown.stderr
     assert "_DOCCLF_COMPLETE" in shown.stdout
 
 
 def test_it_is_installed_for_bash(tmp_path: Path) -> None:
-    done = ask(tmp_path, "--install-completion", "bash", HOME=str(tmp_path))
+    done = predict_members(tmp_path, "--install-completion", "bash", HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     (script,) = tmp_path.rglob("docclf.sh")
     assert str(script) in (tmp_path / ".bashrc").read_text()

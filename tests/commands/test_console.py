@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from docclf_cli.commands import _console
+from docclf_cli.display import console
 from docclf_cli.errors import RemoteError
 
 SECRET = "s3canary/[x]+xxxx"
@@ -21,11 +21,11 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     text, logger = io.StringIO(), logging.getLogger("docclf")
     before = logger.handlers[:], logger.propagate, logger.level
-    monkeypatch.setattr(_console, "stderr", Console(file=text, soft_wrap=True, highlight=False))
-    _console.start_logging()
+    monkeypatch.setattr(console, "stderr", Console(file=text, soft_wrap=True, highlight=False))
+    console.start_logging()
     yield text
     logger.handlers[:], logger.propagate, logger.level = before
-    _console.set_debug(False)
+    console.set_debug(False)
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
@@ -36,11 +36,11 @@ def test_messages(printed: io.StringIO, level: int) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_errors_hints_and_tracebacks(printed: io.StringIO, debug: bool) -> None:
-    _console.set_debug(debug)
+    console.set_debug(debug)
     try:
         raise RemoteError(f"refused: {LEAK}", f"look at {LEAK}") from ValueError(LEAK)
     except RemoteError as error:
-        _console.error(error.message, error.hint, error)
+        console.error(error.message, error.hint, error)
     assert SECRET not in printed.getvalue()
     assert printed.getvalue().count(CLEAN) == (4 if debug else 2)
     assert ("Traceback" in printed.getvalue()) == debug

@@ -16,7 +16,7 @@ import pytest
 from cli_process import CliProcess, Outcome
 from tiny import draw_pages
 
-from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.results.predictions import Predictions
 
 # Without batch norm and dropout, and with the same arithmetic, only the order of sums differs: see TOLERANCE.

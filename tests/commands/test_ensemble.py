@@ -16,7 +16,7 @@ import yaml
 from cli_process import CliProcess, Outcome
 from member_runs import make_folds, make_run, untrained, with_shuffled_classes
 
-from docclf_cli.data.splits import Split
+from docclf_cli.data.index.splits import Split
 from docclf_cli.ensembling.combine import COMBINERS
 from docclf_cli.results.predictions import Predictions
 
@@ -331,9 +331,9 @@ def test_fitted_methods_see_only_what_no_member_was_trained_on(
     runs: Path, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Members with different held-out pages: whatever a combiner is given comes from pages that both hold out."""
-    from docclf_cli.engine import ensemble as engine
     from docclf_cli.ensembling.combine import Method
     from docclf_cli.profile.schema import EnsembleConfig, MemberConfig, Profile, RuntimeConfig
+    from docclf_cli.tasks.ensemble import ensemble as engine
 
     other = make_run(tmp_path / "other", pages, 9, val_fraction=0.8, split_seed=1)
     for name in ("shared", "also"):
@@ -343,8 +343,10 @@ def test_fitted_methods_see_only_what_no_member_was_trained_on(
     build = Method._build
     monkeypatch.setattr(Method, "_build", lambda self, listed, held: (seen.append(held), build(self, listed, held))[1])
     grounds: list[Any] = []
-    ground_of = engine.ground_of
-    monkeypatch.setattr(engine, "ground_of", lambda *args: (grounds.append(ground_of(*args)), grounds[-1])[1])
+    find_evaluation_pages = engine.find_evaluation_pages
+    monkeypatch.setattr(
+        engine, "find_evaluation_pages", lambda *args: (grounds.append(find_evaluation_pages(*args)), grounds[-1])[1]
+    )
 
     def run_with(given: list[Path]) -> None:
         models = tuple(MemberConfig(checkpoint_path=str(path)) for path in given)

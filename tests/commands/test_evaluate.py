@@ -9,10 +9,10 @@ import pytest
 from cli_process import Outcome
 from member_runs import make_folds
 
-from docclf_cli.data.degrade import DAMAGES, strength_names
-from docclf_cli.data.samples import render_samples
-from docclf_cli.engine.train import train
+from docclf_cli.data.images.corruptions import DAMAGES, severity_names
+from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.profile.load import load_profile
+from docclf_cli.tasks.train import train
 
 Docclf = Callable[..., Outcome]
 
@@ -88,18 +88,18 @@ def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
     asked = ("--compare", other, "--target-precision", "0.9", "--degrade", "--limit", "10")
     outcome = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked, "--json")
     assert outcome.code == 0, outcome.stderr
-    comparison, trust, damages = (outcome.json[key] for key in ("comparison", "trust", "damages"))
+    comparison, trust, corruptions = (outcome.json[key] for key in ("comparison", "trust", "corruptions"))
     assert (comparison["pages"], comparison["left_out"], comparison["mcnemar"]) == (20, 0, 1.0)
     assert comparison["sentences"] == ["no difference that this many pages can show"] * 2
     folder = run / "evaluate" / "test"
     queue = table(folder / "review_queue.csv")
     assert (trust["checked"], len(queue), trust["for_a_person"]) == (None, 20, 20)  # one epoch teaches nothing
     assert trust["found"]["pages"] == 2 * sum(row["split"] == "val" for row in table(run / "split.csv"))
-    assert (damages["pages"], damages["of"]) == (10, 20)
-    kinds = [(row["kind"], row["strength"]) for row in damages["rows"]]
+    assert (corruptions["pages"], corruptions["of"]) == (10, 20)
+    kinds = [(row["kind"], row["severity"]) for row in corruptions["rows"]]
     mixture = [("all", ""), ("all", "mirrored"), ("all", "not mirrored")]
-    assert kinds == mixture + [(one.name, name) for one in DAMAGES for name in strength_names(one.name).values()]
-    assert damages["rows"][1]["pages"] + damages["rows"][2]["pages"] == damages["rows"][0]["pages"] == 10
+    assert kinds == mixture + [(one.name, name) for one in DAMAGES for name in severity_names(one.name).values()]
+    assert corruptions["rows"][1]["pages"] + corruptions["rows"][2]["pages"] == corruptions["rows"][0]["pages"] == 10
     assert [(row["damage"], row["strength"]) for row in table(folder / "damage.csv")] == kinds
     assert all(Path(path).is_file() for path in outcome.json["files"])
     again = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked)

@@ -10,7 +10,7 @@ from member_runs import make_run
 from run_files import contents, differing
 from tiny import PLAIN, draw_pages
 
-from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.files import TEMP_PREFIX
 
 pytestmark = pytest.mark.slow

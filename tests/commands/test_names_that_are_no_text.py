@@ -9,7 +9,7 @@ import pytest
 from cli_process import Outcome
 from tiny import PLAIN, draw_pages
 
-from docclf_cli.data.cells import from_cell
+from docclf_cli.data.index.cells import from_cell
 
 pytestmark = pytest.mark.slow
 RECEIPT = os.fsdecode("영수증".encode("cp949"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_process import Outcome
 
-from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 OLD_RUNS = sorted(path.name for path in FIXTURES.glob("run_*"))

@@ -12,13 +12,13 @@ from member_runs import make_folds, make_run
 from rich.console import Console
 from tiny import draw_pages, no_plots, tiny_profile
 
-from docclf_cli.commands import _progress
 from docclf_cli.commands._tracking import tracked
-from docclf_cli.engine.events import Event, FitDone, FitStarted, Progress, StepDone
-from docclf_cli.engine.runtime import StopFlag
-from docclf_cli.engine.train import train
+from docclf_cli.display import progress
 from docclf_cli.errors import Interrupted
+from docclf_cli.events import Event, FitDone, FitStarted, Progress, StepDone
 from docclf_cli.profile.schema import Profile
+from docclf_cli.stop import StopFlag
+from docclf_cli.tasks.train import train
 
 __all__ = ["no_plots"]
 
@@ -26,7 +26,7 @@ __all__ = ["no_plots"]
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """Every event is told."""
-    monkeypatch.setattr(_progress, "PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
     monkeypatch.setattr(logging.getLogger("docclf"), "propagate", True)
     with caplog.at_level(logging.INFO, "docclf"):
         yield caplog
@@ -35,8 +35,8 @@ def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> I
 def _play(monkeypatch: pytest.MonkeyPatch, events: list[tuple[float, int]], total: int = 1000) -> None:
     lines = None
     for second, done in events:
-        monkeypatch.setattr(_progress.time, "monotonic", lambda second=second: float(second))
-        lines = lines or _progress._Lines()
+        monkeypatch.setattr(progress.time, "monotonic", lambda second=second: float(second))
+        lines = lines or progress._Lines()
         lines(Progress("predicting", done, total))
 
 
@@ -68,12 +68,12 @@ class Shown:
 
     def __init__(self, told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told, self.terminal, self.events = told, io.StringIO(), list[Event]()
-        monkeypatch.setattr(_progress, "stderr", Console(file=self.terminal, force_terminal=True, width=120))
+        monkeypatch.setattr(progress, "stderr", Console(file=self.terminal, force_terminal=True, width=120))
 
     def train(self, profile: Profile, resume: Path | None = None, stop: StopFlag | None = None) -> None:
-        lines = _progress._Lines()
-        with _progress.progress_display(quiet=False) as bars, tracked(profile, bars) as emit:
-            assert isinstance(bars, _progress._Bars)
+        lines = progress._Lines()
+        with progress.progress_display(quiet=False) as bars, tracked(profile, bars) as emit:
+            assert isinstance(bars, progress._Bars)
 
             def show(event: Event) -> None:
                 self.events.append(event)

@@ -14,7 +14,7 @@ import torch
 from cli_process import CliProcess, Outcome
 from PIL import Image
 
-from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.results.predictions import Predictions
 
 TINY = (

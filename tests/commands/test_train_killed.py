@@ -12,7 +12,7 @@ from cli_process import CliProcess
 from run_files import contents, differing
 from tiny import PLAIN, draw_pages
 
-from docclf_cli.engine.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("DOCCLF_TEST_KILLS", "4"))

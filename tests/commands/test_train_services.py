@@ -24,8 +24,8 @@ from docclf_cli.files import sha256_of
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.results.figures import Scores
 from docclf_cli.results.training import TrainResult
-from docclf_cli.services import s3_push
-from docclf_cli.services.tracking import SHARED_KEYS
+from docclf_cli.services.storage import push as s3_push
+from docclf_cli.services.tracking.tracker import SHARED_KEYS
 
 KEY = "wandbcanary" + "7" * 29
 CANARIES = {"AWS_ACCESS_KEY_ID": "AKIACANARY0000000001", "AWS_SECRET_ACCESS_KEY": "s3canary/" + "x" * 31}

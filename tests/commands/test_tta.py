@@ -11,7 +11,7 @@ import pytest
 from cli_process import Outcome
 from member_runs import make_folds, make_run, untrained
 
-from docclf_cli.data.splits import Split
+from docclf_cli.data.index.splits import Split
 from docclf_cli.results.predictions import Predictions
 
 Docclf = Callable[..., Outcome]

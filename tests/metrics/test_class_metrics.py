@@ -12,7 +12,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import (
     MAX_LOSS,
     figures,
-    main_figures,
+    headline_metrics,
     per_sample_loss,
     score,
     single_class,
@@ -53,7 +53,7 @@ def test_figures_equal_those_of_scikit_learn(predictions: Predictions) -> None:
         )
     found, scores = figures(predictions), score(predictions)
     scored = predictions.scored()
-    assert main_figures(scored, per_sample_loss(scored)).items() <= scores.figures.items()
+    assert headline_metrics(scored, per_sample_loss(scored)).items() <= scores.figures.items()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
         assert scores.figures[name].value == pytest.approx(value, abs=1e-12), name

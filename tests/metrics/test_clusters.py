@@ -13,7 +13,7 @@ from docclf_cli.metrics.clusters import (
     dependence_within_classes,
     share_of,
 )
-from docclf_cli.metrics.confusion import FIGURES, confusion_of, counts_of
+from docclf_cli.metrics.confusion import MATRIX_METRICS, confusion_of, counts_of
 from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
 from docclf_cli.metrics.thresholds import _earlier, apply_threshold, find_threshold
 from docclf_cli.results.predictions import Predictions
@@ -72,7 +72,7 @@ def test_one_group_says_nearly_nothing() -> None:
     assert found.high - found.low > 0.7
 
 
-@pytest.mark.parametrize("name", list(FIGURES))
+@pytest.mark.parametrize("name", list(MATRIX_METRICS))
 def test_the_linearised_variance_of_a_figure_is_that_of_leaving_groups_out(name: str) -> None:
     pages = at_random(3, 3000, 4, skill=1.5)
     pages = replace(pages, groups=np.random.default_rng(0).integers(0, 300, 3000).astype(str))
@@ -80,7 +80,7 @@ def test_the_linearised_variance_of_a_figure_is_that_of_leaving_groups_out(name:
     assert unit is not None
 
     def figure(rows: np.ndarray) -> float:
-        return float(FIGURES[name](counts_of(confusion_of(pages.take(rows)))))
+        return float(MATRIX_METRICS[name](counts_of(confusion_of(pages.take(rows)))))
 
     left_out = [figure(unit != group) for group in range(300)]
     by_page = [figure(np.arange(3000) != row) for row in range(3000)]

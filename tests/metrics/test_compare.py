@@ -15,7 +15,7 @@ from docclf_cli.metrics.intervals import wilson
 from docclf_cli.results.figures import Difference
 from docclf_cli.results.predictions import Predictions
 
-FIGURES = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "top3_accuracy")
+MATRIX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "top3_accuracy")
 
 
 def shuffled(predictions: Predictions, seed: int = 0) -> Predictions:
@@ -34,7 +34,7 @@ def shuffled(predictions: Predictions, seed: int = 0) -> Predictions:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 80), st.sampled_from(FIGURES))
+@given(st.integers(0, 1000), st.integers(1, 80), st.sampled_from(MATRIX_METRICS))
 def test_the_difference_is_that_of_the_figures(seed: int, pages: int, figure: str) -> None:
     a, b = (at_random(seed + own, pages, 4, labels_seed=seed) for own in (0, 1))
     found = paired_difference(a, b, figure)
@@ -44,7 +44,7 @@ def test_the_difference_is_that_of_the_figures(seed: int, pages: int, figure: st
     assert found.high > found.low
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", MATRIX_METRICS)
 def test_the_order_of_pages_and_classes_does_not_matter(figure: str) -> None:
     a, b = at_random(1, 60, 4), at_random(2, 60, 4)
     straight, crooked = paired_difference(a, b, figure), paired_difference(a, shuffled(b), figure)
@@ -52,7 +52,7 @@ def test_the_order_of_pages_and_classes_does_not_matter(figure: str) -> None:
     assert (crooked.low, crooked.high) == pytest.approx((straight.low, straight.high), abs=1e-9)
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", MATRIX_METRICS)
 def test_the_other_way_round_is_the_opposite(figure: str) -> None:
     a, b = at_random(1, 60, 4), at_random(2, 60, 4, skill=2.0)
     there, back = paired_difference(a, b, figure), paired_difference(b, a, figure)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docclf_cli.metrics.label_errors import confident_joint, find_label_errors
+from docclf_cli.metrics.label_errors import confident_joint, find_label_issues
 from docclf_cli.results.predictions import Predictions
 
 
@@ -21,7 +21,7 @@ def test_values_by_hand() -> None:
     labels = [0, 0, 0, 1, 1, 1]
     joint = confident_joint(np.array(probs), np.array(labels))
     assert joint.tolist() == [[2, 1], [0, 1]]  # pages 3 and 5 reach neither
-    found = find_label_errors(of(probs, labels))
+    found = find_label_issues(of(probs, labels))
     assert (found.rows.tolist(), found.suggested.tolist()) == ([2], [1])
     assert found.expected == pytest.approx(1)  # a: 3 pages, a third of them; b: none
 
@@ -29,19 +29,19 @@ def test_values_by_hand() -> None:
 def test_the_least_probable_label_comes_first_and_only_contradicted_ones() -> None:
     probs = [[0.97, 0.03]] * 8 + [[0.02, 0.98]] * 8 + [[0.015, 0.985], [0.01, 0.99]]
     labels = [0] * 8 + [1] * 8 + [0, 0]
-    found = find_label_errors(of(probs, labels))
+    found = find_label_issues(of(probs, labels))
     assert found.rows.tolist() == [17, 16]
     assert found.suggested.tolist() == [1, 1]
 
 
 def test_a_class_without_pages_is_no_suggestion() -> None:
-    found = find_label_errors(of([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], [0, 0, 0]))
+    found = find_label_issues(of([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], [0, 0, 0]))
     assert len(found.rows) == 0
 
 
 def test_unreadable_and_unlabelled_pages_keep_their_rows() -> None:
     probs = [[np.nan, np.nan], [0.5, 0.5], *[[0.95, 0.05]] * 5, *[[0.05, 0.95]] * 5, [0.03, 0.97]]
-    found = find_label_errors(of(probs, [0, -1, *[0] * 5, *[1] * 5, 0]))
+    found = find_label_issues(of(probs, [0, -1, *[0] * 5, *[1] * 5, 0]))
     assert found.rows.tolist() == [12]
 
 
@@ -53,7 +53,7 @@ def test_planted_errors_are_found() -> None:
     given_ = true.copy()
     swapped = rng.choice(600, 30, replace=False)
     given_[swapped] = (true[swapped] + 1) % 3
-    found = find_label_errors(of(probs.tolist(), given_.tolist()))
+    found = find_label_issues(of(probs.tolist(), given_.tolist()))
     assert set(found.rows.tolist()) <= set(swapped.tolist())
     assert len(found.rows) >= 20
     assert (found.suggested == true[found.rows]).all()
@@ -66,7 +66,7 @@ def test_a_doubted_label_is_never_the_predicted_one(pages: int, classes: int, se
     probs, labels = rng.dirichlet(np.ones(classes), pages), rng.integers(0, classes, pages)
     names = tuple(map(str, range(classes)))
     predictions = Predictions(np.arange(pages).astype(str), np.log(probs).astype(np.float32), names, labels)
-    found = find_label_errors(predictions)
+    found = find_label_issues(predictions)
     assert (found.suggested == probs[found.rows].argmax(axis=1)).all()
     assert (found.suggested != labels[found.rows]).all()
     own = probs[found.rows, labels[found.rows]]

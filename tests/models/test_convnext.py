@@ -3,10 +3,10 @@ import inspect
 import pytest
 import torch
 
+from docclf_cli.engine.training.losses import LOSSES
 from docclf_cli.models.convnext import create_convnext_model
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import ModelConfig
-from docclf_cli.training.losses import LOSSES
 
 
 def test_arguments_are_those_of_the_seed() -> None:

@@ -8,10 +8,10 @@ import timm
 import torch
 from torch.nn import functional as F
 
+from docclf_cli.engine.training.optimizers import param_groups
 from docclf_cli.errors import InputError
 from docclf_cli.models.factory import ALIASES, create_model, pretrained_stats, resolve_name
 from docclf_cli.profile.schema import ModelConfig, OptimizerConfig
-from docclf_cli.training.optimizers import param_groups
 
 # The small test relative of each family that the groups of configs/model name.
 RELATIVES = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")

@@ -102,10 +102,10 @@ def test_damaged_bytes_never_crash(tmp_path: Path) -> None:
     whole = (Path(__file__).parents[2] / "configs/quickstart.yaml").read_bytes()
     path, draw = tmp_path / "p.yaml", random.Random(0)
     for _ in range(150):
-        damaged = bytearray(whole)
+        corrupted = bytearray(whole)
         for _ in range(draw.randint(1, 4)):
-            damaged[draw.randrange(len(damaged))] = draw.choice(b"\0\t\n \"'#%&*-:?@[]`{|}!~1e.\xff")
-        path.write_bytes(damaged)
+            corrupted[draw.randrange(len(corrupted))] = draw.choice(b"\0\t\n \"'#%&*-:?@[]`{|}!~1e.\xff")
+        path.write_bytes(corrupted)
         try:
             load_profile(str(path))
         except ProfileError as error:

@@ -10,7 +10,7 @@ from s3_server import S3Server
 
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.services import env
-from docclf_cli.services.s3 import Target, resolve_target
+from docclf_cli.services.storage.s3 import Target, resolve_target
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,56 @@
+"""Many small pages on one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from docclf_cli.data.samples.sheet import Font, hangul, latin
+from docclf_cli.files import save_with
+
+THUMBNAIL, CAPTION, GAP, TEXT_SIZE = 160, 16, 6, 11
+GREY, WHITE = (120, 120, 120), (255, 255, 255)
+
+
+def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Path, columns: int = 6) -> Path:
+    """Draw pages in rows, each with its caption, as a PNG.
+
+    Args:
+        pages: uint8 [H, W, 3] each.
+        captions: One a page, of one or more lines; Hangul is drawn where the system has a font for it, other characters become `?`.
+        path: The PNG.
+        columns: Pages per row.
+    """
+    rows = -(-len(pages) // columns)
+    above = CAPTION * max((caption.count("\n") + 1 for caption in captions), default=1)
+    cell_w, cell_h = THUMBNAIL + GAP, THUMBNAIL + above + GAP
+    sheet = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), GREY)
+    draw = ImageDraw.Draw(sheet)
+    for number, (page, caption) in enumerate(zip(pages, captions, strict=True)):
+        left, top = GAP + number % columns * cell_w, GAP + number // columns * cell_h
+        thumbnail = Image.fromarray(page)
+        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+        sheet.paste(thumbnail, (left, top + above))
+        for line, words in enumerate(caption.split("\n")):
+            text, font = _drawable(words)
+            draw.text((left, top + line * CAPTION), text, fill=WHITE, font=font)
+    save_with(path, lambda file: sheet.save(file, "PNG"))
+    return path
+
+
+def _drawable(caption: str) -> tuple[str, Font]:
+    """A caption as wide as a page at most, and a font that has its characters."""
+    font = None if caption.isascii() else hangul(TEXT_SIZE)
+    if font is None:
+        caption, font = caption.encode("ascii", "replace").decode(), latin(TEXT_SIZE)
+    kept = len(caption)
+    while font.getlength(_shortened(caption, kept)) > THUMBNAIL:
+        kept -= 1
+    return _shortened(caption, kept), font
+
+
+def _shortened(caption: str, kept: int) -> str:
+    return caption if kept == len(caption) else caption[:kept] + "..."

@@ -1,0 +1,140 @@
+"""The index of a set of pages: IDs, files, labels, groups."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from docclf_cli.data.index.left_out import LeftOut
+from docclf_cli.errors import InputError
+from docclf_cli.text import composed
+
+
+def within(split: str, ids: np.ndarray) -> np.ndarray:
+    """The IDs of a split told apart from those of another: an object array of `str`."""
+    return np.array([f"{split}/{name}" for name in ids.tolist()], dtype=object)
+
+
+def alone(page: str) -> str:
+    """The group of a page that stands for itself."""
+    return f"page {page}"
+
+
+def _groups(side: DocumentIndex, ids: np.ndarray) -> np.ndarray:
+    """The groups of pages under other IDs, text [n]: what stands for itself under one name does so under the other."""
+    if side.groups is None:
+        return ids.astype(np.str_)
+    pages = zip(side.groups.tolist(), side.ids.tolist(), ids.tolist(), strict=True)
+    return np.array([alone(new) if group == alone(old) else group for group, old, new in pages], dtype=np.str_)
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentIndex:
+    """Pages in the order of their source.
+
+    Attributes:
+        root: Folder that no page may leave.
+        ids: Object array of `str` [n], each once.
+        paths: Object array of `str` [n]: image files relative to the folder `below`.
+        targets: int64 [n] class indices; None for unlabelled pages.
+        class_names: Names along the class axis.
+        groups: Text [n]: pages that belong together; None where each page stands for itself.
+        below: Folder of the image files, relative to `root`.
+        left_out: What lies in the folders and is no page.
+    """
+
+    root: Path
+    ids: np.ndarray
+    paths: np.ndarray
+    targets: np.ndarray | None
+    class_names: tuple[str, ...]
+    groups: np.ndarray | None = None
+    below: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def path(self, row: int) -> Path:
+        """The image file of a row."""
+        return self.root / self.below / str(self.paths[row])
+
+    def files(self) -> list[str]:
+        """The absolute paths of all image files, as text: of millions, pathlib takes much longer."""
+        folder = (self.root / self.below).absolute()
+        return [f"{folder}/{name}" for name in self.paths.tolist()]
+
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """The row of each ID, as IDs are compared (`docclf_cli.text.composed`)."""
+        return {composed(name): row for row, name in enumerate(self.ids.tolist())}
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> DocumentIndex:
+        """The given rows (indices or a boolean mask), in that order."""
+        pick = np.asarray(rows)
+        return replace(
+            self,
+            ids=self.ids[pick],
+            paths=self.paths[pick],
+            targets=None if self.targets is None else self.targets[pick],
+            groups=None if self.groups is None else self.groups[pick],
+        )
+
+    def joined(self, other: DocumentIndex) -> DocumentIndex:
+        """The pages of the train split and then those of a validation set with the same classes.
+
+        Where a name stands in both, all IDs start with their split: `train/form/0000.jpg`, `val/form/0000.jpg`.
+
+        Raises:
+            InputError: A file is in both.
+        """
+        mine, theirs = self.ids, other.ids
+        if self.row_of.keys() & other.row_of.keys():
+            mine, theirs = within("train", mine), within("val", theirs)
+        root = Path(os.path.commonpath([self.root.absolute(), other.root.absolute()]))
+        sides = (self, other)
+        files = [[str(side.path(row).absolute().relative_to(root)) for row in range(len(side))] for side in sides]
+        if shared := sorted(set(files[0]) & set(files[1])):
+            raise InputError(f"{len(shared)} pages are in both sets, such as {shared[0]}")
+        paths = np.array([*files[0], *files[1]], dtype=object)
+        groups = None
+        if any(side.groups is not None for side in sides):
+            groups = np.concatenate([_groups(side, ids) for side, ids in zip(sides, (mine, theirs), strict=True)])
+        return DocumentIndex(
+            root, np.concatenate([mine, theirs]), paths,
+            np.concatenate([side.labels for side in sides]), self.class_names, groups,
+            left_out=self.left_out.joined(other.left_out),
+        )  # fmt: skip
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The targets of labelled pages.
+
+        Raises:
+            ValueError: The pages have no labels.
+        """
+        if self.targets is None:
+            raise ValueError("these pages have no labels")
+        return self.targets
+
+    def counts(self) -> np.ndarray:
+        """Pages per class, int64 [num_classes].
+
+        Raises:
+            ValueError: The pages have no labels.
+        """
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits for what the index says (not for the content of the images)."""
+        digest = hashlib.sha256("\0".join((self.below, *self.class_names)).encode("utf-8", "surrogateescape"))
+        for column in (self.ids, self.paths, self.groups):
+            digest.update(b"\1" if column is None else "\0".join(column.tolist()).encode("utf-8", "surrogateescape"))
+        digest.update(b"\1" if self.targets is None else np.ascontiguousarray(self.targets, np.int64).tobytes())
+        return digest.hexdigest()[:16]

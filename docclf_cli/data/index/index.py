@@ -1,0 +1,229 @@
+"""From a data section to the index of a split: classes, corrections and groups applied, faults named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.labels import Classes, read_meta
+from docclf_cli.data.index.layouts import QUICKSTART, SUBMISSION, Listing, has_split, read_listing
+from docclf_cli.data.index.overlays import grouped, relabelled, with_groups
+from docclf_cli.data.index.tables import SHOWN, and_more, read_table
+from docclf_cli.errors import InputError
+from docclf_cli.text import composed
+from docclf_cli.user_folders import user_path
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import DataConfig
+
+__all__ = [
+    "DocumentIndex", "has_own_validation", "load_index", "load_training_index", "names_split", "resolve_root",
+    "submission_ids", "submission_targets",
+]  # fmt: skip
+
+Split = Literal["train", "val", "test"]
+logger = logging.getLogger("docclf")
+
+
+def load_index(config: DataConfig, split: Split, class_names: Sequence[str] | None = None) -> DocumentIndex:
+    """The pages of a split.
+
+    A data root that names no splits (a CSV, class folders, a folder of images) is read whole for `train` and
+    for `test`: whether pages were trained on is known from the run's stored split, not from here.
+
+    Args:
+        config: The data section.
+        split: `train`; `test`; or `val`: a validation set of one's own (`data.val`, `val.csv`, `val/`).
+        class_names: The class axis of a model; labels are mapped to it by name. By default the data's own.
+
+    Raises:
+        InputError: The data is missing or faulty; the message names files, rows and counts.
+    """
+    index, source = _read(config, split, class_names)
+    index = _overlaid(index, config, (split,))
+    if split == "train":
+        _check_trainable(index, source)
+    return index
+
+
+def load_training_index(config: DataConfig, class_names: Sequence[str] | None = None) -> tuple[DocumentIndex, int]:
+    """All pages to train and validate on, and how many of them, at the end, are a validation set of their own.
+
+    Raises:
+        InputError: As for `load_index`.
+    """
+    if not has_own_validation(config):
+        return load_index(config, "train", class_names), 0
+    train, source = _read(config, "train", class_names)
+    val, _ = _read(config, "val", train.class_names)
+    index = _overlaid(train.joined(val), config, ("train", "val"))
+    _check_trainable(index.take(np.arange(len(train))), source)
+    return index, len(val)
+
+
+def resolve_root(config: DataConfig) -> Path:
+    """The data root as a path; `samples` are rendered first where they are not there yet."""
+    if config.root == "samples":
+        from docclf_cli.data.samples.samples import samples_root
+
+        return samples_root()
+    return user_path(config.root)
+
+
+def names_split(config: DataConfig, split: Split) -> bool:
+    """Whether the data root sets pages of this split apart by name."""
+    return has_split(resolve_root(config), split)
+
+
+def has_own_validation(config: DataConfig) -> bool:
+    """Whether there is a validation set of one's own, so that none is held out."""
+    return config.val is not None or names_split(config, "val")
+
+
+def submission_ids(config: DataConfig) -> np.ndarray | None:
+    """The IDs of `sample_submission.csv` in its order, text [n]; None where there is no such file."""
+    path = resolve_root(config) / SUBMISSION
+    return read_table(path)[config.image_column] if path.is_file() else None
+
+
+def submission_targets(config: DataConfig, class_names: Sequence[str]) -> dict[str, str]:
+    """What a submission calls each class: its number in `meta.csv`, or its name where there is no such file.
+
+    Raises:
+        InputError: `meta.csv` does not know a class.
+    """
+    path = resolve_root(config) / "meta.csv"
+    if not path.is_file():
+        return {name: name for name in class_names}
+    numbers = {name: str(number) for number, name in enumerate(read_meta(path).names)}
+    if unknown := [name for name in class_names if name not in numbers]:
+        raise InputError(
+            f"{path} does not know the class {and_more(unknown[:SHOWN], len(unknown))}",
+            and_more(list(numbers)[:30], len(numbers)),
+        )
+    return {name: numbers[name] for name in class_names}
+
+
+def _read(config: DataConfig, split: Split, class_names: Sequence[str] | None) -> tuple[DocumentIndex, Path]:
+    """The pages of a split as the data says it, and the CSV file or folder that lists them."""
+    root = resolve_root(config)
+    if split != "val":
+        listing = read_listing(root, split, config)
+    elif config.val is not None:
+        listing = read_listing(user_path(config.val), "val", config.model_copy(update={"images": None}))
+    elif has_split(root, "val"):
+        listing = read_listing(root, "val", config)
+    else:
+        raise InputError(
+            f"{root} has no validation set of its own", "pages are held out of train, or name one: data.val"
+        )
+    return _index_of(listing, config, root, split, class_names), listing.source
+
+
+def _index_of(
+    listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
+) -> DocumentIndex:
+    classes = _classes(listing, config, root, split, class_names)
+    _refuse_one_name_twice(listing)
+    targets = None
+    if listing.labels is not None:
+        targets = classes.encode(listing.labels)
+        if faults := classes.faults(listing.labels, targets):
+            raise InputError(f"{listing.source}: {'; '.join(faults)}", classes.hint(listing.labels, targets))
+    index = DocumentIndex(
+        listing.root, listing.ids, listing.files, targets, classes.names, below=listing.below, left_out=listing.left_out
+    )
+    return index if listing.groups is None else with_groups(index, listing.groups)
+
+
+def _refuse_one_name_twice(listing: Listing) -> None:
+    if all(map(str.isascii, listing.ids)):
+        return
+    names, counts = np.unique(np.array([composed(name) for name in listing.ids], np.str_), return_counts=True)
+    if (counts > 1).any():
+        raise InputError(
+            f"{listing.source}: {str(names[counts.argmax()])!r} is one name, written composed and decomposed, for two pages",
+            "rename one of them",
+        )
+
+
+def _classes(
+    listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
+) -> Classes:
+    own = read_meta(listing.meta) if listing.meta is not None else None
+    if own is None and split == "val" and config.val is not None and listing.source.is_file():
+        own = _own_classes(config)  # it is a part of the same data, wherever it lies
+    if class_names is None and listing.labels is not None and not _shares_meta(listing, root):
+        class_names = _training_names(config, root, split)
+    if own is not None:
+        return own.onto(class_names) if class_names else own
+    if class_names:
+        return Classes.of_names(class_names)
+    return Classes((), {}) if listing.labels is None else Classes.of_labels(_distinct(listing.labels))
+
+
+def _shares_meta(listing: Listing, root: Path) -> bool:
+    return listing.meta is not None and listing.meta.parent == (root if root.is_dir() else root.parent)
+
+
+def _training_names(config: DataConfig, root: Path, split: Split) -> Sequence[str] | None:
+    if split == "train" or (split == "test" and not has_split(root, "train")):
+        return None
+    return _classes(read_listing(root, "train", config), config, root, "train", None).names
+
+
+def _distinct(labels: np.ndarray) -> list[str]:
+    import pandas as pd
+
+    return list(pd.unique(labels))
+
+
+def _own_classes(config: DataConfig) -> Classes | None:
+    """The classes of the `meta.csv` of a data root, where there is one."""
+    root = resolve_root(config)
+    path = (root if root.is_dir() else root.parent) / "meta.csv"
+    return read_meta(path) if path.is_file() else None
+
+
+def _overlaid(index: DocumentIndex, config: DataConfig, splits: Sequence[Split]) -> DocumentIndex:
+    if config.relabel is not None:
+        index = _relabelled(index, config, splits)
+    return index if config.groups is None else grouped(index, _named_file(config, "groups"), splits)
+
+
+def _relabelled(index: DocumentIndex, config: DataConfig, splits: Sequence[Split]) -> DocumentIndex:
+    own = _own_classes(config)
+    knows_all = own is not None and set(own.names).issuperset(index.class_names)
+    classes = own.onto(index.class_names) if own is not None and knows_all else Classes.of_names(index.class_names)
+    # Corrections are about training pages; a test page of the same name is called `test/NAME`.
+    elsewhere = _training_ids(config) if "test" in splits and names_split(config, "test") else ()
+    return relabelled(index, _named_file(config, "relabel"), classes, splits, elsewhere)
+
+
+def _training_ids(config: DataConfig) -> set[str]:
+    plain = config.model_copy(update={"relabel": None, "groups": None})
+    return set(load_training_index(plain)[0].row_of) if names_split(config, "train") else set()
+
+
+def _named_file(config: DataConfig, key: str) -> Path:
+    path = user_path(getattr(config, key))
+    if not path.exists() and (beside := resolve_root(config) / path).exists():
+        raise InputError(f"data.{key}: there is no file {path}", f"did you mean {beside}?")
+    return path
+
+
+def _check_trainable(index: DocumentIndex, source: Path) -> None:
+    if index.targets is None:
+        raise InputError(f"{source} holds images but no labels", f"put them into a folder per class; {QUICKSTART}")
+    counts = index.counts()
+    if (counts > 0).sum() < 2:
+        only = index.class_names[int(counts.argmax())]
+        raise InputError(f"{source}: all {len(index)} pages are of one class ({only})", "training needs at least two")
+    if (counts == 0).any():
+        empty = [name for name, count in zip(index.class_names, counts, strict=True) if not count]
+        logger.warning("%s: no page of class %s", source, and_more(empty[:SHOWN], len(empty)))

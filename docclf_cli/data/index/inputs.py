@@ -1,0 +1,166 @@
+"""What a user names as input: files, folders, globs, CSV lists, a list on stdin, or a split of a data root."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import IO
+
+import numpy as np
+
+from docclf_cli.data.images.page_files import PAGE_SUFFIXES
+from docclf_cli.data.images.pdf import PDF_SUFFIX, require_pdf_support
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.file_list import Found
+from docclf_cli.data.index.folders import ambiguous, locate, walk
+from docclf_cli.data.index.left_out import FOLDER, LeftOut
+from docclf_cli.data.index.tables import Table, plural, read_table, row_number
+from docclf_cli.errors import InputError
+from docclf_cli.user_folders import user_path
+
+STDIN = "-"
+PATH_COLUMNS = ("path", "file", "ID")  # of a CSV list; the first of them that it has
+_BLOCK = 1 << 16
+
+
+def find(
+    inputs: Sequence[str], stdin: IO[bytes], allow_symlinks: bool = False, left_out: LeftOut | None = None
+) -> Iterator[Found]:
+    """The files that inputs name, in their order; folders are walked by name, all the way down.
+
+    A folder that may not be read comes as a file: reading it as a page gives the reason.
+
+    Args:
+        inputs: Files, folders, globs (`**` enters folders), CSV files with a column of paths, or `-`.
+        stdin: Where `-` reads its list from: one path a line, or separated by NUL.
+        allow_symlinks: Follow symbolic links that leave a folder.
+        left_out: Counts what lies in the folders and is no page.
+
+    Raises:
+        InputError: An input names nothing, or a CSV has no column of paths, or names no file that there is.
+    """
+    for text in inputs:
+        for file in _found(text, stdin, allow_symlinks, LeftOut() if left_out is None else left_out):
+            if file.name.lower().endswith(PDF_SUFFIX):
+                require_pdf_support(file.shown)
+            yield file
+
+
+def of_index(index: DocumentIndex) -> Iterator[Found]:
+    """The pages of a data root, under their IDs."""
+    folder, root = str(index.root / index.below), str(index.root)
+    for name, shown in zip(index.paths, index.ids, strict=True):
+        yield Found(folder, str(name), str(shown), root)
+
+
+def _found(text: str, stdin: IO[bytes], allow_symlinks: bool, left_out: LeftOut) -> Iterable[Found]:
+    if text == STDIN:
+        return _named(_listed(stdin))
+    path = user_path(text)
+    if os.path.isdir(path):  # noqa: PTH112  (unlike Path.is_dir, False where it may not be looked at)
+        return _of_folder(path, allow_symlinks, left_out)
+    if path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113
+        return _of_table(read_table(path))
+    if _is_there(path):
+        return _named([str(path)])
+    if glob.has_magic(text):
+        return _of_glob(str(path), left_out)
+    raise InputError(f"{text}: there is no such file or folder", "name files, folders, globs in quotes, a CSV, or -")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something of this name, even if it may not be looked at."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EPERM)
+    return True
+
+
+def _named(paths: Iterable[str]) -> Iterator[Found]:
+    return (Found("", path, path) for path in paths)
+
+
+def _of_folder(folder: Path, allow_symlinks: bool, left_out: LeftOut) -> Iterator[Found]:
+    empty, here = True, LeftOut()
+    for name in walk(folder, PAGE_SUFFIXES, allow_symlinks, here):
+        empty = False
+        yield Found(str(folder), name, str(folder / name), str(folder))
+    left_out.update(here)
+    if empty:
+        known = f"known: {' '.join(sorted(PAGE_SUFFIXES))}"
+        there = f" ({here.sentence()})" if here else ""
+        raise InputError(f"{folder}: no page in this folder, nor below it{there}", known)
+
+
+def _of_glob(pattern: str, left_out: LeftOut) -> Iterator[Found]:
+    # A pattern that names a suffix means it; one that does not means pages.
+    chosen, pages = PurePath(pattern).suffix, []
+    for path in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        if os.path.isdir(path):  # noqa: PTH112
+            if "**" not in pattern:
+                left_out.add(FOLDER)
+        elif chosen or PurePath(path).suffix.lower() in PAGE_SUFFIXES:
+            pages.append(path)
+        else:
+            left_out.add_file(path)
+    if not pages:
+        raise InputError(f"{pattern}: no file matches", "'**' enters folders: 'scans/**/*.pdf'")
+    return _named(pages)
+
+
+def _of_table(table: Table) -> Iterator[Found]:
+    """Files beside a table, or in the folder of its stem; or, as `predict` lists them, from the working folder."""
+    names = table[_path_column(table)]
+    folder = table.path.with_suffix("") if table.path.with_suffix("").is_dir() else table.path.parent
+    files, missing = locate(names, folder)
+    here, nowhere = locate(names[missing], Path()) if missing else (names[:0], [])
+    _refuse_ambiguous(table, names, [missing[place] for place in nowhere], folder)
+    if len(nowhere) == len(names):
+        raise InputError(
+            f"{table.path}: none of its {plural(len(names), 'file', 'files')} is in {folder}, nor in the working folder "
+            f"{Path.cwd()}, such as {names[0]!r}",
+            "start the command in the folder that the paths start from, or move the table there",
+        )
+    elsewhere = {row: str(file) for row, file in zip(missing, here, strict=True)}
+    for row, (file, name) in enumerate(zip(files, names, strict=True)):
+        if row not in elsewhere:
+            yield Found(str(folder), str(file), str(name))
+        elif elsewhere[row]:
+            yield Found("", elsewhere[row], str(name))
+        else:
+            yield Found(str(folder), str(name).strip(), str(name))
+
+
+def _refuse_ambiguous(table: Table, names: np.ndarray, rows: Sequence[int], folder: Path) -> None:
+    for row, files in ambiguous(names, rows, folder).items():
+        raise InputError(
+            f"{table.path}: {names[row]!r} (row {row_number(row)}) can be {' or '.join(files)}",
+            "write it with its suffix",
+        )
+
+
+def _path_column(table: Table) -> str:
+    columns = list(table.columns)
+    found = next((name for name in PATH_COLUMNS if name in columns), columns[0] if len(columns) == 1 else None)
+    if found is None:
+        wanted = ", ".join(PATH_COLUMNS)
+        raise InputError(f"{table.path}: no column of paths ({wanted})", f"it has: {', '.join(columns)}")
+    return found
+
+
+def _listed(stream: IO[bytes]) -> Iterator[str]:
+    """Paths of a list, separated by NUL if there is one at its start, else one a line; blank ones are skipped."""
+    rest, separator = b"", b""
+    while block := stream.read(_BLOCK):
+        separator = separator or (b"\0" if b"\0" in block else b"\n")
+        *whole, rest = (rest + block).split(separator)
+        yield from _texts(whole)
+    yield from _texts([rest])
+
+
+def _texts(names: Iterable[bytes]) -> Iterator[str]:
+    return (os.fsdecode(name.rstrip(b"\r")) for name in names if name.strip())

@@ -1,0 +1,243 @@
+"""The three ways data lies on a disk, each read into one listing: labels still as text, nothing decided.
+
+- competition: `train.csv` and `train/`, `test.csv` or `sample_submission.csv` and `test/`, `meta.csv`
+- folder tree: `train/ val/ test/` (or their other names, `split_places`) with class folders inside, or class folders alone
+- CSV: any file with named columns, its images in the folder of the same stem
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from docclf_cli.data.index.folders import ambiguous, holds_each_once, image_files, locate, subfolders, unsafe
+from docclf_cli.data.index.left_out import LeftOut
+from docclf_cli.data.index.split_places import SUBMISSION, TRAIN, SplitPlaces, split_places
+from docclf_cli.data.index.tables import SHOWN, Table, and_more, examples, plural, read_table, row_number
+from docclf_cli.errors import InputError
+from docclf_cli.text import normalised
+from docclf_cli.user_folders import user_path
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import DataConfig
+
+logger = logging.getLogger("docclf")
+QUICKSTART = "to try docclf without data of your own: docclf train --profile quickstart --data samples"
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """What a layout holds for one split.
+
+    Attributes:
+        source: The CSV file or folder, for messages.
+        root: Folder that no page may leave.
+        below: Folder of the images, relative to `root`; empty where they lie in it.
+        ids: Object array of `str` [n].
+        files: Object array of `str` [n], relative to `below`.
+        labels: Label texts, an object array of `str` [n], or None.
+        groups: Group names, an object array of `str` [n], or None.
+        meta: The `meta.csv` that names the classes, where there is one.
+        left_out: What lies in the folders and is no page.
+    """
+
+    source: Path
+    root: Path
+    below: str
+    ids: np.ndarray
+    files: np.ndarray
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    meta: Path | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
+def has_split(root: Path, split: str) -> bool:
+    """Whether a data root sets pages of this split apart by name (a lone CSV or class tree does not)."""
+    if not root.is_dir():
+        return False
+    if split == "test" and (root / SUBMISSION).is_file():
+        return True
+    places = split_places(root)
+    return split in places.tables or split in places.folders
+
+
+def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
+    """What a data root lists for a split.
+
+    A root that sets no split apart (a CSV, class folders, a folder of images) is read whole for any split.
+
+    Raises:
+        InputError: There is no such root or split, or its CSV has faults.
+    """
+    if root.is_file():
+        return _csv_listing(root, _images_of(root, config), config, split)
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such data root (a folder or CSV file; --data names one)", QUICKSTART)
+    places = split_places(root)
+    if places.tables or (root / SUBMISSION).is_file():
+        return _competition_listing(root, split, config, places)
+    return _tree_listing(root, split, config, places)
+
+
+def _competition_listing(root: Path, split: str, config: DataConfig, places: SplitPlaces) -> Listing:
+    labelled = root / places.tables.get(split, f"{split}.csv")
+    submission = root / SUBMISSION
+    folder = places.folders.get(split, split)
+    if split == "test" and submission.is_file() and not _has_column(labelled, config.label_column):
+        # Its zeros are placeholders, not labels.
+        return _csv_listing(submission, root / folder, config, split, labelled=False, root=root)
+    if labelled.is_file():
+        known = split != "test" or _has_column(labelled, config.label_column)
+        return _csv_listing(labelled, root / folder, config, split, labelled=known, root=root)
+    if split == "test" and (root / folder).is_dir():
+        return _unlabelled_folder(root, folder, config)
+    beside = f", and the images in {folder}/ have no labels without it" if (root / folder).is_dir() else ""
+    raise InputError(f"{root} has no {split}.csv{beside}", f"it has: {_content(root)}")
+
+
+def _has_column(path: Path, column: str) -> bool:
+    return path.is_file() and column in read_table(path).columns
+
+
+def _csv_listing(
+    path: Path, images: Path, config: DataConfig, split: str, *, labelled: bool = True, root: Path | None = None
+) -> Listing:
+    table = read_table(path)
+    ids = table[config.image_column]
+    labels = table[config.label_column] if labelled else None
+    files = ids if holds_each_once(images, ids) else _found(table, ids, labels, images)
+    root = root or images
+    below = images.relative_to(root).as_posix() if root != images else ""
+    groups = _groups(table, config.group_column, split) if labelled else None
+    meta = path.parent / "meta.csv"
+    return Listing(path, root, below, ids, files, labels, groups, meta if meta.is_file() else None)
+
+
+def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
+    # Splits need to know what belongs together; of pages that are only scored it may be unknown.
+    if column is None or (split == "test" and column not in table.columns):
+        return None
+    return table.names(column)
+
+
+def _images_of(path: Path, config: DataConfig) -> Path:
+    return user_path(config.images) if config.images else path.with_suffix("")
+
+
+def _found(table: Table, ids: np.ndarray, labels: np.ndarray | None, images: Path) -> np.ndarray:
+    _check_ids(table, ids, labels)
+    files, missing = locate(ids, images)
+    if missing:
+        where = f"missing in {images}" if images.is_dir() else f"missing (there is no folder {images})"
+        what = plural(len(missing), "image is", "images are")
+        is_distributed = ambiguous(ids, missing, images)
+        shown = [f"{ids[row]!r} can be {' or '.join(files)}" for row, files in is_distributed.items()][:SHOWN]
+        raise InputError(
+            f"{table.path}: {what} {where}, of {len(ids)}: {examples(ids, missing)}",
+            f"write the suffix: {and_more(shown, len(is_distributed))}" if is_distributed else "",
+        )
+    return files
+
+
+def _check_ids(table: Table, ids: np.ndarray, labels: np.ndarray | None) -> None:
+    faults = []
+    if len(blank := np.flatnonzero(ids == "")):
+        rows = and_more([f"row {row_number(row)}" for row in blank[:SHOWN]], len(blank))
+        faults.append(f"{plural(len(blank), 'ID is', 'IDs are')} blank: {rows}")
+    if escaping := unsafe(ids):
+        what = plural(len(escaping), "ID is no file", "IDs are no files")
+        faults.append(f"{what} below the data root: {examples(ids, escaping)}")
+    faults.extend(_duplicates(ids, labels))
+    if faults:
+        raise InputError(f"{table.path}: {'; '.join(faults)}")
+
+
+def _duplicates(ids: np.ndarray, labels: np.ndarray | None) -> list[str]:
+    first: dict[str, int] = {}
+    plain, conflicting = [], []
+    for row, name in enumerate(ids):
+        earlier = first.setdefault(name, row)
+        if earlier == row or not name:
+            continue
+        same = labels is None or labels[earlier].strip() == labels[row].strip()
+        text = f"{name!r} (rows {row_number(earlier)} and {row_number(row)}"
+        if same:
+            plain.append(f"{text})")
+        else:
+            conflicting.append(f"{text}: {labels[earlier]!r} and {labels[row]!r})")  # type: ignore[index]
+    faults = []
+    if conflicting:
+        what = plural(len(conflicting), "ID has", "IDs have")
+        faults.append(f"{what} conflicting labels: {and_more(conflicting[:SHOWN], len(conflicting))}")
+    if plain:
+        what = plural(len(plain), "ID stands", "IDs stand")
+        faults.append(f"{what} more than once: {and_more(plain[:SHOWN], len(plain))}")
+    return faults
+
+
+def _tree_listing(root: Path, split: str, config: DataConfig, places: SplitPlaces) -> Listing:
+    if not places.folders:
+        return _class_folders(root, "", config)
+    if split not in places.folders:
+        raise InputError(f"{root} has no folder {split}/", f"it has: {_content(root)}")
+    if split == TRAIN and places.beside:
+        shown = and_more([f"{name}/" for name in places.beside[:SHOWN]], len(places.beside))
+        logger.warning("%s: not used, because it is part of no split: %s", root, shown)
+    return _class_folders(root, places.folders[split], config)
+
+
+def _class_folders(root: Path, below: str, config: DataConfig) -> Listing:
+    folder, left_out = root / below, LeftOut()
+    classes, stray, files = subfolders(folder), 0, []
+    for name in image_files(folder, config.allow_symlinks, left_out):
+        if "/" in name:
+            files.append(name)
+        else:
+            stray += 1
+    if not files and stray:
+        return _unlabelled_folder(root, below, config)
+    if not files:
+        raise InputError(_nothing_in(folder), QUICKSTART)
+    labels = np.array([_class_of(name) for name in files], dtype=object)
+    _say_what_is_left_out(folder, stray, sorted({normalised(name) for name in classes} - set(labels)))
+    ids = np.array(files, dtype=object)
+    return Listing(folder, root, below, ids, ids, labels, left_out=left_out)
+
+
+def _class_of(file: str) -> str:
+    r"""The class of an image in a class folder, as text: bytes of its name that are not UTF-8 become `\udcXX`."""
+    return normalised(file.split("/", 1)[0]).encode("utf-8", "backslashreplace").decode()
+
+
+def _unlabelled_folder(root: Path, below: str, config: DataConfig) -> Listing:
+    folder, left_out = root / below, LeftOut()
+    files = np.array(image_files(folder, config.allow_symlinks, left_out), dtype=object)
+    if not len(files):
+        raise InputError(_nothing_in(folder), QUICKSTART)
+    return Listing(folder, root, below, files, files, left_out=left_out)
+
+
+def _say_what_is_left_out(folder: Path, stray: int, empty: list[str]) -> None:
+    if stray:
+        logger.warning("%s: %s outside of the class folders: left out", folder, plural(stray, "image", "images"))
+    if empty:
+        logger.warning("%s: no image in %s: left out", folder, and_more(empty[:SHOWN], len(empty)))
+
+
+def _nothing_in(folder: Path) -> str:
+    linked = any(path.is_symlink() for path in folder.iterdir())
+    links = "; symbolic links are followed with --set data.allow_symlinks=true" if linked else ""
+    return (
+        f"{folder} holds no pages: neither train.csv (ID,target) with a folder train/, nor class folders with images "
+        f"(it has: {_content(folder)}){links}"
+    )
+
+
+def _content(folder: Path) -> str:
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    return and_more(names[:SHOWN], len(names)) or "nothing"

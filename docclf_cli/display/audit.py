@@ -1,0 +1,120 @@
+"""What people see of an audit."""
+
+import shlex
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli.display import show as report
+from docclf_cli.results.audit import AuditResult, DuplicatePage, LabelCheck, NearDuplicatePair, Outlier
+
+SHOWN = 10  # rows a table; the CSV files have all
+
+
+@report.render.register
+def tables(result: AuditResult) -> Iterator[RenderableType]:
+    """Classes, odd pages, twins, doubtful labels, and what it all comes to."""
+    yield _class_table(result)
+    if result.outliers:
+        yield _outlier_table(result.outliers)
+    if result.near_duplicates:
+        yield _near_duplicate_table(result.near_duplicates)
+    if result.labels is not None and result.labels.issues:
+        yield _label_table(result.labels)
+    yield _summary(result)
+    yield report.files_table(result.files)
+
+
+def _class_table(result: AuditResult) -> Table:
+    table = Table(title="Pages by class", title_justify="left")
+    table.add_column("class", overflow="fold")
+    splits = list(result.classes[0].pages)
+    for head in (*splits, "groups"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in result.classes:
+        table.add_row(escape(row.name), *(str(row.pages[split]) for split in splits), str(row.groups))
+    return table
+
+
+def _outlier_table(outliers: tuple[Outlier, ...]) -> Table:
+    table = Table(title=_title("Odd pages", len(outliers)), title_justify="left")
+    for head in ("kind", "split", "page", "what"):
+        table.add_column(head, overflow="fold")
+    for page in _some_of_each_kind(outliers):
+        table.add_row(page.kind, page.split, escape(page.id), escape(page.detail))
+    return table
+
+
+def _some_of_each_kind(outliers: tuple[Outlier, ...]) -> list[Outlier]:
+    kinds = list(dict.fromkeys(page.kind for page in outliers))
+    each = max(1, SHOWN // len(kinds))
+    return [page for kind in kinds for page in [one for one in outliers if one.kind == kind][:each]]
+
+
+def _near_duplicate_table(near_duplicates: tuple[NearDuplicatePair, ...]) -> Table:
+    table = Table(title=_title("NearDuplicatePair", len(near_duplicates)), title_justify="left")
+    for head in ("page", "and its twin"):
+        table.add_column(head, overflow="fold")
+    table.add_column("alike", justify="right", no_wrap=True)
+    table.add_column("")
+    for pair in near_duplicates[:SHOWN]:
+        notes = [text for text, said in (("labels differ", pair.conflict), ("across splits", pair.across)) if said]
+        table.add_row(_page(pair.first), _page(pair.second), f"{pair.similarity:.3f}", ", ".join(notes))
+    return table
+
+
+def _page(page: DuplicatePage) -> str:
+    label = "" if page.label is None else f", {page.label}"
+    return escape(f"{page.id} ({page.split}{label})")
+
+
+def _label_table(check: LabelCheck) -> Table:
+    table = Table(title=_title("Doubtful labels", len(check.issues)), title_justify="left")
+    for head in ("page", "given", "seems"):
+        table.add_column(head, overflow="fold")
+    for head in ("p(given)", "p(seems)"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in check.issues[:SHOWN]:
+        given = f"{one.given} (settled)" if one.settled else one.given
+        probabilities = f"{one.given_probability:.3f}", f"{one.suggested_probability:.3f}"
+        table.add_row(escape(one.id), escape(given), escape(one.suggested), *probabilities)
+    return table
+
+
+def _summary(result: AuditResult) -> RenderableType:
+    table = report.plain_table("Audit")
+    table.add_row("data", escape(result.data))
+    table.add_row("pages", ", ".join(f"{count} {split}" for split, count in result.pages.items()))
+    table.add_row("largest to smallest class", f"{result.imbalance:.1f} to 1")
+    differ, across = (
+        sum(pair.conflict for pair in result.near_duplicates),
+        sum(pair.across for pair in result.near_duplicates),
+    )
+    pairs = f"{len(result.near_duplicates)} pairs, {differ} with labels that differ, {across} across splits"
+    table.add_row("twins", f"{pairs}; {result.duplicate_groups} groups" if result.near_duplicates else "none")
+    if result.labels is None:
+        table.add_row("labels", "not checked: name a run of `docclf train --folds 5` with --run")
+    else:
+        table.add_row("labels", escape(_label_words(result.labels)))
+    table.add_row("odd pages", str(len(result.outliers) or "none"))
+    table.add_row("next", escape(_next(result)))
+    return table
+
+
+def _label_words(check: LabelCheck) -> str:
+    if check.expected is None:
+        return f"not judged by {check.run}: {check.refusal}"
+    return f"{len(check.issues)} of {check.pages} doubtful (about {check.expected:.0f} wrong ones expected), by {check.run}"
+
+
+def _next(result: AuditResult) -> str:
+    keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
+    options = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
+    look = "look at the pictures, delete lines of relabel.csv that are wrong, then " if len(options) > 1 else ""
+    return f"{look}train with {' '.join(options)}"
+
+
+def _title(text: str, count: int) -> str:
+    return f"{text}: {count}" if count <= SHOWN else f"{text}: the first {SHOWN} of {count}"

@@ -1,0 +1,122 @@
+"""What a person sees of `ensemble` and `tta`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli.display import show as report
+from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
+from docclf_cli.results.figures import Difference, Estimate
+
+LOG_LOSS = "log_loss"
+SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
+
+
+@report.render.register
+def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
+    """Members, methods, how alike the members are, and whether it is worth it."""
+    best = f"to {escape(result.best_member)}, the best member on held-out pages" if result.best_member else ""
+    lines = [*result.members, *result.methods, *([result.tta] if result.tta else [])]
+    breaks = {len(result.members), len(result.members) + len(result.methods)}
+    yield from _score_tables(lines, breaks, result.monitor, best, marked=result.method)
+    if result.tta:
+        yield f"[dim]{escape(result.tta.name)}: to {escape(result.method)} without views[/]"
+    yield from _weights_table(result)
+    yield _alike_table(result)
+    yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+    computed = ", ".join(sorted(set(result.precision.values())))
+    yield f"Written: {escape(result.method)}, {result.pages} {result.split} pages, computed in {computed}"
+    yield report.files_table(result.files)
+
+
+@report.render.register
+def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
+    """Views, their merge, and whether they are worth it."""
+    lines = [*result.views, result.merged]
+    yield from _score_tables(lines, {len(result.views)}, result.monitor, "to the plain page", marked=result.merged.name)
+    if result.pruned:
+        yield f"Dropped: {escape(', '.join(result.pruned))}. Kept: {escape(', '.join(result.kept))}"
+    yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+    yield f"Written: {escape(result.merged.name)}, {result.pages} {result.split} pages, computed in {result.precision}"
+    yield report.files_table(result.files)
+
+
+def _score_tables(
+    lines: Sequence[Line], breaks: set[int], monitor: str, versus: str, marked: str
+) -> Iterator[RenderableType]:
+    for title, side in SIDES:
+        measured = [getattr(line, side) for line in lines]
+        if pages := max((each.pages for each in measured if each is not None), default=0):
+            yield _score_table(f"{pages} {title}", lines, measured, breaks, marked)
+    if any(each.difference for line in lines for each in (line.held_out, line.test) if each is not None):
+        unit = "" if monitor == LOG_LOSS else " in points"
+        yield f"[dim]Δ: {report.metric_name(monitor)}{unit}, {versus}; 95 % intervals everywhere[/]"
+
+
+def _score_table(
+    title: str, lines: Sequence[Line], measured: Iterable[Measured | None], breaks: set[int], marked: str
+) -> Table:
+    # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for head in ("accuracy %", "macro-F1 %", "log loss", "Δ"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for number, (line, each) in enumerate(zip(lines, measured, strict=True)):
+        if number in breaks:
+            table.add_section()
+        name = f"[bold]{escape(line.name)} ←[/]" if line.name == marked else escape(line.name)
+        table.add_row(name, *_metrics(each))
+    return table
+
+
+def _metrics(measured: Measured | None) -> tuple[str, str, str, str]:
+    if measured is None:
+        return "–", "–", "–", ""
+    accuracy, f1, loss = (measured.figures[name] for name in ("accuracy", "f1_macro", LOG_LOSS))
+    return _percent(accuracy), _percent(f1), f"{loss.value:.3f}", _difference(measured.difference)
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    if difference.figure == LOG_LOSS:
+        return f"{difference.value:+.2f} ({difference.low:+.2f}…{difference.high:+.2f})"
+    return f"{100 * difference.value:+.1f} ({100 * difference.low:+.1f}…{100 * difference.high:+.1f})"
+
+
+def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
+    weighted = [line for line in result.methods if line.weights and len(set(line.weights.values())) > 1]
+    if not weighted:
+        return
+    table = Table(title="Weights", title_justify="left")
+    table.add_column("", overflow="fold")
+    for line in weighted:
+        table.add_column(escape(line.name), justify="right", no_wrap=True)
+    for member in result.members:
+        table.add_row(escape(member.name), *(f"{(line.weights or {})[member.name]:.3f}" for line in weighted))
+    yield table
+
+
+def _alike_table(result: EnsembleResult) -> Table:
+    """Pairs of members: how often they disagree, and whether they fail on the same pages."""
+    table = Table(title=f"How alike the members are ({result.alike_on} pages)", title_justify="left")
+    table.add_column("members", overflow="fold")
+    table.add_column("disagree", justify="right", no_wrap=True)
+    table.add_column("errors correlate", justify="right", no_wrap=True)
+    names = [member.name for member in result.members]
+    for first in range(len(names)):
+        for second in range(first + 1, len(names)):
+            correlation = result.error_correlation[first][second] if result.error_correlation else float("nan")
+            shown = "–" if correlation != correlation else f"{correlation:.2f}"
+            pair = f"{escape(names[first])} · {escape(names[second])}"
+            table.add_row(pair, f"{100 * result.disagreement[first][second]:.1f} %", shown)
+    return table

@@ -1,0 +1,157 @@
+"""Results on stdout: Rich tables, or with `--json` one JSON document and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import singledispatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.streams import is_utf8
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.load import LoadedProfile
+
+NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "macro-F1",
+    "f1_weighted": "weighted F1",
+    "log_loss": "log loss",
+    "ece": "calibration error (ECE, approximate)",
+}
+
+
+def show(result: Any, *, as_json: bool) -> None:
+    """Print a result: the only function that writes results to stdout."""
+    if as_json:
+        _print_json(jsonable(result))
+    else:
+        Console(highlight=False).print(Group(*render(result)))
+
+
+def _print_json(content: Any) -> None:
+    # Where the stream does not take all characters, JSON's own escapes stand for them.
+    print(json.dumps(content, ensure_ascii=not is_utf8(sys.stdout), indent=2))
+
+
+def jsonable(value: Any) -> Any:
+    """Plain JSON values of a result: dataclasses by field name, paths as text, not-a-number as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    if isinstance(value, Iterable):
+        return [jsonable(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@singledispatch
+def render(result: Any) -> Iterator[RenderableType]:
+    """What a person sees of a result, from top to bottom."""
+    raise TypeError(f"no table for {type(result).__name__}")
+
+
+def class_table(rows: Iterable[ClassRow], title: str) -> Table:
+    """The class-wise table of the seed, with intervals."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("class", overflow="fold")
+    for head in ("accuracy", "F1", "loss", "samples"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(escape(row.name), interval(row.accuracy), interval(row.f1), number(row.loss), str(row.support))
+    return table
+
+
+def scores_table(scores: Scores, title: str) -> Table:
+    """Figures with their 95 % intervals."""
+    table = Table(title=f"{title}: {scores.support} pages", title_justify="left")
+    table.add_column("figure", overflow="fold")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    for name, estimate in scores.figures.items():
+        table.add_row(metric_name(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
+    if scores.unreadable:
+        table.add_row("unreadable pages, left out", str(scores.unreadable), "")
+    return table
+
+
+def files_table(files: Iterable[Path]) -> RenderableType:
+    """Paths, whole on every width of terminal so that they can be copied."""
+    table = plain_table("Files")
+    for path in files:
+        table.add_row("", escape(str(path)))
+    return table
+
+
+def metric_name(name: str) -> str:
+    """A figure's name in words."""
+    if name.startswith("top") and name.endswith("_accuracy"):
+        return f"top-{name.removeprefix('top').removesuffix('_accuracy')} accuracy"
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def number(value: float) -> str:
+    """Four digits, or a dash where there is no value."""
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """`0.954 (0.93–0.97)`."""
+    if math.isnan(estimate.value):
+        return "–"
+    return f"{estimate.value:.3f} ({estimate.low:.2f}–{estimate.high:.2f})"
+
+
+def show_profile(loaded: LoadedProfile, *, as_json: bool) -> None:
+    """Print every value of a resolved profile with where it came from."""
+    values = dict(_leaves(loaded.profile.model_dump(mode="json")))
+    if as_json:
+        rows = {key: {"value": value, "source": str(_source(loaded, key))} for key, value in values.items()}
+        _print_json(rows)
+        return
+    table = Table(title="Resolved profile", title_justify="left")
+    for head in ("key", "value", "source"):
+        table.add_column(head, overflow="fold")
+    for key, value in values.items():
+        table.add_row(key, escape(json.dumps(value, ensure_ascii=False)), escape(str(_source(loaded, key))))
+    Console(highlight=False).print(table)
+
+
+def _source(loaded: LoadedProfile, key: str) -> Any:
+    while key not in loaded.sources and "." in key:
+        key = key.rpartition(".")[0]
+    return loaded.sources.get(key, "default")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, value
+
+
+def plain_table(title: str) -> Table:
+    """Labels and values without lines."""
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", overflow="fold")
+    table.add_column(overflow="fold")
+    return table

@@ -1,0 +1,229 @@
+"""Checkpoints: self-describing, written whole or not at all, and read as data, never as code."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.engine.checkpoints.schema import checked_contents, checked_weights
+from docclf_cli.engine.checkpoints.versions import versions
+from docclf_cli.engine.runtime.nan_guard import LOWER, not_finite
+from docclf_cli.errors import CheckpointError, DivergedError, InputError
+from docclf_cli.files import bring_back_previous, previous_of, save_with
+from docclf_cli.models.factory import create_model
+from docclf_cli.models.weights import read_data
+from docclf_cli.profile.schema import AugmentationConfig, ModelConfig
+
+FORMAT_VERSION = 1
+logger = logging.getLogger("docclf")
+_REQUIRED = ("format_version", "model", "model_config", "class_names", "preprocess", "digest")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to predict with a model, and in `training` to go on training it.
+
+    Attributes:
+        model: State dict of the network.
+        model_config: What `create_model` builds it from.
+        class_names: Names along the class axis.
+        preprocess: How a page becomes the input.
+        augmentation: The policy that trained it (which decides its default TTA views).
+        profile: The resolved profile, as plain data.
+        epoch: Epochs behind the weights.
+        temperature: Divides the logits when probabilities are read; 1 where none was fitted.
+        figures: Validation figures of the weights.
+        training: Optimizer, schedule, EMA and position; empty in files that only predict.
+    """
+
+    model: Mapping[str, torch.Tensor]
+    model_config: ModelConfig
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    augmentation: AugmentationConfig
+    profile: Mapping[str, Any]
+    epoch: int
+    temperature: float = 1.0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the file; after a crash the old one or the new one is there, whole.
+
+        Raises:
+            DivergedError: Weights, or their moving average, are not finite: the file stays what it was.
+            ResourceError: The disk is full, or the folder cannot be written to.
+        """
+        if name := not_finite(self.model) or not_finite(self.training.get("ema") or {}):
+            raise DivergedError(f"{path} is not written: the weights of '{name}' are no finite numbers", LOWER)
+        content: dict[str, Any] = {
+            "model": dict(self.model),
+            "model_config": self.model_config.model_dump(mode="json"),
+            "class_names": [str(name) for name in self.class_names],
+            "preprocess": self.preprocess.to_dict(),
+            "augmentation": self.augmentation.model_dump(mode="json"),
+            "profile": dict(self.profile),
+            "epoch": self.epoch,
+            "temperature": self.temperature,
+            "figures": dict(self.figures),
+            "training": dict(self.training),
+            "versions": versions(),
+            "format_version": FORMAT_VERSION,
+        }
+        content = _canonical(content)
+        content["digest"] = _digest(content)
+        save_with(path, lambda file: torch.save(content, file))
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read and verify a file that `save` wrote.
+
+        Raises:
+            CheckpointError: It is missing, damaged, of another kind or version, or its weights are not finite.
+        """
+        content = _read(path)
+        if missing := [key for key in _REQUIRED if key not in content]:
+            raise CheckpointError(
+                f"{path}: not a checkpoint of docclf (no '{missing[0]}' in it)",
+                "plain weights can be a starting point: --set model.checkpoint_path=FILE",
+            )
+        version = content["format_version"]
+        if type(version) is not int or version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path}: format version {' '.join(str(version).split())[:20]}, this docclf reads {FORMAT_VERSION}"
+            )
+        _verify(path, content)
+        found = checked_contents(path, content)
+        checkpoint = cls(
+            model=checked_weights(path, content["model"]),
+            model_config=found.architecture,
+            class_names=found.class_names,
+            preprocess=found.preprocess,
+            augmentation=found.augmentation,
+            profile=found.profile.model_dump(mode="json", exclude={"name", "output"}),
+            epoch=found.epoch,
+            temperature=found.temperature,
+            figures=found.figures,
+            training=found.training,
+        )
+        if name := not_finite(checkpoint.model):
+            raise CheckpointError(
+                f"{path}: the weights of '{name}' are not finite numbers", "use an earlier checkpoint"
+            )
+        return checkpoint
+
+    @classmethod
+    def load_newest(cls, path: Path) -> Checkpoint | None:
+        """A file; where it is damaged, the content it had before, which then takes its place. None without either.
+
+        Only for the writer of the folder.
+        """
+        previous = previous_of(path)
+        if not path.exists() and not previous.exists():
+            return None
+        try:
+            return cls.load(path)
+        except CheckpointError as error:
+            if not previous.exists():
+                raise
+            logger.warning("%s; going on from the one before it", error.message)
+            before = cls.load(previous)
+            bring_back_previous(path)
+            return before
+
+    def build(self, path: Path | None = None) -> torch.nn.Module:
+        """The network with its weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: The weights do not fit the architecture, or timm has none of that name.
+        """
+        where, size = f"{path}: " if path else "", self.preprocess.size
+        try:
+            model = create_model(self.model_config, len(self.class_names), weights=False, image_size=size)
+            model.load_state_dict(dict(self.model))
+        except InputError as error:
+            raise CheckpointError(f"{where}{error.message}", error.hint) from error
+        except RuntimeError as error:
+            raise CheckpointError(f"{where}the weights do not fit {self.model_config.model_name}: {error}") from error
+        return model.eval()
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint file a user means: the file itself, or a run folder's `best.ckpt`.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if path.is_file():
+        return path
+    if (best := path / "best.ckpt").is_file():
+        return best
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
+        )
+    raise CheckpointError(f"{path}: there is no such checkpoint")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_data(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of docclf")
+    return content
+
+
+def _verify(path: Path, content: dict[str, Any]) -> None:
+    stated = content.pop("digest")
+    try:
+        fits = bool(isinstance(stated, str) and stated == _digest(content))
+    except (RuntimeError, TypeError, AttributeError):  # content that no checkpoint has, such as sparse tensors
+        fits = False
+    if not fits:
+        raise CheckpointError(f"{path}: damaged, its checksum does not fit", "use another checkpoint of the run")
+
+
+def _canonical(value: Any) -> Any:
+    """A copy of nested plain data that pickles to the same bytes whatever objects it was put together from.
+
+    Pickle writes an object once and refers to it afterwards, so that equal texts give other bytes when they are not
+    the same object; and what a file is known by (in the fingerprint of predictions) is its bytes.
+    """
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if isinstance(value, Mapping):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_canonical, value))
+    return value
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 over every key, value and tensor byte of nested plain data."""
+    digest = hashlib.sha256()
+    for part in _parts(content):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    if isinstance(value, torch.Tensor):
+        yield f"{value.dtype}{tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield repr(key).encode()
+            yield from _parts(item)
+    elif isinstance(value, list | tuple):
+        yield f"[{len(value)}".encode()
+        for item in value:
+            yield from _parts(item)
+    else:
+        yield repr(value).encode()

@@ -1,0 +1,241 @@
+"""The folder of a run: its name, its files, its one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import os
+import shlex
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from docclf_cli.data.index.cells import to_cell
+from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, write_json, write_text
+
+RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
+_LOCK = ".lock"
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files of a run (or of one fold of it)."""
+
+    path: Path
+
+    @property
+    def profile(self) -> Path:
+        """The resolved profile; training from it repeats the run."""
+        return self.path / "profile.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which page was in which split."""
+        return self.path / "split.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Reproducible figures per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def timings(self) -> Path:
+        """Wall times and pages per second per epoch."""
+        return self.path / "timings.csv"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best epoch."""
+        return self.path / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint to go on from."""
+        return self.path / "last.ckpt"
+
+    @property
+    def state(self) -> Path:
+        """How the run stands, and its final figures."""
+        return self.path / "run.json"
+
+    @property
+    def temperature(self) -> Path:
+        """The temperatures of a folds run."""
+        return self.path / "temperature.json"
+
+    @property
+    def origin(self) -> Path:
+        """Versions and pages it is made of."""
+        return self.path / "origin.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Pages that could not be read, with the reason."""
+        return self.path / "quarantine.csv"
+
+    def predictions(self, name: str) -> Path:
+        """Stored predictions of `val`, `train` or `test`."""
+        return self.path / "predictions" / f"{name}.npz"
+
+    def snapshot(self, epoch: int) -> Path:
+        """A member of a snapshot ensemble."""
+        return self.path / "snapshots" / f"epoch-{epoch:04d}.ckpt"
+
+    def snapshots(self) -> list[Path]:
+        """All snapshots, by epoch."""
+        return sorted((self.path / "snapshots").glob("epoch-*.ckpt"))
+
+    def fold(self, number: int) -> RunFolder:
+        """The folder of one fold."""
+        return RunFolder(self.path / f"fold-{number}")
+
+    def read_state(self) -> dict[str, Any]:
+        """What `run.json` says; empty where it is missing or not readable."""
+        try:
+            state = json.loads(self.state.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def read_history(self) -> tuple[dict[str, float], ...]:
+        """The rows of `metrics.csv`; none where there is no such file."""
+        if not self.metrics.is_file():
+            return ()
+        with self.metrics.open(encoding="utf-8", newline="") as file:
+            return tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(file))
+
+    def write_state(self, status: str, **facts: Any) -> None:
+        """Record how the run stands."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.state, {"status": status, "time": now, **facts})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended as it should."""
+        return self.read_state().get("status") == FINISHED
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is a checkpoint to predict with, or one for each fold."""
+        return self.best.is_file() or any(self.path.glob("fold-*/best.ckpt"))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the folder's only writer inside the block.
+
+        Raises:
+            InputError: Another process writes here.
+        """
+        import fcntl
+
+        # lockf, not flock: loader workers that are forked from this process must not keep the lock alive.
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _LOCK).open("a+")
+        except OSError as error:
+            raise ResourceError(
+                f"{self.path}: {error.strerror}", "name a folder you may write to with --output"
+            ) from error
+        with lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                raise InputError(
+                    f"{self.path} is being written by {holder}", "wait for it, or choose another --name"
+                ) from error
+            except OSError as error:
+                if not lacks(LOCKS, error, self.path):
+                    raise ResourceError(f"{self.path} cannot be locked: {error.strerror}") from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            for orphan in self.path.rglob(f"{TEMP_PREFIX}*"):
+                orphan.unlink(missing_ok=True)
+            yield
+
+    def require_free(self, overwrite: bool) -> None:
+        """Refuse to start a run in a folder that has content; one that failed before its first checkpoint has none.
+
+        Raises:
+            InputError: There is content, and `overwrite` is not given.
+        """
+        if overwrite or not self._content() or self._came_to_nothing():
+            return
+        hint = "choose another --name, or add --overwrite to replace it"
+        if self.profile.is_file() and not self.finished:
+            hint = f"go on with it ({shlex.join(['docclf', 'train', '--resume', str(self.path)])}), {hint}"
+        raise InputError(f"{self.path} exists", hint)
+
+    def clear(self) -> None:
+        """Remove what is in the folder; only for its writer."""
+        for path in self._content():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def _content(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if path.name != _LOCK] if self.path.is_dir() else []
+
+    def _came_to_nothing(self) -> bool:
+        return self.read_state().get("status") == FAILED and not any(self.path.rglob("*.ckpt"))
+
+
+def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
+    """Where a new run goes below `output`.
+
+    Raises:
+        InputError: The name is not a plain folder name, or a file has it.
+    """
+    if file := next((path for path in (output, *output.parents) if path.exists() and not path.is_dir()), None):
+        raise InputError(f"--output: {file} is a file", "name a folder; it is made where there is none")
+    if name is None:
+        return RunFolder(_unused(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+    if name != _plain(name):
+        raise InputError(f"--name: '{name}' is not a plain folder name", "use letters, digits, '.', '-' and '_'")
+    path = output / name
+    if path.is_file():
+        raise InputError(f"{path} is a file", "choose another --name")
+    return RunFolder(path)
+
+
+def newest_finished(output: Path) -> RunFolder:
+    """The trained run that finished last below `output`; ensembles have no checkpoint of their own.
+
+    Raises:
+        InputError: There is none.
+    """
+    runs = [RunFolder(path.parent) for path in output.glob("*/run.json")]
+    finished = [(run.read_state().get("time", ""), run) for run in runs if run.finished and run.trained]
+    if not finished:
+        raise InputError(f"no finished run below {output}", "train one (`docclf train`), or name a run")
+    return max(finished, key=lambda item: (item[0], item[1].path.name))[1]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write rows as CSV, whole or not at all; numbers keep every digit they need."""
+    names = list(columns or rows[0])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(to_cell, names))
+    writer.writerows([to_cell(row[name]) for name in names] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _plain(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "._-" else "_" for char in name).strip(".") or "run"
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

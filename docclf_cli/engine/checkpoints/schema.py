@@ -1,0 +1,88 @@
+"""What may be in a checkpoint: a checksum only says that a file is as it was written, not by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.errors import CheckpointError
+from docclf_cli.profile.schema import AugmentationConfig, ModelConfig, Natural, Positive, Profile
+
+Channels = tuple[float, float, float]
+LONGEST_NAME, _LARGEST_SIDE = 512, 4096
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a class stands twice")
+    return names
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
+
+
+class _Preprocess(_Part):
+    size: Annotated[int, Field(ge=1, le=_LARGEST_SIDE, strict=True)]
+    resize_mode: str
+    mean: Channels
+    std: tuple[Positive, Positive, Positive]
+    interpolation: str
+
+
+def _preprocess(stored: Any) -> Preprocess:
+    return Preprocess(**_Preprocess.model_validate(stored).model_dump())
+
+
+class CheckpointSchema(_Part):
+    """Everything of a checkpoint besides its weights, checked."""
+
+    architecture: ModelConfig = Field(alias="model_config")
+    class_names: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)], ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ]
+    preprocess: Annotated[Preprocess, BeforeValidator(_preprocess)]
+    augmentation: AugmentationConfig
+    profile: Profile
+    epoch: Natural
+    temperature: Positive
+    figures: dict[str, Annotated[float, Field(allow_inf_nan=True)]]
+    training: dict[str, Any]
+
+
+def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema:
+    """The content of a file, if it can be that of a checkpoint.
+
+    Raises:
+        CheckpointError: Something in it cannot be; it is named.
+    """
+    try:
+        return CheckpointSchema.model_validate(dict(content))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise CheckpointError(f"{path}: not a checkpoint of docclf ({place}: {fault['msg']})") from error
+
+
+def checked_weights(path: Path, weights: Any) -> dict[str, torch.Tensor]:
+    """Weights by name, if that is what they are.
+
+    Raises:
+        CheckpointError: They are something else.
+    """
+    if isinstance(weights, Mapping) and weights:
+        found = dict(weights)
+        if all(isinstance(name, str) and _is_plain(tensor) for name, tensor in found.items()):
+            return found
+    raise CheckpointError(f"{path}: not a checkpoint of docclf (model: not weights by name)")
+
+
+def _is_plain(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided

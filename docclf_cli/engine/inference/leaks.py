@@ -1,0 +1,78 @@
+"""Pages that trained a model, found again among those it is to be scored on: by their content, whatever they are called."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from docclf_cli.data.index.copies import copies_of
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.engine.inference.members import Indices, Member, trained_ids
+from docclf_cli.errors import InputError
+from docclf_cli.text import composed
+
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True, eq=False)
+class Leaks:
+    """Copies of training pages among other pages.
+
+    Attributes:
+        copies: bool [n]: which pages have the content of a training page.
+        of: The file of that training page, by row.
+        all_known: Whether the training pages of all members were there to be compared.
+    """
+
+    copies: np.ndarray
+    of: dict[int, str]
+    all_known: bool
+
+
+def find_leaks(members: Iterable[Member], index: DocumentIndex, known: Sequence[Indices]) -> Leaks:
+    """Compare pages with those that members were trained on.
+
+    Args:
+        members: The members.
+        index: The pages.
+        known: Where their training pages may be as well, if not where they were.
+    """
+    trained: list[str] = []
+    all_known = True
+    for member in members:
+        files = _training_files(member, known)
+        all_known &= files is not None
+        trained += files or []
+    trained = list(dict.fromkeys(trained))
+    places = copies_of(index.files(), trained)
+    return Leaks(places >= 0, {row: trained[place] for row, place in enumerate(places) if place >= 0}, all_known)
+
+
+def say_copies_in_validation(index: DocumentIndex, own_val: int) -> None:
+    """Warn of copies of training pages in a validation set of one's own, the last pages of an index."""
+    files, first = index.files(), len(index) - own_val
+    places = copies_of(files[first:], files[:first])
+    if (count := int((places >= 0).sum())) > 0:
+        row = int(np.flatnonzero(places >= 0)[0])
+        logger.warning(
+            "%d of %d validation pages are copies of training pages (such as %s of %s): figures on them are too good; "
+            "`docclf audit` lists them", count, own_val, index.ids[first + row], index.ids[places[row]],
+        )  # fmt: skip
+
+
+def _training_files(member: Member, known: Sequence[Indices]) -> list[str] | None:
+    """The files of the pages that a member was trained on; None where they are not there, or not known."""
+    ids, data = [composed(name) for name in trained_ids(member).tolist()], member.info.data
+    own = next((each for each in known if each.config == data), None) or Indices(data)
+    for indices in (own, *known):
+        try:
+            index = indices.of("train", member.info.class_names)
+        except InputError:
+            continue
+        rows = [index.row_of.get(name, -1) for name in ids]
+        if rows and min(rows) >= 0:
+            return index.take(rows).files()
+    return None

@@ -1,0 +1,89 @@
+"""A model that `export` wrote as ONNX, run by onnxruntime in the place of the network it was made from."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from docclf_cli.engine.checkpoints.info import CheckpointInfo
+from docclf_cli.errors import CheckpointError, InputError
+from docclf_cli.models.weights import first_line
+
+INPUT, OUTPUT, ABOUT = "images", "logits", "docclf"
+
+
+class OnnxModel(torch.nn.Module):
+    """Calls an onnxruntime session as if it were a network; it runs on the CPU.
+
+    Args:
+        session: An `onnxruntime.InferenceSession`.
+    """
+
+    def __init__(self, session: Any) -> None:
+        super().__init__()
+        self.session = session
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [n, num_classes] of normalised images [n, 3, size, size]."""
+        array = np.ascontiguousarray(images.float().cpu().numpy())
+        return torch.from_numpy(self.session.run([OUTPUT], {INPUT: array})[0])
+
+
+def onnx_path(checkpoint: Path) -> Path:
+    """Where `export` puts the ONNX file of a checkpoint."""
+    return checkpoint.parent / "export" / f"{checkpoint.stem}.onnx"
+
+
+def load_onnx(path: Path) -> OnnxModel:
+    """A session on as many threads as torch uses.
+
+    Raises:
+        InputError: onnxruntime is not installed.
+        CheckpointError: The file is missing or damaged.
+    """
+    onnxruntime = required("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Its own messages go to stderr in a form of their own; what fails raises as well.
+    options.log_severity_level = 4
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file", "make it with `docclf export`")
+    try:
+        return OnnxModel(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    except Exception as error:  # onnxruntime's errors share no other base
+        raise CheckpointError(f"{path}: damaged, or not an ONNX model ({first_line(error)})") from error
+
+
+def load_exported(info: CheckpointInfo) -> OnnxModel:
+    """The ONNX model that was exported from a checkpoint as it is now.
+
+    Raises:
+        CheckpointError: There is none, or it was made from other weights.
+    """
+    path, command = onnx_path(info.path), shlex.join(["docclf", "export", "--checkpoint", str(info.path)])
+    if not path.is_file():
+        raise CheckpointError(f"{info.path}: not exported to ONNX yet", f"run `{command}` first")
+    model = load_onnx(path)
+    about = json.loads(model.session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
+    if about.get("checkpoint") != info.sha256:
+        raise CheckpointError(f"{path}: made from another checkpoint than {info.path}", f"run `{command}` again")
+    return model
+
+
+def required(package: str) -> Any:
+    """A package of the extra `onnx`.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(f"{package} is not installed", "pip install 'docclf[onnx]'") from error

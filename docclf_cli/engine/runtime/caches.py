@@ -1,0 +1,79 @@
+"""Everything that docclf keeps because making it takes time; all of it may be deleted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from docclf_cli.data.loading import cache as page_cache
+from docclf_cli.errors import InputError
+from docclf_cli.registry import did_you_mean
+from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
+from docclf_cli.user_folders import cache_home
+
+HOLDS = {
+    "pages": "resized pages",
+    "numerics": "what was fastest on this machine",
+    "samples": "the built-in sample documents",
+    "s3": "checkpoints fetched from S3, with what was derived from them",
+}
+MADE_AGAIN = ("pages", "numerics")  # by the next command, which nobody notices but by its time
+
+
+def measured_numerics() -> Path:
+    """Where what was measured of numerics is kept."""
+    return cache_home() / "numerics"
+
+
+def cache_usage(pages: str = "auto") -> CacheUsage:
+    """What is kept, by kind.
+
+    Args:
+        pages: `data.cache` of the profile whose pages are meant.
+    """
+    rows = tuple(_row(name, pages) for name in HOLDS)
+    return CacheUsage(rows, sum(row.bytes for row in rows))
+
+
+def clear_caches(names: Sequence[str] = (), pages: str = "auto") -> CacheCleared:
+    """Delete what is kept of the kinds named; by default what is made again without a sign.
+
+    Commands that run at the same time keep the pages they have open.
+
+    Raises:
+        InputError: There is no such kind.
+    """
+    for name in names:
+        if name not in HOLDS:
+            raise InputError(f"there is no cache '{name}'{did_you_mean(name, tuple(HOLDS))}", f"{', '.join(HOLDS)}")
+    rows = tuple(_row(name, pages) for name in names or MADE_AGAIN)
+    for row in rows:
+        if row.name == "pages":
+            page_cache.clear(row.folder)
+        else:
+            for folder in _folders(row.name):
+                shutil.rmtree(folder, ignore_errors=True)
+    return CacheCleared(rows, sum(row.bytes for row in rows))
+
+
+def _row(name: str, pages: str) -> CacheRow:
+    if name == "pages":
+        folder = page_cache.cache_folder(pages) or cache_home() / name
+        used = page_cache.usage(folder)
+        return CacheRow(name, HOLDS[name], folder, used.cache_files, used.bytes)
+    sizes = list(_sizes(_folders(name)))
+    folder = next(iter(_folders(name)), cache_home() / name)
+    return CacheRow(name, HOLDS[name], folder, len(sizes), sum(sizes))
+
+
+def _folders(name: str) -> list[Path]:
+    # Each version of the samples has a folder of its own.
+    return sorted(folder for folder in cache_home().glob(f"{name}*") if folder.is_dir())
+
+
+def _sizes(folders: Iterable[Path]) -> Iterable[int]:
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                yield path.stat().st_size

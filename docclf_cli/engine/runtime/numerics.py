@@ -1,0 +1,251 @@
+"""What `auto` means for number format, memory layout and compilation: measured where that pays, remembered, or guessed.
+
+No one setting wins: on one machine bf16 with channels_last trained a resnet18 at 2.7 times the speed of fp32, and a
+mobilenetv3_small_100 at less than its speed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from docclf_cli.engine.runtime.caches import measured_numerics
+from docclf_cli.engine.runtime.device import Numerics, Runtime, fast_precisions, resolve_runtime
+from docclf_cli.engine.runtime.numerics_benchmark import (
+    Measured,
+    Workload,
+    compiles,
+    fastest,
+    try_compiled,
+    worth_probing,
+)
+from docclf_cli.errors import ResourceError
+from docclf_cli.files import fingerprint_of, write_json
+from docclf_cli.hardware import cpu_features, cpu_name
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.schema import InferenceConfig, ModelConfig, Profile, RuntimeConfig
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.version import __version__
+
+SCORING_BATCH = 2  # times the pages of a training step: a forward pass keeps fewer numbers
+# What a number format may change on held-out pages against fp32 (`Agreement`), to be predicted with.
+MOST_LABELS = 0.005  # share of the pages
+MOST_CHANGE = 0.05  # of any probability
+PAGES_TO_COMPARE, FEWEST_TO_COMPARE = 300, 50
+LAYOUTS = {"auto": (False, True), "contiguous": (False,), "channels_last": (True,)}
+LAYOUT_NAMES: Mapping[bool, Literal["contiguous", "channels_last"]] = {False: "contiguous", True: "channels_last"}
+logger = logging.getLogger("docclf")
+
+
+def resolve_numerics(profile: Profile, num_classes: int, pages: int, own_val: int = 0) -> Profile:
+    """The profile with all that its runtime section leaves to `auto` picked, for training and for scoring.
+
+    Args:
+        profile: The resolved profile.
+        num_classes: Length of the class axis.
+        pages: All pages that the run trains on or validates with.
+        own_val: How many of them are a validation set of their own.
+    """
+    config, train = profile.runtime, profile.train
+    runtime = resolve_runtime(config)
+    trained, scored = planned_pages(profile, pages, own_val)
+    size = profile.data.image_size
+    work = Workload(
+        build=lambda: create_model(profile.model, num_classes, weights=False, image_size=size),
+        runtime=runtime,
+        num_classes=num_classes,
+        size=size,
+        batch=train.batch_size // train.accumulate,
+        pages=trained,
+        training=True,
+    )
+    training = pick_numerics(config, work, profile.model)
+    scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False)
+    inference = pick_numerics(for_inference(config), scoring, profile.model)
+    settled = {
+        "device": runtime.device.type if runtime.world_size > 1 else str(runtime.device),
+        "precision": training.precision,
+        "memory_format": LAYOUT_NAMES[training.channels_last],
+        "compile": "on" if training.compile else "off",
+        "threads": torch.get_num_threads(),
+        "inference": InferenceConfig(
+            precision=inference.precision,
+            memory_format=LAYOUT_NAMES[inference.channels_last],
+            check=_check(config.inference, inference.precision),
+        ),
+    }
+    return profile.model_copy(update={"runtime": config.model_copy(update=settled)})
+
+
+def planned_pages(profile: Profile, pages: int, own_val: int = 0) -> tuple[int, int]:
+    """About how many pages a run trains on and scores, each as often as it is looked at."""
+    train, data = profile.train, profile.data
+    fits = 1 if train.folds is None or train.fold is not None else train.folds
+    val = pages // train.folds if train.folds else own_val or round(pages * data.val_fraction)
+    used = min(pages - val, data.limit or pages)
+    steps = min(train.epochs * max(1, used // train.batch_size), train.max_steps or math.inf)
+    epochs = min(train.epochs, math.ceil(steps * train.batch_size / max(used, 1)))
+    views = 2 if data.degraded_validation else 1
+    compared = min(used, pages_to_compare(val))
+    return fits * int(steps * train.batch_size), fits * (val * (views * epochs + 1) + compared)
+
+
+def pages_to_compare(val: int) -> int:
+    """How many training pages are scored after training, beside so many held-out ones.
+
+    About as many, as a comparison is no surer than its smaller side; but 500 where there are, and never above 2,000.
+    """
+    return min(max(val, 500), 2000)
+
+
+def _check(config: InferenceConfig, picked: str) -> Literal["on", "off"]:
+    """Whether a number format is compared with fp32 at the end: one that was picked, unless something else is asked for."""
+    if config.check != "auto":
+        return config.check
+    return "on" if config.precision == "auto" and picked != "fp32" else "off"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far predictions in one number format are from those in fp32, on the same pages.
+
+    Attributes:
+        pages: How many could be read.
+        labels: How many of them get another label.
+        largest: The largest change of a probability (at temperature 1).
+    """
+
+    pages: int
+    labels: int
+    largest: float
+
+    @classmethod
+    def of(cls, predictions: Predictions, fp32: Predictions) -> Agreement:
+        """Compare predictions for the same pages in the same order."""
+        readable = ~(np.isnan(predictions.log_probs) | np.isnan(fp32.log_probs)).any(axis=1)
+        one, other = (side.log_probs[readable].astype(np.float64) for side in (predictions, fp32))
+        changed = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
+        return cls(int(readable.sum()), changed, float(np.abs(np.exp(one) - np.exp(other)).max(initial=0.0)))
+
+    @property
+    def close(self) -> bool:
+        """Whether so small a change is of no consequence; too few pages cannot show it."""
+        enough = self.pages >= FEWEST_TO_COMPARE
+        return enough and self.labels <= MOST_LABELS * self.pages and self.largest <= MOST_CHANGE
+
+    def __str__(self) -> str:
+        if self.pages < FEWEST_TO_COMPARE:
+            return f"{self.pages} held-out pages are too few to compare ({FEWEST_TO_COMPARE} are needed)"
+        return (
+            f"{self.labels} of {self.pages} labels change against fp32, and probabilities by up to {self.largest:.3f} "
+            f"(at most {MOST_LABELS:.1%} and {MOST_CHANGE:g})"
+        )
+
+
+def with_precision(profile: Mapping[str, Any], precision: str) -> dict[str, Any]:
+    """A checkpoint's profile with the number format that it is to predict with from now on; there is no more to check."""
+    runtime = profile["runtime"]
+    inference = {**runtime["inference"], "precision": precision, "check": "off"}
+    return {**profile, "runtime": {**runtime, "inference": inference}}
+
+
+def precision_here(precision: str, device: torch.device) -> str:
+    """A checkpoint's number format, or fp32 where the device would have to emulate it."""
+    return precision if precision in fast_precisions(device) else "fp32"
+
+
+def scoring_runtime(config: RuntimeConfig) -> Runtime:
+    """The runtime that a run with a settled profile scores its pages with."""
+    return resolve_runtime(for_inference(config))
+
+
+def pick_numerics(asked: RuntimeConfig, work: Workload, model: ModelConfig) -> Numerics:
+    """The numerics for some work, within what was asked for."""
+    device = work.runtime.device
+    precisions = fast_precisions(device) if asked.precision == "auto" else (asked.precision,)
+    candidates = [Numerics(*both) for both in product(precisions, LAYOUTS[asked.memory_format])]
+    if asked.compile == "on" and not compiles(device):
+        logger.warning("runtime.compile: no compiler that works was found, so the model runs uncompiled")
+    elif asked.compile == "on":
+        candidates = [replace(one, compile=True) for one in candidates]
+    if len(candidates) == 1 and asked.compile != "auto":
+        return candidates[0]
+    pick, told = _found(candidates, work, model, may_compile=asked.compile == "auto")
+    logger.info("%s with %s: %s", "training" if work.training else "scoring", _words(pick), told)
+    return pick
+
+
+def _found(
+    candidates: Sequence[Numerics], work: Workload, model: ModelConfig, may_compile: bool
+) -> tuple[Numerics, str]:
+    """A pick from an earlier probe, from one made now, or guessed; and what to tell about it."""
+    memory = measured_numerics() / f"{_key(candidates, work, model)}.json"
+    alone = work.runtime.world_size == 1  # processes that train together must not measure different things
+    measured, told = (_load_cached(memory), "as measured earlier") if alone else (None, "")
+    if measured is None and alone and worth_probing(work, len(candidates)):
+        measured, told = fastest(work, candidates), "as just measured"
+    if measured is None:
+        return _guess(candidates, work.runtime.device), "a guess, as the work is too short to measure"
+    if may_compile and measured.repays_a_try(work.pages) and compiles(work.runtime.device):
+        measured = try_compiled(work, measured)
+    _store_cached(memory, measured)
+    compiled = may_compile and measured.repays_compiling(work.pages)
+    gain = measured.gain * (measured.compiled_gain if compiled else 1.0)
+    pick = replace(measured.numerics, channels_last=True, compile=True) if compiled else measured.numerics
+    return pick, f"{gain:.1f} times the speed of plain fp32, {told}"
+
+
+def _guess(candidates: Sequence[Numerics], device: torch.device) -> Numerics:
+    """What was fastest for most networks: the shortest numbers that are not emulated, and channels_last."""
+    return candidates[0] if device.type == "mps" else candidates[-1]
+
+
+def for_inference(config: RuntimeConfig) -> RuntimeConfig:
+    """What is asked of scoring: its own keys, or where they say `auto` those of training; never compiled.
+
+    Compiled forward passes at 224 px on two cores were 1.2 (resnet18, convnext_atto) to 1.4 times (efficientnet_lite0) as
+    fast after some 20 seconds of compiling, for one batch size: repaid from about 10,000 pages on, if these are decoded
+    already. To decode an A4 page takes four times as long as such a pass.
+    """
+    inference = config.inference
+    update: dict[str, Any] = {name: value for name, value in inference if value != "auto"}
+    return config.model_copy(update={**update, "compile": "off"})
+
+
+def _words(numerics: Numerics) -> str:
+    parts = [numerics.precision, "channels_last" if numerics.channels_last else "contiguous"]
+    return " ".join(parts + ["compiled"] * numerics.compile)
+
+
+def _key(candidates: Sequence[Numerics], work: Workload, model: ModelConfig) -> str:
+    """Stands for the machine and everything about the work that decides which numerics are fastest."""
+    device = work.runtime.device
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    network = model.model_dump(include={"model_name", "use_attention", "attention_dim"})
+    return fingerprint_of(
+        __version__, machine, sorted(cpu_features()), torch.get_num_threads(), torch.__version__, torch.are_deterministic_algorithms_enabled(),
+        network, work.size, work.batch, work.training, [asdict(one) for one in candidates],
+    )  # fmt: skip
+
+
+def _load_cached(path: Path) -> Measured | None:
+    try:
+        return Measured(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _store_cached(path: Path, measured: Measured) -> None:
+    try:
+        write_json(path, asdict(measured))
+    except ResourceError as error:
+        logger.debug("numerics are measured again next time: %s", error.message)

@@ -1,0 +1,242 @@
+"""Times one network under several numerics, on a copy and for a few steps only."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from docclf_cli.engine.runtime.device import Numerics, Runtime
+
+SHARE, MOST_SECONDS = 0.05, 20.0  # of the work to come; whichever is less
+# After each step of a candidate: how many times the fastest it may take, by the best of its steps, to be timed further.
+# The first prepares kernels, and another program may have disturbed the second.
+STILL_HOPEFUL = (math.inf, 2.0, 1.3, 1.3, 1.3)
+STEPS = len(STILL_HOPEFUL)
+FEWEST_PAGES = 4  # smaller steps say little about larger ones
+NO_MATTER = 1.05  # times the fastest: then the candidate that was named earlier is picked, fp32 before bf16
+TOLERANCE = 0.05  # of the logits' size, how far they may be from those of fp32
+COMPILE_SECONDS = 60.0  # what compiling took on two cores, 27 to 75 s: the guess before it is tried
+FP32 = Numerics("fp32", channels_last=False)
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is going to be computed.
+
+    Attributes:
+        build: Makes the network with its weights; what it draws at random is forgotten again.
+        runtime: Device and threads.
+        num_classes: Length of its output.
+        size: Side of its input.
+        batch: Pages of a step.
+        pages: Pages in all, each as often as it is shown.
+        training: With the backward pass.
+    """
+
+    build: Callable[[], torch.nn.Module]
+    runtime: Runtime
+    num_classes: int
+    size: int
+    batch: int
+    pages: int
+    training: bool
+
+    @property
+    def largest_batch(self) -> int:
+        """Pages of the largest step that there can be: no larger than all of them together."""
+        return min(self.batch, self.pages)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe found.
+
+    Attributes:
+        precision: Number format of the fastest numerics.
+        channels_last: Memory layout of them.
+        gain: How many times the speed of plain fp32 they have.
+        seconds_per_page: Of a step with them.
+        compiled_gain: How many times their own speed they have when compiled; 0 where that was not tried.
+        compile_seconds: What compiling took.
+    """
+
+    precision: str
+    channels_last: bool
+    gain: float
+    seconds_per_page: float
+    compiled_gain: float = 0.0
+    compile_seconds: float = COMPILE_SECONDS
+
+    @property
+    def numerics(self) -> Numerics:
+        """The fastest, uncompiled."""
+        return Numerics(self.precision, self.channels_last)
+
+    def repays_a_try(self, pages: int) -> bool:
+        """Whether so many pages are long enough work to try compiling, for the first time."""
+        return not self.compiled_gain and pages * self.seconds_per_page * SHARE > COMPILE_SECONDS
+
+    def repays_compiling(self, pages: int) -> bool:
+        """Whether so many pages are done sooner compiled, the compiling included."""
+        saved = pages * self.seconds_per_page * (1 - 1 / self.compiled_gain) if self.compiled_gain else 0.0
+        return saved > self.compile_seconds
+
+
+def worth_probing(work: Workload, candidates: int) -> bool:
+    """Whether a probe fits into its share of the work, however fast the machine is."""
+    return work.pages * SHARE >= candidates * STEPS * min(FEWEST_PAGES, work.largest_batch)
+
+
+def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
+    """The candidate with the shortest step among those whose results are finite and close to fp32.
+
+    Steps of the candidates alternate, so that another program slows all of them alike; the best of a candidate's
+    steps counts. Neither weights nor random numbers of the caller are touched.
+
+    Returns:
+        None where not even a few pages fit into the time that a probe may take, or no candidate is sound.
+    """
+    with _random_numbers_kept(work.runtime.device):
+        bench = _Bench(work)
+        seconds_per_page = bench.first_look()
+        allowed = min(MOST_SECONDS, SHARE * work.pages * seconds_per_page)
+        pages = min(int(allowed / (seconds_per_page * STEPS * len(candidates))), work.largest_batch)
+        if pages < min(FEWEST_PAGES, work.largest_batch):
+            return None
+        sound = [numerics for numerics in candidates if bench.sound(numerics)]
+        if not sound:
+            return None
+        seconds = _alternating(bench, sound, pages, allowed)
+    best = min(seconds[numerics] for numerics in sound)
+    pick = next(numerics for numerics in sound if seconds[numerics] <= best * NO_MATTER)
+    return Measured(pick.precision, pick.channels_last, seconds[FP32] / seconds[pick], seconds[pick] / pages)
+
+
+def try_compiled(work: Workload, measured: Measured) -> Measured:
+    """The same with what compiling takes and gives; a compiler that fails gains nothing."""
+    logger.info("trying torch.compile, which takes about a minute")
+    plain, tried = measured.numerics, replace(measured.numerics, channels_last=True, compile=True)
+    with _random_numbers_kept(work.runtime.device):
+        bench = _Bench(work)
+        started = time.perf_counter()
+        try:
+            bench.seconds(tried, work.largest_batch)
+            compiling = time.perf_counter() - started
+            times = [[bench.seconds(numerics, work.largest_batch) for numerics in (plain, tried)] for _ in range(STEPS)]
+        except Exception as error:  # whatever a compiler fails with, the run goes on without it
+            logger.debug("torch.compile failed: %s", error)
+            return replace(measured, compiled_gain=1.0)
+    slow, fast = (min(column) for column in zip(*times, strict=True))
+    return replace(measured, compiled_gain=slow / fast, compile_seconds=compiling)
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether torch.compile finds the compiler it needs for a device."""
+    try:
+        if device.type == "cuda":
+            from torch.utils._triton import has_triton
+
+            return bool(has_triton())
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        return bool(get_cpp_compiler())
+    except Exception:
+        return False
+
+
+def _alternating(bench: _Bench, candidates: Sequence[Numerics], pages: int, allowed: float) -> dict[Numerics, float]:
+    """Seconds of the best step of plain fp32 and of each candidate, in so many seconds in all and at most a round more."""
+    started = time.perf_counter()
+    running = list(dict.fromkeys([FP32, *candidates]))
+    best = dict.fromkeys(running, math.inf)
+    for hopeful in STILL_HOPEFUL:
+        for numerics in running:
+            best[numerics] = min(best[numerics], bench.seconds(numerics, pages))
+        limit = hopeful * min(best[numerics] for numerics in candidates)
+        running = [numerics for numerics in running if best[numerics] <= limit]
+        if len(running) == 1 or time.perf_counter() - started > allowed:
+            break
+    return best
+
+
+class _Bench:
+    """One copy of the network, and pages of noise, for steps under any numerics."""
+
+    def __init__(self, work: Workload) -> None:
+        self.work = work
+        self.device = work.runtime.device
+        self.model = work.build().to(self.device)
+        self._images = torch.empty(0)
+        self._reference: torch.Tensor | None = None
+
+    def first_look(self) -> float:
+        """Seconds per page of a small step of plain fp32, after one to warm up."""
+        pages = min(2, self.work.largest_batch)
+        self.seconds(FP32, pages)
+        return self.seconds(FP32, pages) / pages
+
+    def seconds(self, numerics: Numerics, pages: int) -> float:
+        """Seconds of one step."""
+        runtime, model = self._placed(numerics)
+        images = self._noise(pages).contiguous(memory_format=runtime.memory_format)
+        targets = (torch.arange(pages) % self.work.num_classes).to(self.device)
+        self.model.train(self.work.training)
+        self._wait()
+        started = time.perf_counter()
+        if self.work.training:
+            with runtime.autocast():
+                logits = model(images)
+            torch.nn.functional.cross_entropy(logits.float(), targets).backward()
+            self.model.zero_grad(set_to_none=True)
+        else:
+            with torch.inference_mode(), runtime.autocast():
+                model(images)
+        self._wait()
+        return time.perf_counter() - started
+
+    def sound(self, numerics: Numerics) -> bool:
+        """Whether the logits of two pages are finite and close to those of plain fp32."""
+        logits = self._logits(numerics)
+        if self._reference is None:
+            self._reference = self._logits(FP32)
+        error = (logits - self._reference).norm() / self._reference.norm().clamp_min(1e-12)
+        return bool(torch.isfinite(logits).all()) and float(error) <= TOLERANCE
+
+    def _logits(self, numerics: Numerics) -> torch.Tensor:
+        runtime, model = self._placed(replace(numerics, compile=False))
+        images = self._noise(min(2, self.work.largest_batch)).contiguous(memory_format=runtime.memory_format)
+        self.model.eval()
+        with torch.inference_mode(), runtime.autocast():
+            logits: torch.Tensor = model(images)
+        return logits.float()
+
+    def _noise(self, pages: int) -> torch.Tensor:
+        """So many pages, float32 [pages, 3, size, size]; memory is taken for as many as are asked for."""
+        if pages > len(self._images):
+            self._images = torch.rand(pages, 3, self.work.size, self.work.size).to(self.device) * 2 - 1
+        return self._images[:pages]
+
+    def _placed(self, numerics: Numerics) -> tuple[Runtime, torch.nn.Module]:
+        runtime = self.work.runtime.with_numerics(numerics)
+        return runtime, runtime.compiled(runtime.place(self.model))
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+@contextlib.contextmanager
+def _random_numbers_kept(device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        yield

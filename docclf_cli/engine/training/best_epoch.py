@@ -1,0 +1,167 @@
+"""The kept epoch of a fit: scored, calibrated, its predictions stored."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from docclf_cli.data.index.splits import stratified_sample
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.info import info_of, store_info
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.inference.predictor import Predictor, predict
+from docclf_cli.engine.inference.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
+from docclf_cli.engine.runtime import distributed
+from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
+from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.trainer import Trainer
+from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
+from docclf_cli.errors import DivergedError
+from docclf_cli.metrics.calibration import fit_temperature
+from docclf_cli.results.predictions import Predictions
+
+TRAIN = "train"
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """One trained model.
+
+    Attributes:
+        run: Its folder.
+        best_epoch: The epoch that was kept, counted from 1.
+        epochs: How many were trained.
+        val: Predictions of the kept model for the held-out pages.
+        train: The same for some training pages (`pages_to_compare`), without augmentation.
+        temperature: Fitted on `val`.
+        history: One row of figures per epoch.
+    """
+
+    run: RunFolder
+    best_epoch: int
+    epochs: int
+    val: Predictions
+    train: Predictions
+    temperature: float
+    history: tuple[Mapping[str, float], ...]
+
+
+def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) -> FitResult:
+    """Score the kept epoch, fit its temperature, and store its predictions.
+
+    Args:
+        task: What was trained on.
+        trainer: At the end of its training.
+        validator: What scored its epochs; its `emit` and `stop` serve here as well.
+
+    Raises:
+        DivergedError: No epoch had a figure to be kept for.
+        Interrupted: `stop` was set.
+    """
+    state = trainer.state
+    if not state.best_epoch:
+        raise DivergedError(f"{task.label}: {task.profile.train.monitor} was a number in no epoch", "lower --lr")
+    rows = rows_to_score(task)
+    best = Checkpoint.load(task.run.best)
+    found = _stored(task, rows)
+    distributed.share(best if found is None else None)
+    if found is None:
+        found, precision = look_at(task, best, rows, trainer, validator)
+        degraded = found.pop(DEGRADED, None)
+        best = replace(
+            best,
+            temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels),
+            profile=with_precision(best.profile, precision),
+        )
+        best.save(task.run.best)
+        store_info(task.run.best, best)
+        if degraded is not None:
+            made_by = _made_by(task, task.val_rows, task.degraded_view.name)
+            store(task.run.best, CLEAN, replace(degraded, fingerprint=made_by))
+        for split, predictions in found.items():  # last: whoever goes on takes them for the sign that all is there
+            found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
+            store(task.run.best, split, found[split])
+    return FitResult(
+        task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
+    )
+
+
+def rows_to_score(task: TrainingJob) -> dict[str, np.ndarray]:
+    """The held-out pages, and a sample of those trained on: of folds the same pages as far as each trained on them."""
+    labels, trained = task.prepared.index.labels, task.train_rows
+    wanted = pages_to_compare(len(task.val_rows))
+    of_all = stratified_sample(labels, round(wanted * len(labels) / len(trained)), task.profile.data.split_seed)
+    return {CLEAN: task.val_rows, TRAIN: np.intersect1d(trained, of_all)}
+
+
+def look_at(
+    task: TrainingJob, best: Checkpoint, rows: Mapping[str, np.ndarray], trainer: Trainer, validator: Validator
+) -> tuple[dict[str, Predictions], str]:
+    """What the kept epoch says about each split, and about the damaged validation pages where these are wanted.
+
+    Where the epoch is the last one, its validation has said most of it.
+
+    Returns:
+        Predictions by split, and the number format of all of them: that of validation, or fp32 where the trained
+        weights turn out to need it.
+    """
+    predictor = validator.predictor(task.scoring.place(best.build(task.run.best)))
+    last_predictions = dict(validator.last_predictions) if trainer.state.best_epoch == trainer.state.epoch else {}
+    if task.profile.runtime.inference.check == "on" and predictor.runtime.precision != "fp32":
+        agreement, plain = _compare_with_fp32(task, predictor, last_predictions.get(CLEAN), validator)
+        used = predictor.runtime.precision if agreement.close else "fp32"
+        logger.info("scoring in %s: %s; this model predicts in %s", predictor.runtime.precision, agreement, used)
+        if not agreement.close:
+            predictor, last_predictions = plain, {}
+    look = functools.partial(predict, predictor, emit=validator.emit, stop=validator.stop)
+    found = {TRAIN: look(task.prepared.pages, rows[TRAIN], task="training pages")}
+    if last_predictions:
+        return found | last_predictions, predictor.runtime.precision
+    found[CLEAN] = look(task.prepared.pages, rows[CLEAN], task="validation pages")
+    if (degraded := validator.degraded) is not None:
+        found[DEGRADED] = look(degraded.pages, rows[CLEAN], view=degraded.view, task="degraded validation pages")
+    return found, predictor.runtime.precision
+
+
+def _compare_with_fp32(
+    task: TrainingJob, predictor: Predictor, last_predictions: Predictions | None, validator: Validator
+) -> tuple[Agreement, Predictor]:
+    """How far a predictor is from fp32 on some held-out pages, and the same one in fp32.
+
+    Args:
+        task: Says which pages are held out.
+        predictor: The trained weights, as they scored the epochs.
+        last_predictions: Its predictions for all held-out pages, where they are known.
+        validator: Its `emit` and `stop` serve here as well.
+    """
+    labels, seed = task.prepared.index.labels[task.val_rows], task.profile.data.split_seed
+    drawn = stratified_sample(labels, PAGES_TO_COMPARE, seed)
+    plain = replace(predictor, runtime=replace(predictor.runtime, precision="fp32"))
+    look = functools.partial(
+        predict, pages=task.prepared.pages, rows=task.val_rows[drawn], task="comparing with fp32",
+        emit=validator.emit, stop=validator.stop,
+    )  # fmt: skip
+    return Agreement.of(
+        look(predictor) if last_predictions is None else last_predictions.take(drawn), look(plain)
+    ), plain
+
+
+def _stored(task: TrainingJob, rows: Mapping[str, np.ndarray]) -> dict[str, Predictions] | None:
+    """The final predictions of a fit that had ended before the run was stopped; None unless all are there."""
+    index = task.prepared.index
+    found = {
+        split: load_stored(task.run.best, split, _made_by(task, rows[split]), index.take(rows[split])) for split in rows
+    }
+    complete = {split: predictions for split, predictions in found.items() if predictions is not None}
+    return complete if len(complete) == len(rows) else None
+
+
+def _made_by(task: TrainingJob, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
+    pages = pages_fingerprint(task.prepared.index.take(rows))
+    facts = info_of(task.run.best)
+    return fingerprint(facts.sha256, pages, view, facts.precision)

@@ -1,0 +1,339 @@
+"""The training loop: epochs as a generator of events.
+
+Everything a step depends on is computed from (seed, epoch, step), so `snapshot` between any two steps is
+enough to go on exactly.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.loading.loaders import Batch, EpochBatches
+from docclf_cli.engine.inference.predictor import normalise
+from docclf_cli.engine.runtime import distributed
+from docclf_cli.engine.runtime.allocator import step_memory
+from docclf_cli.engine.runtime.device import Runtime, reseed_layers
+from docclf_cli.engine.runtime.nan_guard import LOWER, Buffers, StepMetrics, gradient_norm, not_finite
+from docclf_cli.engine.training.losses import Loss
+from docclf_cli.engine.training.optimizers import load_state
+from docclf_cli.engine.training.schedulers import Schedule
+from docclf_cli.errors import DivergedError, InputError
+from docclf_cli.events import EpochDone, Event, StepDone
+from docclf_cli.models.factory import new_parts
+from docclf_cli.profile.schema import TrainConfig
+
+LOWER_IS_BETTER = ("val_loss", "train_loss")
+TRAINING_FIGURES = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
+NAMED = 8  # pages of a batch that are named in a message
+logger = logging.getLogger("docclf")
+
+
+@dataclass
+class TrainState:
+    """Where a fit stands; plain values only.
+
+    Attributes:
+        epoch: Epochs completed.
+        step: Optimizer steps done in the current epoch.
+        loss_sum: Weighted sum of losses of the current epoch.
+        loss_weight: Its weights.
+        skipped: Steps left out because their loss was not finite.
+        best: Best monitored figure so far.
+        best_epoch: The epoch it belongs to, counted from 1; 0 before the first.
+        history: One row of figures per epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_weight: float = 0.0
+    skipped: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainerComponents:
+    """What a trainer is made of; the loss is kept where batches come from, so that their weight is known at once."""
+
+    model: torch.nn.Module
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    ema: Any  # timm.utils.ModelEmaV3 | None
+    loader: Iterable[Batch]
+    batches: EpochBatches
+    preprocess: Preprocess
+    ids: Any  # text [n]: names the pages of a batch in messages
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+        components: Model, loss, optimizer, schedule and loader.
+        config: The training section of the profile.
+        runtime: Device and numerics.
+        seed: Seed of the run.
+        validate: Figures of a model on the held-out pages.
+    """
+
+    def __init__(
+        self,
+        components: TrainerComponents,
+        config: TrainConfig,
+        runtime: Runtime,
+        seed: int,
+        validate: Callable[[torch.nn.Module], Mapping[str, float]],
+    ) -> None:
+        self.components, self.config, self.runtime, self.seed, self.validate = (
+            components,
+            config,
+            runtime,
+            seed,
+            validate,
+        )
+        self.state = TrainState()
+        self.loss = components.loss.to(runtime.device)
+        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        self.model: Any = runtime.compiled(components.model)
+        # The host runs ahead of a GPU by a step, where nothing has to be taken back nor agreed upon with others.
+        self.runs_ahead = (
+            runtime.device.type == "cuda" and not config.nan_tolerance and not distributed.is_distributed()
+        )
+        self._pending: StepMetrics | None = None
+        self._loss = math.nan  # of the last step whose figures have been read
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole fit."""
+        return self.config.total_steps(self.components.batches.steps)
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps done."""
+        return self.state.epoch * self.components.batches.steps + self.state.step
+
+    @property
+    def weights_model(self) -> torch.nn.Module:
+        """The model that is validated and kept: the moving average where there is one."""
+        return self.components.ema.module if self.components.ema is not None else self.components.model
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or patience has run out."""
+        if self.state.step:  # an epoch ends with its validation, not with its last step
+            return False
+        patience = self.config.patience
+        waited = self.state.epoch - self.state.best_epoch
+        return self.global_step >= self.total_steps or (patience is not None and waited >= patience)
+
+    def run(self) -> Iterator[Event]:
+        """Train from the current state to the end."""
+        while not self.finished:
+            started, first = time.perf_counter(), self.state.step
+            yield from self._train_epoch()
+            trained = time.perf_counter()
+            yield self._finish_epoch(trained - started, self.state.step - first, trained)
+
+    def _train_epoch(self) -> Iterator[StepDone]:
+        components, state = self.components, self.state
+        set_mode(components.model, frozen=state.epoch < self.config.freeze_epochs)
+        left = min(components.batches.steps - state.step, self.total_steps - self.global_step)
+        if left <= 0:  # stopped while it was validated
+            return
+        components.batches.start(state.epoch, state.step)
+        micro_batches = iter(components.loader)
+        for _ in range(left):
+            with step_memory(components.batches.step_pages, self.config.accumulate):
+                done = self._step(list(islice(micro_batches, self.config.accumulate)))
+            yield done
+        self._flush()
+
+    def _step(self, micro_batches: list[Batch]) -> StepDone:
+        state, components = self.state, self.components
+        lr = self._set_learning_rate()
+        total, pages = distributed.totals(
+            sum(float(components.loss.weights(batch.targets).sum()) for batch in micro_batches),
+            sum(len(batch.rows) for batch in micro_batches),
+        )
+        # Without a tolerance the first fault ends the fit, and there is nothing to take back.
+        buffers = Buffers(components.model.buffers() if self.config.nan_tolerance else ())
+        losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
+        distributed.merge_step(components.model)
+        figures = self._ready(self._measured(losses, total, micro_batches))
+        if figures is None or self._counts(figures):
+            self._update()
+        else:
+            buffers.restore()
+        self.scaler.update()
+        components.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        return StepDone(state.epoch + 1, self.global_step, self._loss, lr, int(pages))
+
+    def _set_learning_rate(self) -> float:
+        schedule = self.components.schedule
+        lr = schedule.lr_at(self.global_step if schedule.unit == "step" else self.state.epoch)
+        for group in self.components.optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+        return lr
+
+    def _backward(self, batch: Batch, micro: int, total: float) -> torch.Tensor:
+        reseed_layers(self.seed, self.global_step, micro, self.runtime.rank)
+        images = normalise(batch.images, self.components.preprocess, self.runtime)
+        with self.runtime.autocast():
+            logits = self.model(images)
+        loss = self.loss(logits.float(), self.runtime.to_device(batch.targets)).sum() / max(total, 1e-12)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _measured(self, losses: Sequence[torch.Tensor], total: float, micro_batches: list[Batch]) -> StepMetrics:
+        """The losses of a step and the norm of its gradient, which is clipped; all still on the device."""
+        self.scaler.unscale_(self.components.optimizer)
+        norm = gradient_norm(self.components.model.parameters(), self.config.clip_grad)
+        rows = [batch.rows for batch in micro_batches]
+        return StepMetrics(torch.stack([*losses, norm]), self.global_step + 1, total, rows)
+
+    def _ready(self, figures: StepMetrics) -> StepMetrics | None:
+        """The figures to judge now: those of this step, or, with the next step at work already, of the one before."""
+        if not self.runs_ahead or math.isnan(self._loss):  # the first ones, so that there is a loss to show
+            return figures
+        before, self._pending = self._pending, figures
+        return before
+
+    def _flush(self) -> None:
+        """Wait for the figures of the last step."""
+        figures, self._pending = self._pending, None
+        if figures is not None:
+            self._counts(figures)
+
+    def _counts(self, figures: StepMetrics) -> bool:
+        """Add the loss of a step to that of its epoch, or tell of it why not.
+
+        Raises:
+            DivergedError: It is one too many of those that do not count.
+        """
+        *losses, norm = figures.read()
+        (self._loss,) = distributed.totals(sum(losses))
+        if fault := self._fault(self._loss, norm):
+            self._skip(fault, figures)
+            return False
+        self.state.loss_sum += self._loss * figures.weight
+        self.state.loss_weight += figures.weight
+        return True
+
+    def _fault(self, loss: float, norm: float) -> str:
+        """What of a step is no finite number; empty where all is well."""
+        if not math.isfinite(loss):
+            return f"the loss became {loss}"
+        # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
+        if math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
+            return ""
+        return f"the norm of the gradient became {norm}"
+
+    def _update(self) -> None:
+        self.scaler.step(self.components.optimizer)
+        if self.components.ema is not None:
+            self.components.ema.update(self.components.model, step=self.global_step)
+
+    def _skip(self, fault: str, figures: StepMetrics) -> None:
+        """Count a step that is left out as if it had not been; too many of them end the fit."""
+        self.state.skipped += 1
+        names = [str(self.components.ids[row]) for part in figures.rows for row in part]
+        text = (
+            f"{fault} in epoch {self.state.epoch + 1}, step {figures.step}; "
+            f"pages of that batch: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"
+        )
+        if self.state.skipped > self.config.nan_tolerance:
+            raise DivergedError(text, LOWER)
+        logger.warning("%s; step %d of %d that may be skipped", text, self.state.skipped, self.config.nan_tolerance)
+
+    def _finish_epoch(self, train_seconds: float, steps: int, trained: float) -> EpochDone:
+        state = self.state
+        if name := not_finite(self.weights_model.state_dict()):
+            raise DivergedError(f"the weights of '{name}' became no finite numbers in epoch {state.epoch + 1}", LOWER)
+        figures: dict[str, float] = {
+            "epoch": state.epoch + 1,
+            "step": self.global_step,
+            "lr": self.components.optimizer.param_groups[-1]["lr"]
+            / self.components.optimizer.param_groups[-1]["lr_scale"],
+            "train_loss": state.loss_sum / state.loss_weight if state.loss_weight else math.nan,
+            **{name: float(value) for name, value in self.validate(self.weights_model).items()},
+        }
+        state.history.append(figures)
+        state.epoch, state.step, state.loss_sum, state.loss_weight = state.epoch + 1, 0, 0.0, 0.0
+        is_best = self._judge(figures)
+        self.components.schedule.observe(figures)
+        timings = {
+            "epoch": state.epoch,
+            "train_seconds": train_seconds,
+            "validation_seconds": time.perf_counter() - trained,
+            "images_per_second": steps * self.components.batches.step_pages / max(train_seconds, 1e-9),
+        }
+        return EpochDone(state.epoch, figures, is_best, timings)
+
+    def _judge(self, figures: Mapping[str, float]) -> bool:
+        value = self._monitored(figures)
+        if not value > self.state.best:
+            return False
+        self.state.best, self.state.best_epoch = value, self.state.epoch
+        return True
+
+    def _monitored(self, figures: Mapping[str, float]) -> float:
+        """The figure that chooses epochs, turned so that larger is better."""
+        monitor = self.config.monitor
+        if monitor not in figures:
+            raise InputError(f"train.monitor: '{monitor}' is not measured", f"measured: {', '.join(figures)}")
+        return -figures[monitor] if monitor in LOWER_IS_BETTER else figures[monitor]
+
+    def ranked_epochs(self) -> list[int]:
+        """Epochs so far, counted from 1, the best first."""
+        rows = sorted(self.state.history, key=self._monitored, reverse=True)
+        return [int(row["epoch"]) for row in rows]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything needed to go on from here, as tensors and plain values.
+
+        Raises:
+            DivergedError: The step before was none to go on from.
+        """
+        self._flush()
+        components = self.components
+        return {
+            "model": components.model.state_dict(),
+            "optimizer": components.optimizer.state_dict(),
+            "schedule": components.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": None if components.ema is None else components.ema.module.state_dict(),
+            "state": asdict(self.state),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from what `snapshot` returned."""
+        components = self.components
+        components.model.load_state_dict(snapshot["model"])
+        load_state(components.optimizer, snapshot["optimizer"])
+        components.schedule.load_state_dict(snapshot["schedule"])
+        self.scaler.load_state_dict(snapshot["scaler"])
+        if components.ema is not None:
+            components.ema.module.load_state_dict(snapshot["ema"])
+        self.state = TrainState(**snapshot["state"])
+
+
+def set_mode(model: torch.nn.Module, frozen: bool) -> None:
+    """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
+    model.train(not frozen)
+    model.requires_grad_(not frozen)
+    if frozen:
+        for part in new_parts(model):
+            part.train().requires_grad_(True)

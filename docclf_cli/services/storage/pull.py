@@ -1,0 +1,133 @@
+"""Restore a pushed model into a folder, and verify every byte."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docclf_cli.errors import InputError, RemoteError
+from docclf_cli.files import atomic_write, sha256_of
+from docclf_cli.registry import did_you_mean
+from docclf_cli.results.storage import PulledFile, PullResult
+from docclf_cli.services.storage.errors import remote_errors
+from docclf_cli.services.storage.manifest import Manifest, StoredFile, read_manifest
+from docclf_cli.services.storage.s3 import OBJECTS, Target, connect, require_name
+from docclf_cli.services.storage.transfer import Watch, transfers
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_LAST = "run.json"  # says that a run is finished, so it comes when everything else is there
+
+
+def pull(name: str, folder: Path, target: Target, *, overwrite: bool = False, watch: Watch | None = None) -> PullResult:
+    """Restore a stored model into a folder.
+
+    Files that are there already with the same content are kept; a pull that was interrupted goes on.
+
+    Args:
+        name: Name of the model.
+        folder: Where to; made where it is missing.
+        target: Where from.
+        overwrite: Replace files that differ.
+        watch: Progress and stopping.
+
+    Raises:
+        InputError: There is no such model, or other files are in the way.
+        RemoteError: The store refuses or cannot be reached, or what it holds is damaged.
+        ResourceError: The disk is full or the folder cannot be written to.
+    """
+    began = time.monotonic()
+    require_name(name)
+    client = connect(target)
+    manifest = read_manifest(client, target, name)
+    if manifest is None:
+        raise _no_such_model(client, target, name)
+    wanted = _wanted(manifest, folder, overwrite)
+    size = sum(file.size for file in wanted)
+    done = 0
+    for file in wanted:
+        part = _part_of(watch or Watch(), done, size)
+        key = target.object_key(file.sha256)
+        download(client, target, key, folder / file.path, size=file.size, sha256=file.sha256, watch=part)
+        done += file.size
+    fetched = {file.path for file in wanted}
+    rows = tuple(
+        PulledFile(folder / file.path, file.size, file.sha256, file.path in fetched) for file in manifest.files
+    )
+    return PullResult(name, folder, rows, size, round(time.monotonic() - began, 3))
+
+
+def download(
+    client: S3Client, target: Target, key: str, path: Path, *, size: int, sha256: str | None, watch: Watch
+) -> str:
+    """Fetch an object into a file, which appears only once its content is known to be right.
+
+    Args:
+        client: Client.
+        target: Bucket.
+        key: Object.
+        path: The file.
+        size: Bytes, for the progress.
+        sha256: What the content must have; None takes it as it is.
+        watch: Progress and stopping.
+
+    Returns:
+        The hexadecimal SHA-256 of the content.
+
+    Raises:
+        RemoteError: The store refuses or cannot be reached, or the content is not what it should be.
+        ResourceError: The disk is full or the folder cannot be written to.
+    """
+    with atomic_write(path, "w+b") as file:
+        with remote_errors(target.uri(key)), transfers(client, size, watch) as running:
+            running.download(target.bucket, key, file)
+        file.seek(0)
+        found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        if found != (sha256 or found):
+            raise RemoteError(
+                f"{target.uri(key)}: its content is not what was pushed (SHA-256 differs)", "push the model again"
+            )
+    return found
+
+
+def _wanted(manifest: Manifest, folder: Path, overwrite: bool) -> list[StoredFile]:
+    """What has to be fetched, the file that says "finished" last."""
+    missing = [file for file in manifest.files if not _is_there(folder / file.path, file.sha256)]
+    inside = folder.resolve()
+    if outside := [file.path for file in missing if not (folder / file.path).resolve().is_relative_to(inside)]:
+        raise InputError(f"{folder / outside[0]} leads out of {folder}", "remove the symbolic link, or pull elsewhere")
+    in_the_way = [str(folder / file.path) for file in missing if (folder / file.path).exists()]
+    if in_the_way and not overwrite:
+        raise InputError(
+            f"other files are in the way: {', '.join(in_the_way[:3])}", "pull into another folder, or add --overwrite"
+        )
+    return sorted(missing, key=lambda file: (file.path == _LAST, file.path))
+
+
+def _is_there(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
+
+
+def _part_of(watch: Watch, done: int, total: int) -> Watch:
+    """The same watch over all files, for one of them."""
+    return Watch(lambda count, _: watch.progress(done + count, total), watch.raise_if_stopped)
+
+
+def _no_such_model(client: S3Client, target: Target, name: str) -> InputError:
+    names = _stored_names(client, target)
+    hint = f"stored: {', '.join(names[:20])}" if names else "nothing is stored there"
+    return InputError(f"{target}: there is no model '{name}'{did_you_mean(name, names)}", hint)
+
+
+def _stored_names(client: S3Client, target: Target) -> list[str]:
+    prefix = f"{target.prefix}/" if target.prefix else ""
+    with remote_errors(target):
+        answer = client.list_objects_v2(Bucket=target.bucket, Prefix=prefix, Delimiter="/")
+    found: Sequence[str] = [
+        item["Prefix"].removeprefix(prefix).rstrip("/") for item in answer.get("CommonPrefixes", ())
+    ]
+    return [name for name in found if name != OBJECTS]

@@ -1,0 +1,157 @@
+"""Moving bytes: boto3's transfer manager, with progress, and stopped between parts."""
+
+from __future__ import annotations
+
+import base64
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from s3transfer.subscribers import BaseSubscriber
+
+from docclf_cli.errors import RemoteError
+from docclf_cli.services.storage.manifest import encryption
+from docclf_cli.services.storage.s3 import Target
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+OnProgress = Callable[[int, int], None]
+POLL_SECONDS = 0.2
+STALL_SECONDS = 60  # without a new byte, while there are more to move
+PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
+# The classic client behaves the same everywhere; the other one is chosen by the kind of machine.
+CONFIG = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, preferred_transfer_client="classic")
+
+
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def never() -> None:
+    """Do not stop."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while bytes move.
+
+    Attributes:
+        progress: Called with bytes done and in all; from several threads, one at a time.
+        raise_if_stopped: Called several times a second; raises what ends the work.
+    """
+
+    progress: OnProgress = silent
+    raise_if_stopped: Callable[[], None] = never
+
+
+class Transfers:
+    """Transfers that run together; `wait` shows and ends them."""
+
+    def __init__(self, client: S3Client, total: int, watch: Watch) -> None:
+        self._manager = create_transfer_manager(client, CONFIG)
+        self._watch, self._total, self._done = watch, total, 0
+        self._most, self._moved_at, self._over = 0, time.monotonic(), False
+        client.meta.events.register("before-send.s3", self._refuse_when_over)
+        self._client = client
+        self._lock = threading.Lock()
+        self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._futures: list[Any] = []
+
+    def upload(self, target: Target, source: Path, size: int, sha256: str) -> None:
+        """Start to send a file under its SHA-256; the server verifies what arrives."""
+        arguments = {"Metadata": {"sha256": sha256}, **encryption(target), **_checksum(target, size, sha256)}
+        key = target.object_key(sha256)
+        self._futures.append(self._manager.upload(str(source), target.bucket, key, arguments, [_Report(self)]))
+
+    def download(self, bucket: str, key: str, file: IO[bytes]) -> None:
+        """Start to fetch an object into an open file."""
+        self._futures.append(self._manager.download(bucket, key, file, None, [_Report(self)]))
+
+    def moved(self, count: int) -> None:
+        """Count bytes; negative where a part is sent again."""
+        with self._lock:
+            self._done += count
+            if self._done > self._most:  # a part that is sent again and again gets nowhere
+                self._most, self._moved_at = self._done, time.monotonic()
+            self._watch.progress(self._done, self._total)
+
+    def ended(self, future: Any) -> None:
+        """Note that a transfer has ended, well or not."""
+        self._finished.put(future)
+
+    def wait(self) -> None:
+        """Wait for all; the first error is raised."""
+        for _ in self._futures:
+            self._next().result()
+
+    def _next(self) -> Any:
+        while True:
+            self._watch.raise_if_stopped()
+            self._raise_if_stalled()
+            try:
+                return self._finished.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+
+    def _raise_if_stalled(self) -> None:
+        if self._most < self._total and time.monotonic() - self._moved_at > STALL_SECONDS:
+            raise RemoteError(
+                f"no byte has moved for {STALL_SECONDS:g} s, after {self._most:,} of {self._total:,}",
+                "check the network and any proxy; then repeat the command",
+            )
+
+    def _refuse_when_over(self, request: Any, **_: Any) -> None:
+        """Send nothing more: the transfer manager would otherwise try each part several times before it ends."""
+        if self._over and request.method != "DELETE":
+            raise OSError("the transfer is over")
+
+    def cancel(self) -> None:
+        """Begin no further part and try none again; unfinished uploads are aborted on the server."""
+        self._over = True
+        for future in self._futures:
+            future.cancel()
+
+    def close(self) -> None:
+        """Wait until the last thread has ended: at most for one read that does not come."""
+        self._manager.shutdown()
+        self._client.meta.events.unregister("before-send.s3", self._refuse_when_over)
+
+
+@contextmanager
+def transfers(client: S3Client, total: int, watch: Watch) -> Iterator[Transfers]:
+    """Start transfers in the block; they have all ended when it ends without an error."""
+    running = Transfers(client, total, watch)
+    try:
+        yield running
+        running.wait()
+    except BaseException:
+        running.cancel()
+        raise
+    finally:
+        running.close()
+
+
+class _Report(BaseSubscriber):
+    def __init__(self, owner: Transfers) -> None:
+        self._owner = owner
+
+    def on_progress(self, future: Any, bytes_transferred: int, **_: Any) -> None:
+        self._owner.moved(bytes_transferred)
+
+    def on_done(self, future: Any, **_: Any) -> None:
+        self._owner.ended(future)
+
+
+def _checksum(target: Target, size: int, sha256: str) -> dict[str, str]:
+    if target.config.checksums == "when_required":
+        return {}
+    if size >= CONFIG.multipart_threshold:
+        return {"ChecksumAlgorithm": "SHA256"}  # of each part, and of these one for the whole
+    return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()}

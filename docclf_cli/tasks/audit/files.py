@@ -1,0 +1,125 @@
+"""The files of an audit: tables, pictures, and the two overlays that the data section of a profile accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.data.images.contact_sheet import THUMBNAIL, contact_sheet
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.loading.pages import Pages
+from docclf_cli.engine.checkpoints.run_folder import write_csv
+from docclf_cli.files import write_json
+from docclf_cli.results.audit import AuditResult, ClassCount, DuplicatePage, LabelIssue, NearDuplicatePair
+from docclf_cli.tasks.audit.pages import Collection
+
+SUMMARY = "summary.json"
+_PAIRS, _LABELS = 40, 60  # on the pictures; the tables have all
+
+
+def write_audit(
+    folder: Path, collection: Collection, groups: np.ndarray, result: AuditResult, settled: Mapping[str, str]
+) -> list[Path]:
+    """Write everything into a new folder, and return what is there, most useful first.
+
+    Args:
+        folder: Where to.
+        collection: The pages.
+        groups: Group of each page to train and validate on, text [n].
+        result: What was found.
+        settled: Labels of the profile's relabel file by ID, which stay as they are.
+    """
+    issues = () if result.labels is None else result.labels.issues
+    sheets = _Sheets(folder, collection)
+    files = []
+    if result.near_duplicates:
+        write_csv(folder / "twins.csv", [_pair_record(pair) for pair in result.near_duplicates])
+        files += [sheets.near_duplicates(result.near_duplicates[:_PAIRS]), folder / "twins.csv"]
+    if issues:
+        write_csv(folder / "labels.csv", [asdict(one) for one in issues])
+        files += [sheets.labels(issues[:_LABELS]), folder / "labels.csv"]
+    if result.outliers:
+        write_csv(folder / "odd.csv", [asdict(one) for one in result.outliers])
+        files.append(folder / "odd.csv")
+    write_csv(folder / "classes.csv", [_class_record(one) for one in result.classes])
+    files += [folder / "classes.csv", _write_overlay(folder / "groups.csv", "group", collection.training.ids, groups)]
+    corrected = {one.id: one.suggested for one in issues} | dict(settled)
+    if corrected:
+        files.append(_write_overlay(folder / "relabel.csv", "target", list(corrected), list(corrected.values())))
+    write_json(folder / SUMMARY, _summary(result))
+    return files
+
+
+def _write_overlay(path: Path, column: str, ids: Iterable[str], values: Iterable[str]) -> Path:
+    write_csv(path, [{"ID": name, column: value} for name, value in zip(ids, values, strict=True)])
+    return path
+
+
+def _pair_record(pair: NearDuplicatePair) -> dict[str, Any]:
+    sides = {"first": asdict(pair.first), "second": asdict(pair.second)}
+    pages = {f"{side}_{key}": value for side, page in sides.items() for key, value in page.items()}
+    return {**pages, "similarity": f"{pair.similarity:.4f}", "conflict": pair.conflict, "across": pair.across}
+
+
+def _class_record(one: ClassCount) -> dict[str, Any]:
+    return {"class": one.name, **one.pages, "groups": one.groups}
+
+
+def _summary(result: AuditResult) -> dict[str, Any]:
+    labels = result.labels
+    return {
+        "data": result.data,
+        "pages": dict(result.pages),
+        "pairs": len(result.near_duplicates),
+        "pairs_with_conflicting_labels": sum(pair.conflict for pair in result.near_duplicates),
+        "pairs_across_splits": sum(pair.across for pair in result.near_duplicates),
+        "run": None if labels is None else str(labels.run.absolute()),
+        "doubtful_labels": None if labels is None or labels.refusal is not None else len(labels.issues),
+        "odd_pages": len(result.outliers),
+    }
+
+
+class _Sheets:
+    """Pictures of what was found.
+
+    Args:
+        folder: Where to.
+        collection: The pages.
+    """
+
+    def __init__(self, folder: Path, collection: Collection) -> None:
+        self.folder, self.collection = folder, collection
+        places = zip(collection.splits.tolist(), collection.ids.tolist(), strict=True)
+        self._row_of = {place: row for row, place in enumerate(places)}
+        self._training_row_of = {name: row for row, name in enumerate(collection.training.ids.tolist())}
+        self._sides = [Pages(side, Preprocess(THUMBNAIL), collection.config) for side in collection.sides]
+
+    def near_duplicates(self, pairs: Sequence[NearDuplicatePair]) -> Path:
+        """Two pages of a pair side by side, two pairs a row."""
+        pages = [page for pair in pairs for page in (pair.first, pair.second)]
+        likeness = [pair.similarity for pair in pairs for _ in range(2)]
+        captions = [_caption(page, alike) for page, alike in zip(pages, likeness, strict=True)]
+        rows = [self._row_of[page.split, page.id] for page in pages]
+        return contact_sheet([self._page(row) for row in rows], captions, self.folder / "twins.png", columns=4)
+
+    def labels(self, issues: Sequence[LabelIssue]) -> Path:
+        """Pages with the class that is given and the one they seem to have."""
+        captions = [f"given {one.given}\nseems {one.suggested}" for one in issues]
+        pages = [self._page(self._training_row_of[one.id]) for one in issues]
+        return contact_sheet(pages, captions, self.folder / "labels.png")
+
+    def _page(self, row: int) -> np.ndarray:
+        side, own = self.collection.place(row)
+        try:
+            return self._sides[side][own]
+        except UnreadablePage:  # it was readable a moment ago
+            return np.full((THUMBNAIL, THUMBNAIL, 3), 255, dtype=np.uint8)
+
+
+def _caption(page: DuplicatePage, similarity: float) -> str:
+    return f"{page.split} {page.label or ''} {similarity:.2f}\n{page.id}"

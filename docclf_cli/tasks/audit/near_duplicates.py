@@ -1,0 +1,196 @@
+"""Near-duplicate pages: candidates by a perceptual hash, then a second look at each pair.
+
+Document pages look alike from afar, so a hash alone either misses copies that lie a little askew or takes every
+page of a form for the same. The hash is therefore only asked for candidates, generously, and `registration`
+decides. Both see pages whose paper is white (`whitened`): a darker scan has another edge between its paper and the
+white around it, which outweighs what is on the paper. Figures of both stages: `benchmarks/audit_planted.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from docclf_cli.data.loading.worker_pool import init_worker, start_method
+from docclf_cli.errors import ResourceError
+from docclf_cli.tasks.audit.registration import registered_similarity
+
+HASH_SIZE = 12  # the hash has 144 bits
+RADIUS = 32  # bits that candidates may differ in
+# A scan that lies askew by up to 3 degrees is within 1 degree of one of these turns, which the hash bears.
+TURNS = (0, -2, 2)
+SIMILARITY = 0.75  # from here on two pages are twins
+_BLANK = 3.0  # deviation of grey values below which a page shows nothing that could be compared
+_PAPER = 95  # percentile of the grey values of a page, pure white left out, that is taken for the tone of its paper
+_CHUNK, _BLOCK = 64, 256
+
+Grey = Callable[[np.ndarray], np.ndarray]
+Tick = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Twins among some pages.
+
+    Attributes:
+        first: Row of one page of each pair, int64 [n].
+        second: Row of the other, larger than `first`.
+        similarity: Correlation of their fine detail, float32 [n].
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    similarity: np.ndarray
+
+
+def find_near_duplicates(
+    rows: np.ndarray, grey: Grey, *, workers: int = 0, similarity: float = SIMILARITY,
+    tick: Tick = lambda task, done, total: None,
+) -> Pairs:  # fmt: skip
+    """Find the pairs of pages that are copies of one another: recompressed, resized, a little askew, or scanned darker.
+
+    Args:
+        rows: Which pages, int64 [n], each once; blank ones are nobody's twins.
+        grey: Gives the pages of some rows, uint8 [rows, SIDE, SIDE], aspect ratio kept on white.
+        workers: Processes to hash with; below two it happens in this one.
+        similarity: From here on two pages are twins.
+        tick: Told the task, the work done and all of it; may raise to stop.
+
+    Raises:
+        ResourceError: A hashing process died.
+    """
+    hashes = np.concatenate([np.zeros((0, len(TURNS), HASH_SIZE**2), bool), *_hashed(rows, grey, workers, tick)])
+    shows = np.array([bits.any() for bits in hashes], dtype=bool)
+    rows, hashes = rows[shows], hashes[shows]
+    one, other = candidates(hashes)
+    found = np.zeros(len(one), dtype=np.float32)
+    for start in range(0, len(one), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found[block] = registered_similarity(*(whitened(grey(rows[ends[block]])) for ends in (one, other)))
+        tick("comparing pairs", min(start + _BLOCK, len(one)), len(one))
+    kept = found >= similarity
+    ends = np.sort(np.stack([rows[one[kept]], rows[other[kept]]]), axis=0)
+    return Pairs(ends[0], ends[1], found[kept])
+
+
+def hash_pages(pages: np.ndarray) -> np.ndarray:
+    """Perceptual hashes (ImageHash's `phash`) of grey pages and of these pages turned.
+
+    Args:
+        pages: uint8 [n, SIDE, SIDE].
+
+    Returns:
+        bool [n, turns, 144]; all False for a blank page.
+    """
+    import imagehash
+    from PIL import Image
+
+    bits = np.zeros((len(pages), len(TURNS), HASH_SIZE**2), dtype=bool)
+    white = whitened(pages)
+    for number in [number for number, page in enumerate(pages) if not is_blank(page)]:
+        page = Image.fromarray(white[number])
+        for place, degrees in enumerate(TURNS):
+            turned = page.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=255) if degrees else page
+            bits[number, place] = imagehash.phash(turned, HASH_SIZE).hash.ravel()
+    return bits
+
+
+def is_blank(page: np.ndarray) -> bool:
+    """Whether a grey page shows nothing but even paper; pure white, which also fills up the square, is not looked at."""
+    toned = page[page < 255]
+    return bool(toned.size == 0 or toned.std() < _BLANK)
+
+
+def whitened(pages: np.ndarray) -> np.ndarray:
+    """Pages with their paper as white as what is around them, however bright they were scanned.
+
+    Contrast is left as it is: neither the hash nor the registration takes notice of it.
+
+    Args:
+        pages: uint8 [n, H, W], on white squares.
+
+    Returns:
+        uint8 [n, H, W].
+    """
+    white = pages.copy()
+    for page in white:
+        toned = page[page < 255]
+        if len(toned):
+            np.minimum(page, 255 - (lift := 255 - int(np.percentile(toned, _PAPER))), out=page)
+            page += np.uint8(lift)
+    return white
+
+
+def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of pages one of which, in some turn, has nearly the hash of the other as it is.
+
+    Compared in blocks as matrix products: with bits as ±1, the product counts equal bits minus different ones.
+
+    Args:
+        hashes: bool [n, turns, bits].
+
+    Returns:
+        Rows of both pages of each pair, int64, the first the smaller.
+    """
+    count, turns, bits = hashes.shape
+    signs = np.where(hashes, np.float32(1), np.float32(-1))
+    plain = signs[:, 0].T
+    found = [np.zeros((2, 0), dtype=np.int64)]
+    for start in range(0, count, _BLOCK):
+        block = signs[start : start + _BLOCK]
+        near = np.zeros((len(block), count), dtype=bool)
+        for turn in range(turns):
+            near |= block[:, turn] @ plain >= bits - 2 * RADIUS
+        one, other = np.nonzero(near)
+        found.append(np.stack([one + start, other]))
+    pairs = np.sort(np.concatenate(found, axis=1), axis=0)
+    pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
+    return pairs[0], pairs[1]
+
+
+def linked(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Which nodes hang together.
+
+    Args:
+        count: Number of nodes.
+        edges: Ends of links, pairs of int64 arrays.
+
+    Returns:
+        Number of each node's component, int64 [count].
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    one = np.concatenate([ends[0] for ends in edges])
+    other = np.concatenate([ends[1] for ends in edges])
+    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _hashed(rows: np.ndarray, grey: Grey, workers: int, tick: Tick) -> Iterator[np.ndarray]:
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    done = 0
+    for chunk in _in_processes((grey(chunk) for chunk in chunks), workers if len(chunks) > 1 else 0):
+        done += len(chunk)
+        tick("hashing pages", done, len(rows))
+        yield chunk
+
+
+def _in_processes(chunks: Iterator[np.ndarray], workers: int) -> Iterator[np.ndarray]:
+    if workers < 2:
+        yield from map(hash_pages, chunks)
+        return
+    pool = ProcessPoolExecutor(workers, get_context(start_method()), initializer=init_worker)
+    try:
+        yield from pool.map(hash_pages, chunks)
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "a process that hashes pages died", "memory may have run out: set runtime.workers lower"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

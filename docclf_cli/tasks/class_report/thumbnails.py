@@ -1,0 +1,89 @@
+"""Small JPEGs of pages, for a report that a person opens in a browser."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from docclf_cli.data.images.decode import UnreadablePage, read_page
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.index import Split, load_index, load_training_index
+from docclf_cli.errors import InputError
+from docclf_cli.events import Emit, Progress, silent
+from docclf_cli.profile.schema import DataConfig
+from docclf_cli.stop import NEVER, StopFlag
+
+logger = logging.getLogger("docclf")
+SIDE, QUALITY = 176, 62
+
+
+def thumbnails(
+    ids: Sequence[str],
+    split: str,
+    config: DataConfig,
+    *,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> dict[str, bytes]:
+    """JPEG files of pages by ID; pages that are not found or cannot be read are left out.
+
+    Args:
+        ids: Which pages.
+        split: Where they are looked for first.
+        config: The data section.
+        emit: Consumer of progress events.
+        stop: Polled between pages.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    files = _files(set(ids), split, config)
+    made: dict[str, bytes] = {}
+    for done, page_id in enumerate(ids, start=1):
+        stop.raise_if_set("stopped while making thumbnails", "start the command again, or add --no-thumbnails")
+        if page_id in files:
+            _add(made, page_id, *files[page_id], config)
+        emit(Progress("thumbnails", done, len(ids)))
+    if len(made) < len(ids):
+        logger.warning("%d of %d pages have no thumbnail: not found, or not readable", len(ids) - len(made), len(ids))
+    return made
+
+
+def _add(made: dict[str, bytes], page_id: str, path: Path, root: Path, config: DataConfig) -> None:
+    try:
+        page = read_page(
+            path, Preprocess(SIDE), max_pixels=config.max_pixels, root=root, allow_symlinks=config.allow_symlinks
+        )
+    except UnreadablePage:
+        return
+    jpeg = io.BytesIO()
+    Image.fromarray(page).save(jpeg, "JPEG", quality=QUALITY, optimize=True)
+    made[page_id] = jpeg.getvalue()
+
+
+def _files(wanted: set[str], split: str, config: DataConfig) -> dict[str, tuple[Path, Path]]:
+    """Image file and data root of each page; an ID that is in several splits means the page of `split`."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for index in _indexes(split, config):
+        for row, page_id in enumerate(index.ids.tolist()):
+            if page_id in wanted and page_id not in found:
+                found[page_id] = index.path(row), index.root
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _indexes(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
+    """Every page of the data that can be indexed, those of `split` first."""
+    plain = config.model_copy(update={"groups": None, "relabel": None})
+    parts: tuple[Split, ...] = ("train", "test")
+    for part in sorted(parts, key=lambda name: name != split):
+        try:
+            yield load_training_index(plain)[0] if part == "train" else load_index(plain, part)
+        except InputError as error:
+            logger.debug("no thumbnails from %s: %s", part, error.message)

@@ -1,0 +1,175 @@
+"""What `ensemble` and `tta` write: the submission, the probabilities, and what they were made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from docclf_cli.engine.checkpoints.run_folder import FINISHED, RunFolder, write_csv
+from docclf_cli.engine.inference.member_predictions import TEST, VAL, EvaluationPages, predict_members
+from docclf_cli.engine.inference.members import Member
+from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.views import PLAIN_VIEW
+from docclf_cli.files import write_json, write_text
+from docclf_cli.profile.load import dump_profile
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.ensembling import EnsembleResult
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.tasks.ensemble.leaderboard import CombinedPredictions
+from docclf_cli.tasks.predict.submission import Submission
+from docclf_cli.version import __version__
+
+PREDICTIONS, TTA_PREDICTIONS = "ensemble_predictions.csv", "tta_predictions.csv"
+PROBABILITIES, META = "ensemble_probabilities.csv", "ensemble_predictions_meta.json"
+Row = Mapping[str, Any]
+
+
+def unreadable_in(predictions: Predictions) -> int:
+    """How many pages could not be read."""
+    return int(np.isnan(predictions.log_probs).any(axis=1).sum())
+
+
+def submission_of(evaluation_pages: EvaluationPages, class_names: tuple[str, ...], fill: str | None) -> Submission:
+    """The submission of the pages to predict.
+
+    Raises:
+        InputError: The submission asks for other pages, or `fill` is no class.
+    """
+    config = evaluation_pages.target.config
+    if evaluation_pages.split == TEST:
+        return Submission.of(evaluation_pages.target.of(TEST, class_names), config, class_names, fill, asked=False)
+    return Submission.of_held_out(evaluation_pages.common, config, class_names, fill)
+
+
+def ask_for_fill(submission: Submission, member: Member, evaluation_pages: EvaluationPages, **asking: Any) -> None:
+    """Where each page must have a class, ask for that of unreadable pages once one member has read them.
+
+    What the member said is stored, so that nothing is done twice.
+
+    Args:
+        submission: What will be written.
+        member: Who reads the pages.
+        evaluation_pages: The pages.
+        asking: As for `team.predict_members`.
+
+    Raises:
+        InputError: A page cannot be read, and no class fills its place.
+    """
+    if submission.complete and submission.fill is None:
+        (answers,) = predict_members([member], [[PLAIN_VIEW]], evaluation_pages, **asking)
+        submission.check(answers.target[PLAIN].predicted())
+
+
+def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation_pages: EvaluationPages) -> list[str]:
+    """Sentences on pages that could not be read: log-probabilities [..., n, num_classes], rows of NaN."""
+    sides = [(target, "pages")] if held_out is None or evaluation_pages.split == VAL else [
+        (target, f"{evaluation_pages.split} pages"), (held_out, "held-out pages")
+    ]  # fmt: skip
+    counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, what) for side, what in sides]
+    return [
+        f"{count} of the {side.shape[-2]} {what} cannot be read: left out of all figures."
+        for count, side, what in counted
+        if count
+    ]
+
+
+def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
+    """`ID,target` of every page; an unreadable one has no target, unless the submission needs one (`ask_for_fill`)."""
+    named = submission.named(predictions.predicted(), predictions.class_names)
+    return [{"ID": name, "target": target} for name, target in named]
+
+
+def probability_rows(predictions: Predictions) -> list[Row]:
+    """The probability of each class for every page; empty where a page could not be read, which `status` explains."""
+    rows: list[Row] = []
+    status = predictions.status if predictions.status is not None else np.full(len(predictions), "")
+    for name, probs, reason in zip(predictions.ids.tolist(), predictions.probs(), status.tolist(), strict=True):
+        shown = {
+            column: "" if np.isnan(value) else f"{value:.6f}"
+            for column, value in zip(predictions.class_names, probs.tolist(), strict=True)
+        }
+        rows.append({"ID": name, **shown, "status": reason})
+    return rows
+
+
+def write_ensemble(
+    run: RunFolder,
+    result: EnsembleResult,
+    written: CombinedPredictions,
+    rows: Mapping[str, Sequence[Row]],
+    members: Sequence[Member],
+    profile: Profile,
+    overwrite: bool,
+) -> EnsembleResult:
+    """Write all files of an ensemble, and return its result with their paths.
+
+    Args:
+        run: The folder.
+        result: What is known so far.
+        written: The method whose predictions are written.
+        rows: Submissions by name of their file.
+        members: Whose predictions were combined.
+        profile: The resolved profile.
+        overwrite: Replace what is in the folder.
+
+    Raises:
+        InputError: The folder has content by now, and `overwrite` is not given.
+    """
+    with run.writing():
+        run.require_free(overwrite)
+        run.clear()
+        files = [run.path / name for name in rows]
+        for path in files:
+            write_csv(path, rows[path.name])
+        write_csv(run.path / PROBABILITIES, probability_rows(written.target))
+        written.target.save(run.predictions(result.split))
+        files += [run.path / PROBABILITIES, run.path / META]
+        result = replace(result, files=tuple(files))
+        write_json(run.path / META, _meta(result, written, members, profile))
+        write_text(run.profile, dump_profile(profile))
+        run.write_state(FINISHED, method=result.method)
+    return result
+
+
+def _meta(
+    result: EnsembleResult, written: CombinedPredictions, members: Sequence[Member], profile: Profile
+) -> dict[str, Any]:
+    told = plain(EnsembleResult, result)
+    return {
+        "docclf": __version__,
+        "method": result.method,
+        **plain(dict, dict(written.info)),
+        "weights": next(line.weights for line in result.methods if line.name == result.method),
+        "members": [describe(member) for member in members],
+        "classes": list(written.target.class_names),
+        "scores": {key: told[key] for key in ("monitor", "best_member", "members", "methods", "tta")},
+        "alike": {key: told[key] for key in ("alike_on", "disagreement", "error_correlation")},
+        **{key: told[key] for key in ("split", "pages", "unreadable", "precision", "advice", "notes")},
+        "settings": profile.ensemble.model_dump(mode="json"),
+    }
+
+
+def describe(member: Member) -> dict[str, Any]:
+    """A member as JSON, with what identifies its checkpoints."""
+    return {
+        "name": member.name,
+        "path": str(member.path.absolute()),
+        "weight": member.weight,
+        "checkpoints": [
+            {
+                "path": str(info.path.absolute()), "sha256": info.sha256, "model": info.model_name, "epoch": info.epoch,
+                "temperature": info.temperature, "preprocess": info.preprocess.to_dict(),
+            }
+            for info in member.checkpoints
+        ],
+    }  # fmt: skip
+
+
+def plain(kind: Any, value: Any) -> Any:
+    """Plain JSON values: dataclasses by field name, paths as text, not-a-number as null."""
+    return json.loads(TypeAdapter(kind).dump_json(value))

@@ -1,0 +1,123 @@
+"""What damage costs: the same pages by kind and strength of damage, against the clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.data.images.corruptions import DAMAGES, RULES, CorruptedView, DegradedView, severity_names
+from docclf_cli.engine.checkpoints.run_folder import write_csv
+from docclf_cli.metrics.class_metrics import score
+from docclf_cli.metrics.compare import paired_difference
+from docclf_cli.plots import plots
+from docclf_cli.results.evaluation import CorruptionReport, CorruptionRow
+from docclf_cli.results.figures import ClassRow, Scores
+from docclf_cli.results.predictions import Predictions
+
+MIXTURE = "all"  # the kind of `DegradedView`
+MIRROR = "mirrored", "not mirrored"  # parts of the mixture, told apart
+# Whatever split a run was trained on: its pages are drawn and damaged as those of the runs it is compared with.
+SEED = 0
+Corrupted = DegradedView | CorruptedView
+
+
+def corrupted_views(ids: np.ndarray) -> list[tuple[str, str, Corrupted]]:
+    """Kind, strength in words, and view: the mixture, then each damage by itself.
+
+    They depend on the pages' IDs alone, not on the run: neither on its split nor on its policy or settings.
+    """
+    views: list[tuple[str, str, Corrupted]] = [(MIXTURE, "", DegradedView(ids, SEED))]
+    for entry in DAMAGES:
+        for severity, name in severity_names(entry.name).items():
+            views.append((entry.name, name, CorruptedView(ids, SEED, entry.name, severity)))
+    return views
+
+
+def measure_corruptions(
+    clean: Predictions,
+    names: Sequence[tuple[str, str]],
+    corrupted: Sequence[Predictions],
+    folder: Path,
+    *,
+    of: int,
+    temperature: float,
+) -> tuple[CorruptionReport, list[Path]]:
+    """Score pages under each damage, and write the tables and the picture.
+
+    Args:
+        clean: Predictions for the pages as they are.
+        names: Kind and strength of each damage.
+        corrupted: Predictions for the same pages under each.
+        folder: Where the files go.
+        of: How many pages the split has.
+        temperature: Divides the logits.
+    """
+    parts = [(*name, clean, one) for name, one in zip(names, corrupted, strict=True)]
+    parts[1:1] = _by_mirror(clean, corrupted[0])
+    scores = [score(one, temperature=temperature) for *_, one in parts]
+    rows = [_row(*part, found) for part, found in zip(parts, scores, strict=True)]
+    by_class = [_class_record(row, one) for row, found in zip(rows, scores, strict=True) for one in found.classes]
+    table, details = folder / "damage.csv", folder / "damage_by_class.csv"
+    write_csv(table, [_record(row) for row in rows])
+    write_csv(details, by_class)
+    whole = [row for row in rows if row.severity not in MIRROR]
+    picture = _heat_map(whole, score(clean, temperature=temperature), folder / "damage_by_class.png")
+    return CorruptionReport(len(clean), of, tuple(rows), RULES), [table, details, picture]
+
+
+def _by_mirror(clean: Predictions, mixture: Predictions) -> list[tuple[str, str, Predictions, Predictions]]:
+    """The mixture in two parts, where both have pages: what a mirror costs is paid only where pages arrive mirrored."""
+    view = DegradedView(mixture.ids, SEED)
+    mirrored = np.array([view.is_mirrored(row) for row in range(len(mixture))], dtype=bool)
+    place = {name: row for row, name in enumerate(clean.ids.tolist())}
+    same = clean.take([place[name] for name in mixture.ids.tolist()])
+    sides = [(name, np.flatnonzero(side)) for name, side in zip(MIRROR, (mirrored, ~mirrored), strict=True)]
+    if not all(_scored(mixture.take(rows)) for _, rows in sides):
+        return []
+    return [(MIXTURE, name, same.take(rows), mixture.take(rows)) for name, rows in sides]
+
+
+def _scored(predictions: Predictions) -> bool:
+    return bool(((predictions.labels >= 0) & ~np.isnan(predictions.log_probs).any(axis=1)).any())
+
+
+def _row(kind: str, severity: str, clean: Predictions, corrupted: Predictions, scores: Scores) -> CorruptionRow:
+    difference = paired_difference(corrupted, clean, "f1_macro")
+    recalls = tuple(one.accuracy.value for one in scores.classes)
+    figures = scores.figures["accuracy"], scores.figures["f1_macro"]
+    return CorruptionRow(kind, severity, scores.support, *figures, difference, recalls)
+
+
+def _record(row: CorruptionRow) -> dict[str, Any]:
+    record: dict[str, Any] = {"damage": row.kind, "strength": row.severity, "pages": row.pages}
+    for name, one in (("accuracy", row.accuracy), ("f1_macro", row.f1_macro), ("difference", row.difference)):
+        record |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return record
+
+
+def _class_record(row: CorruptionRow, one: ClassRow) -> dict[str, Any]:
+    return {
+        "damage": row.kind,
+        "strength": row.severity,
+        "class": one.name,
+        "support": one.support,
+        "accuracy": one.accuracy.value,
+        "accuracy_low": one.accuracy.low,
+        "accuracy_high": one.accuracy.high,
+        "f1": one.f1.value,
+    }
+
+
+def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, path: Path) -> Path:
+    """Share of each class's pages that a damage takes away: below zero where it helps."""
+    lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
+    names = [_name(row.kind, row.severity) for row in rows]
+    classes = [f"{one.name} ({one.support})" for one in clean.classes]
+    return plots.heat_map(lost + 0.0, names, classes, path, "accuracy lost by class (pages in brackets)")
+
+
+def _name(kind: str, severity: str) -> str:
+    return f"{kind}, {severity}" if severity else kind

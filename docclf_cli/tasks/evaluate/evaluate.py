@@ -1,0 +1,293 @@
+"""`evaluate`: what a model says about a split, from the store where it is fresh, and how far to believe it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.index import names_split
+from docclf_cli.data.index.splits import stratified_sample
+from docclf_cli.data.loading.pages import NamedView
+from docclf_cli.engine.inference.get_predictions import get_predictions
+from docclf_cli.engine.inference.leaks import find_leaks
+from docclf_cli.engine.inference.members import (
+    Indices,
+    Member,
+    data_of,
+    member_at,
+    merge_checkpoints,
+    precisions_of,
+    requests_of,
+    trained_ids,
+)
+from docclf_cli.engine.inference.requests import PredictionRequest
+from docclf_cli.errors import InputError
+from docclf_cli.events import Emit, silent
+from docclf_cli.metrics.calibration import calibration_error, confidences
+from docclf_cli.metrics.class_metrics import score
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.results.evaluation import Comparison, EvaluateResult
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.evaluate.compare import compare
+from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
+from docclf_cli.tasks.evaluate.member_threshold import held_out
+from docclf_cli.tasks.evaluate.target_precision import check_target, trust
+from docclf_cli.tasks.result_files import write_class_report, write_predictions, write_trust_plots
+from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.text import composed
+
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is asked besides the scores.
+
+    Attributes:
+        compare: Another run or checkpoint.
+        target_precision: Find the confidence from which on predictions are this precise.
+        degrade: Score the split by kind and strength of damage.
+        limit: Damage at most so many pages (a stratified draw).
+    """
+
+    compare: Path | None = None
+    target_precision: float | None = None
+    degrade: bool = False
+    limit: int = 300
+
+
+@dataclass(frozen=True)
+class _Inference:
+    """Where predictions are asked for."""
+
+    runtime_config: RuntimeConfig | None
+    emit: Emit
+    stop: StopFlag
+
+    def get_predictions(self, requests: list[PredictionRequest]) -> list[Predictions]:
+        return get_predictions(requests, runtime_config=self.runtime_config, emit=self.emit, stop=self.stop)
+
+    def predictions(self, member: Member, split: str, requests: list[PredictionRequest]) -> Predictions:
+        """What a member says, in the order of the index."""
+        found = merge_checkpoints(member, split, self.get_predictions(requests))
+        return _in_order(found, requests[0].index)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """A model and the pages it is scored on.
+
+    Attributes:
+        member: What is scored.
+        split: Which pages.
+        elsewhere: Whether they are of other data than the model was trained on.
+        requests: The pages, for each checkpoint of the model.
+        predictions: For these pages, uncalibrated.
+        folder: Where files about them go.
+        desk: Where more predictions are asked for.
+    """
+
+    member: Member
+    split: str
+    elsewhere: bool
+    requests: list[PredictionRequest]
+    predictions: Predictions
+    folder: Path
+    desk: _Inference
+
+    @property
+    def temperature(self) -> float:
+        """What divides the logits of these pages."""
+        return self.member.temperature_of(self.split)
+
+
+def evaluate(
+    checkpoint_path: Path,
+    split: str | None = None,
+    *,
+    data: str | None = None,
+    images: str | None = None,
+    questions: EvaluateOptions | None = None,
+    output: Path | None = None,
+    runtime_config: RuntimeConfig | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> EvaluateResult:
+    """Score a model on labelled pages.
+
+    Args:
+        checkpoint_path: Checkpoint file or run folder; a folds run is one model.
+        split: `val` and `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
+        data: Another data root; None is the one the model was trained on.
+        images: Folder of the images of a CSV.
+        questions: What is asked besides the scores.
+        output: Parent of the folder for results; None is the run itself (`results_folder`).
+        runtime_config: Device and numerics.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: The split does not exist, its pages have no labels, they trained the model, or a precision is to be
+            shown on pages that did.
+        CheckpointError: There is no such checkpoint, or it is damaged.
+    """
+    asked = questions or EvaluateOptions()
+    if asked.target_precision is not None:
+        check_target(asked.target_precision)
+        if split == "train":
+            raise InputError(
+                "--target-precision: the model was trained on the pages of --split train, where any confidence looks right",
+                "ask on held-out pages: --split val or --split test",
+            )
+    member = member_at(checkpoint_path)
+    other = None if asked.compare is None else member_at(asked.compare)
+    case = _case(member, split, data, images, _Inference(runtime_config, emit, stop), output)
+    left_out = case.requests[0].index.left_out
+    left_out.say(case.requests[0].data.root)
+    result = replace(_scored(case), left_out=left_out.counts)
+    if other is not None:
+        result = replace(result, comparison=_compared(case, other))
+    if asked.target_precision is not None:
+        result = _trusted(case, result, asked.target_precision)
+    return _corrupted(case, result, asked.limit) if asked.degrade else result
+
+
+def _case(
+    member: Member, split: str | None, data: str | None, images: str | None, desk: _Inference, output: Path | None
+) -> _Evaluation:
+    trained_on = member.info.data
+    split = split or ("val" if data is None else "test")
+    config = trained_on
+    if data is not None or images is not None:
+        config = data_of(trained_on, data or trained_on.root, images, split)
+    requests = labelled_pages(member, split, config)
+    folder = results_folder(member, "evaluate", split, config, output)
+    return _Evaluation(
+        member, split, data is not None, requests, desk.predictions(member, split, requests), folder, desk
+    )
+
+
+def labelled_pages(member: Member, split: str, config: DataConfig) -> list[PredictionRequest]:
+    """The pages of a split that a model can be scored on, for each of its checkpoints.
+
+    Raises:
+        InputError: The split does not exist, its pages have no labels, or they trained the model.
+    """
+    indices = Indices(config)
+    requests = requests_of(member, split, indices)
+    if requests[0].index.targets is None:
+        raise InputError(f"{config.root}: the {split} pages have no labels", "`docclf predict` sorts them")
+    return _without_training_pages(member, requests, indices) if split == "test" else requests
+
+
+def _without_training_pages(
+    member: Member, requests: list[PredictionRequest], indices: Indices
+) -> list[PredictionRequest]:
+    """Test pages without copies of training pages. Data that sets no test pages apart and has such is refused.
+
+    Raises:
+        InputError: It is, or no other page is left.
+    """
+    index, config = requests[0].index, indices.config
+    leaks = find_leaks([member], index, [indices])
+    apart = names_split(config, "test")
+    if leaks.copies.any():
+        first, count = next(iter(leaks.of)), int(leaks.copies.sum())
+        which = f"{count} of its {len(index)} pages (such as {index.ids[first]}, a copy of {leaks.of[first]})"
+        if not apart or count == len(index):
+            why = "" if apart else "sets no test pages apart, and "
+            raise InputError(
+                f"{config.root} {why}{which} trained {member.path}",
+                "score --split val, or name labelled pages of their own with --data",
+            )
+        logger.warning("%s: %s trained %s: they are not scored", config.root, which, member.path)
+        return [replace(one, rows=one.rows[~leaks.copies[one.rows]]) for one in requests]
+    if not apart or not leaks.all_known:
+        _say_same_names(member, index, config, apart)
+    return requests
+
+
+def _say_same_names(member: Member, index: DocumentIndex, config: DataConfig, apart: bool) -> None:
+    trained = {composed(name) for name in trained_ids(member).tolist()}
+    same = [name for name in index.row_of if name in trained]
+    if same and not apart:
+        logger.warning(
+            "%s: %d of its %d pages (such as %s) are named as pages that trained %s; if they are the same, saved anew, "
+            "these scores mislead", config.root, len(same), len(index), same[0], member.path,
+        )  # fmt: skip
+    elif trained and apart:
+        logger.info("the training pages of %s are not there: test pages are not compared with them", member.path)
+
+
+def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:
+    place = {name: row for row, name in enumerate(index.ids.tolist())}
+    return predictions.take(np.argsort([place[name] for name in predictions.ids.tolist()], kind="stable"))
+
+
+def _scored(case: _Evaluation) -> EvaluateResult:
+    member, predictions = case.member, case.predictions
+    judged = as_judged(predictions, case.split, case.temperature)
+    scores = score(judged)
+    files = [
+        write_predictions(case.folder / "predictions.csv", predictions, case.temperature),
+        *write_class_report(case.folder, case.split, predictions, scores),
+        *write_trust_plots(case.folder, judged, 1.0),
+    ]
+    scored = predictions.scored()
+    before = calibration_error(*confidences(scored), scored.groups)
+    notes = caveats(case.split, monitor=member.info.monitor, folds=member.is_folds, temperature=member.temperature)
+    return EvaluateResult(
+        member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes,
+        precision=precisions_of([case.predictions]),
+    )  # fmt: skip
+
+
+def _compared(case: _Evaluation, other: Member) -> Comparison:
+    """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
+    own_split = case.split != "test"
+    requests = labelled_pages(other, case.split, other.info.data if own_split else case.requests[0].data)
+    theirs = case.desk.predictions(other, case.split, requests).at_temperature(other.temperature_of(case.split))
+    mine = case.predictions.at_temperature(case.temperature)
+    return compare(mine, theirs, other.path, case.split, case.member.info.monitor)
+
+
+def _trusted(case: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
+    """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
+    member, desk = case.member, case.desk
+    clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
+    held_out_temperature = member.temperature_of("val")
+    found = trust(
+        clean.at_temperature(held_out_temperature),
+        None if degraded is None else degraded.at_temperature(held_out_temperature),
+        case.predictions.at_temperature(case.temperature),
+        target=target, temperature=1.0, chosen_here=case.split == "val", folder=case.folder,
+    )  # fmt: skip
+    return replace(result, trust=found, files=(*result.files, found.queue))
+
+
+def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> EvaluateResult:
+    member, index = case.member, case.requests[0].index
+    rows = stratified_sample(case.predictions.labels, limit, SEED)
+    clean = case.predictions.take(rows)
+    chosen = np.flatnonzero(np.isin(index.ids, clean.ids))
+    views = corrupted_views(index.ids)
+    # Asked for together, so that each page is read once for all damages.
+    found = case.desk.get_predictions([_through(one, chosen, view) for _, _, view in views for one in case.requests])
+    per_view = len(case.requests)
+    parts = [found[start : start + per_view] for start in range(0, len(found), per_view)]
+    corrupted = [_in_order(merge_checkpoints(member, case.split, part), index) for part in parts]
+    corruptions, files = measure_corruptions(
+        clean, [(kind, severity) for kind, severity, _ in views], corrupted, case.folder,
+        of=len(case.predictions), temperature=case.temperature,
+    )  # fmt: skip
+    return replace(result, corruptions=corruptions, files=(*result.files, *files))
+
+
+def _through(requests: PredictionRequest, chosen: np.ndarray, view: NamedView) -> PredictionRequest:
+    return replace(requests, rows=np.intersect1d(requests.rows, chosen), view=view)

@@ -1,0 +1,210 @@
+"""From what a person asks of `predict` to the files, the decider and the threshold that it is about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.index.file_list import FileList
+from docclf_cli.data.index.inputs import find, of_index
+from docclf_cli.data.index.left_out import LeftOut
+from docclf_cli.engine.inference.ensemble_predictor import ONNX, TORCH, build_ensemble_predictor
+from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
+from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
+from docclf_cli.engine.inference.members import Indices, data_of
+from docclf_cli.engine.runtime.device import resolve_runtime
+from docclf_cli.errors import InputError
+from docclf_cli.events import Emit, silent
+from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.results.prediction import PredictResult
+from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.evaluate.member_threshold import threshold_from_held_out
+from docclf_cli.tasks.predict.files import FORMATS, OutputFiles
+from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
+from docclf_cli.tasks.predict.submission import Submission
+from docclf_cli.tasks.results_folder import results_folder
+
+logger = logging.getLogger("docclf")
+TEST = "test"
+DEFAULT_OUTPUT = Path("predictions")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What a person asks.
+
+    Attributes:
+        inputs: Files, folders, globs, CSV files, `-`.
+        split: `test` instead of inputs, or None.
+        data: Data root of the split; None is that of the training.
+        top_k: How many classes a row names.
+        target_precision: Find the confidence that held-out pages show to be this precise.
+        min_confidence: Or this confidence.
+        max_unreadable: Share of unreadable pages that is no failure; None is that of the training.
+        output: Folder, or table with its siblings; None is a place by default.
+        file_format: Of the tables; None is that of a table named as `output`, else CSV.
+        submission: Also write the competition's file.
+        fill: Class of its unreadable pages.
+        copy_to: Sort copies of the files into class folders below this one.
+        backend: What runs the models.
+        overwrite: Replace results that are there.
+    """
+
+    inputs: tuple[str, ...] = ()
+    split: str | None = None
+    data: str | None = None
+    top_k: int = 3
+    target_precision: float | None = None
+    min_confidence: float | None = None
+    max_unreadable: float | None = None
+    output: Path | None = None
+    file_format: str | None = None
+    submission: bool = False
+    fill: str | None = None
+    copy_to: Path | None = None
+    backend: str = TORCH
+    overwrite: bool = False
+
+    def check(self, precision: str = "auto") -> None:
+        """Refuse what does not go together.
+
+        Args:
+            precision: Number format that was asked for.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if self.split not in (None, TEST):
+            raise InputError(
+                f"--split: '{self.split}' is not '{TEST}'", "of other pages, docclf knows the class: evaluate"
+            )
+        if bool(self.inputs) == (self.split is not None):
+            raise InputError(
+                "name either inputs or --split test",
+                "files, folders, globs in quotes, a CSV, or '-' for a list on stdin",
+            )
+        if self.split is None and (self.data or self.submission):
+            raise InputError(f"{'--submission' if self.submission else '--data'} belongs to --split test")
+        if self.fill is not None and not self.submission:
+            raise InputError("--fill belongs to --submission")
+        if self.target_precision is not None and self.min_confidence is not None:
+            raise InputError("name either --target-precision or --min-confidence")
+        if self.target_precision is not None and not 0 < self.target_precision < 1:
+            raise InputError(f"--target-precision: {self.target_precision:g} is not between 0 and 1", "such as 0.99")
+        inside = [
+            text for text in self.inputs if self.copy_to and self.copy_to.resolve().is_relative_to(Path(text).resolve())
+        ]
+        if inside:
+            raise InputError(
+                f"--copy-to: {self.copy_to} is inside of {inside[0]}", "its copies would be inputs next time"
+            )
+        if self.backend == ONNX and precision not in ("auto", "fp32"):
+            raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "leave one of them out")
+        if self.file_format not in (None, *FORMATS):
+            raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(FORMATS)}")
+        table = self.output.suffix.lower().removeprefix(".") if self.output else ""
+        if self.file_format and table in FORMATS and table != self.file_format:
+            raise InputError(f"--format {self.file_format} and --output {self.output} contradict each other")
+
+
+def predict(
+    spec: EnsembleSpec,
+    question: PredictOptions,
+    *,
+    stdin: IO[bytes],
+    runtime_config: RuntimeConfig | None = None,
+    reading: Mapping[str, Any] | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> PredictResult:
+    """Answer a question about pages.
+
+    Args:
+        spec: Who answers.
+        question: What is asked.
+        stdin: Where a list of files may come from.
+        runtime_config: Device and numerics.
+        reading: Keys of `data` that say how pages are read, where they differ from the training's.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: An input names nothing, or results are there already.
+        CheckpointError: A checkpoint is damaged.
+        Interrupted: `stop` was set; the same question goes on from there.
+    """
+    runtime_config = runtime_config or RuntimeConfig()
+    data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
+    trusted = _trusted(spec, question, runtime_config, emit, stop)
+    files, submission, left_out = _test_split(spec, question) if question.split else _files(question, data, stdin)
+    left_out.say()
+    options = OutputOptions(
+        outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),
+        model=spec.name,
+        max_unreadable=data.max_unreadable,
+        columns=("ID" if question.split else "path", "page"),
+        top_k=question.top_k,
+        trusted=trusted,
+        submission=submission,
+        copy_to=question.copy_to,
+        overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
+    )
+    spec = spec.fitted_on_held_out(runtime_config, emit, stop)
+    predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
+    result = predict_files(
+        files, predictor, options, reader=PageReader(data.max_pixels, data.allow_symlinks),
+        runtime=resolve_runtime(runtime_config), paged=question.split is None, emit=emit, stop=stop,
+    )  # fmt: skip
+    return replace(result, left_out=left_out.counts)
+
+
+def _trusted(
+    spec: EnsembleSpec, question: PredictOptions, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
+) -> ConfidenceThreshold:
+    if question.min_confidence is not None:
+        return ConfidenceThreshold(question.min_confidence, "as given")
+    if question.target_precision is None:
+        return ConfidenceThreshold()
+    if spec.views is not None or len(spec.members) > 1:
+        raise InputError(
+            "--target-precision is about one model that looks at each page once",
+            "with views or an ensemble, name --min-confidence",
+        )
+    value = threshold_from_held_out(spec.members[0], question.target_precision, runtime_config, emit, stop)
+    return ConfidenceThreshold(value, f"where {question.target_precision:.2%} of held-out pages are right")
+
+
+def _files(question: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:
+    left_out = LeftOut()
+    files = FileList(find(question.inputs, stdin, data.allow_symlinks, left_out))
+    if not len(files):
+        raise InputError("the list names no file")
+    if files.repeated:
+        logger.info("%d files are named more than once: each is predicted once", files.repeated)
+    return files, None, left_out
+
+
+def _test_split(spec: EnsembleSpec, question: PredictOptions) -> tuple[FileList, Submission | None, LeftOut]:
+    first, class_names = spec.members[0].info, spec.members[0].info.class_names
+    if len(spec.members) > 1:
+        config = find_evaluation_pages(
+            spec.members, {"root": question.data} if question.data else {}, "test"
+        ).target.config
+    else:
+        config = first.data if question.data is None else data_of(first.data, question.data)
+    index = Indices(config).of("test", class_names)
+    submission = Submission.of(index, config, class_names, question.fill) if question.submission else None
+    return FileList(of_index(index)), submission, index.left_out
+
+
+def _usual_output(spec: EnsembleSpec, question: PredictOptions) -> Path:
+    if not question.split or len(spec.members) > 1:
+        return DEFAULT_OUTPUT
+    member = spec.members[0]
+    data = member.info.data
+    config = data if question.data is None else data_of(data, question.data)
+    return results_folder(member, "predict", TEST, config)

@@ -1,0 +1,149 @@
+"""Work that survives a kill: probabilities in parts of a fixed grid, each written whole or absent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.errors import ResourceError
+from docclf_cli.files import save_with, write_json, write_text
+
+logger = logging.getLogger("docclf")
+BATCHES_PER_PART = 8
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Numbered pages cut into batches, and batches into parts.
+
+    What is in a batch depends on the pages' numbers alone, so that a part comes out the same, bit by bit, wherever
+    and in whichever order parts are made.
+    """
+
+    pages: int
+    batch_size: int
+
+    @property
+    def part_size(self) -> int:
+        """Pages of a part (the last one may have fewer)."""
+        return self.batch_size * BATCHES_PER_PART
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return -(-self.pages // self.part_size)
+
+    def numbers(self, part: int) -> range:
+        """The pages of a part."""
+        return range(part * self.part_size, min(self.pages, (part + 1) * self.part_size))
+
+    def batches(self, part: int) -> list[range]:
+        """The batches of a part."""
+        numbers = self.numbers(part)
+        return [numbers[start : start + self.batch_size] for start in range(0, len(numbers), self.batch_size)]
+
+
+class ShardStore:
+    """The folder of the parts; it belongs to docclf, and is removed when the work is done.
+
+    Args:
+        folder: Where.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Go on with what was begun under the same settings; what was begun under others is removed, and that is said.
+
+        Args:
+            settings: What decides the parts, representable as JSON, by a name for people.
+        """
+        begun = self._settings()
+        changed = [name for name in settings if begun.get(name) != settings[name]]
+        if changed:
+            if begun:
+                logger.warning(
+                    "%s: begun with other %s: starting anew", self.folder.parent, " and ".join(map(str, changed))
+                )
+            self._clear()
+            write_json(self._state, dict(settings))
+
+    def _clear(self) -> None:
+        # The settings go first: what they no longer name cannot be taken for theirs. A lock that is held stays.
+        self._state.unlink(missing_ok=True)
+        for path in self.folder.glob("[!.]*"):
+            path.unlink()
+
+    def is_begun(self, settings: Mapping[str, Any]) -> bool:
+        """Whether there is work under these settings to go on with."""
+        return self._settings() == dict(settings)
+
+    def missing(self, plan: ShardPlan) -> list[int]:
+        """The parts that are not there yet."""
+        there = {path.name for path in self.folder.glob("part-*.npz")}
+        return [part for part in range(plan.shards) if self._part(part).name not in there]
+
+    def write(self, part: int, log_probs: np.ndarray, reasons: np.ndarray) -> None:
+        """Keep a part: log-probabilities float32 [n, num_classes], and why pages could not be read, text [n]."""
+        save_with(
+            self._part(part), lambda file: np.savez(file, allow_pickle=False, log_probs=log_probs, reasons=reasons)
+        )
+
+    def read(self, part: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `write` kept.
+
+        Raises:
+            ResourceError: The file is damaged.
+        """
+        try:
+            with np.load(self._part(part), allow_pickle=False) as archive:
+                return archive["log_probs"], archive["reasons"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ResourceError(f"{self._part(part)}: damaged", "delete it and start the command again") from error
+
+    def keep_array(self, name: str, values: np.ndarray) -> None:
+        """Keep an array besides the parts."""
+        save_with(self.folder / f"{name}.npy", lambda file: np.save(file, values, allow_pickle=False))
+
+    def array(self, name: str) -> np.ndarray | None:
+        """What `keep_array` kept, or None."""
+        path = self.folder / f"{name}.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+
+    @property
+    def publishing(self) -> bool:
+        """Whether results were being written when the work was interrupted, so that those there are its own."""
+        return (self.folder / "publishing").is_file()
+
+    def mark_publishing(self) -> None:
+        """From now on results are written."""
+        write_text(self.folder / "publishing", "")
+
+    def remove(self) -> None:
+        """Remove the folder; what says whose work this is goes last, so that the same command can end it."""
+        for path in self.folder.glob("part-*"):
+            path.unlink()
+        shutil.rmtree(self.folder)
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "settings.json"
+
+    def _settings(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._state.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _part(self, part: int) -> Path:
+        return self.folder / f"part-{part:07d}.npz"

@@ -1,0 +1,154 @@
+"""Copies of files in a folder per class; nothing that is there is ever overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import itertools
+import os
+import re
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from docclf_cli.data.images.decode import UnreadablePage, open_page
+from docclf_cli.data.index.file_list import FileList, Found
+from docclf_cli.errors import ResourceError
+from docclf_cli.events import Emit, Progress
+from docclf_cli.files import LINKS, TEMP_PREFIX, lacks, sweep_temporary
+from docclf_cli.stop import StopFlag
+from docclf_cli.tasks.predict.page_predictions import PagePrediction
+
+REVIEW = "_review"
+# What Windows and other systems refuse in a name, and the names that Windows keeps for devices.
+_REFUSED = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+_LONGEST = 100  # characters: in UTF-8 at most 400 bytes would be too many, so names are cut by bytes as well
+_LONGEST_BYTES = 200
+
+
+def sort_copies(
+    target: Path,
+    predictions: Iterable[PagePrediction],
+    files: FileList,
+    class_names: Sequence[str],
+    *,
+    allow_symlinks: bool,
+    emit: Emit,
+    stop: StopFlag,
+) -> int:
+    """Copy each file into the folder of its class, or into `_review`; what cannot be read is not copied.
+
+    A copy keeps the path that its file has below the folder it was found in. Where another file has its name already,
+    it gets a number; where the same content has it, there is nothing to do, so that the same work can be done twice.
+
+    Args:
+        target: Parent of the class folders.
+        predictions: One for each file.
+        files: The files.
+        class_names: Names along the class axis.
+        allow_symlinks: Follow symbolic links that leave the folder a file was found in.
+        emit: Consumer of progress events.
+        stop: Polled between files.
+
+    Returns:
+        How many files were copied.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written to.
+        Interrupted: `stop` was set.
+    """
+    folders, copied = folder_names(class_names), 0
+    if target.is_dir():
+        sweep_temporary(target)
+    for done, prediction in enumerate(predictions, 1):
+        stop.raise_if_set("stopped while files were copied", "the same command goes on from here")
+        if prediction.top:
+            place = REVIEW if prediction.review else folders[prediction.chosen]
+            copied += _copied(files, prediction.row, target, place, allow_symlinks)
+        emit(Progress("copying files", done, len(files)))
+    return copied
+
+
+def folder_names(class_names: Sequence[str]) -> list[str]:
+    """A folder name for each class that every file system takes, different ones also where case does not count."""
+    used, names = {REVIEW}, []
+    for class_name in class_names:
+        plain = _plain(class_name)
+        name = next(name for number in itertools.count(1) if (name := _numbered(plain, number)).casefold() not in used)
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _plain(name: str) -> str:
+    text = _REFUSED.sub("_", unicodedata.normalize("NFC", name)).strip(" ")[:_LONGEST]
+    text = text.encode("utf-8", "replace")[:_LONGEST_BYTES].decode("utf-8", "ignore").rstrip(" .")
+    return f"_{text}" if not text or text.startswith((".", "-")) or _DEVICES.match(text) else text
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks: bool) -> bool:
+    path, root = files.path(row)
+    wanted, temp = target / place / _below(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Not flushed to the disk one by one: should the machine lose power, the copies are made again.
+            with open_page(path, root, allow_symlinks) as source, temp.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+                times = os.fstat(source.fileno())
+            with contextlib.suppress(PermissionError):  # some shares keep times to themselves
+                os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
+            return _placed(temp, wanted)
+        finally:
+            temp.unlink(missing_ok=True)
+    except UnreadablePage:  # it has gone meanwhile
+        return False
+    except OSError as error:
+        raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
+
+
+def _placed(temp: Path, wanted: Path) -> bool:
+    for number in itertools.count(1):
+        place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
+        try:
+            _link(temp, place)
+        except FileExistsError:
+            if filecmp.cmp(temp, place, shallow=False):
+                return False
+        else:
+            return True
+    raise AssertionError
+
+
+def _link(temp: Path, place: Path) -> None:
+    """Give a file its name, unless there is one of that name, which a rename would replace.
+
+    Raises:
+        FileExistsError: There is.
+    """
+    try:
+        os.link(temp, place)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if not lacks(LINKS, error, place.parent):
+            raise
+        place.open("xb").close()  # an empty file that takes the name
+        try:
+            temp.replace(place)
+        except OSError:
+            place.unlink(missing_ok=True)
+            raise
+
+
+def _below(file: Found) -> PurePath:
+    name = PurePath(file.name)
+    inside = file.folder and not name.is_absolute() and ".." not in name.parts
+    return name if inside else PurePath(name.name)

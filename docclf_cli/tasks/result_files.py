@@ -1,0 +1,145 @@
+"""Files a person reads after training: class tables and plots, made from predictions alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.engine.checkpoints.run_folder import write_csv
+from docclf_cli.metrics.calibration import confidences, reliability_bins
+from docclf_cli.metrics.class_metrics import per_sample_loss
+from docclf_cli.metrics.confusion import confusion
+from docclf_cli.metrics.thresholds import risk_coverage
+from docclf_cli.plots import plots
+from docclf_cli.results.figures import ClassRow, Scores
+from docclf_cli.results.predictions import Predictions
+
+
+def write_class_metrics(path: Path, rows: Iterable[ClassRow]) -> Path:
+    """`*_class_metrics.csv`: one row per class; `accuracy` is recall, `_low` and `_high` bound 95 % intervals."""
+    write_csv(path, [_class_record(row) for row in rows])
+    return path
+
+
+def _class_record(row: ClassRow) -> dict[str, Any]:
+    record: dict[str, Any] = {"class": row.name, "support": row.support, "loss": row.loss}
+    for name in ("accuracy", "precision", "f1"):
+        estimate = getattr(row, name)
+        record |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return record
+
+
+def write_class_report(folder: Path, split: str, predictions: Predictions, scores: Scores) -> list[Path]:
+    """The class table and the two plots of one split."""
+    scored = predictions.scored()
+    matrix = confusion(scored.labels, scored.predicted(), scored.num_classes)
+    return [
+        write_class_metrics(folder / f"{split}_class_metrics.csv", scores.classes),
+        plots.class_performance(scores.classes, folder / f"{split}_class_performance.png", f"{split}: by class"),
+        plots.confusion_matrix(matrix, scored.class_names, folder / "confusion_matrix.png"),
+        _write_confusion(folder / "confusion_matrix.csv", matrix, scored.class_names),
+    ]
+
+
+def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str]) -> Path:
+    """One row for each pair of true and predicted class that has pages."""
+    rows = [
+        {"target": class_names[target], "prediction": class_names[predicted], "pages": matrix[target, predicted]}
+        for target, predicted in np.argwhere(matrix)
+    ]
+    write_csv(path, rows)
+    return path
+
+
+def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
+    """Training against held-out pages, class by class: both from the kept checkpoint, without augmentation."""
+    return plots.train_val_comparison(train.classes, val.classes, folder / "train_val_comparison.png")
+
+
+def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
+    """Figures over the epochs."""
+    return plots.training_curves(history, folder / "training_curves.png")
+
+
+def write_predictions(path: Path, predictions: Predictions, temperature: float) -> Path:
+    """`predictions.csv`: one row a page in the order of the input; an unreadable page keeps its row, and says why."""
+    names, chosen = predictions.class_names, predictions.predicted()
+    probs, losses = predictions.probs(temperature), per_sample_loss(predictions, temperature)
+    rows = [
+        {
+            "ID": predictions.ids[row],
+            "target": _label(predictions, row),
+            "prediction": names[chosen[row]] if chosen[row] >= 0 else "",
+            "confidence": _digits(probs[row].max()),
+            "loss": _digits(losses[row]),
+            "status": "" if predictions.status is None else predictions.status[row],
+        }
+        for row in range(len(predictions))
+    ]
+    write_csv(path, rows)
+    return path
+
+
+def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
+    """`review_queue.csv`: the pages for a person, unreadable ones first and then the least certain.
+
+    Args:
+        path: The CSV.
+        predictions: Pages of a split.
+        temperature: Divides the logits.
+        threshold: Pages of at least this confidence are decided; None decides no page.
+
+    Returns:
+        How many pages it lists.
+    """
+    probs = predictions.probs(temperature)
+    confidence = np.nan_to_num(probs.max(axis=1), nan=-1.0)
+    waiting = np.flatnonzero(confidence < (np.inf if threshold is None else threshold))
+    queue = waiting[np.argsort(confidence[waiting], kind="stable")]
+    columns = ("ID", "prediction", "confidence", "runner_up", "runner_up_confidence", "target", "status")
+    write_csv(path, [_review_record(predictions, probs, int(row)) for row in queue], columns)
+    return len(queue)
+
+
+def _review_record(predictions: Predictions, probs: np.ndarray, row: int) -> dict[str, Any]:
+    record = {
+        "ID": predictions.ids[row],
+        "target": _label(predictions, row),
+        "status": "" if predictions.status is None else predictions.status[row],
+    }
+    if np.isnan(probs[row]).any():
+        return record
+    first, second = np.argsort(-probs[row], kind="stable")[:2]
+    names = predictions.class_names
+    return record | {
+        "prediction": names[first],
+        "confidence": _digits(probs[row, first]),
+        "runner_up": names[second],
+        "runner_up_confidence": _digits(probs[row, second]),
+    }
+
+
+def _label(predictions: Predictions, row: int) -> str:
+    known = predictions.targets is not None and predictions.targets[row] >= 0
+    return predictions.class_names[predictions.labels[row]] if known else ""
+
+
+def _digits(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
+
+
+def write_trust_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
+    """Whether confidence means what it says, and what goes wrong when only the most confident pages are decided."""
+    scored = predictions.scored()
+    confidence, correct = confidences(scored, temperature)
+    bins = reliability_bins(confidence, correct, scored.groups)
+    coverage, risk, _ = risk_coverage(confidence, correct)
+    means, accuracies = [one.confidence for one in bins], [one.accuracy for one in bins]
+    return [
+        plots.reliability(means, accuracies, folder / "reliability.png"),
+        plots.risk_coverage(coverage, risk, folder / "risk_coverage.png"),
+    ]

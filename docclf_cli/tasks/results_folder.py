@@ -1,0 +1,66 @@
+"""Where a command puts what it derives from a model: by split, and apart for other data than the model was trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+
+from docclf_cli.engine.inference.members import Member, is_placed
+from docclf_cli.errors import ResourceError
+from docclf_cli.files import fingerprint_of, may_write, write_text
+from docclf_cli.profile.schema import DataConfig
+from docclf_cli.user_folders import cache_home
+
+OWNER = "data.txt"  # says which data the results in a folder are of
+logger = logging.getLogger("docclf")
+
+
+def results_folder(member: Member, command: str, split: str, data: DataConfig, output: Path | None = None) -> Path:
+    """`<run>/<command>/<split>`; for other data `<split>-<name>`, which belongs to the first data of that name.
+
+    Args:
+        member: The model.
+        command: The command.
+        split: Which pages.
+        data: Where they are, with absolute paths.
+        output: The folder that was asked for in place of the run (`writable_place`).
+    """
+    parent, trained_on = writable_place(member.folder, output) / command, member.info.data
+    if (data.root, data.images) == (trained_on.root, trained_on.images):
+        return parent / split
+    owner = "\n".join(filter(None, (data.root, data.images))) + "\n"
+    named = f"{split}-{Path(data.root).stem}"
+    names = [named, f"{named}-{fingerprint_of(owner)[:6]}"]
+    if not is_placed(trained_on):  # a run of before, whose own pages these may well be
+        names.insert(0, split)
+    folder = next((parent / name for name in names if _is_of(parent / name, owner)), parent / names[-1])
+    with contextlib.suppress(ResourceError):  # told when the results themselves are written
+        write_text(folder / OWNER, owner)
+    return folder
+
+
+def writable_place(run: Path, output: Path | None) -> Path:
+    """The folder for what is derived from a run: the run itself, or one of its name below `output`.
+
+    Where the run may not be written to, it is a folder in the user's cache, and that is said.
+
+    Args:
+        run: The run's folder, or that of a checkpoint.
+        output: The folder that was asked for.
+    """
+    whose = run.absolute().name
+    if output is not None:
+        return output / whose
+    if may_write(run):
+        return run
+    place = cache_home() / "results" / f"{whose}-{fingerprint_of(str(run.resolve()))}"
+    logger.warning("%s may not be written to: results go to %s; --output DIR names another place", run, place)
+    return place
+
+
+def _is_of(folder: Path, owner: str) -> bool:
+    try:
+        return (folder / OWNER).read_text(encoding="utf-8") == owner
+    except OSError:
+        return not folder.exists()

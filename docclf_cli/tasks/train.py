@@ -1,0 +1,385 @@
+"""`train`: a run from a profile, with its folds, its refit, its files and its result."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from docclf_cli.data.images.augmentation import Policy
+from docclf_cli.data.images.contact_sheet import contact_sheet
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.index import load_training_index
+from docclf_cli.data.index.splits import Split, folds, hold_out, limit, stratified_sample
+from docclf_cli.data.loading.prepared_pages import PreparedPages, prepare
+from docclf_cli.engine.checkpoints.info import info_of
+from docclf_cli.engine.checkpoints.provenance import (
+    code_differences,
+    data_differences,
+    inherit_numerics,
+    profile_differences,
+    write_provenance,
+)
+from docclf_cli.engine.checkpoints.run_folder import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    RunFolder,
+    new_run_folder,
+    write_csv,
+)
+from docclf_cli.engine.inference.leaks import say_copies_in_validation
+from docclf_cli.engine.inference.members import fold_checkpoints, pooled, store_temperatures
+from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
+from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
+from docclf_cli.engine.training.best_epoch import FitResult
+from docclf_cli.engine.training.fit import fit, refit
+from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.preflight import (
+    PlannedFit,
+    check_batches,
+    check_classes,
+    check_fits,
+    check_settings,
+    check_weights,
+)
+from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
+from docclf_cli.events import Emit, silent
+from docclf_cli.files import write_text
+from docclf_cli.metrics.calibration import fit_temperature, temperature_of_mean
+from docclf_cli.metrics.class_metrics import score
+from docclf_cli.models.factory import pretrained_stats
+from docclf_cli.profile.load import dump_profile
+from docclf_cli.profile.paths import absolute_paths, typed_paths
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.training import FoldRow, TrainResult
+from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
+
+logger = logging.getLogger("docclf")
+PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
+OUT_OF_FOLD = "out_of_fold.npz"
+MOST_SHOWN = 20
+WHILE_DRAWING = "stopped while tables and plots were written"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all fits of one run share."""
+
+    profile: Profile
+    run: RunFolder
+    runtime: Runtime
+    scoring: Runtime
+    prepared: PreparedPages
+    fits: tuple[PlannedFit, ...]
+    resume: bool
+    emit: Emit
+    stop: StopFlag
+
+    def task(self, planned: PlannedFit) -> TrainingJob:
+        run, label = self.run, self.profile.model.name
+        if planned.fold is not None:
+            run, label = run.fold(planned.fold), f"fold {planned.fold} of {self.profile.train.folds}"
+        return TrainingJob(
+            self.profile, self.prepared, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label
+        )
+
+    def fit(self, task: TrainingJob) -> FitResult:
+        return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)
+
+
+def train(
+    profile: Profile,
+    *,
+    resume: Path | None = None,
+    allow_changes: bool = False,
+    overwrite: bool = False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> TrainResult:
+    """Train what a profile describes, in a new run folder or on from an interrupted one.
+
+    Args:
+        profile: The resolved profile.
+        resume: Run folder to go on with.
+        allow_changes: Go on although profile, code or pages are not those the run was started with.
+        overwrite: Replace an existing run of that name.
+        emit: Consumer of events.
+        stop: Polled after every step.
+
+    Raises:
+        Interrupted: `stop` was set; the run can go on.
+        DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
+    """
+    typed, profile = typed_paths(profile), absolute_paths(profile)
+    if resume is None:
+        run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
+        run.require_free(overwrite)
+    else:
+        run = RunFolder(resume)
+        profile = inherit_numerics(profile, run)
+    index, own_val = load_training_index(profile.data)
+    say_copies_in_validation(index, own_val)
+    index.left_out.say(profile.data.root)
+    check_settings(profile, len(index.class_names), own_val)
+    check_classes(index)
+    fits, split = _planned(profile, index, own_val)
+    check_fits(profile, index, fits, resolve_runtime(profile.runtime))
+    if resume is None:
+        check_weights(profile, len(index.class_names))
+    profile = _with_numerics(profile, index, own_val, fits)
+    runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
+    read = functools.partial(
+        prepare, index, preprocess_of(profile), profile.data, runtime.workers, emit=emit, stop=stop
+    )
+    with run.writing():
+        if resume is None:  # again, now that nobody else can write
+            run.require_free(overwrite)
+        with _state_kept(run):
+            prepared = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
+            _set_unreadable_aside(run, profile, prepared)
+            split.save(run.split)
+            fits = _readable(profile, prepared, fits, runtime)
+            work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop)
+            write_provenance(run, prepared, typed)
+            _write_preview(work)
+            result = _train_folds(work) if profile.train.folds else _train_once(work)
+            result = replace(result, precision=_note_precision(work))
+            run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
+            return replace(result, left_out=index.left_out.counts)
+
+
+def _note_precision(work: _Work) -> str:
+    """Write what the checkpoints are to predict with into the run's profile (of folds that differ fp32), and return it."""
+    run, runtime = work.run, work.profile.runtime
+    found = sorted({info_of(path).precision for path in fold_checkpoints(run.path) or [run.best]})
+    changes = {"precision": found[0] if len(found) == 1 else "fp32", "check": "off"}
+    runtime = runtime.model_copy(update={"inference": runtime.inference.model_copy(update=changes)})
+    write_text(run.profile, dump_profile(work.profile.model_copy(update={"runtime": runtime})))
+    return ", ".join(found)
+
+
+def _started(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages]) -> PreparedPages:
+    """Begin a run in its folder, and read its pages."""
+    run.clear()
+    _begin(run, profile)
+    return read()
+
+
+def _gone_on(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages], allow_changes: bool) -> PreparedPages:
+    """Read the pages of a run, and begin again if it is still made of the same."""
+    _say_how_it_ended(run)
+    _refuse([*profile_differences(profile, run), *code_differences(run)], run, allow_changes)
+    prepared = read()
+    _refuse(data_differences(prepared, run), run, allow_changes)
+    _begin(run, profile)
+    return prepared
+
+
+def _begin(run: RunFolder, profile: Profile) -> None:
+    write_text(run.profile, dump_profile(profile))
+    run.write_state(RUNNING)
+
+
+@contextlib.contextmanager
+def _state_kept(run: RunFolder) -> Iterator[None]:
+    """Note how a run ended, and say how to go on with one that was stopped."""
+    try:
+        yield
+    except Interrupted as stopped:
+        run.write_state(STOPPED)
+        raise Interrupted(
+            f"{stopped.message}; everything is saved in {run.path}",
+            f"go on with it: {shlex.join(['docclf', 'train', '--resume', str(run.path)])}",
+            signal_number=stopped.signal_number,
+        ) from stopped
+    except ChangedRunError:  # nothing was touched
+        raise
+    except Exception as error:
+        with contextlib.suppress(ResourceError):  # that the disk is full is what is being told already
+            run.write_state(FAILED)
+        if (known := as_resource_error(error)) is not None:
+            raise known from error
+        raise
+
+
+def _say_how_it_ended(run: RunFolder) -> None:
+    if run.read_state().get("status") == RUNNING:
+        logger.warning(
+            "%s ended without a word: it was killed (exit 137), or the machine stopped. If nobody killed it, memory is "
+            "the likely cause: fewer loader processes (--set runtime.workers=0) need less and change nothing else",
+            run.path,
+        )
+
+
+def _refuse(differences: Sequence[str], run: RunFolder, allow_changes: bool) -> None:
+    if not differences:
+        return
+    shown = "\n  ".join((*differences[:MOST_SHOWN], *(["…"] if len(differences) > MOST_SHOWN else ())))
+    if not allow_changes:
+        raise ChangedRunError(
+            f"{run.path} was started with something else, and would not end as it should:\n  {shown}",
+            "put it back as it was, or go on all the same with --allow-changes",
+        )
+    logger.warning("%s goes on with changes:\n  %s", run.path, shown)
+
+
+def preprocess_of(profile: Profile) -> Preprocess:
+    """The preprocessing of a profile, with the mean, deviation and interpolation its model was made for."""
+    mean, std, interpolation = pretrained_stats(profile.model)
+    return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
+
+
+def _set_unreadable_aside(run: RunFolder, profile: Profile, prepared: PreparedPages) -> None:
+    """List pages that cannot be read, and refuse to go on where they are too many."""
+    index, reasons = prepared.index, prepared.unreadable
+    if not reasons:
+        return
+    rows = [{"ID": index.ids[row], "reason": reason} for row, reason in reasons.items()]
+    write_csv(run.quarantine, rows)
+    shown = "; ".join(f"{row['ID']}: {row['reason']}" for row in rows[:5])
+    text = f"{len(rows)} of {len(index)} pages cannot be read ({shown}); all are listed in {run.quarantine}"
+    if len(rows) > profile.data.max_unreadable * len(index):
+        raise UnreadableImagesError(text, "mend or remove them, or raise data.max_unreadable")
+    logger.warning("%s", text)
+
+
+def _readable(
+    profile: Profile, prepared: PreparedPages, fits: tuple[PlannedFit, ...], runtime: Runtime
+) -> tuple[PlannedFit, ...]:
+    """The same fits without training pages that cannot be read; held-out ones stay, and are not scored.
+
+    Raises:
+        InputError: What is left is too little.
+    """
+    if not prepared.unreadable:
+        return fits
+    unreadable = np.array(list(prepared.unreadable))
+    left = [replace(fit, train_rows=np.setdiff1d(fit.train_rows, unreadable)) for fit in fits]
+    scored = [replace(fit, val_rows=np.setdiff1d(fit.val_rows, unreadable)) for fit in left]
+    check_batches(profile, len(prepared.index.class_names), scored, runtime)
+    return tuple(left)
+
+
+def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tuple[PlannedFit, ...], Split]:
+    """Which pages each fit of a run trains on, and the split that is stored."""
+    data, train, everything = profile.data, profile.train, np.arange(len(index))
+
+    def planned(rows: np.ndarray, val_rows: np.ndarray, fold: int | None = None) -> PlannedFit:
+        return PlannedFit(limit(rows, index.labels, data.limit, data.split_seed), val_rows, fold)
+
+    if train.folds is not None:
+        held_out = folds(index, train.folds, data.fold_seed)
+        chosen = range(train.folds) if train.fold is None else [train.fold]
+        fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
+        return tuple(fits), Split.of_folds(index, held_out)
+    if own_val:
+        one = planned(everything[:-own_val], everything[-own_val:])
+    else:
+        one = planned(*hold_out(index, data.val_fraction, data.split_seed))
+    return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows})
+
+
+def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: Sequence[PlannedFit]) -> Profile:
+    """The profile with all that its runtime section leaves to `auto` picked, for steps no larger than the pages allow."""
+    train = profile.train
+    most = max(len(fit.train_rows) for fit in fits)
+    batch_size = min(train.batch_size, -(-most // train.accumulate) * train.accumulate)
+    measured = profile.model_copy(update={"train": train.model_copy(update={"batch_size": batch_size})})
+    runtime = resolve_numerics(measured, len(index.class_names), len(index), own_val).runtime
+    return profile.model_copy(update={"runtime": runtime})
+
+
+def _train_once(work: _Work) -> TrainResult:
+    (planned,) = work.fits
+    task = work.task(planned)
+    fitted = work.fit(task)
+    if work.profile.train.refit:
+        refit(task, fitted, resume=work.resume, emit=work.emit, stop=work.stop)
+    return _single_result(work, fitted)
+
+
+def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
+    val, train = (
+        score(as_judged(fitted.val, "val", fitted.temperature)),
+        score(fitted.train, temperature=fitted.temperature),
+    )
+    run = work.run
+    files = [run.best]
+    for write in (
+        lambda: write_class_report(run.path, "val", fitted.val, val),
+        lambda: [write_comparison(run.path, train, val)],
+        lambda: [write_curves(run.path, fitted.history)],
+    ):
+        work.stop.raise_if_set(WHILE_DRAWING)
+        files += write()
+    files += [run.path / PREVIEW, run.metrics]
+    kept = fitted.history[fitted.best_epoch - 1]
+    return TrainResult(
+        run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
+        val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
+        notes=_notes(work, fitted.temperature),
+    )  # fmt: skip
+
+
+def _train_folds(work: _Work) -> TrainResult:
+    fitted = [work.fit(work.task(planned)) for planned in work.fits]
+    return _folds_result(work, [int(planned.fold or 0) for planned in work.fits], fitted)
+
+
+def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResult]) -> TrainResult:
+    """Pooled out-of-fold predictions, each row from the model that did not train on it."""
+    out_of_fold = pooled([one.val for one in fitted], work.prepared.index.ids)
+    temperature = fitted[0].temperature
+    if len(fitted) > 1:
+        temperature = temperature_of_mean(out_of_fold, [one.train for one in fitted])
+        alone = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
+        store_temperatures(work.run, [one.run for one in fitted], mean_of_folds=temperature, out_of_fold=alone)
+    out_of_fold.save(work.run.path / OUT_OF_FOLD)
+    val = score(as_judged(out_of_fold, "val", temperature))
+    rows = tuple(
+        FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
+        for number, one in zip(numbers, fitted, strict=True)
+    )
+    work.stop.raise_if_set(WHILE_DRAWING)
+    files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
+    return TrainResult(
+        work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
+        val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
+    )  # fmt: skip
+
+
+def _notes(work: _Work, temperature: float) -> tuple[str, ...]:
+    train = work.profile.train
+    return caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
+
+
+def _write_preview(work: _Work) -> None:
+    """What the model really sees: a few training pages, each plain and then as the policy varies it."""
+    policy, index = Policy.from_config(work.profile.augmentation), work.prepared.index
+    rows = work.fits[0].train_rows
+    drawn = stratified_sample(index.labels[rows], PREVIEW_PAGES, work.profile.seed)[:PREVIEW_PAGES]
+    pages, captions = [], []
+    for row in rows[drawn].tolist():
+        try:
+            page = work.prepared.pages[row]
+        except UnreadablePage:
+            continue
+        variants = [policy(page, np.random.default_rng((work.profile.seed, row, n))) for n in range(PREVIEW_VARIANTS)]
+        pages += [page, *variants]
+        captions += [
+            index.class_names[index.labels[row]],
+            *[f"{work.profile.augmentation.name} {n + 1}" for n in range(PREVIEW_VARIANTS)],
+        ]
+    contact_sheet(pages, captions, work.run.path / PREVIEW, columns=PREVIEW_VARIANTS + 1)

@@ -1,0 +1,232 @@
+"""`tta`: what a model gains from looking at each page in several views, view by view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.engine.checkpoints.run_folder import write_csv
+from docclf_cli.engine.inference.member_predictions import (
+    MERGED,
+    VAL,
+    EvaluationPages,
+    MemberPredictions,
+    find_evaluation_pages,
+    predict_members,
+    trained_on,
+)
+from docclf_cli.engine.inference.members import Member, member_at
+from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
+from docclf_cli.ensembling.held_out import HeldOut, require
+from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
+from docclf_cli.events import Emit, silent
+from docclf_cli.files import write_json
+from docclf_cli.profile.schema import Profile
+from docclf_cli.results.ensembling import Line, TTAResult
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.ensemble.files import (
+    TTA_PREDICTIONS,
+    ask_for_fill,
+    describe,
+    plain,
+    probability_rows,
+    submission_of,
+    submission_rows,
+    unreadable_in,
+    unreadable_notes,
+)
+from docclf_cli.tasks.ensemble.selection import advice, can_be_scored, measure, metric_of, score_by
+from docclf_cli.tasks.predict.submission import Submission
+from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.version import __version__
+
+PARTS = 5  # of the held-out pages, to score pruning on pages that did not choose
+PROBABILITIES, META = "tta_probabilities.csv", "tta_predictions_meta.json"
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What a member says in its views.
+
+    Attributes:
+        answers: By name of the view.
+        views: Names of the views to merge.
+        evaluation_pages: The pages.
+        figure: What choices follow.
+        merge: How views are merged.
+    """
+
+    answers: MemberPredictions
+    views: tuple[str, ...]
+    evaluation_pages: EvaluationPages
+    figure: str
+    merge: Merge
+
+    def line(self, name: str, answers: MemberPredictions, view: str) -> Line:
+        """One view, compared with the plain page."""
+        baseline = None if view == PLAIN else PLAIN
+        sides = [(answers.held_out, self.answers.held_out)]
+        if self.evaluation_pages.split != VAL:
+            sides.append((answers.target, self.answers.target))
+        measured = [
+            measure(side[view], None if baseline is None else plain_side[baseline], self.figure) if side else None
+            for side, plain_side in sides
+        ]
+        return Line(name, measured[0], measured[1] if len(measured) > 1 else None)
+
+
+def tta(
+    checkpoint: Path,
+    profile: Profile,
+    *,
+    data: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    prune_views: bool = False,
+    fill: str | None = None,
+    output: Path | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> TTAResult:
+    """Score a model view by view and with all views merged, and predict with the merge.
+
+    Args:
+        checkpoint: Checkpoint file or run folder.
+        profile: Its `ensemble.tta` section names views and merge.
+        data: Keys of the data section that the user stated; without a `root` the model's own data is used.
+        split: `test` or `val`; None is `test` where the data has test pages.
+        prune_views: Drop the views that hurt on held-out pages.
+        fill: Class of pages that cannot be read.
+        output: Parent of the folder for results; None is the run itself (`results_folder`).
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        InputError: A view is unknown, or there are too few held-out pages to prune on.
+        CheckpointError: There is no such checkpoint, or it is damaged.
+        Interrupted: `stop` was set; what is finished is stored.
+    """
+    figure, config = metric_of(profile.train.monitor), profile.ensemble.tta
+    member = member_at(checkpoint)
+    evaluation_pages = find_evaluation_pages([member], data or {}, split)
+    submission = submission_of(evaluation_pages, member.info.class_names, fill)
+    if prune_views:
+        require(len(evaluation_pages.common), "--prune")
+    (views,) = views_of(config, [member])
+    evaluation_pages.left_out(member.info.class_names).say(evaluation_pages.target.config.root)
+    ask_for_fill(submission, member, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
+    asked = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
+    (answers,) = predict_members(
+        [member], [asked], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop
+    )
+    in_sample = trained_on([member], evaluation_pages)
+    look = _Look(
+        _without_labels(answers, in_sample), tuple(view.name for view in views), evaluation_pages, figure, config.merge
+    )
+    kept, nested = _pruned(look) if prune_views else (look.views, None)
+    folder = results_folder(member, "tta", evaluation_pages.split, evaluation_pages.target.config, output)
+    return _finish(member, look, asked, kept, nested, in_sample, submission, folder)
+
+
+def _without_labels(answers: MemberPredictions, in_sample: np.ndarray) -> MemberPredictions:
+    """Pages that the member was trained on are not scored."""
+
+    def hidden(predictions: Predictions) -> Predictions:
+        targets = predictions.targets
+        return predictions if targets is None else replace(predictions, targets=np.where(in_sample, -1, targets))
+
+    if not in_sample.any():
+        return answers
+    return replace(answers, target={name: hidden(predictions) for name, predictions in answers.target.items()})
+
+
+def _pruned(look: _Look) -> tuple[tuple[str, ...], Predictions]:
+    """The views that all held-out pages choose to keep, and these pages in the views that others of them chose."""
+    sides = [look.answers.held_out[name] for name in look.views]
+    log_probs, labels = np.stack([side.log_probs for side in sides]).astype(np.float64), sides[0].labels
+    score = score_by(look.figure)
+    places = prune(log_probs, labels, look.merge, score)
+    rows = np.flatnonzero((labels >= 0) & ~np.isnan(log_probs).any(axis=(0, 2)))
+    groups = None if sides[0].groups is None else sides[0].groups[rows]
+    part = np.full(len(labels), -1)
+    part[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(PARTS)
+    nested = cross_pruned(log_probs, labels, part, look.merge, score)
+    return tuple(look.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
+
+
+def _finish(
+    member: Member,
+    look: _Look,
+    asked: Sequence[PageView],
+    kept: tuple[str, ...],
+    nested: Predictions | None,
+    in_sample: np.ndarray,
+    submission: Submission,
+    folder: Path,
+) -> TTAResult:
+    merged = look.answers.merged(kept, look.merge)
+    target = merged.target[MERGED]
+    rows = submission_rows(submission, target)
+    title = f"{look.merge} of {len(kept)} views"
+    line = look.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
+    result = TTAResult(
+        checkpoint=member.path,
+        monitor=look.figure,
+        merge=look.merge,
+        views=tuple(look.line(view.view.name, look.answers, view.name) for view in asked),
+        merged=line,
+        kept=_shown(asked, kept),
+        pruned=_shown(asked, [name for name in look.views if name not in kept]),
+        advice=advice(title, line, "the plain page"),
+        notes=tuple(_notes(look, nested is not None, in_sample)),
+        split=look.evaluation_pages.split,
+        pages=len(target),
+        unreadable=unreadable_in(target),
+        max_unreadable=look.evaluation_pages.target.config.max_unreadable,
+        left_out=look.evaluation_pages.left_out(member.info.class_names).counts,
+        files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
+        precision=look.answers.precision,
+    )
+    write_csv(folder / TTA_PREDICTIONS, rows)
+    write_csv(folder / PROBABILITIES, probability_rows(target))
+    write_json(folder / META, _meta(result, member, target))
+    return result
+
+
+def _shown(asked: Sequence[PageView], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(view.view.name for view in asked if view.name in names)
+
+
+def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
+    notes = []
+    if not look.answers.held_out:
+        notes.append(f"No page is known to be held out from this model ({look.evaluation_pages.why_none}).")
+    else:
+        notes.append("Held-out pages also chose the model's epoch, so scores on them are a little too good.")
+    if pruned:
+        notes.append(
+            "Held-out scores of the merge are nested: each page is read in the views that the other held-out pages chose."
+        )
+    held_out, target = (next(iter(side.values()), None) for side in (look.answers.held_out, look.answers.target))
+    assert target is not None
+    notes += unreadable_notes(None if held_out is None else held_out.log_probs, target.log_probs, look.evaluation_pages)
+    if not can_be_scored(target):
+        notes.append("The pages have no labels: they are predicted, and not scored.")
+    elif in_sample.any():
+        notes.append(f"{in_sample.sum()} of the pages were trained on: they are predicted, and not scored.")
+    return notes
+
+
+def _meta(result: TTAResult, member: Member, target: Predictions) -> dict[str, Any]:
+    told = plain(TTAResult, result)
+    return {
+        "docclf": __version__,
+        "member": describe(member),
+        "classes": list(target.class_names),
+        **{key: value for key, value in told.items() if key not in ("files", "checkpoint")},
+    }
