@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import sys
@@ -29,6 +30,9 @@ NAMES = {
     "log_loss": "log loss",
     "ece": "calibration error (ECE, approximate)",
 }
+
+# Modules of this package that register what people see of a result.
+TABLES = ("audit", "class_report", "ensemble", "evaluate", "predict")
 
 
 def show(result: Any, *, as_json: bool) -> None:

@@ -154,7 +154,7 @@ def test_a_folds_run_is_one_member(root: Path, tmp_path: Path) -> None:
     stored = Split.load(run / "split.csv")
     for number in range(3):
         alone = last_predictions(run / f"fold-{number}")
-        assert set(alone.ids) == set(stored.ids[stored.components == f"fold-{number}"])
+        assert set(alone.ids) == set(stored.ids[stored.parts == f"fold-{number}"])
         rows = [out_of_fold.ids.tolist().index(page) for page in alone.ids.tolist()]
         np.testing.assert_array_equal(out_of_fold.log_probs[rows], alone.log_probs)
     alone = [np.exp(last_predictions(run / f"fold-{number}", "test").log_probs) for number in range(3)]
