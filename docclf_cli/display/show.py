@@ -40,6 +40,8 @@ def show(result: Any, *, as_json: bool) -> None:
     if as_json:
         _print_json(jsonable(result))
     else:
+        for name in TABLES:
+            importlib.import_module(f"docclf_cli.display.{name}")
         Console(highlight=False).print(Group(*render(result)))
 
 
