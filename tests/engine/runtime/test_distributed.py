@@ -51,7 +51,7 @@ def test_every_part_of_a_grid_is_made_once(processes: int) -> None:
     for pages in range(1, 41):
         for batch_size in range(1, 6):
             grid = ShardPlan(pages, batch_size)
-            made = [part for share in distributed.shares(np.arange(grid.parts), processes) for part in share]
+            made = [part for share in distributed.shares(np.arange(grid.shards), processes) for part in share]
             assert sorted(page for part in made for page in grid.numbers(part)) == list(range(pages))
 
 
