@@ -9,7 +9,7 @@ from rich.table import Table
 
 from docclf_cli.display import show as report
 from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
-from docclf_cli.results.figures import Difference, Estimate
+from docclf_cli.results.metrics import Difference, Estimate
 
 LOG_LOSS = "log_loss"
 SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
@@ -77,7 +77,7 @@ def _score_table(
 def _metrics(measured: Measured | None) -> tuple[str, str, str, str]:
     if measured is None:
         return "–", "–", "–", ""
-    accuracy, f1, loss = (measured.figures[name] for name in ("accuracy", "f1_macro", LOG_LOSS))
+    accuracy, f1, loss = (measured.metrics[name] for name in ("accuracy", "f1_macro", LOG_LOSS))
     return _percent(accuracy), _percent(f1), f"{loss.value:.3f}", _difference(measured.difference)
 
 
@@ -88,7 +88,7 @@ def _percent(estimate: Estimate) -> str:
 def _difference(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    if difference.figure == LOG_LOSS:
+    if difference.metric == LOG_LOSS:
         return f"{difference.value:+.2f} ({difference.low:+.2f}…{difference.high:+.2f})"
     return f"{100 * difference.value:+.1f} ({100 * difference.low:+.1f}…{100 * difference.high:+.1f})"
 

@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.results.metrics import ClassRow, Estimate, Scores
 from docclf_cli.streams import is_utf8
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def class_table(rows: Iterable[ClassRow], title: str) -> Table:
 
 
 def scores_table(scores: Scores, title: str) -> Table:
-    """Figures with their 95 % intervals."""
+    """Metrics with their 95 % intervals."""
     table = Table(title=f"{title}: {scores.support} pages", title_justify="left")
-    table.add_column("figure", overflow="fold")
+    table.add_column("metric", overflow="fold")
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
-    for name, estimate in scores.figures.items():
+    for name, estimate in scores.metrics.items():
         table.add_row(metric_name(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
     if scores.unreadable:
         table.add_row("unreadable pages, left out", str(scores.unreadable), "")
@@ -102,7 +102,7 @@ def files_table(files: Iterable[Path]) -> RenderableType:
 
 
 def metric_name(name: str) -> str:
-    """A figure's name in words."""
+    """A metric's name in words."""
     if name.startswith("top") and name.endswith("_accuracy"):
         return f"top-{name.removeprefix('top').removesuffix('_accuracy')} accuracy"
     return NAMES.get(name, name.replace("_", " "))

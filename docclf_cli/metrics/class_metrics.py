@@ -1,4 +1,4 @@
-"""The figures of a set of predictions, over all pages and class by class."""
+"""The metrics of a set of predictions, over all pages and class by class."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from scipy.special import logsumexp
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.calibration import calibration_error, confidences
-from docclf_cli.metrics.clusters import dependence_of_figure, dependence_within_classes, share_of
+from docclf_cli.metrics.clusters import dependence_of_metric, dependence_within_classes, share_of
 from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of, f1_scores, recalls
 from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
 from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, metrics_of_classes
-from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.results.metrics import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions
 
 TOP_K = 3
@@ -54,8 +54,8 @@ def top_k(num_classes: int) -> int:
     return max(1, min(TOP_K, num_classes - 1))
 
 
-def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, float]:
-    """The figures of `score` without their intervals: quick enough for every epoch.
+def compute_metrics(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, float]:
+    """The metrics of `score` without their intervals: quick enough for every epoch.
 
     Raises:
         InputError: No page is both readable and labelled.
@@ -63,7 +63,7 @@ def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, 
     scored = predictions.scored()
     counts = counts_of(confusion_of(scored))
     k = top_k(scored.num_classes)
-    found = {name: float(figure(counts)) for name, figure in MATRIX_METRICS.items()}
+    found = {name: float(metric(counts)) for name, metric in MATRIX_METRICS.items()}
     found["log_loss"] = float(per_sample_loss(scored, temperature).mean())
     found[f"top{k}_accuracy"] = float(top_k_correct(scored, k).mean())
     found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups).value
@@ -71,7 +71,7 @@ def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, 
 
 
 def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
-    """All figures with their intervals.
+    """All metrics with their intervals.
 
     Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
     `sampling_interval`, from tables drawn at posterior rates of confusion; log loss is bootstrapped; the
@@ -90,7 +90,7 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     scored = predictions.scored()
     losses = per_sample_loss(scored, temperature)
     return Scores(
-        figures=_metrics(scored, losses, temperature, confidence, seed),
+        metrics=_metrics(scored, losses, temperature, confidence, seed),
         classes=_class_rows(scored, losses, confidence, seed),
         support=len(scored),
         unreadable=int(np.isnan(predictions.log_probs).any(axis=1).sum()),
@@ -100,7 +100,7 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
 def headline_metrics(
     scored: Predictions, losses: np.ndarray, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Accuracy, the figures over all classes and log loss as `score` gives them: all that comparisons show.
+    """Accuracy, the metrics over all classes and log loss as `score` gives them: all that comparisons show.
 
     Args:
         scored: Predictions whose rows are all scored.
@@ -110,15 +110,15 @@ def headline_metrics(
     """
     unit = clusters_of(scored.groups)
     found = {"accuracy": share_of(scored.predicted() == scored.labels, unit, confidence)}
-    found |= _figures_of_classes(scored, unit, confidence, seed)
+    found |= _metrics_of_classes(scored, unit, confidence, seed)
     found["log_loss"] = bootstrap_mean(losses, scored.groups, np.random.default_rng((seed, 1)), confidence)
     return found
 
 
-def _figures_of_classes(
+def _metrics_of_classes(
     scored: Predictions, unit: np.ndarray | None, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    """The figures over all classes; of pages in groups, each from the matrix of its effective number of pages."""
+    """The metrics over all classes; of pages in groups, each from the matrix of its effective number of pages."""
     matrix = confusion_of(scored)
 
     def estimates(scale: float) -> dict[str, Estimate]:
@@ -126,7 +126,7 @@ def _figures_of_classes(
 
     if unit is None:
         return estimates(1)
-    found = {name: dependence_of_figure(scored, name, unit) for name in DRAWN}
+    found = {name: dependence_of_metric(scored, name, unit) for name in DRAWN}
     pages = {name: one.effective_pages(unit, (1 - confidence) / 2) for name, one in found.items()}
     return {name: estimates(pages[name] / len(scored))[name] for name in DRAWN}
 

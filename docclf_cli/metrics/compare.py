@@ -12,10 +12,10 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import per_sample_loss, top_k, top_k_correct
 from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import bootstrap_weights, percentile_interval, unit_of, wilson
-from docclf_cli.results.figures import Difference, Estimate
+from docclf_cli.results.metrics import Difference, Estimate
 from docclf_cli.results.predictions import Predictions
 
-DRAWS = 5000  # more than a single figure takes: here it is decided whether an interval leaves zero
+DRAWS = 5000  # more than a single metric takes: here it is decided whether an interval leaves zero
 SPOKEN = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -23,7 +23,7 @@ SPOKEN = {
     "f1_weighted": "weighted F1",
     "log_loss": "log loss",
 }
-# A table [n, columns] of what each page adds to a figure, and the figure of such totals [..., columns].
+# A table [n, columns] of what each page adds to a metric, and the metric of such totals [..., columns].
 _Measure = tuple[csr_array, Callable[[np.ndarray], np.ndarray]]
 
 
@@ -53,9 +53,9 @@ def scored_together(members: Sequence[Predictions]) -> tuple[Predictions, ...]:
 
 
 def paired_difference(
-    a: Predictions, b: Predictions, figure: str = "f1_macro", *, seed: int = 0, confidence: float = 0.95
+    a: Predictions, b: Predictions, metric: str = "f1_macro", *, seed: int = 0, confidence: float = 0.95
 ) -> Difference:
-    """How much larger a figure of `a` is than that of `b` on the same pages, with a bootstrap interval.
+    """How much larger a metric of `a` is than that of `b` on the same pages, with a bootstrap interval.
 
     Pages (groups, where groups exist) are weighted at random, the same for both (Bayesian bootstrap, Rubin 1981),
     and each draw adds one further page: one on which the two differ, with their predictions changed over. Where
@@ -65,29 +65,29 @@ def paired_difference(
     Args:
         a: Predictions.
         b: Predictions for the same IDs and classes, in any order. Pages unreadable in either are left out.
-        figure: `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss` or `top{k}_accuracy`.
+        metric: `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss` or `top{k}_accuracy`.
         seed: Of the weights.
         confidence: Two-sided level.
 
     Raises:
-        InputError: Pages, classes or labels differ, no page can be scored, or the figure is unknown.
+        InputError: Pages, classes or labels differ, no page can be scored, or the metric is unknown.
     """
     a, b = scored_together((a, b))
-    (table_a, figure_a), (table_b, figure_b) = _measure(a, figure), _measure(b, figure)
-    value = float(figure_a(table_a.sum(axis=0)) - figure_b(table_b.sum(axis=0)))
+    (table_a, metric_a), (table_b, metric_b) = _measure(a, metric), _measure(b, metric)
+    value = float(metric_a(table_a.sum(axis=0)) - metric_b(table_b.sum(axis=0)))
     unit = unit_of(len(a), a.groups)
     differing = np.unique(unit[abs(table_a - table_b).sum(axis=1) > 0])
-    p_value = mcnemar(a, b) if figure == "accuracy" else None
+    p_value = mcnemar(a, b) if metric == "accuracy" else None
     interval = Estimate(value, value, value)
     if len(differing):
         units = _by_unit(table_a, unit), _by_unit(table_b, unit)
-        drawn = [figure_a(totals_a) - figure_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
+        drawn = [metric_a(totals_a) - metric_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
         interval = percentile_interval(value, np.concatenate(drawn), confidence)
-    if interval.low == interval.high and figure != "log_loss":
+    if interval.low == interval.high and metric != "log_loss":
         # Pages that make a difference may be among those not seen: at most as many as the bound of a share of none.
         reach = wilson(0, int(unit.max()) + 1, confidence).high
         interval = Estimate(value, value - reach, value + reach)
-    return Difference(figure, value, interval.low, interval.high, len(a), p_value)
+    return Difference(metric, value, interval.low, interval.high, len(a), p_value)
 
 
 def mcnemar(a: Predictions, b: Predictions) -> float:
@@ -119,10 +119,10 @@ def mcnemar(a: Predictions, b: Predictions) -> float:
 
 def sentence(difference: Difference) -> str:
     """A difference in words: "better by 1.2 points of macro-F1, 95 % 0.3 … 2.1"."""
-    name = SPOKEN.get(difference.figure, difference.figure.replace("_", " "))
+    name = SPOKEN.get(difference.metric, difference.metric.replace("_", " "))
     if difference.low <= 0 <= difference.high:
         return "no difference that this many pages can show"
-    lower_is_better = difference.figure == "log_loss"
+    lower_is_better = difference.metric == "log_loss"
     better = (difference.value > 0) != lower_is_better
     near, far = sorted((abs(difference.low), abs(difference.high)))
     if lower_is_better:
@@ -175,16 +175,16 @@ def _same_labels(first: Predictions, targets: np.ndarray | None) -> None:
         raise InputError(f"the two disagree about the label of {len(outliers)} pages, such as {first.ids[outliers[0]]}")
 
 
-def _measure(predictions: Predictions, figure: str) -> _Measure:
+def _measure(predictions: Predictions, metric: str) -> _Measure:
     k = top_k(predictions.num_classes)
-    if figure in MATRIX_METRICS:
-        return _counts_measure(predictions, figure)
-    if figure == "log_loss":
+    if metric in MATRIX_METRICS:
+        return _counts_measure(predictions, metric)
+    if metric == "log_loss":
         return _mean_measure(per_sample_loss(predictions))
-    if figure == f"top{k}_accuracy":
+    if metric == f"top{k}_accuracy":
         return _mean_measure(top_k_correct(predictions, k).astype(float))
     known = ", ".join((*MATRIX_METRICS, "log_loss", f"top{k}_accuracy"))
-    raise InputError(f"no paired difference for '{figure}'", f"known: {known}")
+    raise InputError(f"no paired difference for '{metric}'", f"known: {known}")
 
 
 def _mean_measure(values: np.ndarray) -> _Measure:
@@ -193,15 +193,15 @@ def _mean_measure(values: np.ndarray) -> _Measure:
 
 
 def _counts_measure(predictions: Predictions, name: str) -> _Measure:
-    """Columns: recognised, predicted (where the figure looks at them) and true pages of each class."""
-    figure = MATRIX_METRICS[name]
+    """Columns: recognised, predicted (where the metric looks at them) and true pages of each class."""
+    metric = MATRIX_METRICS[name]
     targets, predicted, classes = predictions.targets, predictions.predicted(), predictions.num_classes
     assert targets is not None
     present = counts_of(confusion_of(predictions)).present
     hits = _one_hot(targets, classes, targets == predicted)
     named = _one_hot(predicted, classes) if name.startswith("f1") else hits
     table = hstack([hits, named, _one_hot(targets, classes)], format="csr")
-    return table, lambda totals: figure(Counts(*np.split(totals, 3, axis=-1)).take(present))
+    return table, lambda totals: metric(Counts(*np.split(totals, 3, axis=-1)).take(present))
 
 
 def _one_hot(index: np.ndarray, classes: int, values: np.ndarray | None = None) -> csr_array:

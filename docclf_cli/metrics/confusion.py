@@ -1,4 +1,4 @@
-"""The confusion matrix, and the figures that follow from it alone.
+"""The confusion matrix, and the metrics that follow from it alone.
 
 The formulas take counts along a last axis of classes, so that the same lines serve one table of pages, many
 posterior draws of it, and bootstrap weights. As in scikit-learn, recall averages over classes that have pages,

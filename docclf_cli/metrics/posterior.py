@@ -1,4 +1,4 @@
-"""How sure a figure of a confusion matrix is: tables drawn at rates of confusion that the matrix makes plausible."""
+"""How sure a metric of a confusion matrix is: tables drawn at rates of confusion that the matrix makes plausible."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from scipy.special import stdtrit
 
 from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, counts_of, f1_scores
 from docclf_cli.metrics.intervals import DRAWS, chunks
-from docclf_cli.results.figures import Estimate
+from docclf_cli.results.metrics import Estimate
 
-DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # figures over all classes whose intervals are drawn here
+DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # metrics over all classes whose intervals are drawn here
 # How many pages the prior adds to each confusion row. benchmarks/interval_coverage.py prints the coverage it brings:
 # .93 and more, but about .90 for macro-F1 where classes of 1 and of 100 pages stand side by side in fifty.
 PRIOR_PAGES = 4.0
@@ -135,18 +135,18 @@ def sampling_interval(
     confidence: float = 0.95,
     freedom: np.ndarray | float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of figures between 0 and 1 from what tables drawn at a known truth show of them.
+    """The interval of metrics between 0 and 1 from what tables drawn at a known truth show of them.
 
-    The mean of the draws over their truth is the factor by which such tables bias a figure: macro-F1 of small classes
+    The mean of the draws over their truth is the factor by which such tables bias a metric: macro-F1 of small classes
     comes out too low. The value and the spread are divided by it (parametric bootstrap: Efron and Tibshirani 1993,
     chapter 10). The spread says how many independent pages tell as much of a share (their effective
     number: Kish 1965). These go into the interval of Agresti and Coull (1998), with Student's t because the spread
-    is an estimate (Korn and Graubard 1998). A perfect figure so has width, and no bound leaves 0 to 1.
+    is an estimate (Korn and Graubard 1998). A perfect metric so has width, and no bound leaves 0 to 1.
 
     Args:
-        value: Figures observed, [...].
-        drawn: The same figures of drawn tables, [draws, ...].
-        truth: The same figures of the rates that the tables are drawn from, [...], above 0.
+        value: Metrics observed, [...].
+        drawn: The same metrics of drawn tables, [draws, ...].
+        truth: The same metrics of the rates that the tables are drawn from, [...], above 0.
         confidence: Two-sided level.
         freedom: Degrees of freedom of Student's t; None: the effective number of pages.
 

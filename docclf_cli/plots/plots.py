@@ -1,4 +1,4 @@
-"""Pictures of figures that were computed elsewhere; each function writes one PNG and returns its path."""
+"""Pictures of numbers that were computed elsewhere; each function writes one PNG and returns its path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from docclf_cli.plots.panels import (
     pitch,
     save,
 )
-from docclf_cli.results.figures import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate
 
 _LINES = "#dde3ec"
 _ROWS = (0.28, 1.2, 120.0)  # inches of a row, and of the least and the most that all together take
@@ -39,7 +39,7 @@ def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
     _bars(f1, [one.f1 for one in rows], GREEN, row)
     losses = [one.loss for one in rows]
     loss.barh(np.arange(len(rows)), np.nan_to_num(losses), color=ORANGE, height=0.7)
-    beside(loss, [_new_figure(value, 3) for value in losses], row)
+    beside(loss, [_digits(value, 3) for value in losses], row)
     for axes, name in ((recall, "accuracy (recall)"), (f1, "F1"), (loss, "mean loss")):
         _by_class(axes, name, len(rows))
     name_rows(recall, [f"{one.name} ({one.support})" for one in rows], row)
@@ -138,7 +138,7 @@ def risk_coverage(coverage: np.ndarray, risk: np.ndarray, path: Path) -> Path:
 
 
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], path: Path, title: str) -> Path:
-    """Figures by row and column, each written into its cell; a missing one (NaN) leaves its cell empty.
+    """Values by row and column, each written into its cell; a missing one (NaN) leaves its cell empty.
 
     Args:
         values: float [rows, columns].
@@ -163,7 +163,7 @@ def _bars(axes: Axes, estimates: Sequence[Estimate], colour: str, row: float) ->
     axes.barh(at, np.nan_to_num(values), color=colour, height=0.7)
     axes.errorbar(values, at, xerr=_whiskers(estimates), fmt="none", ecolor=INK, capsize=2, elinewidth=0.8)
     axes.set_xlim(0, 1.02)
-    beside(axes, [_new_figure(value, 2) for value in values], row)
+    beside(axes, [_digits(value, 2) for value in values], row)
 
 
 def _gaps(axes: Axes, train: Sequence[Estimate], val: Sequence[Estimate], row: float) -> None:
@@ -181,7 +181,7 @@ def _gaps(axes: Axes, train: Sequence[Estimate], val: Sequence[Estimate], row: f
         markersize=4,
         elinewidth=0.8,
     )
-    beside(axes, [_new_figure(gap, 2, "+") for gap in seen - held_out], row)
+    beside(axes, [_digits(gap, 2, "+") for gap in seen - held_out], row)
     lowest = np.nanmin([0.9, *(one.low for one in val), *seen])
     axes.set_xlim(max(-0.02, np.floor(lowest * 10) / 10 - 0.02), 1.02)
 
@@ -192,7 +192,7 @@ def _whiskers(estimates: Sequence[Estimate]) -> np.ndarray:
 
 
 def _by_class(axes: Axes, title: str, count: int) -> None:
-    """What the axes of one figure by class share."""
+    """What the axes of one metric by class share."""
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_yticks([])
     axes.set_ylim(count - 0.5, -0.5)
@@ -202,7 +202,7 @@ def _by_class(axes: Axes, title: str, count: int) -> None:
     axes.set_axisbelow(True)
 
 
-def _new_figure(value: float, digits: int, sign: str = "") -> str:
+def _digits(value: float, digits: int, sign: str = "") -> str:
     return "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 

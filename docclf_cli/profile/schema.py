@@ -171,7 +171,7 @@ class TrainConfig(Section):
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
     monitor: str = Field(
         "blend",
-        description="Figure that chooses the best epoch: blend (mean of clean and degraded macro-F1), f1_macro, "
+        description="Metric that chooses the best epoch: blend (mean of clean and degraded macro-F1), f1_macro, "
         "f1_macro_degraded, accuracy, balanced_accuracy, f1_weighted, val_loss",
     )
     patience: Count | None = Field(

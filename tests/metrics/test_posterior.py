@@ -81,7 +81,7 @@ def test_macro_f1_is_about_as_sure_as_many_classes_allow() -> None:
     assert found.high > found.value > found.low
 
 
-def test_perfect_figures_have_width() -> None:
+def test_perfect_metrics_have_width() -> None:
     matrix = np.diag([1, 10, 100])
     for found in (*metrics_of_classes(matrix, rng()).values(), *f1_of_classes(matrix, rng())):
         assert 0.0 < found.low < 0.99

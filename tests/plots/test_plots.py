@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from docclf_cli.plots import panels, plots
-from docclf_cli.results.figures import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate
 
 NAMES = (
     "receipt",

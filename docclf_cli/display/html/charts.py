@@ -19,7 +19,7 @@ MOST_POINTS = 400
 FEWEST_DECIDED = 10  # a share of fewer pages is noise that would set the scale of the whole curve
 _CURVES = (
     ("Loss", ("train_loss", "val_loss")),
-    ("Validation figures", ("f1_macro", "f1_macro_degraded", "accuracy")),
+    ("Validation metrics", ("f1_macro", "f1_macro_degraded", "accuracy")),
 )
 
 Ticks = tuple[tuple[float, str], ...]
@@ -110,7 +110,7 @@ def risk_coverage_chart(scored: Predictions, temperature: float) -> Chart:
 
 
 def training_charts(history: Sequence[Mapping[str, float]]) -> tuple[Chart, ...]:
-    """Losses and figures over the epochs; none without a history."""
+    """Losses and metrics over the epochs; none without a history."""
     return tuple(_training_chart(title, keys, history) for title, keys in _CURVES if history)
 
 

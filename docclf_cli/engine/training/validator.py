@@ -1,4 +1,4 @@
-"""The figures of one epoch: on the held-out pages, and on the same pages damaged."""
+"""The metrics of one epoch: on the held-out pages, and on the same pages damaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from docclf_cli.engine.inference.predictor import Predictor, answers
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.events import Emit
-from docclf_cli.metrics.class_metrics import figures, top_k
+from docclf_cli.metrics.class_metrics import compute_metrics, top_k
 from docclf_cli.metrics.confusion import MATRIX_METRICS
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
@@ -55,19 +55,19 @@ class Validator:
         self.last_predictions: dict[str, Predictions] = {}
 
     def __call__(self, model: torch.nn.Module) -> Mapping[str, float]:
-        """Figures by name; `blend` is the mean of clean and degraded macro-F1.
+        """Metrics by name; `blend` is the mean of clean and degraded macro-F1.
 
         Raises:
             Interrupted: `stop` was set.
         """
         predictor, batches = self.predictor(model), iter(self._loader)
         self.last_predictions = {CLEAN: self._answers(predictor, batches, "validation")}
-        clean = figures(self.last_predictions[CLEAN])
+        clean = compute_metrics(self.last_predictions[CLEAN])
         measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
         measured["blend"] = clean["f1_macro"]
         if self.degraded is not None:
             self.last_predictions[DEGRADED] = self._answers(predictor, batches, "degraded validation")
-            corrupted = figures(self.last_predictions[DEGRADED])
+            corrupted = compute_metrics(self.last_predictions[DEGRADED])
             measured["f1_macro_degraded"] = corrupted["f1_macro"]
             measured["blend"] = (clean["f1_macro"] + corrupted["f1_macro"]) / 2
         return distributed.share(measured)
@@ -98,7 +98,7 @@ class Validator:
         )
 
 
-def measured_figures(num_classes: int, degraded: bool) -> tuple[str, ...]:
+def measured_metrics(num_classes: int, degraded: bool) -> tuple[str, ...]:
     """The names of what a `Validator` measures, known before it does.
 
     Args:

@@ -1,4 +1,4 @@
-"""Two models on the same pages: which pages, which figures, and the answer in words."""
+"""Two models on the same pages: which pages, which metrics, and the answer in words."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def compare(mine: Predictions, other: Predictions, path: Path, split: str, monit
         )
     a, b = scored_together((_among(mine, shared), _among(other, shared)))
     decides = _DECIDES.get(monitor, "f1_macro")
-    figures = dict.fromkeys((decides, "f1_macro", "accuracy"))
-    differences = tuple(paired_difference(a, b, figure) for figure in figures)
+    metrics = dict.fromkeys((decides, "f1_macro", "accuracy"))
+    differences = tuple(paired_difference(a, b, metric) for metric in metrics)
     sentences = tuple(sentence(difference) for difference in differences)
     return Comparison(
         path, len(a), left_out, decides, differences, sentences, mcnemar(a, b), clusters_of(a.groups) is not None
