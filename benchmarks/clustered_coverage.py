@@ -17,14 +17,20 @@ from scipy.special import expit, ndtr
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import mcnemar, paired_difference
-from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of, f1_scores, precisions
+from docclf_cli.metrics.confusion import counts_of, f1_scores, precisions
 from docclf_cli.metrics.intervals import bootstrap_mean
+from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.evaluate.member_threshold import threshold_on
 
 CORRELATIONS = (0.0, 0.4, 1.0)
-POOLED = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
+POOLED = {
+    "accuracy": lambda counts: counts.hits.sum() / counts.support.sum(),
+    "balanced_accuracy": balanced_accuracy,
+    "f1_macro": f1_macro,
+    "f1_weighted": f1_weighted,
+}
 
 
 def holds(estimate: Estimate, truth: float) -> bool:
@@ -104,7 +110,7 @@ def covered(
     found = []
     for one in (replace(predictions, groups=None), predictions):
         scores = score(one)
-        pooled = [holds(scores.metrics[name], float(MATRIX_METRICS[name](truth))) for name in POOLED]
+        pooled = [holds(scores.metrics[name], float(function(truth))) for name, function in POOLED.items()]
         by_class = [
             ([row.accuracy for row in scores.classes], np.full(classes, recall)),
             ([row.precision for row in scores.classes], precisions(truth)),

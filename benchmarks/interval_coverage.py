@@ -14,13 +14,15 @@ import numpy as np
 
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.compare import mcnemar, paired_difference
-from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of, f1_scores, precisions
+from docclf_cli.metrics.confusion import counts_of, f1_scores, precisions
 from docclf_cli.metrics.intervals import bootstrap_mean, wilson
-from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, metrics_of_classes
+from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
+from docclf_cli.metrics.posterior import f1_of_classes, metrics_of_classes
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 
+DRAWN = {"balanced_accuracy": balanced_accuracy, "f1_macro": f1_macro, "f1_weighted": f1_weighted}
 DRAWS = 200  # fewer than the product takes; the coverage hardly depends on it
 # Pages of the classes, repeated until every class has some.
 SIZES = {"1": [1], "1, 2": [1, 2], "5": [5], "10": [10], "30": [30], "100": [100], "1 to 100": [1, 2, 5, 20, 100]}
@@ -68,7 +70,7 @@ def confusion_row(support: np.ndarray, rates: np.ndarray, repeats: int, rng: np.
     """
     truth = counts_of(rates * support[:, None])
     true_precision, true_f1 = precisions(truth), f1_scores(truth)
-    true_metrics = {name: float(MATRIX_METRICS[name](truth)) for name in DRAWN}
+    true_metrics = {name: float(DRAWN[name](truth)) for name in DRAWN}
     seen: list[list[tuple[int, float]]] = [[] for _ in range(3 + len(DRAWN))]
 
     def note(place: int, estimate: Estimate, true: float) -> None:
@@ -83,7 +85,7 @@ def confusion_row(support: np.ndarray, rates: np.ndarray, repeats: int, rng: np.
             if counts.predicted[index]:
                 note(1, wilson(counts.hits[index], counts.predicted[index]), true_precision[index])
             note(2, f1[index], true_f1[index])
-        found = metrics_of_classes(matrix, rng, draws=DRAWS)
+        found = metrics_of_classes(matrix, DRAWN, rng, draws=DRAWS)
         for place, name in enumerate(DRAWN, start=3):
             note(place, found[name], true_metrics[name])
     return [np.array(column).T for column in seen]

@@ -188,14 +188,16 @@ def _train_summary(result: TrainResult) -> RenderableType:
 
 
 def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:
-    names = ("accuracy", "f1_macro", "val_loss")
+    from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
+
+    shown = {metric.column or name: metric.label for name, metric in headline_metrics().items()}
     table = Table(title="Folds", title_justify="left")
-    for head in ("fold", "kept epoch", *(report.NAMES.get(name, "log loss") for name in names)):
+    for head in ("fold", "kept epoch", *shown.values()):
         table.add_column(head, justify="right", no_wrap=True)
     for fold in folds:
-        table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.metrics[name]:.4f}" for name in names))
+        table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.metrics[name]:.4f}" for name in shown))
     if len(folds) > 1:
-        columns = [[fold.metrics[name] for fold in folds] for name in names]
+        columns = [[fold.metrics[name] for fold in folds] for name in shown]
         means = (f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns)
         table.add_section()
         table.add_row("mean ± sd", "", *means)

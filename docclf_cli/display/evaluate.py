@@ -36,10 +36,12 @@ def _metrics(result: EvaluateResult) -> Table:
 
 
 def _comparison(comparison: Comparison) -> Table:
+    from docclf_cli.metrics.metrics import label_of  # takes scipy to import
+
     title = f"Against {comparison.other}, on the same {comparison.pages} pages"
     table = report.plain_table(escape(title))
     for difference, words in zip(comparison.differences, comparison.sentences, strict=True):
-        table.add_row(report.metric_name(difference.metric), words)
+        table.add_row(label_of(difference.metric), words)
     by_group = ", by group" if comparison.by_group else ""
     table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy{by_group})")
     if comparison.left_out:

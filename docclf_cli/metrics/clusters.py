@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of
+from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import chunks, wilson
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
@@ -95,17 +96,17 @@ def share_of(hits: np.ndarray, unit: np.ndarray | None, confidence: float = 0.95
     return wilson(int(hits.sum()), len(hits), confidence, effective)
 
 
-def dependence_of_metric(scored: Predictions, name: str, unit: np.ndarray) -> Dependence:
+def dependence_of_metric(scored: Predictions, function: Callable[[Counts], np.ndarray], unit: np.ndarray) -> Dependence:
     """The dependence of pages where a metric of the confusion matrix is concerned, by its linearisation.
 
     Args:
         scored: Predictions whose rows are all scored.
-        name: One of `MATRIX_METRICS`.
+        function: From counts to the metric.
         unit: Which group each page belongs to, int [n].
     """
     counts = counts_of(confusion_of(scored))
     place = np.cumsum(counts.present) - 1
-    hits, predicted, support = _gradient(counts.take(counts.present), name)
+    hits, predicted, support = _gradient(counts.take(counts.present), function)
     true, named = place[scored.labels], place[scored.predicted()]
     influence = np.where(true == named, hits[true], 0.0) + predicted[named] + support[true]
     rate = float((true == named).mean())
@@ -132,14 +133,14 @@ def _share_of_group(unit: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.minimum(np.bincount(cells)[cells] / np.bincount(classes)[classes], 0.5)
 
 
-def _gradient(counts: Counts, name: str) -> Counts:
+def _gradient(counts: Counts, function: Callable[[Counts], np.ndarray]) -> Counts:
     """How a metric moves with each of the counts it is made of, numerically; three times [num_classes]."""
     step = 1e-6
     base = np.concatenate([column.astype(float) for column in counts])
-    value, moved, start = MATRIX_METRICS[name](Counts(*np.split(base, 3))), [], 0
+    value, moved, start = function(Counts(*np.split(base, 3))), [], 0
     for size in chunks(len(base), len(base)):
         change = np.zeros((size, len(base)))
         change[np.arange(size), np.arange(start, start + size)] = step
-        moved.append(MATRIX_METRICS[name](Counts(*np.split(base + change, 3, axis=-1))))
+        moved.append(function(Counts(*np.split(base + change, 3, axis=-1))))
         start += size
     return Counts(*np.split((np.concatenate(moved) - value) / step, 3))

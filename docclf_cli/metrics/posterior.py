@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
-from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, counts_of, f1_scores
+from docclf_cli.metrics.confusion import Counts, counts_of, f1_scores
 from docclf_cli.metrics.intervals import DRAWS, chunks
 from docclf_cli.results.metrics import Estimate
 
-DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # metrics over all classes whose intervals are drawn here
 # How many pages the prior adds to each confusion row. benchmarks/interval_coverage.py prints the coverage it brings:
 # .93 and more, but about .90 for macro-F1 where classes of 1 and of 100 pages stand side by side in fifty.
 PRIOR_PAGES = 4.0
@@ -88,22 +90,33 @@ def sampled_counts(matrix: np.ndarray, rng: np.random.Generator, draws: int = DR
 
 
 def metrics_of_classes(
-    matrix: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, draws: int = DRAWS
+    matrix: np.ndarray,
+    functions: Mapping[str, Callable[[Counts], np.ndarray]],
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    lowest: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Estimate]:
-    """Balanced accuracy, macro-F1 and weighted F1 of a confusion matrix, with intervals (see `sampling_interval`).
+    """Metrics of a confusion matrix, with intervals from the same drawn tables (see `sampling_interval`).
 
     Args:
         matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
+        functions: From counts to each metric, of at most 1.
         rng: Source of the draws.
         confidence: Two-sided level.
         draws: How many tables are drawn.
+        lowest: The smallest possible value of metrics that can be below 0.
     """
     counts, drawn, expected = _observed_drawn_expected(matrix, rng, draws)
     found = {}
-    for name in DRAWN:
-        value, of_draws, truth = (MATRIX_METRICS[name](one.take(counts.present)) for one in (counts, drawn, expected))
-        low, high = sampling_interval(value, of_draws, truth, confidence)
-        found[name] = Estimate(float(value), float(low), float(high))
+    for name, function in functions.items():
+        start = lowest.get(name, 0.0)
+        # Intervals are those of shares: a metric from -1 to 1 is seen as one from 0 to 1.
+        value, of_draws, truth = (
+            (function(one.take(counts.present)) - start) / (1 - start) for one in (counts, drawn, expected)
+        )
+        parts = (value, *sampling_interval(value, of_draws, truth, confidence))
+        found[name] = Estimate(*(float(part * (1 - start) + start) for part in parts))
     return found
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from docclf_cli.metrics.metrics import curve_columns, label_of
 from docclf_cli.plots.panels import (
     BLUE,
     GREEN,
@@ -28,7 +30,6 @@ from docclf_cli.results.metrics import ClassRow, Estimate
 _LINES = "#dde3ec"
 _ROWS = (0.28, 1.2, 120.0)  # inches of a row, and of the least and the most that all together take
 _CELLS = (0.36, 2.4, 22.0)  # the same of cells in a square
-_CURVES = (("train_loss", "val_loss"), ("f1_macro", "f1_macro_degraded", "accuracy"))
 
 
 def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
@@ -82,7 +83,7 @@ def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], pat
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Losses and macro-F1 over the epochs.
+    """Losses and the other headline metrics over the epochs.
 
     Args:
         rows: One mapping per epoch, as in `metrics.csv`.
@@ -90,10 +91,9 @@ def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     """
     pair = panels((4, 4), 2.8)
     epochs = [row["epoch"] for row in rows]
-    for axes, keys in zip(pair, _CURVES, strict=True):
-        for key, colour in zip(keys, (BLUE, ORANGE, GREY), strict=False):
-            if key in rows[0]:
-                axes.plot(epochs, [row[key] for row in rows], marker=".", color=colour, label=key.replace("_", " "))
+    for axes, columns in zip(pair, curve_columns(rows[0]), strict=True):
+        for column, colour in zip(columns, cycle((BLUE, ORANGE, GREEN, GREY)), strict=False):
+            axes.plot(epochs, [row[column] for row in rows], marker=".", color=colour, label=label_of(column))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)

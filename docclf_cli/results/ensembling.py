@@ -11,10 +11,10 @@ from docclf_cli.results.metrics import Difference, Estimate
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics on one set of pages, and the paired difference to what they are compared with.
+    """Headline metrics on one set of pages, and the paired difference to what they are compared with.
 
     Attributes:
-        metrics: `accuracy`, `f1_macro` and `log_loss` with 95 % intervals.
+        metrics: The headline ones (`accuracy`, `f1_macro`, `log_loss`) with 95 % intervals.
         pages: How many pages were scored.
         difference: Of the monitored metric; None for what the others are compared with, or where nothing is.
     """

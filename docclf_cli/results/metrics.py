@@ -51,7 +51,7 @@ class Scores:
     """The metrics of one set of predictions.
 
     Attributes:
-        metrics: By name `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`.
+        metrics: By name: `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`.
         classes: One row per class, in the order of the class axis.
         support: How many pages were scored.
         unreadable: How many pages were left out because they could not be read.

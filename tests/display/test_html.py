@@ -142,7 +142,7 @@ def test_a_curve_of_many_pages_is_thinned_and_starts_with_some_pages() -> None:
 
 def test_curves_are_those_of_the_history() -> None:
     losses, metrics = training_charts(HISTORY)
-    assert [line.name for line in losses.lines] == ["training", "validation"]
+    assert [line.name for line in losses.lines] == ["training loss", "validation loss"]
     assert [line.name for line in metrics.lines] == ["macro-F1"]
     assert [tip for _, _, tip in losses.lines[0].dots] == ["epoch 1: 2.0000", "epoch 2: 1.0000"]
     assert training_charts(()) == ()

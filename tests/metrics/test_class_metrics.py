@@ -10,15 +10,14 @@ from sklearn import metrics as sk
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import (
-    MAX_LOSS,
     compute_metrics,
-    headline_metrics,
+    estimates,
     per_sample_loss,
     score,
     single_class,
-    top_k_correct,
 )
 from docclf_cli.metrics.confusion import confusion
+from docclf_cli.metrics.metrics import MAX_LOSS, headline_metrics, is_in_top
 from docclf_cli.results.predictions import Predictions
 
 cases = st.builds(
@@ -53,7 +52,7 @@ def test_metrics_equal_those_of_scikit_learn(predictions: Predictions) -> None:
         )
     found, scores = compute_metrics(predictions), score(predictions)
     scored = predictions.scored()
-    assert headline_metrics(scored, per_sample_loss(scored)).items() <= scores.metrics.items()
+    assert estimates(scored, headline_metrics()).items() <= scores.metrics.items()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
         assert scores.metrics[name].value == pytest.approx(value, abs=1e-12), name
@@ -159,8 +158,8 @@ def test_a_probability_of_zero_costs_much_but_not_infinitely() -> None:
 
 def test_among_equal_probabilities_top_1_is_accuracy() -> None:
     level = Predictions(np.array(["a", "b"]), np.zeros((2, 3), dtype=np.float32), ("x", "y", "z"), np.array([0, 1]))
-    assert top_k_correct(level, 1).tolist() == [True, False]
-    assert top_k_correct(level, 2).tolist() == [True, True]
+    assert is_in_top(level.log_probs, level.labels, k=1).tolist() == [True, False]
+    assert is_in_top(level.log_probs, level.labels, k=2).tolist() == [True, True]
 
 
 def test_scores_depend_on_the_seed_alone() -> None:

@@ -9,8 +9,9 @@ from prediction_cases import at_random, naming
 from scipy.stats import binomtest
 
 from docclf_cli.errors import InputError
+from docclf_cli.metrics.alignment import align
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.metrics.compare import align, mcnemar, paired_difference, sentence
+from docclf_cli.metrics.compare import mcnemar, paired_difference, sentence
 from docclf_cli.metrics.intervals import wilson
 from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
@@ -133,9 +134,15 @@ def test_mcnemar_of_groups_by_enumeration() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: p.take(np.arange(5)), "different pages: 1 only in one of them, such as page5.jpg"),
-        (lambda p: replace(p, class_names=("class 0", "class 1", "other")), "different classes: class 2, other"),
-        (lambda p: replace(p, targets=(p.targets + 1) % 3), "disagree about the label of 6 pages, such as page0.jpg"),
+        (lambda p: p.take(np.arange(5)), "member 2 has no prediction for 1 of 6 pages: page5.jpg"),
+        (
+            lambda p: replace(p, class_names=("class 0", "class 1", "other")),
+            "different classes: only member 1 knows class 2; only member 2 knows other",
+        ),
+        (
+            lambda p: replace(p, targets=(p.targets + 1) % 3),
+            "member 2 was given other labels than the members before it, for 6 pages: page0.jpg",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_said(change, message: str) -> None:

@@ -161,7 +161,7 @@ class Plateau(Schedule):
 
     Args:
         totals: Of the run.
-        mode: Whether the metric should fall or rise; null is min for losses, max for all others.
+        mode: Whether the metric should fall or rise; null is the direction of the metric.
         factor: Multiplies the learning rate.
         patience: Bad epochs that are tolerated.
         threshold: Smallest relative improvement that counts.
@@ -186,7 +186,9 @@ class Plateau(Schedule):
     ) -> None:
         if verbose is not None:
             _say_once("scheduler.params.verbose has no effect: the learning rate of each epoch is in metrics.csv")
-        self.falling = (mode or ("min" if monitor.endswith("loss") else "max")) == "min"
+        from docclf_cli.metrics.metrics import is_higher_better  # takes scipy to import
+
+        self.falling = not is_higher_better(monitor) if mode is None else mode == "min"
         self.factor, self.patience, self.threshold, self.min_lr = factor, patience, threshold, min_lr
         self.monitor = monitor
         self.lr, self.bad_epochs = totals.base_lr, 0

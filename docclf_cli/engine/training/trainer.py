@@ -28,10 +28,10 @@ from docclf_cli.engine.training.optimizers import load_state
 from docclf_cli.engine.training.schedulers import Schedule
 from docclf_cli.errors import DivergedError, InputError
 from docclf_cli.events import EpochDone, Event, StepDone
+from docclf_cli.metrics.metrics import is_higher_better
 from docclf_cli.models.factory import new_parts
 from docclf_cli.profile.schema import TrainConfig
 
-LOWER_IS_BETTER = ("val_loss", "train_loss")
 TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
 NAMED = 8  # pages of a batch that are named in a message
 logger = logging.getLogger("docclf")
@@ -294,7 +294,7 @@ class Trainer:
         monitor = self.config.monitor
         if monitor not in metrics:
             raise InputError(f"train.monitor: '{monitor}' is not measured", f"measured: {', '.join(metrics)}")
-        return -metrics[monitor] if monitor in LOWER_IS_BETTER else metrics[monitor]
+        return metrics[monitor] if is_higher_better(monitor) else -metrics[monitor]
 
     def ranked_epochs(self) -> list[int]:
         """Epochs so far, counted from 1, the best first."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from docclf_cli.engine.inference.member_predictions import VAL, EvaluationPages, MemberPredictions
-from docclf_cli.ensembling.alignment import Stack, align
+from docclf_cli.ensembling.alignment import Stack
 from docclf_cli.ensembling.combine import Method, best_member, cross_combine
 from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.results.ensembling import Line
@@ -70,9 +70,9 @@ class AlignedMembers:
         names = [answer.member.name for answer in answers]
         held_out = None
         if len(evaluation_pages.common):
-            held_out = align([answer.held_out[view] for answer in answers], names=names, ids=evaluation_pages.common)
+            held_out = Stack.of([answer.held_out[view] for answer in answers], names=names, ids=evaluation_pages.common)
         same = evaluation_pages.split == VAL
-        target = held_out if same else align([answer.target[view] for answer in answers], names=names)
+        target = held_out if same else Stack.of([answer.target[view] for answer in answers], names=names)
         assert target is not None
         if target.targets is not None:
             target = replace(target, targets=np.where(in_sample, -1, target.targets))

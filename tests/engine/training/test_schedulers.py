@@ -46,7 +46,7 @@ def torch_curve(make, count: int) -> list[float]:
     ],
 )
 def test_each_says_its_unit(name: str, unit: str) -> None:
-    assert SCHEDULERS.get(name).info["unit"] == schedule(name).unit == unit
+    assert SCHEDULERS.get(name).facts["unit"] == schedule(name).unit == unit
 
 
 def test_cosine_by_hand() -> None:

@@ -28,15 +28,17 @@ def test_pages_that_both_hold_out_are_compared(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     "monitor, metrics",
     [
-        ("blend", ["f1_macro", "accuracy"]),
-        ("f1_macro_degraded", ["f1_macro", "accuracy"]),
-        ("val_loss", ["log_loss", "f1_macro", "accuracy"]),
-        ("accuracy", ["accuracy", "f1_macro"]),
-        ("balanced_accuracy", ["balanced_accuracy", "f1_macro", "accuracy"]),
+        ("blend", ["f1_macro", "accuracy", "log_loss"]),
+        ("f1_macro_degraded", ["f1_macro", "accuracy", "log_loss"]),
+        ("val_loss", ["log_loss", "accuracy", "f1_macro"]),
+        ("accuracy", ["accuracy", "f1_macro", "log_loss"]),
+        ("top3_accuracy", ["top3_accuracy", "accuracy", "f1_macro", "log_loss"]),
+        ("ece", ["f1_macro", "accuracy", "log_loss"]),
+        ("balanced_accuracy", ["balanced_accuracy", "accuracy", "f1_macro", "log_loss"]),
     ],
 )
 def test_the_monitored_metric_decides(monitor: str, metrics: list[str]) -> None:
-    found = compare(at_random(1, 30, 3), at_random(2, 30, 3), OTHER, "test", monitor)
+    found = compare(at_random(1, 30, 4), at_random(2, 30, 4), OTHER, "test", monitor)
     assert [difference.metric for difference in found.differences] == metrics
     assert found.monitor == metrics[0]
 
