@@ -1,7 +1,7 @@
 """How often intervals and tests hold where pages come in groups: by simulation, where the truth is known.
 
     python benchmarks/clustered_coverage.py                  # the tables of the documentation
-    python benchmarks/clustered_coverage.py --repeats 50 figures differences
+    python benchmarks/clustered_coverage.py --repeats 50 metrics differences
 
 Pages of a group share their fate by a Gaussian copula: with correlation 0 they are independent, with 1 a group is
 one page many times over. Each cell says "before / after": pages taken as independent, and groups taken notice of.
@@ -17,14 +17,20 @@ from scipy.special import expit, ndtr
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import mcnemar, paired_difference
-from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of, f1_scores, precisions
+from docclf_cli.metrics.confusion import counts_of, f1_scores, precisions
 from docclf_cli.metrics.intervals import bootstrap_mean
-from docclf_cli.results.figures import Estimate
+from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
+from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.evaluate.member_threshold import threshold_on
 
 CORRELATIONS = (0.0, 0.4, 1.0)
-POOLED = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
+POOLED = {
+    "accuracy": lambda counts: counts.hits.sum() / counts.support.sum(),
+    "balanced_accuracy": balanced_accuracy,
+    "f1_macro": f1_macro,
+    "f1_weighted": f1_weighted,
+}
 
 
 def holds(estimate: Estimate, truth: float) -> bool:
@@ -71,7 +77,7 @@ def classified(
     return naming(targets, np.where(right, targets, mistaken), classes, unit)
 
 
-def figures_table(repeats: int) -> None:
+def metrics_table(repeats: int) -> None:
     names = ("accuracy", "balanced", "macro-F1", "weighted F1", "recall", "precision", "F1")
     print(f"\nCoverage of intervals, {repeats} repeats; one: a group is of one class")
     print("groups  size  classes  accuracy  correlation  " + "  ".join(f"{name:>12}" for name in names))
@@ -96,7 +102,7 @@ def figures_table(repeats: int) -> None:
 def covered(
     groups: int, size: int, classes: int, together: bool, recall: float, correlation: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which intervals hold the truth, [before and after, figures]; per-class figures as a share of the classes."""
+    """Which intervals hold the truth, [before and after, metrics]; per-class metrics as a share of the classes."""
     unit, table = units(groups, size, groups == 30, rng), rates(classes, recall, rng)
     predictions = classified(unit, table, correlation, together, rng)
     support = np.bincount(predictions.labels, minlength=classes)
@@ -104,7 +110,7 @@ def covered(
     found = []
     for one in (replace(predictions, groups=None), predictions):
         scores = score(one)
-        pooled = [holds(scores.figures[name], float(MATRIX_METRICS[name](truth))) for name in POOLED]
+        pooled = [holds(scores.metrics[name], float(function(truth))) for name, function in POOLED.items()]
         by_class = [
             ([row.accuracy for row in scores.classes], np.full(classes, recall)),
             ([row.precision for row in scores.classes], precisions(truth)),
@@ -172,8 +178,8 @@ def differences_table(repeats: int) -> None:
                 for repeat in range(repeats):
                     pair = two_models(units(groups, size, False, rng), alone, correlation, rng)
                     for place, (a, b) in enumerate((tuple(replace(one, groups=None) for one in pair), pair)):
-                        for column, figure in enumerate(("accuracy", "f1_macro", "log_loss")):
-                            found = paired_difference(a, b, figure, seed=repeat)
+                        for column, metric in enumerate(("accuracy", "f1_macro", "log_loss")):
+                            found = paired_difference(a, b, metric, seed=repeat)
                             called[place, column] += found.low > 0 or found.high < 0
                         called[place, 3] += mcnemar(a, b) < 0.05
                 row = "  ".join(f"{b:5.3f} / {a:.3f}" for b, a in (called / repeats).T)
@@ -267,7 +273,7 @@ def too_low(value: float | None, target: float, name: str) -> bool:
 
 
 TABLES = {
-    "figures": figures_table,
+    "metrics": metrics_table,
     "calibration": calibration_table,
     "differences": differences_table,
     "thresholds": thresholds_table,

@@ -79,7 +79,7 @@ def make_run(folder: Path, root: Path, model_name: str, size: int, cache: str, s
     model = create_model(config, len(index.class_names), image_size=size)
     Checkpoint(
         model.state_dict(), config, index.class_names, Preprocess(size), AugmentationConfig(),
-        Profile(data=data).model_dump(mode="json"), epoch=1, figures={"f1_macro": 0.1},
+        Profile(data=data).model_dump(mode="json"), epoch=1, metrics={"f1_macro": 0.1},
     ).save(run.best)  # fmt: skip
     train, val = hold_out(index, 0.2, 0)
     Split.of_rows(index, {"train": train, "val": val}).save(run.split)

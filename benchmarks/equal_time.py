@@ -7,7 +7,7 @@ measured numerics, one after the other on the same machine. "Everything off" is 
 cache, torch's own gradients of depthwise convolutions, and freed memory given back. A short run of each side says what
 a step, a validation and all else cost there; then each gets as many steps as fit into the time, with the schedule
 ending at the last of them. The table gives how long the commands really took, images per second of training, and the
-figures on the labelled test pages, which choose nothing; below it the paired difference on the same pages with its 95 %
+metrics on the labelled test pages, which choose nothing; below it the paired difference on the same pages with its 95 %
 interval. The interval is about pages: another seed would move both sides as well.
 
 Runs are kept in --output and not repeated, so that 10 minutes can be measured after 3. Wants a quiet machine; takes a
@@ -147,13 +147,13 @@ def show(minutes: float, runs: list[Path], options: argparse.Namespace) -> None:
         epochs = rows_of(run / "timings.csv")
         speeds.append(statistics.median(float(epoch["images_per_second"]) for epoch in epochs))
         seconds = json.loads((run / "command_seconds.json").read_text())
-        figures = "; ".join(f"{name} {in_words(results[number])}" for name, results in found.items())
-        print(f"{side:22}{seconds:9.1f}{len(epochs):8}{speeds[-1]:8.1f}  {figures}")
+        metrics = "; ".join(f"{name} {in_words(results[number])}" for name, results in found.items())
+        print(f"{side:22}{seconds:9.1f}{len(epochs):8}{speeds[-1]:8.1f}  {metrics}")
     print(f"{speeds[0] / speeds[1]:.2f} times the images per second")
     for name, (first, _) in found.items():
         assert first.comparison is not None
         for one in first.comparison.differences:
-            print(f"{name}: {one.figure} {one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f}), {one.pages} pages")
+            print(f"{name}: {one.metric} {one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f}), {one.pages} pages")
     sys.stdout.flush()
 
 
@@ -162,7 +162,7 @@ def predict_members(run: Path, data: str | None, other: Path) -> EvaluateResult:
 
 
 def in_words(result: EvaluateResult) -> str:
-    accuracy, f1 = (result.scores.figures[name] for name in ("accuracy", "f1_macro"))
+    accuracy, f1 = (result.scores.metrics[name] for name in ("accuracy", "f1_macro"))
     return " ".join(f"{one.value:.3f} ({one.low:.3f}-{one.high:.3f})" for one in (accuracy, f1))
 
 

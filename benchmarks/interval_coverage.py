@@ -4,7 +4,7 @@
     python benchmarks/interval_coverage.py --only confusion --classes 11 --repeats 200
 
 The first table fixes the true rates of confusion of a classifier, draws confusion matrices for the pages at hand, and
-asks how often the intervals hold what the classifier's figures are over all pages there could be, the classes in the
+asks how often the intervals hold what the classifier's metrics are over all pages there could be, the classes in the
 same shares. 95 % are promised.
 """
 
@@ -14,13 +14,15 @@ import numpy as np
 
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.compare import mcnemar, paired_difference
-from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of, f1_scores, precisions
+from docclf_cli.metrics.confusion import counts_of, f1_scores, precisions
 from docclf_cli.metrics.intervals import bootstrap_mean, wilson
-from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, metrics_of_classes
+from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
+from docclf_cli.metrics.posterior import f1_of_classes, metrics_of_classes
 from docclf_cli.metrics.thresholds import find_threshold
-from docclf_cli.results.figures import Estimate
+from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 
+DRAWN = {"balanced_accuracy": balanced_accuracy, "f1_macro": f1_macro, "f1_weighted": f1_weighted}
 DRAWS = 200  # fewer than the product takes; the coverage hardly depends on it
 # Pages of the classes, repeated until every class has some.
 SIZES = {"1": [1], "1, 2": [1, 2], "5": [5], "10": [10], "30": [30], "100": [100], "1 to 100": [1, 2, 5, 20, 100]}
@@ -61,14 +63,14 @@ def side(estimate: Estimate, truth: float) -> int:
 
 
 def confusion_row(support: np.ndarray, rates: np.ndarray, repeats: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Sides of the truth and widths of intervals: of recall, precision, F1 of a class, and the `DRAWN` figures.
+    """Sides of the truth and widths of intervals: of recall, precision, F1 of a class, and the `DRAWN` metrics.
 
     Returns:
         For each of these an array [2, intervals of all repeats]: sides, widths.
     """
     truth = counts_of(rates * support[:, None])
     true_precision, true_f1 = precisions(truth), f1_scores(truth)
-    true_figures = {name: float(MATRIX_METRICS[name](truth)) for name in DRAWN}
+    true_metrics = {name: float(DRAWN[name](truth)) for name in DRAWN}
     seen: list[list[tuple[int, float]]] = [[] for _ in range(3 + len(DRAWN))]
 
     def note(place: int, estimate: Estimate, true: float) -> None:
@@ -83,15 +85,15 @@ def confusion_row(support: np.ndarray, rates: np.ndarray, repeats: int, rng: np.
             if counts.predicted[index]:
                 note(1, wilson(counts.hits[index], counts.predicted[index]), true_precision[index])
             note(2, f1[index], true_f1[index])
-        found = metrics_of_classes(matrix, rng, draws=DRAWS)
+        found = metrics_of_classes(matrix, DRAWN, rng, draws=DRAWS)
         for place, name in enumerate(DRAWN, start=3):
-            note(place, found[name], true_figures[name])
+            note(place, found[name], true_metrics[name])
     return [np.array(column).T for column in seen]
 
 
 def confusion_table(classes: int, repeats: int) -> None:
     print(
-        f"\nFigures of the confusion matrix, {classes} classes, {repeats} repeats: coverage, for the figures over all"
+        f"\nMetrics of the confusion matrix, {classes} classes, {repeats} repeats: coverage, for the metrics over all"
         f"\nclasses with the shares of misses (truth below/above the interval) and the mean width above .970; standard"
         f"\nerror of a coverage of .95: {np.sqrt(0.95 * 0.05 / repeats):.3f}"
     )
@@ -179,8 +181,8 @@ def difference_table(repeats: int) -> None:
             called = np.zeros(4)
             for repeat in range(repeats):
                 a, b = pair(pages, alone, alone, rng)
-                for place, figure in enumerate(("accuracy", "f1_macro", "log_loss")):
-                    found = paired_difference(a, b, figure, seed=repeat)
+                for place, metric in enumerate(("accuracy", "f1_macro", "log_loss")):
+                    found = paired_difference(a, b, metric, seed=repeat)
                     called[place] += found.low > 0 or found.high < 0
                 called[3] += mcnemar(a, b) < 0.05
             shares = "  ".join(f"{share:8.3f}" for share in called / repeats)

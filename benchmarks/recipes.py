@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from docclf_cli.metrics.class_metrics import score
-from docclf_cli.results.figures import Estimate
+from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 
 LITE0 = "--model efficientnet_lite0 --image-size 224 --batch-size 16 --epochs 24 --augmentation rough --lr 0.001"
@@ -110,7 +110,7 @@ def pooled(paths: list[Path]) -> Estimate:
     log_probs = np.concatenate([part.log_probs for part in parts])
     targets = np.concatenate([part.labels for part in parts])
     together = replace(parts[0], ids=ids, log_probs=log_probs, targets=targets, groups=None, status=None)
-    return score(together).figures["f1_macro"]
+    return score(together).metrics["f1_macro"]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the whole class report costs for many predictions: seconds of each part, peak memory, size of the page.
 
 Makes predictions at random, saves them as `evaluate` does, and does what `class-report --html --no-thumbnails` does,
-in this process: reading, figures with intervals, CSVs and plots (2,000 pages stand for those of training), the page.
+in this process: reading, metrics with intervals, CSVs and plots (2,000 pages stand for those of training), the page.
 
     python benchmarks/report_size.py [--pages 50000] [--classes 50] [--folder DIR]
 """
@@ -56,7 +56,7 @@ def make(path: Path, pages: int, classes: int) -> None:
 def report(stored: Path) -> Path:
     alone = timed("reading", lambda: inputs_of_file(stored))
     inputs = replace(alone, train=alone.predictions.take(range(2000)), val=alone.predictions)
-    found = timed("figures, CSVs, plots", lambda: class_report(inputs))
+    found = timed("metrics, CSVs, plots", lambda: class_report(inputs))
     shown = timed("choosing pages", lambda: pages_to_show(inputs.predictions))
     page = Page(found, inputs.predictions, shown, None)
     return timed("page", lambda: write_page(inputs.folder / "report.html", page))

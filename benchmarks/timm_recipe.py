@@ -63,7 +63,7 @@ def main() -> None:
 
 def say(event: Event) -> None:
     if isinstance(event, EpochDone):
-        print(event.epoch, {name: round(value, 4) for name, value in event.figures.items()}, flush=True)
+        print(event.epoch, {name: round(value, 4) for name, value in event.metrics.items()}, flush=True)
 
 
 if __name__ == "__main__":

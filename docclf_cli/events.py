@@ -52,13 +52,13 @@ class EpochDone:
 
     Attributes:
         epoch: Counted from 1.
-        figures: The row of `metrics.csv`.
+        metrics: The row of `metrics.csv`.
         is_best: No earlier epoch was better by `train.monitor`.
         timings: The row of `timings.csv`: seconds and pages per second.
     """
 
     epoch: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     is_best: bool
     timings: Mapping[str, float]
 

@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from docclf_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -42,8 +43,11 @@ class Entry(Generic[T]):
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def schema(self) -> type[BaseModel]:
+    def schema(self) -> "type[BaseModel]":
         """A pydantic model of the keyword-only parameters."""
+        # Takes long to import, and options list what is registered.
+        from pydantic import ConfigDict, create_model
+
         parameters = inspect.signature(self.build).parameters.values()
         fields: dict[str, Any] = {
             p.name: (p.annotation, ... if p.default is p.empty else p.default)
@@ -61,6 +65,8 @@ class Entry(Generic[T]):
 
     def faults(self, params: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Everything wrong with `params`, as (dotted key, message)."""
+        from pydantic import ValidationError
+
         try:
             self.schema.model_validate(dict(params))
         except ValidationError as error:

@@ -34,7 +34,7 @@ def untrained(root: Path, seed: int, size: int = SIZE, **changes: object) -> Che
     checkpoint = Checkpoint(
         model=model.state_dict(), model_config=config, class_names=names, preprocess=Preprocess(size),
         augmentation=policy, profile=Profile(data=data).model_dump(mode="json"), epoch=1,
-        figures={"f1_macro": 0.5},
+        metrics={"f1_macro": 0.5},
     )  # fmt: skip
     return replace(checkpoint, **changes)  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from docclf_cli.events import Emit, EpochDone, Event, FitDone, FitStarted
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import Profile
-    from docclf_cli.results.figures import Estimate
+    from docclf_cli.results.metrics import Estimate
     from docclf_cli.results.training import TrainResult
     from docclf_cli.services.tracking.tracker import Tracker
 
@@ -58,7 +58,7 @@ class Tracking:
         self._kept: dict[str, float] | None = None
 
     def __call__(self, event: Event) -> None:
-        """Pass an event on; what follows a finished fit (a refit has no figures) is not the tracker's."""
+        """Pass an event on; what follows a finished fit (a refit has no metrics) is not the tracker's."""
         self._show(event)
         if self._kept is not None:
             return
@@ -103,7 +103,7 @@ class Tracking:
 
     def _log(self, event: EpochDone) -> None:
         timings = {f"timing/{name}": value for name, value in event.timings.items() if name != "epoch"}
-        self._tracker.log({**event.figures, **timings}, event.epoch)
+        self._tracker.log({**event.metrics, **timings}, event.epoch)
 
     def _fit_done(self, event: FitDone) -> None:
         run = RunFolder(event.folder)
@@ -133,7 +133,7 @@ def _metrics_of(run: RunFolder, epoch: int) -> dict[str, float]:
 def _final_metrics(result: TrainResult) -> dict[str, float]:
     """The kept checkpoint on held-out pages, with intervals, at its temperature."""
     found = {"temperature": result.temperature, "epochs": float(result.epochs)}
-    for name, estimate in result.val.figures.items():
+    for name, estimate in result.val.metrics.items():
         found |= {f"val/{name}{part}": value for part, value in _parts(estimate)}
     return found
 

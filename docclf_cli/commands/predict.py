@@ -7,11 +7,13 @@ import typer
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
+from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import load_checked, settings_of_use
 from docclf_cli.display import predict as _predict_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
+from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
     from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
@@ -76,11 +78,19 @@ Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-        help="A folder, or a table (.csv, .jsonl) with its siblings \\[default: predictions/; of --split, "
-        "predict/ in the run].",
+        help=f"A folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}) with its siblings "
+        "\\[default: predictions/; of --split, predict/ in the run].",
     ),
 ]  # fmt: skip
-Format = Annotated[str | None, option.declare("--format", help="csv or jsonl \\[default: csv].", panel=option.OUTPUT)]
+Format = Annotated[
+    str | None,
+    option.declare(
+        "--format",
+        help=f"{' or '.join(OUTPUT_FORMATS.names())} \\[default: csv].",
+        panel=option.OUTPUT,
+        complete=words(*OUTPUT_FORMATS.names()),
+    ),
+]
 WantSubmission = Annotated[
     bool, option.declare("--submission", help="With --split test: also write ID,target.", panel=option.OUTPUT)
 ]

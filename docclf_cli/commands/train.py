@@ -129,7 +129,7 @@ def run(
 
 @report.render.register
 def tables(result: TrainResult) -> Iterator[RenderableType]:
-    """Classes and figures on held-out pages, folds, what was kept and written."""
+    """Classes and metrics on held-out pages, folds, what was kept and written."""
     yield report.class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
     yield report.scores_table(result.val, "Held-out pages")
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
@@ -175,10 +175,10 @@ def _train_summary(result: TrainResult) -> RenderableType:
     if result.best_epoch:
         table.add_row("kept epoch", f"{result.best_epoch} of {result.epochs}, chosen by {result.monitor}")
     if result.train is not None:
-        gap = result.train.figures["f1_macro"].value - result.val.figures["f1_macro"].value
-        table.add_row("macro-F1 on training pages", f"{result.train.figures['f1_macro'].value:.4f} (gap {gap:+.4f})")
+        gap = result.train.metrics["f1_macro"].value - result.val.metrics["f1_macro"].value
+        table.add_row("macro-F1 on training pages", f"{result.train.metrics['f1_macro'].value:.4f} (gap {gap:+.4f})")
     if result.degraded is not None:
-        gap = result.val.figures["f1_macro"].value - result.degraded
+        gap = result.val.metrics["f1_macro"].value - result.degraded
         table.add_row("macro-F1 on degraded pages", f"{result.degraded:.4f} (gap {gap:+.4f})")
     table.add_row("temperature", f"{result.temperature:.3f}")
     table.add_row("predicts in", result.precision)
@@ -188,14 +188,16 @@ def _train_summary(result: TrainResult) -> RenderableType:
 
 
 def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:
-    names = ("accuracy", "f1_macro", "val_loss")
+    from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
+
+    shown = {metric.column or name: metric.label for name, metric in headline_metrics().items()}
     table = Table(title="Folds", title_justify="left")
-    for head in ("fold", "kept epoch", *(report.NAMES.get(name, "log loss") for name in names)):
+    for head in ("fold", "kept epoch", *shown.values()):
         table.add_column(head, justify="right", no_wrap=True)
     for fold in folds:
-        table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.figures[name]:.4f}" for name in names))
+        table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.metrics[name]:.4f}" for name in shown))
     if len(folds) > 1:
-        columns = [[fold.figures[name] for fold in folds] for name in names]
+        columns = [[fold.metrics[name] for fold in folds] for name in shown]
         means = (f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns)
         table.add_section()
         table.add_row("mean ± sd", "", *means)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from docclf_cli.display import show as report
 from docclf_cli.results.class_report import ClassReport, OneClass
-from docclf_cli.results.figures import ClassGap, ClassRow, ConfusedPair
+from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair
 
 MOST_GAPS = 10
 # "(0.93–0.97)" stays in one piece; on a narrow terminal it goes below the value.
@@ -19,7 +19,7 @@ _INTERVAL = 11
 
 @report.render.register
 def tables(result: ClassReport) -> Iterator[RenderableType]:
-    """Classes, confusions, over-fitting, figures, files."""
+    """Classes, confusions, over-fitting, metrics, files."""
     yield _class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
     if result.confused:
         yield _pairs_table(result.confused, "Most confused")
@@ -32,7 +32,7 @@ def tables(result: ClassReport) -> Iterator[RenderableType]:
 
 @report.render.register
 def one_class(result: OneClass) -> Iterator[RenderableType]:
-    """The figures of one class, and what it is confused with."""
+    """The metrics of one class, and what it is confused with."""
     row = result.row
     table = report.plain_table(f"{row.name} (class {result.index}), {result.split} pages of {result.source}")
     table.add_row("accuracy (recall)", report.interval(row.accuracy))
@@ -57,8 +57,8 @@ def _class_table(rows: Iterable[ClassRow], title: str) -> Table:
     table.add_column("loss", justify="right", no_wrap=True)
     table.add_column("samples", justify="right", no_wrap=True)
     for row in rows:
-        figures = (report.interval(one) for one in (row.accuracy, row.precision, row.f1))
-        table.add_row(escape(row.name), *figures, report.number(row.loss), str(row.support))
+        metrics = (report.interval(one) for one in (row.accuracy, row.precision, row.f1))
+        table.add_row(escape(row.name), *metrics, report.number(row.loss), str(row.support))
     return table
 
 

@@ -9,9 +9,8 @@ from rich.table import Table
 
 from docclf_cli.display import show as report
 from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
-from docclf_cli.results.figures import Difference, Estimate
+from docclf_cli.results.metrics import Difference
 
-LOG_LOSS = "log_loss"
 SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
 
 
@@ -54,8 +53,10 @@ def _score_tables(
         if pages := max((each.pages for each in measured if each is not None), default=0):
             yield _score_table(f"{pages} {title}", lines, measured, breaks, marked)
     if any(each.difference for line in lines for each in (line.held_out, line.test) if each is not None):
-        unit = "" if monitor == LOG_LOSS else " in points"
-        yield f"[dim]Δ: {report.metric_name(monitor)}{unit}, {versus}; 95 % intervals everywhere[/]"
+        from docclf_cli.metrics.metrics import METRICS  # takes scipy to import
+
+        metric = METRICS.get(monitor).build
+        yield f"[dim]Δ: {metric.label}{' in points' if metric.in_points else ''}, {versus}; 95 % intervals everywhere[/]"
 
 
 def _score_table(
@@ -64,7 +65,10 @@ def _score_table(
     # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", overflow="fold")
-    for head in ("accuracy %", "macro-F1 %", "log loss", "Δ"):
+    from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
+
+    heads = (f"{metric.label} %" if metric.in_points else metric.label for metric in headline_metrics().values())
+    for head in (*heads, "Δ"):
         table.add_column(head, justify="right", no_wrap=True)
     for number, (line, each) in enumerate(zip(lines, measured, strict=True)):
         if number in breaks:
@@ -74,21 +78,25 @@ def _score_table(
     return table
 
 
-def _metrics(measured: Measured | None) -> tuple[str, str, str, str]:
+def _metrics(measured: Measured | None) -> tuple[str, ...]:
+    from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
+
     if measured is None:
-        return "–", "–", "–", ""
-    accuracy, f1, loss = (measured.figures[name] for name in ("accuracy", "f1_macro", LOG_LOSS))
-    return _percent(accuracy), _percent(f1), f"{loss.value:.3f}", _difference(measured.difference)
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
+        return (*("–" for _ in headline_metrics()), "")
+    cells = []
+    for name, metric in headline_metrics().items():
+        one = measured.metrics[name]
+        in_points = f"{100 * one.value:.1f} ({100 * one.low:.0f}–{100 * one.high:.0f})"
+        cells.append(in_points if metric.in_points else f"{one.value:.3f}")
+    return (*cells, _difference(measured.difference))
 
 
 def _difference(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    if difference.figure == LOG_LOSS:
+    from docclf_cli.metrics.metrics import METRICS  # takes scipy to import
+
+    if not METRICS.get(difference.metric).build.in_points:
         return f"{difference.value:+.2f} ({difference.low:+.2f}…{difference.high:+.2f})"
     return f"{100 * difference.value:+.1f} ({100 * difference.low:+.1f}…{100 * difference.high:+.1f})"
 

@@ -8,12 +8,12 @@ from rich.table import Table
 
 from docclf_cli.display import show as report
 from docclf_cli.results.evaluation import Comparison, CorruptionReport, CorruptionRow, EvaluateResult, Trust
-from docclf_cli.results.figures import Threshold
+from docclf_cli.results.metrics import Threshold
 
 
 @report.render.register
 def tables(result: EvaluateResult) -> Iterator[RenderableType]:
-    """Classes, figures, the answers to what else was asked, and files."""
+    """Classes, metrics, the answers to what else was asked, and files."""
     yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
     yield _metrics(result)
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
@@ -36,10 +36,12 @@ def _metrics(result: EvaluateResult) -> Table:
 
 
 def _comparison(comparison: Comparison) -> Table:
+    from docclf_cli.metrics.metrics import label_of  # takes scipy to import
+
     title = f"Against {comparison.other}, on the same {comparison.pages} pages"
     table = report.plain_table(escape(title))
     for difference, words in zip(comparison.differences, comparison.sentences, strict=True):
-        table.add_row(report.metric_name(difference.figure), words)
+        table.add_row(label_of(difference.metric), words)
     by_group = ", by group" if comparison.by_group else ""
     table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy{by_group})")
     if comparison.left_out:

@@ -30,18 +30,18 @@ def progress_display(quiet: bool) -> Iterator["Emit"]:
         yield _Lines()
 
 
-SHOWN = {"train_loss": "loss", "val_loss": "val loss", "f1_macro": "F1"}  # of the figures of an epoch
+SHOWN = {"train_loss": "loss", "val_loss": "val loss", "f1_macro": "F1"}  # of the metrics of an epoch
 
 
 def _epoch_line(event: "EpochDone") -> str:
-    """The main figures of an epoch, those that were measured: a refit has no pages to validate on."""
-    figures = event.figures
-    shown = [f"{label} {figures[name]:.4f}" for name, label in SHOWN.items() if name in figures]
-    if "f1_macro_degraded" in figures:
-        gap = figures["f1_macro"] - figures["f1_macro_degraded"]
-        shown.append(f"degraded F1 {figures['f1_macro_degraded']:.4f} (gap {gap:+.4f})")
+    """The main metrics of an epoch, those that were measured: a refit has no pages to validate on."""
+    metrics = event.metrics
+    shown = [f"{label} {metrics[name]:.4f}" for name, label in SHOWN.items() if name in metrics]
+    if "f1_macro_degraded" in metrics:
+        gap = metrics["f1_macro"] - metrics["f1_macro_degraded"]
+        shown.append(f"degraded F1 {metrics['f1_macro_degraded']:.4f} (gap {gap:+.4f})")
     shown.append(f"{event.timings['images_per_second']:.0f} img/s")
-    best = event.is_best and "val_loss" in figures
+    best = event.is_best and "val_loss" in metrics
     return f"epoch {event.epoch}: {', '.join(shown)}{'  ← best so far' if best else ''}"
 
 

@@ -16,20 +16,11 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.results.metrics import ClassRow, Estimate, Scores
 from docclf_cli.streams import is_utf8
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
-
-NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1_macro": "macro-F1",
-    "f1_weighted": "weighted F1",
-    "log_loss": "log loss",
-    "ece": "calibration error (ECE, approximate)",
-}
 
 # Modules of this package that register what people see of a result.
 TABLES = ("audit", "class_report", "ensemble", "evaluate", "predict")
@@ -87,13 +78,15 @@ def class_table(rows: Iterable[ClassRow], title: str) -> Table:
 
 
 def scores_table(scores: Scores, title: str) -> Table:
-    """Figures with their 95 % intervals."""
+    """Metrics with their 95 % intervals."""
+    from docclf_cli.metrics.metrics import label_of  # takes scipy to import
+
     table = Table(title=f"{title}: {scores.support} pages", title_justify="left")
-    table.add_column("figure", overflow="fold")
+    table.add_column("metric", overflow="fold")
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
-    for name, estimate in scores.figures.items():
-        table.add_row(metric_name(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
+    for name, estimate in scores.metrics.items():
+        table.add_row(label_of(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
     if scores.unreadable:
         table.add_row("unreadable pages, left out", str(scores.unreadable), "")
     return table
@@ -105,13 +98,6 @@ def files_table(files: Iterable[Path]) -> RenderableType:
     for path in files:
         table.add_row("", escape(str(path)))
     return table
-
-
-def metric_name(name: str) -> str:
-    """A figure's name in words."""
-    if name.startswith("top") and name.endswith("_accuracy"):
-        return f"top-{name.removeprefix('top').removesuffix('_accuracy')} accuracy"
-    return NAMES.get(name, name.replace("_", " "))
 
 
 def number(value: float) -> str:

@@ -7,9 +7,8 @@ import numpy as np
 
 from docclf_cli.errors import InputError
 from docclf_cli.files import fingerprint_of
+from docclf_cli.metrics.alignment import align, default_names
 from docclf_cli.results.predictions import Predictions
-
-SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +34,38 @@ class Stack:
     status: np.ndarray
     order: tuple[int, ...]
     keys: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        members: Sequence[Predictions],
+        *,
+        names: Sequence[str] | None = None,
+        ids: Sequence[str] | np.ndarray | None = None,
+    ) -> "Stack":
+        """Put members side by side (see `align`), sorted by fingerprint.
+
+        Raises:
+            InputError: No member, one listed twice, other classes, other pages, or labels that contradict each other.
+        """
+        if not members:
+            raise InputError("an ensemble needs members", "name runs or checkpoints with --members")
+        keys = [member_key(member) for member in members]
+        refuse_duplicates(keys, names or default_names(members))
+        aligned = align(members, names=names, ids=ids)
+        order = sorted(range(len(members)), key=keys.__getitem__)
+        first = aligned[0]
+        groups = [aligned[place].groups for place in order]
+        return cls(
+            log_probs=np.stack([aligned[place].log_probs for place in order]).astype(np.float64),
+            ids=first.ids.astype(np.str_),
+            class_names=first.class_names,
+            targets=first.targets,
+            groups=next((each for each in groups if each is not None), None),
+            status=_first_reason([aligned[place] for place in order]),
+            order=tuple(order),
+            keys=tuple(keys[place] for place in order),
+        )
 
     def predictions(self, log_probs: np.ndarray, made_by: str) -> Predictions:
         """Combined log-probabilities [n, num_classes] as predictions, with `made_by` in their fingerprint."""
@@ -64,42 +95,6 @@ def common_held_out_rows(members: Sequence[Predictions]) -> np.ndarray:
     return np.array([page for page in members[0].ids.tolist() if page in shared], dtype=np.str_)
 
 
-def align(
-    members: Sequence[Predictions], *, names: Sequence[str] | None = None, ids: Sequence[str] | np.ndarray | None = None
-) -> Stack:
-    """Put members side by side, sorted by fingerprint.
-
-    Args:
-        members: Predictions of each.
-        names: What messages call them; default "member 1", ...
-        ids: Pages wanted, in this order (a submission file, `common_held_out_rows`); others are left out.
-            Default: the pages of the first member, and all must be about exactly these.
-
-    Raises:
-        InputError: No member, one listed twice, other classes, other pages, or labels that contradict each other.
-    """
-    if not members:
-        raise InputError("an ensemble needs members", "name runs or checkpoints with --members")
-    names = names or [f"member {number}" for number in range(1, len(members) + 1)]
-    keys = [member_key(member) for member in members]
-    refuse_duplicates(keys, names)
-    wanted = np.asarray(members[0].ids if ids is None else ids, dtype=np.str_)
-    check_same_classes([member.class_names for member in members], names)
-    order = sorted(range(len(members)), key=keys.__getitem__)
-    rows = [_rows_of(member, name, wanted, exact=ids is None) for member, name in zip(members, names, strict=True)]
-    aligned = [_aligned(members[i], rows[i], members[0].class_names) for i in order]
-    return Stack(
-        log_probs=np.stack([member.log_probs for member in aligned]).astype(np.float64),
-        ids=wanted,
-        class_names=members[0].class_names,
-        targets=_agreed_targets(aligned, [names[i] for i in order]),
-        groups=next((member.groups for member in aligned if member.groups is not None), None),
-        status=_first_reason(aligned),
-        order=tuple(order),
-        keys=tuple(keys[i] for i in order),
-    )
-
-
 def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
     """Raise an `InputError` where two members are the same.
 
@@ -115,70 +110,9 @@ def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
             )
 
 
-def check_same_classes(class_names: Sequence[tuple[str, ...]], names: Sequence[str]) -> None:
-    """Raise an `InputError` where members know different classes (in whatever order).
-
-    Args:
-        class_names: Of each member.
-        names: What messages call them.
-    """
-    expected = set(class_names[0])
-    for own, name in zip(class_names, names, strict=True):
-        other = set(own)
-        differing = [f"only {names[0]} knows {_some(expected - other)}"] if expected - other else []
-        differing += [f"only {name} knows {_some(other - expected)}"] if other - expected else []
-        if differing:
-            raise InputError(
-                f"{names[0]} and {name} have different classes: {'; '.join(differing)}",
-                "members must be trained on the same set of classes",
-            )
-
-
-def _rows_of(member: Predictions, name: str, wanted: np.ndarray, exact: bool) -> list[int]:
-    place = {page: row for row, page in enumerate(member.ids.tolist())}
-    listed = wanted.tolist()
-    if missing := set(listed) - set(place):
-        raise InputError(f"{name} has no prediction for {len(missing)} of {len(listed)} pages: {_some(missing)}")
-    if exact and (more := set(place) - set(listed)):
-        raise InputError(f"{name} has predictions for {len(more)} pages that others lack: {_some(more)}")
-    return [place[page] for page in listed]
-
-
-def _aligned(member: Predictions, rows: list[int], class_names: tuple[str, ...]) -> Predictions:
-    columns = np.array([member.class_names.index(name) for name in class_names])
-    taken = member.take(rows)
-    targets = taken.targets
-    if targets is not None:
-        # The inverse of the column permutation; the added entry maps -1, an unknown label, to itself.
-        targets = np.append(np.argsort(columns), -1)[targets]
-    return Predictions(taken.ids, taken.log_probs[:, columns], class_names, targets, taken.groups, taken.status)
-
-
-def _agreed_targets(aligned: Sequence[Predictions], names: Sequence[str]) -> np.ndarray | None:
-    agreed: np.ndarray | None = None
-    for member, name in zip(aligned, names, strict=True):
-        if member.targets is None:
-            continue
-        if agreed is None:
-            agreed = member.targets
-        outliers = np.flatnonzero((agreed >= 0) & (member.targets >= 0) & (agreed != member.targets))
-        if len(outliers):
-            raise InputError(
-                f"{name} was given other labels than the members before it, for {len(outliers)} pages: "
-                f"{_some(member.ids[outliers].tolist())}"
-            )
-        agreed = np.where(agreed >= 0, agreed, member.targets)
-    return agreed
-
-
 def _first_reason(aligned: Sequence[Predictions]) -> np.ndarray:
     reason = np.full(len(aligned[0]), "", dtype=object)
     for member in aligned:
         if member.status is not None:
             reason = np.where(reason == "", member.status, reason)
     return reason.astype(np.str_)
-
-
-def _some(names: set[str] | list[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:SHOWN]) + (", …" if len(listed) > SHOWN else "")

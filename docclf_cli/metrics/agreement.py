@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from docclf_cli.metrics.compare import align, scored_together
+from docclf_cli.metrics.alignment import align
+from docclf_cli.metrics.compare import scored_together
 from docclf_cli.results.predictions import Predictions
 
 

@@ -12,7 +12,7 @@ from scipy.special import erf, logsumexp
 
 from docclf_cli.metrics.clusters import dependence
 from docclf_cli.metrics.intervals import DRAWS, clusters_of, wilson
-from docclf_cli.results.figures import Estimate, ReliabilityBin
+from docclf_cli.results.metrics import Estimate, ReliabilityBin
 from docclf_cli.results.predictions import Predictions
 
 BINS = 15

@@ -1,22 +1,27 @@
-"""The figures of a set of predictions, over all pages and class by class."""
+"""The metrics of a set of predictions, over all pages and class by class."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
-from scipy.special import logsumexp
 
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.calibration import calibration_error, confidences
-from docclf_cli.metrics.clusters import dependence_of_figure, dependence_within_classes, share_of
-from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of, f1_scores, recalls
+from docclf_cli.metrics.clusters import dependence_of_metric, dependence_within_classes, share_of
+from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of, f1_scores, recalls
 from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
-from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, metrics_of_classes
-from docclf_cli.results.figures import ClassRow, Estimate, Scores
+from docclf_cli.metrics.metrics import (
+    ConfusionMetric,
+    EstimatedMetric,
+    Metric,
+    PageMetric,
+    cross_entropies,
+    metrics_with,
+)
+from docclf_cli.metrics.posterior import f1_of_classes, metrics_of_classes
+from docclf_cli.results.metrics import ClassRow, Estimate, Scores
 from docclf_cli.results.predictions import Predictions
-
-TOP_K = 3
-# scikit-learn's log_loss limits probabilities in the same way: one hopeless page must not make the mean infinite.
-MAX_LOSS = float(-np.log(np.finfo(np.float64).eps))
 
 
 def per_sample_loss(predictions: Predictions, temperature: float = 1.0) -> np.ndarray:
@@ -34,44 +39,22 @@ def per_sample_loss(predictions: Predictions, temperature: float = 1.0) -> np.nd
         return losses
     rows = np.flatnonzero(predictions.targets >= 0)
     logits = predictions.log_probs[rows].astype(np.float64) / temperature
-    truth = logits[np.arange(len(rows)), predictions.targets[rows]]
-    losses[rows] = np.minimum(logsumexp(logits, axis=1) - truth, MAX_LOSS)
+    losses[rows] = cross_entropies(logits, predictions.targets[rows])
     return losses
 
 
-def top_k_correct(predictions: Predictions, k: int) -> np.ndarray:
-    """Whether the true class is among the k most probable, bool [n]; of equals the first class counts as higher."""
-    targets = predictions.targets
-    assert targets is not None
-    own = np.take_along_axis(predictions.log_probs, targets[:, None], axis=1)
-    ahead = predictions.log_probs > own
-    ahead |= (predictions.log_probs == own) & (np.arange(predictions.num_classes) < targets[:, None])
-    return ahead.sum(axis=1) < k
-
-
-def top_k(num_classes: int) -> int:
-    """The k of `top{k}_accuracy`: 3, or as many as leave one class out."""
-    return max(1, min(TOP_K, num_classes - 1))
-
-
-def figures(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, float]:
-    """The figures of `score` without their intervals: quick enough for every epoch.
+def compute_metrics(predictions: Predictions, *, temperature: float = 1.0) -> dict[str, float]:
+    """The metrics of `score` without their intervals: quick enough for every epoch.
 
     Raises:
         InputError: No page is both readable and labelled.
     """
-    scored = predictions.scored()
-    counts = counts_of(confusion_of(scored))
-    k = top_k(scored.num_classes)
-    found = {name: float(figure(counts)) for name, figure in MATRIX_METRICS.items()}
-    found["log_loss"] = float(per_sample_loss(scored, temperature).mean())
-    found[f"top{k}_accuracy"] = float(top_k_correct(scored, k).mean())
-    found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups).value
-    return found
+    scored = _scored(predictions, temperature)
+    return {name: metric(scored) for name, metric in metrics_with(scored.num_classes).items()}
 
 
 def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
-    """All figures with their intervals.
+    """All metrics with their intervals.
 
     Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
     `sampling_interval`, from tables drawn at posterior rates of confusion; log loss is bootstrapped; the
@@ -87,56 +70,61 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     Raises:
         InputError: No page is both readable and labelled.
     """
-    scored = predictions.scored()
-    losses = per_sample_loss(scored, temperature)
+    scored = _scored(predictions, temperature)
     return Scores(
-        figures=_metrics(scored, losses, temperature, confidence, seed),
-        classes=_class_rows(scored, losses, confidence, seed),
+        metrics=estimates(scored, metrics_with(scored.num_classes), confidence, seed),
+        classes=_class_rows(scored, per_sample_loss(scored), confidence, seed),
         support=len(scored),
         unreadable=int(np.isnan(predictions.log_probs).any(axis=1).sum()),
     )
 
 
-def headline_metrics(
-    scored: Predictions, losses: np.ndarray, confidence: float = 0.95, seed: int = 0
+def _scored(predictions: Predictions, temperature: float) -> Predictions:
+    """The rows that can be scored, their logits divided by the temperature."""
+    scored = predictions.scored()
+    return replace(scored, log_probs=scored.log_probs.astype(np.float64) / temperature)
+
+
+def estimates(
+    scored: Predictions, metrics: Mapping[str, Metric], confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Accuracy, the figures over all classes and log loss as `score` gives them: all that comparisons show.
+    """Metrics with their intervals, as `score` gives them.
 
     Args:
         scored: Predictions whose rows are all scored.
-        losses: Of each page.
+        metrics: Which, by name.
         confidence: Two-sided level of the intervals.
         seed: Of the draws.
     """
-    unit = clusters_of(scored.groups)
-    found = {"accuracy": share_of(scored.predicted() == scored.labels, unit, confidence)}
-    found |= _figures_of_classes(scored, unit, confidence, seed)
-    found["log_loss"] = bootstrap_mean(losses, scored.groups, np.random.default_rng((seed, 1)), confidence)
-    return found
+    drawn = {name: metric for name, metric in metrics.items() if isinstance(metric, ConfusionMetric)}
+    found = _drawn(scored, drawn, confidence, seed)
+    for name, metric in metrics.items():
+        if isinstance(metric, PageMetric):
+            values = metric.function(scored.log_probs, scored.labels)
+            if values.dtype == bool:
+                found[name] = share_of(values, clusters_of(scored.groups), confidence)
+            else:
+                found[name] = bootstrap_mean(values, scored.groups, np.random.default_rng((seed, 1)), confidence)
+        elif isinstance(metric, EstimatedMetric):
+            found[name] = metric.function(scored, confidence, seed)
+    return {name: found[name] for name in metrics}
 
 
-def _figures_of_classes(
-    scored: Predictions, unit: np.ndarray | None, confidence: float, seed: int
+def _drawn(
+    scored: Predictions, metrics: Mapping[str, ConfusionMetric], confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    """The figures over all classes; of pages in groups, each from the matrix of its effective number of pages."""
-    matrix = confusion_of(scored)
-
-    def estimates(scale: float) -> dict[str, Estimate]:
-        return metrics_of_classes(matrix * scale, np.random.default_rng((seed, 0)), confidence)
-
+    """Metrics of the confusion matrix; of pages in groups, each from the matrix of its effective number of pages."""
+    matrix, unit = confusion_of(scored), clusters_of(scored.groups)
+    functions = {name: metric.function for name, metric in metrics.items()}
+    lowest = {name: metric.lowest for name, metric in metrics.items()}
     if unit is None:
-        return estimates(1)
-    found = {name: dependence_of_figure(scored, name, unit) for name in DRAWN}
-    pages = {name: one.effective_pages(unit, (1 - confidence) / 2) for name, one in found.items()}
-    return {name: estimates(pages[name] / len(scored))[name] for name in DRAWN}
-
-
-def _metrics(
-    scored: Predictions, losses: np.ndarray, temperature: float, confidence: float, seed: int
-) -> dict[str, Estimate]:
-    found, k = headline_metrics(scored, losses, confidence, seed), top_k(scored.num_classes)
-    found[f"top{k}_accuracy"] = share_of(top_k_correct(scored, k), clusters_of(scored.groups), confidence)
-    found["ece"] = calibration_error(*confidences(scored, temperature), scored.groups, level=confidence, seed=seed)
+        return metrics_of_classes(matrix, functions, np.random.default_rng((seed, 0)), confidence, lowest=lowest)
+    found: dict[str, Estimate] = {}
+    for name, function in functions.items():
+        dependence = dependence_of_metric(scored, function, unit)
+        scale = dependence.effective_pages(unit, (1 - confidence) / 2) / len(scored)
+        rng = np.random.default_rng((seed, 0))
+        found |= metrics_of_classes(matrix * scale, {name: function}, rng, confidence, lowest=lowest)
     return found
 
 

@@ -1,24 +1,25 @@
-"""Pages that belong together: how many independent pages say as much about a figure as they do."""
+"""Pages that belong together: how many independent pages say as much about a metric as they do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of
+from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import chunks, wilson
-from docclf_cli.results.figures import Estimate
+from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """How much pages of a group repeat each other, where one figure is concerned.
+    """How much pages of a group repeat each other, where one metric is concerned.
 
     Attributes:
-        correlation: Intraclass correlation (Kish 1965) of what the pages add to the figure; at least 0.
+        correlation: Intraclass correlation (Kish 1965) of what the pages add to the metric; at least 0.
         inputs: How far it is believed, from 0 to 1. Where no page is wrong, nothing shows whether pages of a group
             share their fate; at 0, a group counts as one page.
         freedom: Degrees of freedom of the variance between groups: few groups, or few that differ, show it badly.
@@ -29,7 +30,7 @@ class Dependence:
     freedom: float
 
     def effective_pages(self, unit: np.ndarray, tail: float = 0.025) -> float:
-        """How many independent pages say as much as these about the figure.
+        """How many independent pages say as much as these about the metric.
 
         As in Korn and Graubard (1998): pages by their design effect, and by (Student's / the normal quantile)²
         because the design effect is an estimate.
@@ -49,17 +50,17 @@ class Dependence:
 def dependence(
     influence: np.ndarray, mistakes: float, unit: np.ndarray, classes: np.ndarray | None = None
 ) -> Dependence:
-    """Estimate how much pages of a group repeat each other from what each page adds to a figure.
+    """Estimate how much pages of a group repeat each other from what each page adds to a metric.
 
     The variance between groups is that of the jackknife, linearised: what a group adds is divided by 1 - h, where h
     is its share of the pages (of a class). Its degrees of freedom follow from the kurtosis of these sums
     (Satterthwaite 1946).
 
     Args:
-        influence: float [n]: how each page moves the figure, on any scale; sums to 0. Of a share: hit minus share.
+        influence: float [n]: how each page moves the metric, on any scale; sums to 0. Of a share: hit minus share.
         mistakes: How many mistakes show whether pages of a group share their fate; of a share, n · share · (1 - share).
         unit: Which group each page belongs to, int [n].
-        classes: int [n], where the figure is made of the means of classes.
+        classes: int [n], where the metric is made of the means of classes.
     """
     unit = np.unique(unit, return_inverse=True)[1]
     within = 1 - _share_of_group(unit, np.zeros_like(unit) if classes is None else classes)
@@ -95,17 +96,17 @@ def share_of(hits: np.ndarray, unit: np.ndarray | None, confidence: float = 0.95
     return wilson(int(hits.sum()), len(hits), confidence, effective)
 
 
-def dependence_of_figure(scored: Predictions, name: str, unit: np.ndarray) -> Dependence:
-    """The dependence of pages where a figure of the confusion matrix is concerned, by its linearisation.
+def dependence_of_metric(scored: Predictions, function: Callable[[Counts], np.ndarray], unit: np.ndarray) -> Dependence:
+    """The dependence of pages where a metric of the confusion matrix is concerned, by its linearisation.
 
     Args:
         scored: Predictions whose rows are all scored.
-        name: One of `MATRIX_METRICS`.
+        function: From counts to the metric.
         unit: Which group each page belongs to, int [n].
     """
     counts = counts_of(confusion_of(scored))
     place = np.cumsum(counts.present) - 1
-    hits, predicted, support = _gradient(counts.take(counts.present), name)
+    hits, predicted, support = _gradient(counts.take(counts.present), function)
     true, named = place[scored.labels], place[scored.predicted()]
     influence = np.where(true == named, hits[true], 0.0) + predicted[named] + support[true]
     rate = float((true == named).mean())
@@ -132,14 +133,14 @@ def _share_of_group(unit: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.minimum(np.bincount(cells)[cells] / np.bincount(classes)[classes], 0.5)
 
 
-def _gradient(counts: Counts, name: str) -> Counts:
-    """How a figure moves with each of the counts it is made of, numerically; three times [num_classes]."""
+def _gradient(counts: Counts, function: Callable[[Counts], np.ndarray]) -> Counts:
+    """How a metric moves with each of the counts it is made of, numerically; three times [num_classes]."""
     step = 1e-6
     base = np.concatenate([column.astype(float) for column in counts])
-    value, moved, start = MATRIX_METRICS[name](Counts(*np.split(base, 3))), [], 0
+    value, moved, start = function(Counts(*np.split(base, 3))), [], 0
     for size in chunks(len(base), len(base)):
         change = np.zeros((size, len(base)))
         change[np.arange(size), np.arange(start, start + size)] = step
-        moved.append(MATRIX_METRICS[name](Counts(*np.split(base + change, 3, axis=-1))))
+        moved.append(function(Counts(*np.split(base + change, 3, axis=-1))))
         start += size
     return Counts(*np.split((np.concatenate(moved) - value) / step, 3))

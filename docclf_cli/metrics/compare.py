@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -9,53 +10,41 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.class_metrics import per_sample_loss, top_k, top_k_correct
-from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, confusion_of, counts_of
+from docclf_cli.metrics.alignment import align
+from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of
 from docclf_cli.metrics.intervals import bootstrap_weights, percentile_interval, unit_of, wilson
-from docclf_cli.results.figures import Difference, Estimate
+from docclf_cli.metrics.metrics import METRICS, ComparableMetric, ConfusionMetric, PageMetric, comparable_metric
+from docclf_cli.results.metrics import Difference, Estimate
 from docclf_cli.results.predictions import Predictions
 
-DRAWS = 5000  # more than a single figure takes: here it is decided whether an interval leaves zero
-SPOKEN = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1_macro": "macro-F1",
-    "f1_weighted": "weighted F1",
-    "log_loss": "log loss",
-}
-# A table [n, columns] of what each page adds to a figure, and the figure of such totals [..., columns].
+DRAWS = 5000  # more than a single metric takes: here it is decided whether an interval leaves zero
+# A table [n, columns] of what each page adds to a metric, and the metric of such totals [..., columns].
 _Measure = tuple[csr_array, Callable[[np.ndarray], np.ndarray]]
 
 
-def align(members: Sequence[Predictions]) -> tuple[Predictions, ...]:
-    """The same predictions with pages and classes in the order of the first.
-
-    Raises:
-        InputError: Pages, classes or labels differ.
-    """
-    first = members[0]
-    return (first, *(_aligned(first, other) for other in members[1:]))
-
-
-def scored_together(members: Sequence[Predictions]) -> tuple[Predictions, ...]:
+def scored_together(members: Sequence[Predictions], names: Sequence[str] | None = None) -> tuple[Predictions, ...]:
     """The aligned predictions on the pages that have a label and that every member could read.
+
+    Args:
+        members: Predictions of each.
+        names: What messages call them.
 
     Raises:
         InputError: Pages, classes or labels differ, or no page is left.
     """
-    aligned = align(members)
-    labels = next((member.targets for member in aligned if member.targets is not None), None)
+    aligned = align(members, names=names)
+    labels = aligned[0].targets
     unread = np.any([np.isnan(member.log_probs).any(axis=1) for member in aligned], axis=0)
     if labels is None or not (rows := (labels >= 0) & ~unread).any():
         raise InputError("no page is labelled and readable for all of them")
     groups = next((member.groups[rows] for member in aligned if member.groups is not None), None)
-    return tuple(replace(member.take(rows), targets=labels[rows], groups=groups) for member in aligned)
+    return tuple(replace(member.take(rows), groups=groups) for member in aligned)
 
 
 def paired_difference(
-    a: Predictions, b: Predictions, figure: str = "f1_macro", *, seed: int = 0, confidence: float = 0.95
+    a: Predictions, b: Predictions, metric: str = "f1_macro", *, seed: int = 0, confidence: float = 0.95
 ) -> Difference:
-    """How much larger a figure of `a` is than that of `b` on the same pages, with a bootstrap interval.
+    """How much larger a metric of `a` is than that of `b` on the same pages, with a bootstrap interval.
 
     Pages (groups, where groups exist) are weighted at random, the same for both (Bayesian bootstrap, Rubin 1981),
     and each draw adds one further page: one on which the two differ, with their predictions changed over. Where
@@ -65,29 +54,30 @@ def paired_difference(
     Args:
         a: Predictions.
         b: Predictions for the same IDs and classes, in any order. Pages unreadable in either are left out.
-        figure: `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss` or `top{k}_accuracy`.
+        metric: Name of a `ComparableMetric` of `METRICS`.
         seed: Of the weights.
         confidence: Two-sided level.
 
     Raises:
-        InputError: Pages, classes or labels differ, no page can be scored, or the figure is unknown.
+        InputError: Pages, classes or labels differ, no page can be scored, or the metric is unknown.
     """
     a, b = scored_together((a, b))
-    (table_a, figure_a), (table_b, figure_b) = _measure(a, figure), _measure(b, figure)
-    value = float(figure_a(table_a.sum(axis=0)) - figure_b(table_b.sum(axis=0)))
+    kind = comparable_metric(metric)
+    (table_a, metric_a), (table_b, metric_b) = _measure(a, kind), _measure(b, kind)
+    value = float(metric_a(table_a.sum(axis=0)) - metric_b(table_b.sum(axis=0)))
     unit = unit_of(len(a), a.groups)
     differing = np.unique(unit[abs(table_a - table_b).sum(axis=1) > 0])
-    p_value = mcnemar(a, b) if figure == "accuracy" else None
+    p_value = mcnemar(a, b) if metric == "accuracy" else None
     interval = Estimate(value, value, value)
     if len(differing):
         units = _by_unit(table_a, unit), _by_unit(table_b, unit)
-        drawn = [figure_a(totals_a) - figure_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
+        drawn = [metric_a(totals_a) - metric_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
         interval = percentile_interval(value, np.concatenate(drawn), confidence)
-    if interval.low == interval.high and figure != "log_loss":
+    if interval.low == interval.high and math.isfinite(kind.highest):
         # Pages that make a difference may be among those not seen: at most as many as the bound of a share of none.
-        reach = wilson(0, int(unit.max()) + 1, confidence).high
+        reach = wilson(0, int(unit.max()) + 1, confidence).high * (kind.highest - kind.lowest)
         interval = Estimate(value, value - reach, value + reach)
-    return Difference(figure, value, interval.low, interval.high, len(a), p_value)
+    return Difference(metric, value, interval.low, interval.high, len(a), p_value)
 
 
 def mcnemar(a: Predictions, b: Predictions) -> float:
@@ -119,17 +109,20 @@ def mcnemar(a: Predictions, b: Predictions) -> float:
 
 def sentence(difference: Difference) -> str:
     """A difference in words: "better by 1.2 points of macro-F1, 95 % 0.3 … 2.1"."""
-    name = SPOKEN.get(difference.figure, difference.figure.replace("_", " "))
     if difference.low <= 0 <= difference.high:
         return "no difference that this many pages can show"
-    lower_is_better = difference.figure == "log_loss"
-    better = (difference.value > 0) != lower_is_better
+    metric = METRICS.get(difference.metric).build
     near, far = sorted((abs(difference.low), abs(difference.high)))
-    if lower_is_better:
-        size, span = f"{abs(difference.value):.3f}", f"{near:.3f} … {far:.3f}"
-    else:
+    if metric.in_points:
         size, span = f"{100 * abs(difference.value):.1f} points", f"{100 * near:.1f} … {100 * far:.1f}"
-    return f"{'better' if better else 'worse'} by {size} of {name}, 95 % {span}"
+    else:
+        size, span = f"{abs(difference.value):.3f}", f"{near:.3f} … {far:.3f}"
+    return f"{'better' if is_better(difference) else 'worse'} by {size} of {metric.label}, 95 % {span}"
+
+
+def is_better(difference: Difference) -> bool:
+    """Whether the first of the two is the better one, by the value of the difference alone."""
+    return (difference.value > 0) == METRICS.get(difference.metric).build.higher_is_better
 
 
 def _draws(
@@ -146,62 +139,23 @@ def _draws(
         yield totals_a, totals_b
 
 
-def _aligned(first: Predictions, other: Predictions) -> Predictions:
-    if sorted(first.class_names) != sorted(other.class_names):
-        outliers = sorted(set(first.class_names) ^ set(other.class_names))
-        raise InputError(f"the two have different classes: {', '.join(outliers[:3])} only in one of them")
-    place = {name: row for row, name in enumerate(other.ids.tolist())}
-    if missing := set(first.ids.tolist()) ^ set(place):
-        raise InputError(
-            f"the two are about different pages: {len(missing)} only in one of them, such as {min(missing)}",
-            "compare predictions for the same split of the same data",
-        )
-    columns = np.array([other.class_names.index(name) for name in first.class_names])
-    rows = other.take([place[name] for name in first.ids.tolist()])
-    targets = _renamed(rows.targets, np.argsort(columns))
-    _same_labels(first, targets)
-    return replace(rows, log_probs=rows.log_probs[:, columns], class_names=first.class_names, targets=targets)
+def _measure(predictions: Predictions, metric: ComparableMetric) -> _Measure:
+    if isinstance(metric, PageMetric):
+        values = metric.function(predictions.log_probs, predictions.labels).astype(float)
+        table = csr_array(np.stack([values, np.ones(len(values))], axis=1))
+        return table, lambda totals: totals[..., 0] / totals[..., 1]
+    assert isinstance(metric, ConfusionMetric)
+    return _counts_measure(predictions, metric)
 
 
-def _renamed(targets: np.ndarray | None, new_index: np.ndarray) -> np.ndarray | None:
-    return None if targets is None else np.where(targets >= 0, new_index[targets], -1)
-
-
-def _same_labels(first: Predictions, targets: np.ndarray | None) -> None:
-    if first.targets is None or targets is None:
-        return
-    outliers = np.flatnonzero((first.targets >= 0) & (targets >= 0) & (first.targets != targets))
-    if len(outliers):
-        raise InputError(f"the two disagree about the label of {len(outliers)} pages, such as {first.ids[outliers[0]]}")
-
-
-def _measure(predictions: Predictions, figure: str) -> _Measure:
-    k = top_k(predictions.num_classes)
-    if figure in MATRIX_METRICS:
-        return _counts_measure(predictions, figure)
-    if figure == "log_loss":
-        return _mean_measure(per_sample_loss(predictions))
-    if figure == f"top{k}_accuracy":
-        return _mean_measure(top_k_correct(predictions, k).astype(float))
-    known = ", ".join((*MATRIX_METRICS, "log_loss", f"top{k}_accuracy"))
-    raise InputError(f"no paired difference for '{figure}'", f"known: {known}")
-
-
-def _mean_measure(values: np.ndarray) -> _Measure:
-    table = csr_array(np.stack([values, np.ones(len(values))], axis=1))
-    return table, lambda totals: totals[..., 0] / totals[..., 1]
-
-
-def _counts_measure(predictions: Predictions, name: str) -> _Measure:
-    """Columns: recognised, predicted (where the figure looks at them) and true pages of each class."""
-    figure = MATRIX_METRICS[name]
-    targets, predicted, classes = predictions.targets, predictions.predicted(), predictions.num_classes
-    assert targets is not None
+def _counts_measure(predictions: Predictions, metric: ConfusionMetric) -> _Measure:
+    """Columns: recognised, predicted (where the metric looks at them) and true pages of each class."""
+    targets, predicted, classes = predictions.labels, predictions.predicted(), predictions.num_classes
     present = counts_of(confusion_of(predictions)).present
     hits = _one_hot(targets, classes, targets == predicted)
-    named = _one_hot(predicted, classes) if name.startswith("f1") else hits
+    named = hits if metric.of_recall else _one_hot(predicted, classes)
     table = hstack([hits, named, _one_hot(targets, classes)], format="csr")
-    return table, lambda totals: figure(Counts(*np.split(totals, 3, axis=-1)).take(present))
+    return table, lambda totals: metric.function(Counts(*np.split(totals, 3, axis=-1)).take(present))
 
 
 def _one_hot(index: np.ndarray, classes: int, values: np.ndarray | None = None) -> csr_array:

@@ -1,4 +1,4 @@
-"""The confusion matrix, and the figures that follow from it alone.
+"""The confusion matrix, and the metrics that follow from it alone.
 
 The formulas take counts along a last axis of classes, so that the same lines serve one table of pages, many
 posterior draws of it, and bootstrap weights. As in scikit-learn, recall averages over classes that have pages,
@@ -7,7 +7,6 @@ F1 over classes that have pages or predictions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -61,48 +60,20 @@ def counts_of(matrix: np.ndarray) -> Counts:
 
 def recalls(counts: Counts) -> np.ndarray:
     """Share of each class's pages that were recognised; NaN for a class without pages."""
-    return _ratio(counts.hits, counts.support)
+    return ratio(counts.hits, counts.support)
 
 
 def precisions(counts: Counts) -> np.ndarray:
     """Share of the pages predicted as a class that belong to it; NaN for a class never predicted."""
-    return _ratio(counts.hits, counts.predicted)
+    return ratio(counts.hits, counts.predicted)
 
 
 def f1_scores(counts: Counts) -> np.ndarray:
     """Harmonic mean of precision and recall; NaN for a class with neither pages nor predictions."""
-    return _ratio(2 * counts.hits, counts.predicted + counts.support)
+    return ratio(2 * counts.hits, counts.predicted + counts.support)
 
 
-def accuracy(counts: Counts) -> np.ndarray:
-    """Share of all pages that were recognised."""
-    return _ratio(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
-
-
-def balanced_accuracy(counts: Counts) -> np.ndarray:
-    """Mean recall of the classes that have pages."""
-    return np.nanmean(recalls(counts), axis=-1)
-
-
-def f1_macro(counts: Counts) -> np.ndarray:
-    """Mean F1 of the classes that have pages or predictions."""
-    return np.nanmean(f1_scores(counts), axis=-1)
-
-
-def f1_weighted(counts: Counts) -> np.ndarray:
-    """Mean F1, each class weighted by its pages."""
-    return _ratio(np.nansum(f1_scores(counts) * counts.support, axis=-1), counts.support.sum(axis=-1))
-
-
-MATRIX_METRICS: Mapping[str, Callable[[Counts], np.ndarray]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "f1_macro": f1_macro,
-    "f1_weighted": f1_weighted,
-}
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """`part / whole`, NaN where there is nothing to divide by."""
     undefined = np.full(np.shape(whole), np.nan)
     return np.divide(part, whole, out=undefined, where=np.asarray(whole) > 0)

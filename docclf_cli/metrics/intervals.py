@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals for shares and for means over pages."""
+"""How sure a metric is: intervals for shares and for means over pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from docclf_cli.results.figures import Estimate
+from docclf_cli.results.metrics import Estimate
 
 DRAWS = 2000
 _CHUNK = 4_000_000  # numbers held at once by a loop over draws
@@ -42,7 +42,7 @@ def lower_bound(hits: Any, pages: Any, confidence: float = 0.95) -> np.ndarray:
 
 
 def percentile_interval(value: float, draws: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """A figure with the central interval of its draws, widened where it would leave the figure outside."""
+    """A metric with the central interval of its draws, widened where it would leave the metric outside."""
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))
 

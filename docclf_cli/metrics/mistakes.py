@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from docclf_cli.metrics.confusion import confusion_of
-from docclf_cli.results.figures import ConfusedPair
+from docclf_cli.results.metrics import ConfusedPair
 from docclf_cli.results.predictions import Predictions
 
 

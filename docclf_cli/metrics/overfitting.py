@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from docclf_cli.results.figures import ClassGap, ClassRow, Estimate
+from docclf_cli.results.metrics import ClassGap, ClassRow, Estimate
 
 
 def train_val_gap(
-    train_rows: Sequence[ClassRow], val_rows: Sequence[ClassRow], figure: str = "accuracy"
+    train_rows: Sequence[ClassRow], val_rows: Sequence[ClassRow], metric: str = "accuracy"
 ) -> tuple[ClassGap, ...]:
     """How much better each class does on training pages, and whether that can be chance.
 
@@ -22,16 +22,16 @@ def train_val_gap(
     Args:
         train_rows: Rows of the training pages, scored without augmentation.
         val_rows: Rows of the held-out pages, the same classes in the same order.
-        figure: `accuracy` (recall), `precision` or `f1`.
+        metric: `accuracy` (recall), `precision` or `f1`.
 
     Returns:
         One a class; NaN where a side has no pages.
     """
-    classes = sum(np.isfinite(getattr(row, figure).low) for row in val_rows)
+    classes = sum(np.isfinite(getattr(row, metric).low) for row in val_rows)
     widen = float(ndtri(1 - 0.025 / max(1, classes)) / ndtri(0.975))
     pairs = zip(train_rows, val_rows, strict=True)
-    gaps = [(train.name, _difference(getattr(train, figure), getattr(val, figure), widen)) for train, val in pairs]
-    return tuple(ClassGap(name, figure, gap, bool(gap.low > 0)) for name, gap in gaps)
+    gaps = [(train.name, _difference(getattr(train, metric), getattr(val, metric), widen)) for train, val in pairs]
+    return tuple(ClassGap(name, metric, gap, bool(gap.low > 0)) for name, gap in gaps)
 
 
 def _difference(a: Estimate, b: Estimate, widen: float) -> Estimate:

@@ -1,16 +1,18 @@
-"""How sure a figure of a confusion matrix is: tables drawn at rates of confusion that the matrix makes plausible."""
+"""How sure a metric of a confusion matrix is: tables drawn at rates of confusion that the matrix makes plausible."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
-from docclf_cli.metrics.confusion import MATRIX_METRICS, Counts, counts_of, f1_scores
+from docclf_cli.metrics.confusion import Counts, counts_of, f1_scores
 from docclf_cli.metrics.intervals import DRAWS, chunks
-from docclf_cli.results.figures import Estimate
+from docclf_cli.results.metrics import Estimate
 
-DRAWN = ("balanced_accuracy", "f1_macro", "f1_weighted")  # figures over all classes whose intervals are drawn here
 # How many pages the prior adds to each confusion row. benchmarks/interval_coverage.py prints the coverage it brings:
 # .93 and more, but about .90 for macro-F1 where classes of 1 and of 100 pages stand side by side in fifty.
 PRIOR_PAGES = 4.0
@@ -88,22 +90,33 @@ def sampled_counts(matrix: np.ndarray, rng: np.random.Generator, draws: int = DR
 
 
 def metrics_of_classes(
-    matrix: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, draws: int = DRAWS
+    matrix: np.ndarray,
+    functions: Mapping[str, Callable[[Counts], np.ndarray]],
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    lowest: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Estimate]:
-    """Balanced accuracy, macro-F1 and weighted F1 of a confusion matrix, with intervals (see `sampling_interval`).
+    """Metrics of a confusion matrix, with intervals from the same drawn tables (see `sampling_interval`).
 
     Args:
         matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
+        functions: From counts to each metric, of at most 1.
         rng: Source of the draws.
         confidence: Two-sided level.
         draws: How many tables are drawn.
+        lowest: The smallest possible value of metrics that can be below 0.
     """
     counts, drawn, expected = _observed_drawn_expected(matrix, rng, draws)
     found = {}
-    for name in DRAWN:
-        value, of_draws, truth = (MATRIX_METRICS[name](one.take(counts.present)) for one in (counts, drawn, expected))
-        low, high = sampling_interval(value, of_draws, truth, confidence)
-        found[name] = Estimate(float(value), float(low), float(high))
+    for name, function in functions.items():
+        start = lowest.get(name, 0.0)
+        # Intervals are those of shares: a metric from -1 to 1 is seen as one from 0 to 1.
+        value, of_draws, truth = (
+            (function(one.take(counts.present)) - start) / (1 - start) for one in (counts, drawn, expected)
+        )
+        parts = (value, *sampling_interval(value, of_draws, truth, confidence))
+        found[name] = Estimate(*(float(part * (1 - start) + start) for part in parts))
     return found
 
 
@@ -135,18 +148,18 @@ def sampling_interval(
     confidence: float = 0.95,
     freedom: np.ndarray | float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of figures between 0 and 1 from what tables drawn at a known truth show of them.
+    """The interval of metrics between 0 and 1 from what tables drawn at a known truth show of them.
 
-    The mean of the draws over their truth is the factor by which such tables bias a figure: macro-F1 of small classes
+    The mean of the draws over their truth is the factor by which such tables bias a metric: macro-F1 of small classes
     comes out too low. The value and the spread are divided by it (parametric bootstrap: Efron and Tibshirani 1993,
     chapter 10). The spread says how many independent pages tell as much of a share (their effective
     number: Kish 1965). These go into the interval of Agresti and Coull (1998), with Student's t because the spread
-    is an estimate (Korn and Graubard 1998). A perfect figure so has width, and no bound leaves 0 to 1.
+    is an estimate (Korn and Graubard 1998). A perfect metric so has width, and no bound leaves 0 to 1.
 
     Args:
-        value: Figures observed, [...].
-        drawn: The same figures of drawn tables, [draws, ...].
-        truth: The same figures of the rates that the tables are drawn from, [...], above 0.
+        value: Metrics observed, [...].
+        drawn: The same metrics of drawn tables, [draws, ...].
+        truth: The same metrics of the rates that the tables are drawn from, [...], above 0.
         confidence: Two-sided level.
         freedom: Degrees of freedom of Student's t; None: the effective number of pages.
 

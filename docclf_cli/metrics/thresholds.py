@@ -10,7 +10,7 @@ from docclf_cli.metrics.calibration import confidences
 from docclf_cli.metrics.clusters import dependence_of_share, share_of
 from docclf_cli.metrics.confusion import confusion_of, counts_of
 from docclf_cli.metrics.intervals import clusters_of, lower_bound
-from docclf_cli.results.figures import Threshold
+from docclf_cli.results.metrics import Threshold
 from docclf_cli.results.predictions import Predictions
 
 _ENOUGH = 1e4  # asking for more than so many times the pages is no advice

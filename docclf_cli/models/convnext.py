@@ -1,5 +1,6 @@
 """ConvNeXt and its variants from Python, with the arguments of the seed framework."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from docclf_cli.models.factory import create_model
+from docclf_cli.models.focal import focal_penalty
 from docclf_cli.profile.schema import ModelConfig
 
 
@@ -54,23 +56,12 @@ def create_convnext_model(
     )
     model = create_model(config, num_classes)
     if use_focal_loss:
-        model.loss_fn = partial(focal_loss, alpha=alpha, gamma=gamma)  # type: ignore[assignment]
+        model.loss_fn = partial(_focal_loss, focal_penalty(alpha, gamma))  # type: ignore[assignment]
     return model
 
 
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor, *, alpha: float, gamma: float) -> torch.Tensor:
-    """Mean of `-alpha (1 - p)^gamma log p` over a batch (Lin et al. 2017); a test holds it to `training.losses`.
-
-    Args:
-        logits: float [n, num_classes].
-        targets: int64 [n], the class of each page.
-        alpha: Factor.
-        gamma: Focusing exponent.
-
-    Returns:
-        A scalar.
-    """
-    log_prob = -F.cross_entropy(logits, targets, reduction="none")
-    # Where p rounds to 1 the slope of (1 - p)^gamma is infinite for gamma below 1; times log p = 0 that is nan.
-    missing = (-log_prob.expm1()).clamp_min(1e-12)
-    return (-alpha * missing**gamma * log_prob).mean()
+def _focal_loss(
+    penalty: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """The mean penalty of the true class: logits float [n, num_classes], targets int64 [n]."""
+    return penalty(-F.cross_entropy(logits, targets, reduction="none")).mean()

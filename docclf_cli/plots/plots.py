@@ -1,14 +1,16 @@
-"""Pictures of figures that were computed elsewhere; each function writes one PNG and returns its path."""
+"""Pictures of numbers that were computed elsewhere; each function writes one PNG and returns its path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from docclf_cli.metrics.metrics import curve_columns, label_of
 from docclf_cli.plots.panels import (
     BLUE,
     GREEN,
@@ -23,12 +25,11 @@ from docclf_cli.plots.panels import (
     pitch,
     save,
 )
-from docclf_cli.results.figures import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate
 
 _LINES = "#dde3ec"
 _ROWS = (0.28, 1.2, 120.0)  # inches of a row, and of the least and the most that all together take
 _CELLS = (0.36, 2.4, 22.0)  # the same of cells in a square
-_CURVES = (("train_loss", "val_loss"), ("f1_macro", "f1_macro_degraded", "accuracy"))
 
 
 def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
@@ -39,7 +40,7 @@ def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
     _bars(f1, [one.f1 for one in rows], GREEN, row)
     losses = [one.loss for one in rows]
     loss.barh(np.arange(len(rows)), np.nan_to_num(losses), color=ORANGE, height=0.7)
-    beside(loss, [_new_figure(value, 3) for value in losses], row)
+    beside(loss, [_digits(value, 3) for value in losses], row)
     for axes, name in ((recall, "accuracy (recall)"), (f1, "F1"), (loss, "mean loss")):
         _by_class(axes, name, len(rows))
     name_rows(recall, [f"{one.name} ({one.support})" for one in rows], row)
@@ -82,7 +83,7 @@ def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], pat
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Losses and macro-F1 over the epochs.
+    """Losses and the other headline metrics over the epochs.
 
     Args:
         rows: One mapping per epoch, as in `metrics.csv`.
@@ -90,10 +91,9 @@ def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     """
     pair = panels((4, 4), 2.8)
     epochs = [row["epoch"] for row in rows]
-    for axes, keys in zip(pair, _CURVES, strict=True):
-        for key, colour in zip(keys, (BLUE, ORANGE, GREY), strict=False):
-            if key in rows[0]:
-                axes.plot(epochs, [row[key] for row in rows], marker=".", color=colour, label=key.replace("_", " "))
+    for axes, columns in zip(pair, curve_columns(rows[0]), strict=True):
+        for column, colour in zip(columns, cycle((BLUE, ORANGE, GREEN, GREY)), strict=False):
+            axes.plot(epochs, [row[column] for row in rows], marker=".", color=colour, label=label_of(column))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
@@ -138,7 +138,7 @@ def risk_coverage(coverage: np.ndarray, risk: np.ndarray, path: Path) -> Path:
 
 
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], path: Path, title: str) -> Path:
-    """Figures by row and column, each written into its cell; a missing one (NaN) leaves its cell empty.
+    """Values by row and column, each written into its cell; a missing one (NaN) leaves its cell empty.
 
     Args:
         values: float [rows, columns].
@@ -163,7 +163,7 @@ def _bars(axes: Axes, estimates: Sequence[Estimate], colour: str, row: float) ->
     axes.barh(at, np.nan_to_num(values), color=colour, height=0.7)
     axes.errorbar(values, at, xerr=_whiskers(estimates), fmt="none", ecolor=INK, capsize=2, elinewidth=0.8)
     axes.set_xlim(0, 1.02)
-    beside(axes, [_new_figure(value, 2) for value in values], row)
+    beside(axes, [_digits(value, 2) for value in values], row)
 
 
 def _gaps(axes: Axes, train: Sequence[Estimate], val: Sequence[Estimate], row: float) -> None:
@@ -181,7 +181,7 @@ def _gaps(axes: Axes, train: Sequence[Estimate], val: Sequence[Estimate], row: f
         markersize=4,
         elinewidth=0.8,
     )
-    beside(axes, [_new_figure(gap, 2, "+") for gap in seen - held_out], row)
+    beside(axes, [_digits(gap, 2, "+") for gap in seen - held_out], row)
     lowest = np.nanmin([0.9, *(one.low for one in val), *seen])
     axes.set_xlim(max(-0.02, np.floor(lowest * 10) / 10 - 0.02), 1.02)
 
@@ -192,7 +192,7 @@ def _whiskers(estimates: Sequence[Estimate]) -> np.ndarray:
 
 
 def _by_class(axes: Axes, title: str, count: int) -> None:
-    """What the axes of one figure by class share."""
+    """What the axes of one metric by class share."""
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_yticks([])
     axes.set_ylim(count - 0.5, -0.5)
@@ -202,7 +202,7 @@ def _by_class(axes: Axes, title: str, count: int) -> None:
     axes.set_axisbelow(True)
 
 
-def _new_figure(value: float, digits: int, sign: str = "") -> str:
+def _digits(value: float, digits: int, sign: str = "") -> str:
     return "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 

@@ -171,8 +171,8 @@ class TrainConfig(Section):
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
     monitor: str = Field(
         "blend",
-        description="Figure that chooses the best epoch: blend (mean of clean and degraded macro-F1), f1_macro, "
-        "f1_macro_degraded, accuracy, balanced_accuracy, f1_weighted, val_loss",
+        description="Metric that chooses the best epoch: blend (mean of clean and degraded macro-F1) or another column that "
+        "validation writes to metrics.csv, such as f1_macro, f1_macro_degraded, accuracy, val_loss",
     )
     patience: Count | None = Field(
         None, description="Stop after this many epochs without improvement; null never stops early"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.results.figures import ClassGap, ClassRow, ConfusedPair, Scores
+from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair, Scores
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class ClassReport:
     Attributes:
         source: The run folder, or the file of predictions.
         split: Which pages.
-        scores: Figures with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
+        scores: Metrics with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
         confused: The pairs of classes behind most mistakes, most pages first.
         gaps: Accuracy on training minus validation pages of each class; empty where one of the two is not stored.
         temperature: What divides the logits of these pages.
         files: What was written.
-        notes: What else must be known to read the figures.
+        notes: What else must be known to read the metrics.
         precision: Number format that the predictions were made in.
     """
 
@@ -43,7 +43,7 @@ class OneClass:
         source: The run folder, or the file of predictions.
         split: Which pages.
         index: Place of the class along the class axis.
-        row: Its figures.
+        row: Its metrics.
         gap: Accuracy on training minus validation pages, where both are stored.
         taken_for: What its pages were wrongly taken for.
         taken_from: Classes whose pages were wrongly taken for it.

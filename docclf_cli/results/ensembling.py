@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.results.figures import Difference, Estimate
+from docclf_cli.results.metrics import Difference, Estimate
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures on one set of pages, and the paired difference to what they are compared with.
+    """Headline metrics on one set of pages, and the paired difference to what they are compared with.
 
     Attributes:
-        figures: `accuracy`, `f1_macro` and `log_loss` with 95 % intervals.
+        metrics: The headline ones (`accuracy`, `f1_macro`, `log_loss`) with 95 % intervals.
         pages: How many pages were scored.
-        difference: Of the monitored figure; None for what the others are compared with, or where nothing is.
+        difference: Of the monitored metric; None for what the others are compared with, or where nothing is.
     """
 
-    figures: Mapping[str, Estimate]
+    metrics: Mapping[str, Estimate]
     pages: int
     difference: Difference | None = None
 
@@ -47,7 +47,7 @@ class EnsembleResult:
 
     Attributes:
         run: The folder of this ensemble.
-        monitor: The figure that choices and advice follow.
+        monitor: The metric that choices and advice follow.
         best_member: The member that is best on held-out pages; None where there are none.
         method: The method that was written.
         members: One line each.
@@ -58,7 +58,7 @@ class EnsembleResult:
         error_correlation: Correlation of two members' mistakes; None where no page is labelled.
         alike_on: Which pages these two are about.
         advice: In a sentence, whether the ensemble is worth it.
-        notes: What else must be known to read the figures.
+        notes: What else must be known to read the metrics.
         split: Which pages were predicted.
         pages: How many.
         unreadable: How many of them could not be read.
@@ -95,14 +95,14 @@ class TTAResult:
 
     Attributes:
         checkpoint: Checkpoint file, or folder of a folds run.
-        monitor: The figure that choices and advice follow.
+        monitor: The metric that choices and advice follow.
         merge: How views are merged.
         views: One line each, compared with the plain page.
         merged: All views together (with pruning: the kept ones).
         kept: Names of the views that were merged.
         pruned: Names of those that were dropped.
         advice: In a sentence, whether the views are worth it.
-        notes: What else must be known to read the figures.
+        notes: What else must be known to read the metrics.
         split: Which pages were predicted.
         pages: How many.
         unreadable: How many of them could not be read.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.figures import Difference, Estimate, Scores, Threshold
+from docclf_cli.results.metrics import Difference, Estimate, Scores, Threshold
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Comparison:
         other: What it is compared with.
         pages: How many pages both are compared on.
         left_out: Pages of the split that the other did not hold out.
-        monitor: The figure that decides.
-        differences: By figure, the one that decides first.
+        monitor: The metric that decides.
+        differences: By metric, the one that decides first.
         sentences: The same in words.
         mcnemar: p-value of McNemar's exact test, which is about accuracy; of groups, that of its exact randomisation.
         by_group: Whether pages were taken group by group, in the test and in the intervals of the differences.
@@ -86,7 +86,7 @@ class CorruptionReport:
         pages: How many pages were damaged.
         of: How many there are.
         rows: One per kind and strength.
-        version: Of the damages; figures are comparable between runs where it is the same.
+        version: Of the damages; metrics are comparable between runs where it is the same.
     """
 
     pages: int
@@ -102,7 +102,7 @@ class EvaluateResult:
     Attributes:
         checkpoint: The checkpoint file, or the run folder of a folds run.
         split: Which pages.
-        scores: Figures with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
+        scores: Metrics with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
         temperature: Fitted on held-out pages; of folds that of their mean, which new pages get.
         uncalibrated_ece: Calibration error at temperature 1.
         comparison: With another model, where asked for.
@@ -110,7 +110,7 @@ class EvaluateResult:
         corruptions: What damage costs, where asked for.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
-        notes: What else must be known to read the figures.
+        notes: What else must be known to read the metrics.
         precision: Number format that the predictions were made in.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.figures import Scores
+from docclf_cli.results.metrics import Scores
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class FoldRow:
     Attributes:
         fold: Counted from 0.
         best_epoch: The epoch that was kept.
-        figures: Its row of `metrics.csv`, on the held-out pages.
+        metrics: Its row of `metrics.csv`, on the held-out pages.
     """
 
     fold: int
     best_epoch: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainResult:
         model: Architecture.
         best_epoch: The epoch that was kept (of a single fit; 0 for folds).
         epochs: Epochs trained.
-        monitor: The figure that chose the epoch.
+        monitor: The metric that chose the epoch.
         val: Scores on held-out pages (of folds: pooled, out-of-fold).
         train: Scores on training pages without augmentation; None for folds.
         degraded: Macro-F1 of the kept epoch on the degraded validation pages, where it was measured.
@@ -42,7 +42,7 @@ class TrainResult:
         files: What was written, most useful first.
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
-        notes: What else must be known to read the figures.
+        notes: What else must be known to read the metrics.
         precision: Number format that the checkpoint is to predict with (of folds: each, where they differ).
     """
 

@@ -1,4 +1,4 @@
-"""Figures of the pages that chose and fitted: how they are measured, and what is said where they stand."""
+"""Metrics of the pages that chose and fitted: how they are measured, and what is said where they stand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such 
 
 
 def as_judged(predictions: Predictions, split: str, temperature: float) -> Predictions:
-    """Predictions of a split as their figures are measured: validation pages at temperatures that others of them fitted.
+    """Predictions of a split as their metrics are measured: validation pages at temperatures that others of them fitted.
 
     Args:
         predictions: Uncalibrated.
@@ -22,18 +22,18 @@ def as_judged(predictions: Predictions, split: str, temperature: float) -> Predi
 
 
 def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tuple[str, ...]:
-    """Sentences for people beside the figures of a split.
+    """Sentences for people beside the metrics of a split.
 
     Args:
         split: `val` and `train` are the run's own; others are no part of its training.
-        monitor: The figure that chose the epoch.
+        monitor: The metric that chose the epoch.
         folds: Whether the model is a folds run.
         temperature: The model's.
     """
     found = []
     if split == "val":
         found.append(
-            f"The epoch was chosen on these pages (by {monitor}), so the figures flatter the model a little: by about a "
+            f"The epoch was chosen on these pages (by {monitor}), so the metrics flatter the model a little: by about a "
             "point of macro-F1 on 100 pages. Pages that chose nothing (--split test) say how good it is."
         )
     if split == "val" and temperature != UNFITTED:
@@ -41,7 +41,7 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
     if split == "val" and folds:
         found.append("Each page was read by the one fold that did not train on it; new pages are read by all of them.")
     if split == "train":
-        found.append("The model was trained on these pages: the figures say what it remembers, not how good it is.")
+        found.append("The model was trained on these pages: the metrics say what it remembers, not how good it is.")
     if at_bound(temperature):
         low, high = TEMPERATURES
         found.append(

@@ -18,14 +18,14 @@ def schedule_preview(profile: Profile) -> SchedulePreview:
     """The learning rate of every optimizer step of a run (of its first fold, where there are folds).
 
     Raises:
-        InputError: The schedule follows figures that are not known yet, or the data cannot be read.
+        InputError: The schedule follows metrics that are not known yet, or the data cannot be read.
     """
     batches = EpochBatches(_train_pages(profile), profile.train.batch_size, profile.train.accumulate, profile.seed)
     totals = ScheduleTotals.of_run(profile, batches.steps)
     schedule = build_schedule(profile.scheduler, totals)
     if not schedule.foreseeable:
         raise InputError(
-            f"scheduler '{profile.scheduler.name}' follows validation figures and cannot be drawn ahead",
+            f"scheduler '{profile.scheduler.name}' follows validation metrics and cannot be drawn ahead",
             "metrics.csv of a run records the rate of each epoch",
         )
     steps = range(totals.steps)

@@ -15,7 +15,7 @@ from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion
 from docclf_cli.metrics.thresholds import risk_coverage
 from docclf_cli.plots import plots
-from docclf_cli.results.figures import ClassRow, Scores
+from docclf_cli.results.metrics import ClassRow, Scores
 from docclf_cli.results.predictions import Predictions
 
 
@@ -61,7 +61,7 @@ def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
 
 
 def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
-    """Figures over the epochs."""
+    """Metrics over the epochs."""
     return plots.training_curves(history, folder / "training_curves.png")
 
 

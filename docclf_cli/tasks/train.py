@@ -156,7 +156,7 @@ def train(
             _write_preview(work)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
             result = replace(result, precision=_note_precision(work))
-            run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
+            run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.metrics["f1_macro"].value)
             return replace(result, left_out=index.left_out.counts)
 
 

@@ -58,14 +58,14 @@ class _Look:
         answers: By name of the view.
         views: Names of the views to merge.
         evaluation_pages: The pages.
-        figure: What choices follow.
+        metric: What choices follow.
         merge: How views are merged.
     """
 
     answers: MemberPredictions
     views: tuple[str, ...]
     evaluation_pages: EvaluationPages
-    figure: str
+    metric: str
     merge: Merge
 
     def line(self, name: str, answers: MemberPredictions, view: str) -> Line:
@@ -75,7 +75,7 @@ class _Look:
         if self.evaluation_pages.split != VAL:
             sides.append((answers.target, self.answers.target))
         measured = [
-            measure(side[view], None if baseline is None else plain_side[baseline], self.figure) if side else None
+            measure(side[view], None if baseline is None else plain_side[baseline], self.metric) if side else None
             for side, plain_side in sides
         ]
         return Line(name, measured[0], measured[1] if len(measured) > 1 else None)
@@ -111,7 +111,7 @@ def tta(
         CheckpointError: There is no such checkpoint, or it is damaged.
         Interrupted: `stop` was set; what is finished is stored.
     """
-    figure, config = metric_of(profile.train.monitor), profile.ensemble.tta
+    metric, config = metric_of(profile.train.monitor), profile.ensemble.tta
     member = member_at(checkpoint)
     evaluation_pages = find_evaluation_pages([member], data or {}, split)
     submission = submission_of(evaluation_pages, member.info.class_names, fill)
@@ -126,7 +126,7 @@ def tta(
     )
     in_sample = trained_on([member], evaluation_pages)
     look = _Look(
-        _without_labels(answers, in_sample), tuple(view.name for view in views), evaluation_pages, figure, config.merge
+        _without_labels(answers, in_sample), tuple(view.name for view in views), evaluation_pages, metric, config.merge
     )
     kept, nested = _pruned(look) if prune_views else (look.views, None)
     folder = results_folder(member, "tta", evaluation_pages.split, evaluation_pages.target.config, output)
@@ -149,7 +149,7 @@ def _pruned(look: _Look) -> tuple[tuple[str, ...], Predictions]:
     """The views that all held-out pages choose to keep, and these pages in the views that others of them chose."""
     sides = [look.answers.held_out[name] for name in look.views]
     log_probs, labels = np.stack([side.log_probs for side in sides]).astype(np.float64), sides[0].labels
-    score = score_by(look.figure)
+    score = score_by(look.metric)
     places = prune(log_probs, labels, look.merge, score)
     rows = np.flatnonzero((labels >= 0) & ~np.isnan(log_probs).any(axis=(0, 2)))
     groups = None if sides[0].groups is None else sides[0].groups[rows]
@@ -176,7 +176,7 @@ def _finish(
     line = look.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
     result = TTAResult(
         checkpoint=member.path,
-        monitor=look.figure,
+        monitor=look.metric,
         merge=look.merge,
         views=tuple(look.line(view.view.name, look.answers, view.name) for view in asked),
         merged=line,

@@ -54,13 +54,13 @@ def test_all_methods_side_by_side(docclf: Docclf, runs: Path, pages: Path, tmp_p
     assert [line["name"] for line in result["methods"]] == METHODS
     assert {line["name"] for line in result["members"]} == set("abc")
     assert all(line["held_out"]["pages"] == 50 and line["test"]["pages"] == 20 for line in result["methods"])
-    alone = {line["name"]: line["held_out"]["figures"]["f1_macro"]["value"] for line in result["members"]}
+    alone = {line["name"]: line["held_out"]["metrics"]["f1_macro"]["value"] for line in result["members"]}
     assert alone[result["best_member"]] == max(alone.values())
-    combined = {line["name"]: line["held_out"]["figures"]["f1_macro"]["value"] for line in result["methods"]}
+    combined = {line["name"]: line["held_out"]["metrics"]["f1_macro"]["value"] for line in result["methods"]}
     assert combined[result["method"]] == max(combined.values())
     for line in (*result["members"], *result["methods"]):
         known = None if line["name"] == result["best_member"] else pytest.approx(
-            line["held_out"]["figures"]["f1_macro"]["value"] - alone[result["best_member"]]
+            line["held_out"]["metrics"]["f1_macro"]["value"] - alone[result["best_member"]]
         )  # fmt: skip
         assert (line["held_out"]["difference"] or {}).get("value") == known
     assert result["method"] in result["advice"]
@@ -246,7 +246,7 @@ def test_an_unreadable_page_needs_a_class(docclf: Docclf, runs: Path, pages: Pat
     outcome = docclf(*args, "--fill", name["class_name"], "--json")
     assert (outcome.code, "1 of 20 pages cannot be read, more than 1.00%" in outcome.stderr) == (3, True)
     assert outcome.json["unreadable"] == 1
-    assert "1 of the 20 test pages cannot be read: left out of all figures." in outcome.json["notes"]
+    assert "1 of the 20 test pages cannot be read: left out of all metrics." in outcome.json["notes"]
     assert rows_of(tmp_path / "runs" / "e" / "ensemble_predictions.csv")[2] == {"ID": broken, "target": name["target"]}
     assert "HTML" in rows_of(tmp_path / "runs" / "e" / "ensemble_probabilities.csv")[2]["status"]
 
@@ -265,7 +265,7 @@ def test_a_class_is_asked_for_before_the_other_members_have_begun(
     assert sum(bool(list(copy.glob("predictions/*test-*.npz"))) for copy in copies) == 1
 
 
-def test_an_unreadable_held_out_page_is_left_out_of_figures(
+def test_an_unreadable_held_out_page_is_left_out_of_metrics(
     docclf: Docclf, runs: Path, pages: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(pages, tmp_path / "data"))
@@ -277,7 +277,7 @@ def test_an_unreadable_held_out_page_is_left_out_of_figures(
     assert outcome.code == 0, outcome.stderr
     assert (outcome.json["pages"], outcome.json["unreadable"]) == (50, 1)
     assert {line["held_out"]["pages"] for line in (*outcome.json["members"], *outcome.json["methods"])} == {49}
-    assert "1 of the 50 pages cannot be read: left out of all figures." in outcome.json["notes"]
+    assert "1 of the 50 pages cannot be read: left out of all metrics." in outcome.json["notes"]
     assert [line["name"] for line in outcome.json["methods"]] == ["voting", "averaging", "weighted"]
     assert "stacking, which learn from at least 50 held-out pages (only 49 pages can be read" in str(outcome.json)
     targets = {row["ID"]: row["target"] for row in rows_of(tmp_path / "runs" / "e" / "ensemble_predictions.csv")}
@@ -288,7 +288,7 @@ def test_an_unreadable_held_out_page_is_left_out_of_figures(
 
 def test_wrong_input_is_named(docclf: Docclf, runs: Path, pages: Path, tmp_path: Path) -> None:
     refit = runs / "c" / "refit.ckpt"
-    untrained(pages, 2, figures={}, temperature=1.1).save(refit)
+    untrained(pages, 2, metrics={}, temperature=1.1).save(refit)
     other = make_run(tmp_path / "other", pages, 9)
     untrained(pages, 9, class_names=tuple("abcdefghij")).save(other / "best.ckpt")
     shutil.copytree(runs / "a", tmp_path / "runs" / "a")

@@ -48,9 +48,9 @@ def test_scores_and_predictions_of_the_test_pages(docclf: Docclf, run: Path, pag
     assert outcome.json["scores"]["support"] == 20
     rows = table(run / "evaluate" / "test" / "predictions.csv")
     right = sum(row["target"] == row["prediction"] for row in rows)
-    figures = outcome.json["scores"]["figures"]
-    assert figures["accuracy"]["value"] == pytest.approx(right / 20)
-    assert figures["log_loss"]["value"] == pytest.approx(sum(float(row["loss"]) for row in rows) / 20, abs=1e-5)
+    metrics = outcome.json["scores"]["metrics"]
+    assert metrics["accuracy"]["value"] == pytest.approx(right / 20)
+    assert metrics["log_loss"]["value"] == pytest.approx(sum(float(row["loss"]) for row in rows) / 20, abs=1e-5)
     assert [row["ID"] for row in rows] == [row["ID"] for row in table(pages / "test.csv")]
 
 
@@ -71,7 +71,7 @@ def test_a_named_precision_is_computed_and_said_and_leaves_the_other_alone(doccl
     def loss(*options: str) -> tuple[str, float]:
         outcome = docclf("evaluate", "--checkpoint", run, "--json", *options)
         assert outcome.code == 0, outcome.stderr
-        return outcome.json["precision"], outcome.json["scores"]["figures"]["log_loss"]["value"]
+        return outcome.json["precision"], outcome.json["scores"]["metrics"]["log_loss"]["value"]
 
     first = loss("--precision", "fp32")
     other = loss("--precision", "bf16")

@@ -134,12 +134,12 @@ def test_the_reference_is_current() -> None:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ({"fold": 0, "best_epoch": 1, "figures": {"accuracy": 0.5, "ece": None}}, ""),
-        ({"fold": 0, "best_epoch": 1.5, "figures": {}}, "$.best_epoch: 1.5 is not integer"),
-        ({"fold": True, "best_epoch": 1, "figures": {}}, "$.fold: True is not integer"),
-        ({"fold": 0, "best_epoch": 1}, "$.figures is missing"),
-        ({"fold": 0, "best_epoch": 1, "figures": {}, "more": 1}, "$.more is not known"),
-        ({"fold": 0, "best_epoch": 1, "figures": {"ece": "x"}}, "$.figures.ece: 'x' is not ['number', 'null']"),
+        ({"fold": 0, "best_epoch": 1, "metrics": {"accuracy": 0.5, "ece": None}}, ""),
+        ({"fold": 0, "best_epoch": 1.5, "metrics": {}}, "$.best_epoch: 1.5 is not integer"),
+        ({"fold": True, "best_epoch": 1, "metrics": {}}, "$.fold: True is not integer"),
+        ({"fold": 0, "best_epoch": 1}, "$.metrics is missing"),
+        ({"fold": 0, "best_epoch": 1, "metrics": {}, "more": 1}, "$.more is not known"),
+        ({"fold": 0, "best_epoch": 1, "metrics": {"ece": "x"}}, "$.metrics.ece: 'x' is not ['number', 'null']"),
         ([], "$: [] is not object"),
     ],
 )

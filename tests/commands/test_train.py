@@ -37,7 +37,7 @@ def test_a_run_leaves_what_it_promises(docclf: Docclf, pages: Path, tmp_path: Pa
     run = tmp_path / "runs" / "a"
     result = outcome.json
     assert result["best_epoch"] in (1, 2)
-    assert 0 <= result["val"]["figures"]["f1_macro"]["low"] <= result["val"]["figures"]["f1_macro"]["value"]
+    assert 0 <= result["val"]["metrics"]["f1_macro"]["low"] <= result["val"]["metrics"]["f1_macro"]["value"]
     for name in ("profile.yaml", "split.csv", "metrics.csv", "timings.csv", "best.ckpt", "last.ckpt", "run.json"):
         assert (run / name).is_file(), name
     for name in ("class_performance", "confusion_matrix", "train_val_comparison", "augmentation_preview"):
@@ -55,13 +55,13 @@ def test_stored_predictions_are_those_of_the_kept_checkpoint(docclf: Docclf, pag
     (path,) = (tmp_path / "runs" / "a" / "predictions").glob("val-*.npz")
     stored = Predictions.load(path)
     accuracy = float((stored.predicted() == stored.targets).mean())
-    assert accuracy == pytest.approx(result["val"]["figures"]["accuracy"]["value"])
+    assert accuracy == pytest.approx(result["val"]["metrics"]["accuracy"]["value"])
     with (tmp_path / "runs" / "a" / "split.csv").open() as file:
         held_out = [row["ID"] for row in csv.DictReader(file) if row["split"] == "val"]
     assert sorted(stored.ids.tolist()) == sorted(held_out)
 
 
-def test_the_same_profile_gives_the_same_figures(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
+def test_the_same_profile_gives_the_same_metrics(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
     assert docclf("train", "--data", pages, *TINY, "--epochs", "2", "--name", "a").code == 0
     again = docclf("train", "--profile", "runs/a/profile.yaml", "--name", "b", "--set", "runtime.workers=0")
     assert again.code == 0, again.stderr

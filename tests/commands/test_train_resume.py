@@ -40,7 +40,7 @@ def test_auto_starts_then_continues_then_is_done(
     assert gone_on.json["run"] == f"runs/{run.name}"
     done = docclf("train", "--resume", f"runs/{run.name}", "--json")
     assert (done.code, done.json["run"]) == (0, f"runs/{run.name}")
-    assert done.json["f1_macro"] == gone_on.json["val"]["figures"]["f1_macro"]["value"]
+    assert done.json["f1_macro"] == gone_on.json["val"]["metrics"]["f1_macro"]["value"]
     said = docclf("train", "--resume", f"runs/{run.name}")
     assert "is finished" in said.stdout
     more = docclf("train", "--resume", f"runs/{run.name}", "--epochs", "3", "--allow-changes", "--json")

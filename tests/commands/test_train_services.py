@@ -22,7 +22,7 @@ from docclf_cli.commands._push import push_finished
 from docclf_cli.errors import Interrupted
 from docclf_cli.files import sha256_of
 from docclf_cli.profile.schema import S3Config
-from docclf_cli.results.figures import Scores
+from docclf_cli.results.metrics import Scores
 from docclf_cli.results.training import TrainResult
 from docclf_cli.services.storage import push as s3_push
 from docclf_cli.services.tracking.tracker import SHARED_KEYS
@@ -95,13 +95,13 @@ def metrics(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_every_epoch_is_mirrored_with_the_figures_of_the_metrics_file(mirrored: Trained) -> None:
+def test_every_epoch_is_mirrored_with_the_metrics_of_the_metrics_file(mirrored: Trained) -> None:
     logged = scalars(history(read_records(offline_file(mirrored.run))))
     written = metrics(mirrored.run)
     assert len(logged) == len(written) == 3
-    for row, figures in zip(logged, written, strict=True):
-        assert row.pop("_step") == figures["epoch"]
-        assert row == figures
+    for row, expected in zip(logged, written, strict=True):
+        assert row.pop("_step") == expected["epoch"]
+        assert row == expected
     assert len({row["lr"] for row in logged}) > 1
 
 
@@ -121,7 +121,7 @@ def test_settings_summary_and_tags_are_those_of_the_run(mirrored: Trained) -> No
     result = mirrored.outcome.json
     kept = metrics(mirrored.run)[result["best_epoch"] - 1]
     assert (summary["best_epoch"], summary["f1_macro"]) == (result["best_epoch"], kept["f1_macro"])
-    assert summary["val/f1_macro_low"] == result["val"]["figures"]["f1_macro"]["low"]
+    assert summary["val/f1_macro_low"] == result["val"]["metrics"]["f1_macro"]["low"]
     assert only(found, "exit").exit_code == 0
     (model,) = [record.artifact for record in found if record.artifact.type == "model"]
     assert model.name == "mirrored"
@@ -185,7 +185,7 @@ def test_each_fold_is_a_run_in_one_group(
         logged = [{k: v for k, v in row.items() if k != "_step"} for row in scalars(history(read_records(path)))]
         assert logged == metrics(fold)
     summary = {item.key: json.loads(item.value_json) for r in read_records(files[2]) for item in r.summary.update}
-    assert summary["val/accuracy"] == outcome.json["val"]["figures"]["accuracy"]["value"]
+    assert summary["val/accuracy"] == outcome.json["val"]["metrics"]["accuracy"]["value"]
     (line,) = [line for line in outcome.stderr.splitlines() if "wandb sync" in line]
     assert shlex.split(line.split("wandb sync ")[1]) == [str(path.parent) for path in files]
     assert outcome.stderr.count("wandb: ") == 2  # the mode, once, and that line

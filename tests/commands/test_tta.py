@@ -35,9 +35,9 @@ def test_view_by_view_and_merged(docclf: Docclf, run: Path, pages: Path) -> None
     result = outcome.json
     assert [line["name"] for line in result["views"]] == result["kept"] == TRAINED
     assert result["views"][0]["test"]["difference"] is None
-    plain = result["views"][0]["test"]["figures"]["f1_macro"]["value"]
+    plain = result["views"][0]["test"]["metrics"]["f1_macro"]["value"]
     for line in (*result["views"][1:], result["merged"]):
-        value = line["test"]["figures"]["f1_macro"]["value"]
+        value = line["test"]["metrics"]["f1_macro"]["value"]
         assert line["test"]["difference"]["value"] == pytest.approx(value - plain)
         assert line["held_out"]["pages"] == 50
     assert result["merged"]["name"] == "mean of 6 views"
@@ -51,12 +51,12 @@ def test_view_by_view_and_merged(docclf: Docclf, run: Path, pages: Path) -> None
     assert [row["target"] for row in submission] == [numbers[stored[0].class_names[k]] for k in mean.argmax(axis=1)]
     truth = {row["ID"]: row["target"] for row in rows_of(pages / "test.csv")}
     right = np.mean([truth[row["ID"]] == row["target"] for row in submission])
-    assert result["merged"]["test"]["figures"]["accuracy"]["value"] == pytest.approx(right)
+    assert result["merged"]["test"]["metrics"]["accuracy"]["value"] == pytest.approx(right)
     meta = json.loads((folder / "tta_predictions_meta.json").read_text())
     assert meta["kept"] == TRAINED
 
 
-def test_an_unreadable_held_out_page_is_left_out_of_figures(
+def test_an_unreadable_held_out_page_is_left_out_of_metrics(
     docclf: Docclf, run: Path, pages: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(pages, tmp_path / "data"))
@@ -69,7 +69,7 @@ def test_an_unreadable_held_out_page_is_left_out_of_figures(
     assert outcome.code == 0, outcome.stderr
     assert (outcome.json["pages"], outcome.json["unreadable"]) == (50, 1)
     assert {line["held_out"]["pages"] for line in (*outcome.json["views"], outcome.json["merged"])} == {49}
-    assert "1 of the 50 pages cannot be read: left out of all figures." in outcome.json["notes"]
+    assert "1 of the 50 pages cannot be read: left out of all metrics." in outcome.json["notes"]
     (written,) = (copy / "tta").glob("val*/tta_predictions.csv")
     assert [row["ID"] for row in rows_of(written) if not row["target"]] == [broken]
 
@@ -89,9 +89,9 @@ def test_pruning_is_decided_on_held_out_pages(docclf: Docclf, run: Path, pages: 
     if "identity" not in kept:
         args_of_kept += ("--set", "ensemble.tta.include_identity=false")
     same_views = docclf("tta", "--checkpoint", run, "--json", *args_of_kept).json["merged"]
-    assert same_views["test"]["figures"] == merged["test"]["figures"]
+    assert same_views["test"]["metrics"] == merged["test"]["metrics"]
     # The pages that chose the views make them look better than pages that did not.
-    assert merged["held_out"]["figures"]["f1_macro"]["value"] < same_views["held_out"]["figures"]["f1_macro"]["value"]
+    assert merged["held_out"]["metrics"]["f1_macro"]["value"] < same_views["held_out"]["metrics"]["f1_macro"]["value"]
     assert merged["held_out"]["pages"] == same_views["held_out"]["pages"] == 50
     # Labels of test pages change what is reported, and nothing that is chosen.
     data = Path(shutil.copytree(pages, tmp_path / "data"))

@@ -20,7 +20,7 @@ from docclf_cli.display.html.charts import risk_coverage_chart, training_charts
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.mistakes import most_confused, pages_to_show
 from docclf_cli.results.class_report import ClassReport
-from docclf_cli.results.figures import ClassGap, Estimate
+from docclf_cli.results.metrics import ClassGap, Estimate
 from docclf_cli.results.predictions import Predictions
 
 SCRIPT, IMAGE = "<script>document.title='bad'</script>", '"><img src=x onerror="document.title=\'bad\'">'
@@ -141,9 +141,9 @@ def test_a_curve_of_many_pages_is_thinned_and_starts_with_some_pages() -> None:
 
 
 def test_curves_are_those_of_the_history() -> None:
-    losses, figures = training_charts(HISTORY)
-    assert [line.name for line in losses.lines] == ["training", "validation"]
-    assert [line.name for line in figures.lines] == ["macro-F1"]
+    losses, metrics = training_charts(HISTORY)
+    assert [line.name for line in losses.lines] == ["training loss", "validation loss"]
+    assert [line.name for line in metrics.lines] == ["macro-F1"]
     assert [tip for _, _, tip in losses.lines[0].dots] == ["epoch 1: 2.0000", "epoch 2: 1.0000"]
     assert training_charts(()) == ()
 

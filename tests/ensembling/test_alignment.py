@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docclf_cli.ensembling.alignment import align, common_held_out_rows
+from docclf_cli.ensembling.alignment import Stack, common_held_out_rows
 from docclf_cli.errors import InputError
 from docclf_cli.results.predictions import Predictions
 
@@ -34,7 +34,7 @@ def with_classes(member: Predictions, names: tuple[str, ...]) -> Predictions:
 @given(st.permutations(A.class_names), st.permutations(range(3)))
 def test_classes_are_matched_by_name_and_pages_by_id(names: list[str], rows: list[int]) -> None:
     other = of(with_classes(A, tuple(names)), "b").take(rows)
-    stack = align([A, other])
+    stack = Stack.of([A, other])
     np.testing.assert_array_equal(stack.log_probs[0], stack.log_probs[1])
     np.testing.assert_array_equal(stack.log_probs[0], A.log_probs.astype(float))
     assert stack.class_names == A.class_names
@@ -43,31 +43,31 @@ def test_classes_are_matched_by_name_and_pages_by_id(names: list[str], rows: lis
 
 
 def test_wanted_pages_come_in_the_wanted_order() -> None:
-    stack = align([A, of(A, "b").take([2, 0, 1])], ids=["p3", "p1"])
+    stack = Stack.of([A, of(A, "b").take([2, 0, 1])], ids=["p3", "p1"])
     np.testing.assert_array_equal(stack.log_probs, A.log_probs[[2, 0]][None].repeat(2, 0).astype(float))
     assert stack.targets.tolist() == [-1, 0]
 
 
 def test_the_order_of_members_is_that_of_their_fingerprints_on_every_split() -> None:
     members = [of(A, name) for name in "abcdef"]
-    stack, reverse = align(members), align(members[::-1])
+    stack, reverse = Stack.of(members), Stack.of(members[::-1])
     assert stack.keys == reverse.keys == tuple(sorted(stack.keys))
     assert stack.order == tuple(5 - position for position in reverse.order)
     test_split = [replace(m, fingerprint={**m.fingerprint, "data": "test"}) for m in members]
-    assert align(test_split).order == stack.order
+    assert Stack.of(test_split).order == stack.order
 
 
 def test_a_label_one_member_lacks_comes_from_another() -> None:
     knows = replace(of(A, "b"), targets=np.array([-1, 1, 2]))
-    assert align([A, knows]).targets.tolist() == [0, 1, 2]
-    assert align([replace(A, targets=None), knows]).targets.tolist() == [-1, 1, 2]
-    assert align([replace(A, targets=None), replace(knows, targets=None)]).targets is None
+    assert Stack.of([A, knows]).targets.tolist() == [0, 1, 2]
+    assert Stack.of([replace(A, targets=None), knows]).targets.tolist() == [-1, 1, 2]
+    assert Stack.of([replace(A, targets=None), replace(knows, targets=None)]).targets is None
 
 
 def test_an_unreadable_page_keeps_its_row_and_its_reason() -> None:
     unread = A.log_probs.copy()
     unread[1] = np.nan
-    stack = align([A, replace(of(A, "b"), log_probs=unread, status=np.array(["", "truncated", ""]))])
+    stack = Stack.of([A, replace(of(A, "b"), log_probs=unread, status=np.array(["", "truncated", ""]))])
     assert stack.status.tolist() == ["", "truncated", ""]
     assert np.isnan(stack.log_probs).any(axis=(0, 2)).tolist() == [False, True, False]
 
@@ -84,18 +84,18 @@ def test_an_unreadable_page_keeps_its_row_and_its_reason() -> None:
 )  # fmt: skip
 def test_members_that_do_not_fit_are_refused(other: Predictions, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        align([A, other], names=["first", "second"])
+        Stack.of([A, other], names=["first", "second"])
 
 
 def test_pages_only_a_later_member_has_are_refused_unless_pages_are_named() -> None:
     with pytest.raises(InputError, match="member 2 has predictions for 1 pages that others lack: p3"):
-        align([A.take([0, 1]), of(A, "b")])
-    assert align([A.take([0, 1]), of(A, "b")], ids=["p1", "p2"]).ids.tolist() == ["p1", "p2"]
+        Stack.of([A.take([0, 1]), of(A, "b")])
+    assert Stack.of([A.take([0, 1]), of(A, "b")], ids=["p1", "p2"]).ids.tolist() == ["p1", "p2"]
 
 
 def test_no_members() -> None:
     with pytest.raises(InputError, match="needs members"):
-        align([])
+        Stack.of([])
 
 
 def test_common_held_out_rows() -> None:
@@ -104,7 +104,7 @@ def test_common_held_out_rows() -> None:
 
 
 def test_combined_predictions_carry_the_stack() -> None:
-    combined = align([A, of(A, "b")]).predictions(A.log_probs.astype(float), "averaging")
+    combined = Stack.of([A, of(A, "b")]).predictions(A.log_probs.astype(float), "averaging")
     assert combined.log_probs.dtype == np.float32
     assert combined.fingerprint["combiner"] == "averaging"
-    assert combined.fingerprint != align([A, of(A, "c")]).predictions(A.log_probs, "averaging").fingerprint
+    assert combined.fingerprint != Stack.of([A, of(A, "c")]).predictions(A.log_probs, "averaging").fingerprint

@@ -16,7 +16,7 @@ from docclf_cli.metrics.calibration import (
     reliability_bins,
     temperature_of_mean,
 )
-from docclf_cli.metrics.class_metrics import figures, per_sample_loss
+from docclf_cli.metrics.class_metrics import compute_metrics, per_sample_loss
 from docclf_cli.results.predictions import Predictions
 
 
@@ -78,9 +78,9 @@ def test_a_cross_fitted_loss_is_that_of_new_pages() -> None:
         log_probs, targets = overconfident(40, 2.0, seed)
         new = as_predictions(*overconfident(4000, 2.0, 1000 + seed))
         here, temperature = as_predictions(log_probs, targets), fit_temperature(log_probs, targets)
-        loss = figures(new, temperature=temperature)["log_loss"]
-        gaps["fitted here"].append(figures(here, temperature=temperature)["log_loss"] - loss)
-        gaps["cross-fitted"].append(figures(cross_fitted(here))["log_loss"] - loss)
+        loss = compute_metrics(new, temperature=temperature)["log_loss"]
+        gaps["fitted here"].append(compute_metrics(here, temperature=temperature)["log_loss"] - loss)
+        gaps["cross-fitted"].append(compute_metrics(cross_fitted(here))["log_loss"] - loss)
     assert np.mean(gaps["cross-fitted"]) > np.mean(gaps["fitted here"]) + 0.01
 
 

@@ -10,15 +10,14 @@ from sklearn import metrics as sk
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import (
-    MAX_LOSS,
-    figures,
-    headline_metrics,
+    compute_metrics,
+    estimates,
     per_sample_loss,
     score,
     single_class,
-    top_k_correct,
 )
 from docclf_cli.metrics.confusion import confusion
+from docclf_cli.metrics.metrics import MAX_LOSS, headline_metrics, is_in_top
 from docclf_cli.results.predictions import Predictions
 
 cases = st.builds(
@@ -33,7 +32,7 @@ cases = st.builds(
 
 @settings(max_examples=80, deadline=None)
 @given(cases)
-def test_figures_equal_those_of_scikit_learn(predictions: Predictions) -> None:
+def test_metrics_equal_those_of_scikit_learn(predictions: Predictions) -> None:
     targets, predicted, probs = predictions.targets, predictions.predicted(), predictions.probs()
     labels = range(predictions.num_classes)
     k = max(1, min(3, predictions.num_classes - 1))
@@ -51,12 +50,12 @@ def test_figures_equal_those_of_scikit_learn(predictions: Predictions) -> None:
         precision, recall, f1, support = sk.precision_recall_fscore_support(
             targets, predicted, labels=labels, zero_division=np.nan
         )
-    found, scores = figures(predictions), score(predictions)
+    found, scores = compute_metrics(predictions), score(predictions)
     scored = predictions.scored()
-    assert headline_metrics(scored, per_sample_loss(scored)).items() <= scores.figures.items()
+    assert estimates(scored, headline_metrics()).items() <= scores.metrics.items()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
-        assert scores.figures[name].value == pytest.approx(value, abs=1e-12), name
+        assert scores.metrics[name].value == pytest.approx(value, abs=1e-12), name
     for name, column in {"accuracy": recall, "precision": precision, "f1": f1}.items():
         mine = [getattr(row, name).value for row in scores.classes]
         np.testing.assert_allclose(mine, column, atol=1e-12, rtol=0)
@@ -68,22 +67,22 @@ def test_figures_equal_those_of_scikit_learn(predictions: Predictions) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(cases)
-def test_every_interval_holds_its_figure(predictions: Predictions) -> None:
+def test_every_interval_holds_its_metric(predictions: Predictions) -> None:
     scores = score(predictions)
-    estimates = list(scores.figures.values())
+    estimates = list(scores.metrics.values())
     estimates += [getattr(row, name) for row in scores.classes for name in ("accuracy", "precision", "f1")]
     for estimate in estimates:
         assert np.isnan(estimate.low) or estimate.low <= estimate.value <= estimate.high
         assert np.isnan(estimate.low) == np.isnan(estimate.high)
 
 
-def test_figures_worked_out_by_hand() -> None:
+def test_metrics_worked_out_by_hand() -> None:
     # class 0: 3 pages, 2 recognised; class 1: 2 pages, both recognised, and one page of class 0 taken for it
     scores = score(naming([0, 0, 0, 1, 1], [0, 0, 1, 1, 1], classes=2))
-    assert scores.figures["accuracy"].value == pytest.approx(4 / 5)
-    assert scores.figures["balanced_accuracy"].value == pytest.approx((2 / 3 + 1) / 2)
-    assert scores.figures["f1_macro"].value == pytest.approx((4 / 5 + 4 / 5) / 2)
-    assert scores.figures["log_loss"].value == pytest.approx((4 * -np.log(0.9) - np.log(0.1)) / 5, rel=1e-6)
+    assert scores.metrics["accuracy"].value == pytest.approx(4 / 5)
+    assert scores.metrics["balanced_accuracy"].value == pytest.approx((2 / 3 + 1) / 2)
+    assert scores.metrics["f1_macro"].value == pytest.approx((4 / 5 + 4 / 5) / 2)
+    assert scores.metrics["log_loss"].value == pytest.approx((4 * -np.log(0.9) - np.log(0.1)) / 5, rel=1e-6)
     first, second = scores.classes
     assert (first.accuracy.value, first.precision.value) == (pytest.approx(2 / 3), 1.0)
     assert (second.accuracy.value, second.precision.value) == (1.0, pytest.approx(2 / 3))
@@ -97,13 +96,13 @@ def test_a_perfect_class_is_not_certain() -> None:
             assert estimate.high == estimate.value == 1.0
             assert 0.8 < estimate.low < 0.99
     for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "top2_accuracy"):
-        assert 0.9 < scores.figures[name].low < 0.999, name
+        assert 0.9 < scores.metrics[name].low < 0.999, name
 
 
 def test_more_pages_make_narrower_intervals() -> None:
     def widths(times: int) -> list[float]:
         scores = score(naming([0, 0, 0, 1, 1] * times, [0, 0, 1, 1, 1] * times, classes=2))
-        estimates = [scores.figures["accuracy"], scores.figures["f1_macro"], scores.classes[0].f1]
+        estimates = [scores.metrics["accuracy"], scores.metrics["f1_macro"], scores.classes[0].f1]
         return [estimate.high - estimate.low for estimate in estimates]
 
     for few, many in zip(widths(4), widths(40), strict=True):
@@ -117,13 +116,13 @@ def test_a_class_without_pages_has_no_recall_and_no_interval() -> None:
     assert (guessed.f1.value, guessed.precision.value, guessed.support) == (0.0, 0.0, 0)
     assert np.isnan([absent.accuracy.value, absent.precision.value, absent.f1.value]).all()
     # as scikit-learn: the class that was only guessed counts, the absent one does not
-    assert scores.figures["f1_macro"].value == pytest.approx((6 / 7 + 0) / 2)
+    assert scores.metrics["f1_macro"].value == pytest.approx((6 / 7 + 0) / 2)
 
 
 def test_one_class_recognised_throughout_still_has_width() -> None:
     scores = score(naming([1] * 20, [1] * 20, classes=3))
-    assert scores.figures["f1_macro"].value == 1.0
-    assert scores.figures["f1_macro"].low < 0.99
+    assert scores.metrics["f1_macro"].value == 1.0
+    assert scores.metrics["f1_macro"].low < 0.99
     assert scores.classes[1].f1.low < 0.99
 
 
@@ -133,9 +132,9 @@ def test_unreadable_and_unlabelled_pages_are_left_out_and_counted() -> None:
     ids = np.array([f"p{row}" for row in range(7)])
     spoilt = Predictions(ids, log_probs, whole.class_names, np.array([0, 1, 1, 0, 1, 1, -1]))
     scores = score(spoilt)
-    assert scores.figures == score(whole).figures
+    assert scores.metrics == score(whole).metrics
     assert (scores.support, scores.unreadable) == (4, 2)
-    assert figures(spoilt) == figures(whole)
+    assert compute_metrics(spoilt) == compute_metrics(whole)
     losses = per_sample_loss(spoilt)
     assert np.isnan(losses).tolist() == [False] * 4 + [True] * 3
 
@@ -146,7 +145,7 @@ def test_no_labels_is_an_error() -> None:
 
 
 def test_temperature_moves_loss_and_calibration_only() -> None:
-    plain, warm = (figures(at_random(1, 200, 4), temperature=t) for t in (1.0, 3.0))
+    plain, warm = (compute_metrics(at_random(1, 200, 4), temperature=t) for t in (1.0, 3.0))
     changed = {name for name in plain if plain[name] != warm[name]}
     assert changed == {"log_loss", "ece"}
 
@@ -159,8 +158,8 @@ def test_a_probability_of_zero_costs_much_but_not_infinitely() -> None:
 
 def test_among_equal_probabilities_top_1_is_accuracy() -> None:
     level = Predictions(np.array(["a", "b"]), np.zeros((2, 3), dtype=np.float32), ("x", "y", "z"), np.array([0, 1]))
-    assert top_k_correct(level, 1).tolist() == [True, False]
-    assert top_k_correct(level, 2).tolist() == [True, True]
+    assert is_in_top(level.log_probs, level.labels, k=1).tolist() == [True, False]
+    assert is_in_top(level.log_probs, level.labels, k=2).tolist() == [True, True]
 
 
 def test_scores_depend_on_the_seed_alone() -> None:
@@ -173,8 +172,8 @@ def test_pages_of_a_group_make_the_loss_less_certain() -> None:
     apart = at_random(3, 40, 4)
     rows = np.repeat(np.arange(40), 5)
     copies = replace(apart.take(rows), ids=np.array([f"p{row}" for row in range(200)]))
-    loose = score(copies).figures["log_loss"]
-    tied = score(replace(copies, groups=rows.astype(str))).figures["log_loss"]
+    loose = score(copies).metrics["log_loss"]
+    tied = score(replace(copies, groups=rows.astype(str))).metrics["log_loss"]
     assert tied.high - tied.low > 1.8 * (loose.high - loose.low)
 
 

@@ -9,10 +9,11 @@ from prediction_cases import at_random, naming
 from scipy.stats import binomtest
 
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.class_metrics import figures
-from docclf_cli.metrics.compare import align, mcnemar, paired_difference, sentence
+from docclf_cli.metrics.alignment import align
+from docclf_cli.metrics.class_metrics import compute_metrics
+from docclf_cli.metrics.compare import mcnemar, paired_difference, sentence
 from docclf_cli.metrics.intervals import wilson
-from docclf_cli.results.figures import Difference
+from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
 
 MATRIX_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "top3_accuracy")
@@ -35,27 +36,27 @@ def shuffled(predictions: Predictions, seed: int = 0) -> Predictions:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 80), st.sampled_from(MATRIX_METRICS))
-def test_the_difference_is_that_of_the_figures(seed: int, pages: int, figure: str) -> None:
+def test_the_difference_is_that_of_the_metrics(seed: int, pages: int, metric: str) -> None:
     a, b = (at_random(seed + own, pages, 4, labels_seed=seed) for own in (0, 1))
-    found = paired_difference(a, b, figure)
-    assert found.value == pytest.approx(figures(a)[figure] - figures(b)[figure], abs=1e-12)
+    found = paired_difference(a, b, metric)
+    assert found.value == pytest.approx(compute_metrics(a)[metric] - compute_metrics(b)[metric], abs=1e-12)
     assert found.low <= found.value <= found.high
     assert found.pages == pages
     assert found.high > found.low
 
 
-@pytest.mark.parametrize("figure", MATRIX_METRICS)
-def test_the_order_of_pages_and_classes_does_not_matter(figure: str) -> None:
+@pytest.mark.parametrize("metric", MATRIX_METRICS)
+def test_the_order_of_pages_and_classes_does_not_matter(metric: str) -> None:
     a, b = at_random(1, 60, 4), at_random(2, 60, 4)
-    straight, crooked = paired_difference(a, b, figure), paired_difference(a, shuffled(b), figure)
+    straight, crooked = paired_difference(a, b, metric), paired_difference(a, shuffled(b), metric)
     assert crooked.value == pytest.approx(straight.value, abs=1e-12)
     assert (crooked.low, crooked.high) == pytest.approx((straight.low, straight.high), abs=1e-9)
 
 
-@pytest.mark.parametrize("figure", MATRIX_METRICS)
-def test_the_other_way_round_is_the_opposite(figure: str) -> None:
+@pytest.mark.parametrize("metric", MATRIX_METRICS)
+def test_the_other_way_round_is_the_opposite(metric: str) -> None:
     a, b = at_random(1, 60, 4), at_random(2, 60, 4, skill=2.0)
-    there, back = paired_difference(a, b, figure), paired_difference(b, a, figure)
+    there, back = paired_difference(a, b, metric), paired_difference(b, a, metric)
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-9)
 
 
@@ -133,9 +134,15 @@ def test_mcnemar_of_groups_by_enumeration() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: p.take(np.arange(5)), "different pages: 1 only in one of them, such as page5.jpg"),
-        (lambda p: replace(p, class_names=("class 0", "class 1", "other")), "different classes: class 2, other"),
-        (lambda p: replace(p, targets=(p.targets + 1) % 3), "disagree about the label of 6 pages, such as page0.jpg"),
+        (lambda p: p.take(np.arange(5)), "member 2 has no prediction for 1 of 6 pages: page5.jpg"),
+        (
+            lambda p: replace(p, class_names=("class 0", "class 1", "other")),
+            "different classes: only member 1 knows class 2; only member 2 knows other",
+        ),
+        (
+            lambda p: replace(p, targets=(p.targets + 1) % 3),
+            "member 2 was given other labels than the members before it, for 6 pages: page0.jpg",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_said(change, message: str) -> None:
@@ -144,7 +151,7 @@ def test_what_cannot_be_compared_is_said(change, message: str) -> None:
         paired_difference(a, change(a))
 
 
-def test_an_unknown_figure_lists_the_known_ones() -> None:
+def test_an_unknown_metric_lists_the_known_ones() -> None:
     a = at_random(1, 10, 4)
     with pytest.raises(InputError, match="'ece'") as caught:
         paired_difference(a, a, "ece")

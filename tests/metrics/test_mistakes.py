@@ -6,7 +6,7 @@ from prediction_cases import at_random, naming
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.mistakes import most_confused, pages_to_show
-from docclf_cli.results.figures import ConfusedPair
+from docclf_cli.results.metrics import ConfusedPair
 from docclf_cli.results.predictions import Predictions
 
 

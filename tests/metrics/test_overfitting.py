@@ -5,7 +5,7 @@ from prediction_cases import naming
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.intervals import wilson
 from docclf_cli.metrics.overfitting import train_val_gap
-from docclf_cli.results.figures import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate
 
 
 def row(hits: int, pages: int) -> ClassRow:

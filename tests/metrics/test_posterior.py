@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of
+from docclf_cli.metrics.confusion import counts_of
 from docclf_cli.metrics.intervals import wilson
-from docclf_cli.metrics.posterior import DRAWN, f1_of_classes, metrics_of_classes, posterior_rates, sampled_counts
+from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
+from docclf_cli.metrics.posterior import f1_of_classes, metrics_of_classes, posterior_rates, sampled_counts
+
+DRAWN = {"balanced_accuracy": balanced_accuracy, "f1_macro": f1_macro, "f1_weighted": f1_weighted}
 
 
 def rng() -> np.random.Generator:
@@ -58,14 +61,14 @@ def test_draws_in_many_small_pieces_say_the_same(monkeypatch: pytest.MonkeyPatch
 
 def test_balanced_accuracy_of_equal_classes_is_as_sure_as_accuracy() -> None:
     matrix = np.full((10, 10), 5) + np.diag(np.full(10, 50))
-    found = metrics_of_classes(matrix, rng(), draws=20_000)["balanced_accuracy"]
+    found = metrics_of_classes(matrix, DRAWN, rng(), draws=20_000)["balanced_accuracy"]
     expected = wilson(np.trace(matrix), matrix.sum())
     np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high], atol=0.002)
 
 
 def test_counts_need_not_be_whole_and_fewer_pages_are_less_sure() -> None:
     matrix = np.array([[18, 2, 0], [3, 15, 2], [0, 1, 19]])
-    whole, tenth = (metrics_of_classes(matrix * scale, rng()) for scale in (1, 0.1))
+    whole, tenth = (metrics_of_classes(matrix * scale, DRAWN, rng()) for scale in (1, 0.1))
     classes, tenth_classes = (f1_of_classes(matrix * scale, rng()) for scale in (1, 0.1))
     for sure, unsure in (*((whole[name], tenth[name]) for name in DRAWN), *zip(classes, tenth_classes, strict=True)):
         assert unsure.value == pytest.approx(sure.value)
@@ -76,20 +79,20 @@ def test_macro_f1_is_about_as_sure_as_many_classes_allow() -> None:
     # 60 classes of 30 pages, two mistakes among 1800 pages: the truth is near .999, not near the prior
     matrix = np.diag(np.full(60, 30))
     matrix[3, 3], matrix[3, 4] = 28, 2
-    found = metrics_of_classes(matrix, rng())["f1_macro"]
+    found = metrics_of_classes(matrix, DRAWN, rng())["f1_macro"]
     assert found.low > 0.995
     assert found.high > found.value > found.low
 
 
-def test_perfect_figures_have_width() -> None:
+def test_perfect_metrics_have_width() -> None:
     matrix = np.diag([1, 10, 100])
-    for found in (*metrics_of_classes(matrix, rng()).values(), *f1_of_classes(matrix, rng())):
+    for found in (*metrics_of_classes(matrix, DRAWN, rng()).values(), *f1_of_classes(matrix, rng())):
         assert 0.0 < found.low < 0.99
         assert found.value == found.high == 1.0
 
 
 def test_a_single_class_is_as_sure_as_its_pages() -> None:
-    found = metrics_of_classes(np.array([[50]]), rng())
+    found = metrics_of_classes(np.array([[50]]), DRAWN, rng())
     assert all(0.8 < found[name].low < 0.99 and found[name].value == 1.0 for name in DRAWN)
 
 
@@ -111,7 +114,7 @@ def test_the_intervals_hold_the_truth_about_as_often_as_they_say(classes: int, p
     held = dict.fromkeys(DRAWN, 0)
     for _ in range(repeats):
         matrix = random.multinomial(np.full(classes, pages), rates)
-        found = metrics_of_classes(matrix, random, draws=200)
+        found = metrics_of_classes(matrix, DRAWN, random, draws=200)
         for name in DRAWN:
-            held[name] += found[name].low <= MATRIX_METRICS[name](counts_of(rates)) <= found[name].high
+            held[name] += found[name].low <= DRAWN[name](counts_of(rates)) <= found[name].high
     assert min(held.values()) >= binom.ppf(0.001, repeats, 0.93)

@@ -28,7 +28,7 @@ def macro_f1(root: Path, output: Path, **options: object) -> float:
         "runtime.memory_format": "channels_last",
     }  # fmt: skip
     profile = load_profile("offline", options=quick | options).profile
-    return train(profile).val.figures["f1_macro"].value
+    return train(profile).val.metrics["f1_macro"].value
 
 
 def test_pretrained_weights_need_no_hub_and_learn_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

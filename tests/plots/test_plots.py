@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from docclf_cli.plots import panels, plots
-from docclf_cli.results.figures import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate
 
 NAMES = (
     "receipt",
@@ -178,9 +178,9 @@ def test_curves_skip_what_was_not_measured(tmp_path: Path, drawn: list[Figure]) 
     rows = [{"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 2 / epoch, "f1_macro": 0.5} for epoch in (1, 2)]
     plots.training_curves(rows, tmp_path / "plot.png")
     losses, figures = drawn[0].axes
-    assert [line.get_label() for line in losses.lines] == ["train loss", "val loss"]
+    assert [line.get_label() for line in losses.lines] == ["training loss", "validation loss"]
     assert list(losses.lines[1].get_ydata()) == [2.0, 1.0]
-    assert [line.get_label() for line in figures.lines] == ["f1 macro"]
+    assert [line.get_label() for line in figures.lines] == ["macro-F1"]
 
 
 def test_very_long_names_keep_both_ends() -> None:

@@ -18,7 +18,7 @@ from docclf_cli.engine.training.best_epoch import rows_to_score
 from docclf_cli.errors import InputError, Interrupted
 from docclf_cli.events import Event, StepDone
 from docclf_cli.metrics.calibration import cross_fitted, fit_temperature
-from docclf_cli.metrics.class_metrics import figures
+from docclf_cli.metrics.class_metrics import compute_metrics
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
@@ -90,10 +90,10 @@ def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path:
     assert member.temperature_of("val") == alone
     runtime = RuntimeConfig(workers=0)
     assert evaluate(result.run, runtime_config=runtime).temperature == result.temperature
-    # The figures are those that evaluate shows, at temperatures that other pages fitted.
-    assert evaluate(result.run, runtime_config=runtime).scores.figures == result.val.figures
-    assert result.val.figures["log_loss"].value == pytest.approx(figures(cross_fitted(out_of_fold))["log_loss"])
-    assert result.val.figures["log_loss"].value != figures(out_of_fold, temperature=alone)["log_loss"]
+    # The metrics are those that evaluate shows, at temperatures that other pages fitted.
+    assert evaluate(result.run, runtime_config=runtime).scores.metrics == result.val.metrics
+    assert result.val.metrics["log_loss"].value == pytest.approx(compute_metrics(cross_fitted(out_of_fold))["log_loss"])
+    assert result.val.metrics["log_loss"].value != compute_metrics(out_of_fold, temperature=alone)["log_loss"]
     assert any("by the one fold that did not train on it" in note for note in result.notes)
     # Of other folds it is not believed.
     content = json.loads(RunFolder(result.run).temperature.read_text())
@@ -102,14 +102,14 @@ def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path:
     assert member_at(result.run).temperature == pytest.approx(np.exp(np.mean(np.log(folds))))
 
 
-def test_the_figures_say_which_pages_they_are_of(pages: Path, tmp_path: Path) -> None:
+def test_the_metrics_say_which_pages_they_are_of(pages: Path, tmp_path: Path) -> None:
     result = train(tiny_profile(pages, tmp_path / "runs", name="one", data__degraded_validation=False))
     assert any("epoch was chosen on these pages (by val_loss)" in note for note in result.notes)
     assert any("cross-fitted" in note for note in result.notes)
     runtime = RuntimeConfig(workers=0)
     found = evaluate(result.run, runtime_config=runtime)
-    assert (found.scores.figures, found.notes, found.temperature) == (
-        result.val.figures,
+    assert (found.scores.metrics, found.notes, found.temperature) == (
+        result.val.metrics,
         result.notes,
         result.temperature,
     )

@@ -26,8 +26,9 @@ from docclf_cli.display.html.charts import reliability_chart, risk_coverage_char
 from docclf_cli.files import write_bytes
 from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion_of
+from docclf_cli.metrics.metrics import label_of
 from docclf_cli.results.class_report import ClassReport
-from docclf_cli.results.figures import ClassGap, ClassRow
+from docclf_cli.results.metrics import ClassGap, ClassRow
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.version import __version__
 
@@ -39,11 +40,11 @@ class Page:
     """What goes on the page.
 
     Attributes:
-        report: Figures.
+        report: Metrics.
         predictions: The pages they are about.
         shown: Rows of the pages that can be opened, most useful first.
         thumbnails: JPEG files by ID; None where none are wanted.
-        history: Figures per epoch, as in `metrics.csv`.
+        history: Metrics per epoch, as in `metrics.csv`.
         profile: The resolved profile as YAML.
     """
 
@@ -71,7 +72,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": report.number, "figure_name": report.metric_name}
+    environment.filters |= {"number": report.number, "metric_name": label_of}
     environment.tests |= {"missing": math.isnan}
     return environment.get_template("page.html.j2")
 

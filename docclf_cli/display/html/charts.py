@@ -11,17 +11,13 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from docclf_cli.metrics.calibration import confidences, reliability_bins
+from docclf_cli.metrics.metrics import curve_columns, label_of
 from docclf_cli.metrics.thresholds import risk_coverage
 from docclf_cli.results.predictions import Predictions
 
 WIDTH, HEIGHT = 340, 200  # of the plotting area, in the units of the SVG
 MOST_POINTS = 400
 FEWEST_DECIDED = 10  # a share of fewer pages is noise that would set the scale of the whole curve
-_CURVES = (
-    ("Loss", ("train_loss", "val_loss")),
-    ("Validation figures", ("f1_macro", "f1_macro_degraded", "accuracy")),
-)
-
 Ticks = tuple[tuple[float, str], ...]
 
 
@@ -110,28 +106,26 @@ def risk_coverage_chart(scored: Predictions, temperature: float) -> Chart:
 
 
 def training_charts(history: Sequence[Mapping[str, float]]) -> tuple[Chart, ...]:
-    """Losses and figures over the epochs; none without a history."""
-    return tuple(_training_chart(title, keys, history) for title, keys in _CURVES if history)
+    """Losses and the other headline metrics over the epochs; none without a history."""
+    if not history:
+        return ()
+    losses, others = curve_columns(history[0])
+    return _training_chart("Loss", losses, history), _training_chart("Validation metrics", others, history)
 
 
-def _training_chart(title: str, keys: Sequence[str], history: Sequence[Mapping[str, float]]) -> Chart:
+def _training_chart(title: str, columns: Sequence[str], history: Sequence[Mapping[str, float]]) -> Chart:
     epochs = [row["epoch"] for row in history]
-    present = [key for key in keys if key in history[0]]
-    values = [row[key] for row in history for key in present if math.isfinite(row[key])]
+    values = [row[column] for row in history for column in columns if math.isfinite(row[column])]
     x = _Axis(min(epochs), max(max(epochs), min(epochs) + 1), WIDTH, whole=True)
     low, high = min(values, default=0.0), max(values, default=1.0)
-    y = _Axis(0 if title == "Loss" else max(0.0, low - 0.05), high + max(0.02, 0.05 * (high - low)), HEIGHT)
+    start = 0 if title == "Loss" else max(min(0.0, low), low - 0.05)
+    y = _Axis(start, high + max(0.02, 0.05 * (high - low)), HEIGHT)
     lines = []
-    for key in present:
-        known = [(row["epoch"], row[key]) for row in history if math.isfinite(row[key])]
+    for column in columns:
+        known = [(row["epoch"], row[column]) for row in history if math.isfinite(row[column])]
         dots = [(x.at(epoch), y.at(value), f"epoch {epoch:.0f}: {value:.4f}") for epoch, value in known]
-        lines.append(Line(_spoken(key), _path([dot[:2] for dot in dots]), tuple(dots)))
+        lines.append(Line(label_of(column), _path([dot[:2] for dot in dots]), tuple(dots)))
     return Chart(title, "epoch", "", x.ticks(), y.ticks(), tuple(lines))
-
-
-def _spoken(key: str) -> str:
-    names = {"f1_macro": "macro-F1", "f1_macro_degraded": "macro-F1, degraded pages", "val_loss": "validation"}
-    return {**names, "train_loss": "training"}.get(key, key)
 
 
 def _path(points: Sequence[tuple[Any, ...]]) -> str:

@@ -40,7 +40,7 @@ class Checkpoint:
         profile: The resolved profile, as plain data.
         epoch: Epochs behind the weights.
         temperature: Divides the logits when probabilities are read; 1 where none was fitted.
-        figures: Validation figures of the weights.
+        metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files that only predict.
     """
 
@@ -52,7 +52,7 @@ class Checkpoint:
     profile: Mapping[str, Any]
     epoch: int
     temperature: float = 1.0
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class Checkpoint:
             "profile": dict(self.profile),
             "epoch": self.epoch,
             "temperature": self.temperature,
-            "figures": dict(self.figures),
+            "metrics": dict(self.metrics),
             "training": dict(self.training),
             "versions": versions(),
             "format_version": FORMAT_VERSION,
@@ -111,7 +111,7 @@ class Checkpoint:
             profile=found.profile.model_dump(mode="json", exclude={"name", "output"}),
             epoch=found.epoch,
             temperature=found.temperature,
-            figures=found.figures,
+            metrics=found.metrics,
             training=found.training,
         )
         if name := not_finite(checkpoint.model):

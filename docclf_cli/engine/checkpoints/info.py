@@ -36,7 +36,7 @@ class CheckpointInfo:
         temperature: Divides the logits.
         augmentation: The policy that trained it.
         data: The data it was trained on.
-        monitor: The figure that chose the epoch.
+        monitor: The metric that chose the epoch.
         epoch: Epochs behind the weights.
         saw_all: Whether it is a refit, which was trained on its run's held-out pages as well.
         precision: Number format to predict with (`precision_of`).
@@ -152,8 +152,8 @@ def _told_by(checkpoint: Checkpoint) -> dict[str, Any]:
         "data": DataConfig.model_validate(checkpoint.profile["data"]).model_dump(mode="json"),
         "monitor": TrainConfig.model_validate(checkpoint.profile["train"]).monitor,
         "epoch": checkpoint.epoch,
-        # Training writes the figures of validation into what it keeps, and its own state into `last.ckpt`.
-        "saw_all": not checkpoint.figures and not checkpoint.training,
+        # Training writes the metrics of validation into what it keeps, and its own state into `last.ckpt`.
+        "saw_all": not checkpoint.metrics and not checkpoint.training,
         "precision": precision_of(checkpoint.profile),
     }
 

@@ -44,7 +44,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Reproducible figures per epoch."""
+        """Reproducible metrics per epoch."""
         return self.path / "metrics.csv"
 
     @property
@@ -64,7 +64,7 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """How the run stands, and its final figures."""
+        """How the run stands, and its final metrics."""
         return self.path / "run.json"
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.errors import CheckpointError
@@ -53,7 +53,9 @@ class CheckpointSchema(_Part):
     profile: Profile
     epoch: Natural
     temperature: Positive
-    figures: dict[str, Annotated[float, Field(allow_inf_nan=True)]]
+    metrics: dict[str, Annotated[float, Field(allow_inf_nan=True)]] = Field(
+        validation_alias=AliasChoices("metrics", "figures")  # "figures": checkpoints of the first versions
+    )
     training: dict[str, Any]
 
 

@@ -18,7 +18,7 @@ from docclf_cli.engine.inference.member_predictions import (
 from docclf_cli.engine.inference.members import Member, member_at
 from docclf_cli.engine.inference.store import PLAIN
 from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
-from docclf_cli.ensembling.alignment import align
+from docclf_cli.ensembling.alignment import Stack
 from docclf_cli.ensembling.combine import Method, methods_of
 from docclf_cli.ensembling.held_out import HeldOut, enough
 from docclf_cli.errors import InputError
@@ -105,7 +105,7 @@ class EnsembleSpec:
                 one.merged([view_spec.name for view_spec in own], how)
                 for one, own in zip(answers, view_specs, strict=True)
             ]
-        stack = align([answer.held_out[view] for answer in answers], ids=evaluation_pages.common)
+        stack = Stack.of([answer.held_out[view] for answer in answers], ids=evaluation_pages.common)
         held_out = enough(HeldOut.of(stack), self.method.label)
         return replace(self, held_out=replace(held_out, log_probs=held_out.log_probs[np.argsort(stack.order)]))
 

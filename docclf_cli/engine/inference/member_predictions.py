@@ -28,11 +28,12 @@ from docclf_cli.engine.inference.members import (
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.views import PageView
-from docclf_cli.ensembling.alignment import check_same_classes, refuse_duplicates
+from docclf_cli.ensembling.alignment import refuse_duplicates
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of
+from docclf_cli.metrics.alignment import check_same_classes
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, MemberConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions

@@ -23,7 +23,7 @@ def not_finite(weights: Mapping[str, Any]) -> str:
 
 
 class StepMetrics:
-    """The figures of an optimizer step, on their way from the device to the host, which may queue more work meanwhile.
+    """The metrics of an optimizer step, on their way from the device to the host, which may queue more work meanwhile.
 
     Args:
         values: Losses of the parts of the step and the norm of its gradient [parts + 1].

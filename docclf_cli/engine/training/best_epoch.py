@@ -39,7 +39,7 @@ class FitResult:
         val: Predictions of the kept model for the held-out pages.
         train: The same for some training pages (`pages_to_compare`), without augmentation.
         temperature: Fitted on `val`.
-        history: One row of figures per epoch.
+        history: One row of metrics per epoch.
     """
 
     run: RunFolder
@@ -60,7 +60,7 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
         validator: What scored its epochs; its `emit` and `stop` serve here as well.
 
     Raises:
-        DivergedError: No epoch had a figure to be kept for.
+        DivergedError: No epoch had a metric to be kept for.
         Interrupted: `stop` was set.
     """
     state = trainer.state

@@ -1,4 +1,4 @@
-"""Writes what a fit leaves behind, as its events come: figures, timings, checkpoints, snapshots."""
+"""Writes what a fit leaves behind, as its events come: metrics, timings, checkpoints, snapshots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from docclf_cli.files import keep_previous
 from docclf_cli.profile.schema import TrainConfig
 
 Job = Callable[[], object]
-# (state dict, epochs behind it, its figures, training state) -> checkpoint
+# (state dict, epochs behind it, its metrics, training state) -> checkpoint
 Describe = Callable[[Mapping[str, Any], int, Mapping[str, float], Mapping[str, Any]], Checkpoint]
 
 
@@ -72,7 +72,7 @@ class Checkpointer:
     def _epoch_done(self, event: EpochDone) -> None:
         self._background.wait()  # there is memory for one set of copies
         weights = to_cpu_copy(self.trainer.weights_model.state_dict())
-        checkpoint = self.describe(weights, event.epoch, event.figures, {})
+        checkpoint = self.describe(weights, event.epoch, event.metrics, {})
         jobs: list[Job] = [partial(checkpoint.save, self.run.best)] if event.is_best else []
         jobs += self._snapshot_jobs(event, checkpoint)
         self._timings.append(event.timings)

@@ -38,7 +38,7 @@ def build_trainer(
     Args:
         task: What to train on. Its profile alone decides the schedule.
         config: How long to train, and what chooses the best epoch.
-        validate: Figures of a model on the held-out pages.
+        validate: Metrics of a model on the held-out pages.
         position: Where to go on; None begins.
         stop: Polled while no batch comes.
 

@@ -94,7 +94,7 @@ def _describer(task: TrainingJob) -> Describe:
             augmentation=profile.augmentation,
             profile=profile.model_dump(mode="json", exclude={"name", "output"}),
             epoch=epoch,
-            figures=dict(measured),
+            metrics=dict(measured),
             training=training,
         )
 

@@ -12,6 +12,7 @@ from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
 from docclf_cli.errors import InputError
+from docclf_cli.models.focal import focal_penalty
 from docclf_cli.profile.schema import Fraction, LossConfig, ModelConfig, NonNegative, Positive
 from docclf_cli.registry import Registry
 
@@ -106,17 +107,6 @@ def focal(
 ) -> Loss:
     """Focal loss: alpha (1 - p)^gamma times cross entropy, so that easy pages count less (Lin et al. 2017)."""
     return Loss(focal_penalty(alpha, gamma), label_smoothing, _weights(class_weights, class_counts))
-
-
-def focal_penalty(alpha: float, gamma: float) -> Callable[["torch.Tensor"], "torch.Tensor"]:
-    """`-alpha (1 - p)^gamma log p` as a function of log p; alpha times cross entropy at gamma 0."""
-
-    def penalty(log_probs: "torch.Tensor") -> "torch.Tensor":
-        # Where p rounds to 1 and gamma is below 1, the slope of (1 - p)^gamma is infinite; times log p = 0 that is nan.
-        missing = (-log_probs.expm1()).clamp_min(1e-12)
-        return -alpha * missing**gamma * log_probs
-
-    return penalty
 
 
 def build_loss(config: LossConfig, model: ModelConfig, class_counts: Sequence[int]) -> Loss:

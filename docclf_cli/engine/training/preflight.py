@@ -18,8 +18,8 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.schedulers import Plateau, Schedule, ScheduleTotals, build_schedule
-from docclf_cli.engine.training.trainer import TRAINING_FIGURES, set_mode
-from docclf_cli.engine.training.validator import measured_figures
+from docclf_cli.engine.training.trainer import TRAINING_COLUMNS, set_mode
+from docclf_cli.engine.training.validator import measured_metrics
 from docclf_cli.errors import DocclfError, InputError, is_out_of_memory
 from docclf_cli.models.attention import ATTENTION_PREFIX
 from docclf_cli.models.factory import create_model, resolve_name
@@ -185,7 +185,7 @@ def _check_model(profile: Profile, num_classes: int, batches: EpochBatches, runt
 
 
 def _check_measured(profile: Profile, num_classes: int, key: str, monitor: str) -> None:
-    measured = (*TRAINING_FIGURES, *measured_figures(num_classes, profile.data.degraded_validation))
+    measured = (*TRAINING_COLUMNS, *measured_metrics(num_classes, profile.data.degraded_validation))
     if monitor in measured:
         return
     needs = "; data.degraded_validation is off" if monitor.endswith("_degraded") else ""

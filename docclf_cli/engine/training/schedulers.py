@@ -2,7 +2,7 @@
 
 A schedule says in which unit it counts: optimizer steps done, or epochs done. Parameters that are lengths and
 left null become the run's own; lengths that are given are honoured, and past its end a schedule keeps its last
-value. All but `plateau`, which follows a measured figure, are known before the run starts.
+value. All but `plateau`, which follows a measured metric, are known before the run starts.
 """
 
 import logging
@@ -75,8 +75,8 @@ class Schedule:
         """Whether a cycle is complete after `epoch` epochs; only schedules that restart have any."""
         return False
 
-    def observe(self, figures: Mapping[str, float]) -> None:
-        """Take note of the figures measured at the end of an epoch."""
+    def observe(self, metrics: Mapping[str, float]) -> None:
+        """Take note of the metrics measured at the end of an epoch."""
 
     def state_dict(self) -> dict[str, float]:
         """What cannot be computed from the position."""
@@ -153,20 +153,20 @@ class Exponential(Schedule):
 
 @_schedule("plateau", unit="epoch")
 class Plateau(Schedule):
-    """Times factor when a figure has not improved for more than patience epochs.
+    """Times factor when a metric has not improved for more than patience epochs.
 
     The recurrence is that of `torch.optim.lr_scheduler.ReduceLROnPlateau` with a relative threshold: an epoch is
-    good when the figure beats the best so far by more than `threshold` times its size; after `patience` bad epochs
+    good when the metric beats the best so far by more than `threshold` times its size; after `patience` bad epochs
     in a row the next bad one reduces the rate, not below `min_lr`, and the count starts again.
 
     Args:
         totals: Of the run.
-        mode: Whether the figure should fall or rise; null is min for losses, max for all others.
+        mode: Whether the metric should fall or rise; null is the direction of the metric.
         factor: Multiplies the learning rate.
         patience: Bad epochs that are tolerated.
         threshold: Smallest relative improvement that counts.
         min_lr: The rate never falls below it.
-        monitor: The figure that is watched.
+        monitor: The metric that is watched.
         verbose: Accepted from older profiles, has no effect.
     """
 
@@ -186,7 +186,9 @@ class Plateau(Schedule):
     ) -> None:
         if verbose is not None:
             _say_once("scheduler.params.verbose has no effect: the learning rate of each epoch is in metrics.csv")
-        self.falling = (mode or ("min" if monitor.endswith("loss") else "max")) == "min"
+        from docclf_cli.metrics.metrics import is_higher_better  # takes scipy to import
+
+        self.falling = not is_higher_better(monitor) if mode is None else mode == "min"
         self.factor, self.patience, self.threshold, self.min_lr = factor, patience, threshold, min_lr
         self.monitor = monitor
         self.lr, self.bad_epochs = totals.base_lr, 0
@@ -196,18 +198,18 @@ class Plateau(Schedule):
         """The present rate, whatever the position."""
         return self.lr
 
-    def observe(self, figures: Mapping[str, float]) -> None:
+    def observe(self, metrics: Mapping[str, float]) -> None:
         """Count a good or a bad epoch.
 
         Raises:
-            InputError: The watched figure is not among `figures`.
+            InputError: The watched metric is not among `metrics`.
         """
-        if self.monitor not in figures:
+        if self.monitor not in metrics:
             raise InputError(
-                f"scheduler.params.monitor: '{self.monitor}' is not measured", f"measured: {', '.join(figures)}"
+                f"scheduler.params.monitor: '{self.monitor}' is not measured", f"measured: {', '.join(metrics)}"
             )
-        if self._improves(figures[self.monitor]):
-            self.best, self.bad_epochs = figures[self.monitor], 0
+        if self._improves(metrics[self.monitor]):
+            self.best, self.bad_epochs = metrics[self.monitor], 0
             return
         self.bad_epochs += 1
         if self.bad_epochs > self.patience:

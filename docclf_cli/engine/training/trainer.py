@@ -28,11 +28,11 @@ from docclf_cli.engine.training.optimizers import load_state
 from docclf_cli.engine.training.schedulers import Schedule
 from docclf_cli.errors import DivergedError, InputError
 from docclf_cli.events import EpochDone, Event, StepDone
+from docclf_cli.metrics.metrics import is_higher_better
 from docclf_cli.models.factory import new_parts
 from docclf_cli.profile.schema import TrainConfig
 
-LOWER_IS_BETTER = ("val_loss", "train_loss")
-TRAINING_FIGURES = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
+TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
 NAMED = 8  # pages of a batch that are named in a message
 logger = logging.getLogger("docclf")
 
@@ -47,9 +47,9 @@ class TrainState:
         loss_sum: Weighted sum of losses of the current epoch.
         loss_weight: Its weights.
         skipped: Steps left out because their loss was not finite.
-        best: Best monitored figure so far.
+        best: Best monitored metric so far.
         best_epoch: The epoch it belongs to, counted from 1; 0 before the first.
-        history: One row of figures per epoch.
+        history: One row of metrics per epoch.
     """
 
     epoch: int = 0
@@ -85,7 +85,7 @@ class Trainer:
         config: The training section of the profile.
         runtime: Device and numerics.
         seed: Seed of the run.
-        validate: Figures of a model on the held-out pages.
+        validate: Metrics of a model on the held-out pages.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Trainer:
             runtime.device.type == "cuda" and not config.nan_tolerance and not distributed.is_distributed()
         )
         self._pending: StepMetrics | None = None
-        self._loss = math.nan  # of the last step whose figures have been read
+        self._loss = math.nan  # of the last step whose metrics have been read
 
     @property
     def total_steps(self) -> int:
@@ -171,8 +171,8 @@ class Trainer:
         buffers = Buffers(components.model.buffers() if self.config.nan_tolerance else ())
         losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
         distributed.merge_step(components.model)
-        figures = self._ready(self._measured(losses, total, micro_batches))
-        if figures is None or self._counts(figures):
+        metrics = self._ready(self._measured(losses, total, micro_batches))
+        if metrics is None or self._counts(metrics):
             self._update()
         else:
             buffers.restore()
@@ -204,32 +204,32 @@ class Trainer:
         rows = [batch.rows for batch in micro_batches]
         return StepMetrics(torch.stack([*losses, norm]), self.global_step + 1, total, rows)
 
-    def _ready(self, figures: StepMetrics) -> StepMetrics | None:
-        """The figures to judge now: those of this step, or, with the next step at work already, of the one before."""
+    def _ready(self, metrics: StepMetrics) -> StepMetrics | None:
+        """The metrics to judge now: those of this step, or, with the next step at work already, of the one before."""
         if not self.runs_ahead or math.isnan(self._loss):  # the first ones, so that there is a loss to show
-            return figures
-        before, self._pending = self._pending, figures
+            return metrics
+        before, self._pending = self._pending, metrics
         return before
 
     def _flush(self) -> None:
-        """Wait for the figures of the last step."""
-        figures, self._pending = self._pending, None
-        if figures is not None:
-            self._counts(figures)
+        """Wait for the metrics of the last step."""
+        metrics, self._pending = self._pending, None
+        if metrics is not None:
+            self._counts(metrics)
 
-    def _counts(self, figures: StepMetrics) -> bool:
+    def _counts(self, metrics: StepMetrics) -> bool:
         """Add the loss of a step to that of its epoch, or tell of it why not.
 
         Raises:
             DivergedError: It is one too many of those that do not count.
         """
-        *losses, norm = figures.read()
+        *losses, norm = metrics.read()
         (self._loss,) = distributed.totals(sum(losses))
         if fault := self._fault(self._loss, norm):
-            self._skip(fault, figures)
+            self._skip(fault, metrics)
             return False
-        self.state.loss_sum += self._loss * figures.weight
-        self.state.loss_weight += figures.weight
+        self.state.loss_sum += self._loss * metrics.weight
+        self.state.loss_weight += metrics.weight
         return True
 
     def _fault(self, loss: float, norm: float) -> str:
@@ -246,12 +246,12 @@ class Trainer:
         if self.components.ema is not None:
             self.components.ema.update(self.components.model, step=self.global_step)
 
-    def _skip(self, fault: str, figures: StepMetrics) -> None:
+    def _skip(self, fault: str, metrics: StepMetrics) -> None:
         """Count a step that is left out as if it had not been; too many of them end the fit."""
         self.state.skipped += 1
-        names = [str(self.components.ids[row]) for part in figures.rows for row in part]
+        names = [str(self.components.ids[row]) for part in metrics.rows for row in part]
         text = (
-            f"{fault} in epoch {self.state.epoch + 1}, step {figures.step}; "
+            f"{fault} in epoch {self.state.epoch + 1}, step {metrics.step}; "
             f"pages of that batch: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"
         )
         if self.state.skipped > self.config.nan_tolerance:
@@ -262,7 +262,7 @@ class Trainer:
         state = self.state
         if name := not_finite(self.weights_model.state_dict()):
             raise DivergedError(f"the weights of '{name}' became no finite numbers in epoch {state.epoch + 1}", LOWER)
-        figures: dict[str, float] = {
+        metrics: dict[str, float] = {
             "epoch": state.epoch + 1,
             "step": self.global_step,
             "lr": self.components.optimizer.param_groups[-1]["lr"]
@@ -270,31 +270,31 @@ class Trainer:
             "train_loss": state.loss_sum / state.loss_weight if state.loss_weight else math.nan,
             **{name: float(value) for name, value in self.validate(self.weights_model).items()},
         }
-        state.history.append(figures)
+        state.history.append(metrics)
         state.epoch, state.step, state.loss_sum, state.loss_weight = state.epoch + 1, 0, 0.0, 0.0
-        is_best = self._judge(figures)
-        self.components.schedule.observe(figures)
+        is_best = self._judge(metrics)
+        self.components.schedule.observe(metrics)
         timings = {
             "epoch": state.epoch,
             "train_seconds": train_seconds,
             "validation_seconds": time.perf_counter() - trained,
             "images_per_second": steps * self.components.batches.step_pages / max(train_seconds, 1e-9),
         }
-        return EpochDone(state.epoch, figures, is_best, timings)
+        return EpochDone(state.epoch, metrics, is_best, timings)
 
-    def _judge(self, figures: Mapping[str, float]) -> bool:
-        value = self._monitored(figures)
+    def _judge(self, metrics: Mapping[str, float]) -> bool:
+        value = self._monitored(metrics)
         if not value > self.state.best:
             return False
         self.state.best, self.state.best_epoch = value, self.state.epoch
         return True
 
-    def _monitored(self, figures: Mapping[str, float]) -> float:
-        """The figure that chooses epochs, turned so that larger is better."""
+    def _monitored(self, metrics: Mapping[str, float]) -> float:
+        """The metric that chooses epochs, turned so that larger is better."""
         monitor = self.config.monitor
-        if monitor not in figures:
-            raise InputError(f"train.monitor: '{monitor}' is not measured", f"measured: {', '.join(figures)}")
-        return -figures[monitor] if monitor in LOWER_IS_BETTER else figures[monitor]
+        if monitor not in metrics:
+            raise InputError(f"train.monitor: '{monitor}' is not measured", f"measured: {', '.join(metrics)}")
+        return metrics[monitor] if is_higher_better(monitor) else -metrics[monitor]
 
     def ranked_epochs(self) -> list[int]:
         """Epochs so far, counted from 1, the best first."""

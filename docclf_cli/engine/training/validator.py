@@ -1,4 +1,4 @@
-"""The figures of one epoch: on the held-out pages, and on the same pages damaged."""
+"""The metrics of one epoch: on the held-out pages, and on the same pages damaged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from docclf_cli.engine.inference.predictor import Predictor, answers
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.events import Emit
-from docclf_cli.metrics.class_metrics import figures, top_k
-from docclf_cli.metrics.confusion import MATRIX_METRICS
+from docclf_cli.metrics.class_metrics import compute_metrics
+from docclf_cli.metrics.metrics import DEFAULT, DEGRADED_SUFFIX, METRICS, metrics_with
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 
@@ -55,21 +55,21 @@ class Validator:
         self.last_predictions: dict[str, Predictions] = {}
 
     def __call__(self, model: torch.nn.Module) -> Mapping[str, float]:
-        """Figures by name; `blend` is the mean of clean and degraded macro-F1.
+        """Metrics by name; `blend` is the mean of clean and degraded macro-F1.
 
         Raises:
             Interrupted: `stop` was set.
         """
         predictor, batches = self.predictor(model), iter(self._loader)
         self.last_predictions = {CLEAN: self._answers(predictor, batches, "validation")}
-        clean = figures(self.last_predictions[CLEAN])
-        measured = {("val_loss" if name == "log_loss" else name): value for name, value in clean.items()}
-        measured["blend"] = clean["f1_macro"]
+        clean = compute_metrics(self.last_predictions[CLEAN])
+        measured = {METRICS.get(name).build.column or name: value for name, value in clean.items()}
+        measured["blend"] = clean[DEFAULT]
         if self.degraded is not None:
             self.last_predictions[DEGRADED] = self._answers(predictor, batches, "degraded validation")
-            corrupted = figures(self.last_predictions[DEGRADED])
-            measured["f1_macro_degraded"] = corrupted["f1_macro"]
-            measured["blend"] = (clean["f1_macro"] + corrupted["f1_macro"]) / 2
+            corrupted = compute_metrics(self.last_predictions[DEGRADED])
+            measured[DEFAULT + DEGRADED_SUFFIX] = corrupted[DEFAULT]
+            measured["blend"] = (clean[DEFAULT] + corrupted[DEFAULT]) / 2
         return distributed.share(measured)
 
     def predictor(self, model: torch.nn.Module) -> Predictor:
@@ -98,15 +98,15 @@ class Validator:
         )
 
 
-def measured_figures(num_classes: int, degraded: bool) -> tuple[str, ...]:
+def measured_metrics(num_classes: int, degraded: bool) -> tuple[str, ...]:
     """The names of what a `Validator` measures, known before it does.
 
     Args:
         num_classes: Length of the class axis.
         degraded: Whether it also scores degraded pages.
     """
-    found = ("blend", *MATRIX_METRICS, "val_loss", f"top{top_k(num_classes)}_accuracy", "ece")
-    return (*found, "f1_macro_degraded") if degraded else found
+    found = ("blend", *(metric.column or name for name, metric in metrics_with(num_classes).items()))
+    return (*found, DEFAULT + DEGRADED_SUFFIX) if degraded else found
 
 
 def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:

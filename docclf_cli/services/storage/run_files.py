@@ -12,7 +12,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.files import TEMP_PREFIX, sha256_of
 from docclf_cli.services.storage.s3 import require_key
 
-# Checkpoints, profile, figures, predictions, reports; nothing else of a run folder leaves the machine.
+# Checkpoints, profile, metrics, predictions, reports; nothing else of a run folder leaves the machine.
 SUFFIXES = frozenset((".ckpt", ".yaml", ".csv", ".json", ".npz", ".png", ".html", ".md"))
 # Positions to go on from, and what a crash could leave.
 _NOT_FINISHED = ("last.ckpt", "last.previous.ckpt")
@@ -65,7 +65,7 @@ class LocalFile:
 def find_files(sources: Sequence[Path], *, with_last: bool = False) -> list[tuple[Path, str]]:
     """The files that `sources` (one run folder, or files) mean, with what they are called in the model, by that name.
 
-    Of a run folder: checkpoints but `last.ckpt` (which only serves to go on training), profile, figures, predictions
+    Of a run folder: checkpoints but `last.ckpt` (which only serves to go on training), profile, metrics, predictions
     and reports. Left out are temporary and hidden files, caches, wandb's folder, and whatever is not a regular file.
 
     Raises:

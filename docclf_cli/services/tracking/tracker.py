@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from docclf_cli.profile.schema import Profile
 
-# What of a profile a tracker may know: settings that decide the figures, and no path, bucket or endpoint.
+# What of a profile a tracker may know: settings that decide the metrics, and no path, bucket or endpoint.
 SHARED_KEYS = (
     "seed", "data.val_fraction", "data.split_seed", "data.fold_seed", "data.limit", "data.image_size",
     "data.resize_mode", "data.degraded_validation", "model.name", "model.model_name", "model.pretrained",
@@ -39,13 +39,13 @@ class RunInfo:
 
 
 class Tracker(Protocol):
-    """Consumer of a run's figures; used for one run after another, each from `start` to `finish`."""
+    """Consumer of a run's metrics; used for one run after another, each from `start` to `finish`."""
 
     def start(self, run: RunInfo) -> None:
         """A run starts, or goes on where the same folder was tracked before."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Figures of a step (an epoch); steps never go back."""
+        """Metrics of a step (an epoch); steps never go back."""
 
     def image(self, name: str, path: Path) -> None:
         """A picture that has been written."""
@@ -57,7 +57,7 @@ class Tracker(Protocol):
         """A checkpoint, where `tracking.artifacts` asks for it."""
 
     def finish(self, summary: Mapping[str, Any], exit_code: int = 0) -> str:
-        """The run has ended with these final figures; returns a line for people, or nothing."""
+        """The run has ended with these final metrics; returns a line for people, or nothing."""
 
 
 class NoTracker:

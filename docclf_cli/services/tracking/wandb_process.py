@@ -55,7 +55,7 @@ class Mirror:
         self._run = wandb.init(**init, mode=mode, settings=wandb.Settings(**settings))
 
     def log(self, metrics: Mapping[str, Any], step: int | None) -> None:
-        """Figures of a step."""
+        """Metrics of a step."""
         self._step = step
         self._run.log(dict(metrics), step=step)
 

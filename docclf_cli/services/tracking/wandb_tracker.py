@@ -79,7 +79,7 @@ class WandbTracker:
         self._tell("start", init=init, settings=settings, mode=self._mode)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Mirror the figures of an epoch."""
+        """Mirror the metrics of an epoch."""
         self._tell("log", metrics=dict(metrics), step=step)
 
     def image(self, name: str, path: Path) -> None:
@@ -99,7 +99,7 @@ class WandbTracker:
         """End the run; waits for the upload, but never longer than the limits above.
 
         Args:
-            summary: Final figures.
+            summary: Final metrics.
             exit_code: Of the run; from 128 on it was stopped by a signal.
 
         Returns:

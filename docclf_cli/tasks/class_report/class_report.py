@@ -9,7 +9,7 @@ from docclf_cli.metrics.mistakes import most_confused
 from docclf_cli.metrics.overfitting import train_val_gap
 from docclf_cli.registry import did_you_mean
 from docclf_cli.results.class_report import ClassReport, OneClass
-from docclf_cli.results.figures import Scores
+from docclf_cli.results.metrics import Scores
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.caveats import as_judged
 from docclf_cli.tasks.class_report.inputs import ReportInputs

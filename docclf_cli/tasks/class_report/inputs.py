@@ -41,7 +41,7 @@ class ReportInputs:
         temperature: Fitted at the end of training; 1 where no checkpoint is known.
         run: The folder of the run, where there is one.
         data: Where the pages are, as far as that is known.
-        notes: What else must be known to read the figures.
+        notes: What else must be known to read the metrics.
     """
 
     source: Path

@@ -1,4 +1,4 @@
-"""`ensemble`: members and methods side by side, each figure out of sample, and the predictions of one of them."""
+"""`ensemble`: members and methods side by side, each metric out of sample, and the predictions of one of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Work:
     """An ensemble whose members have spoken."""
 
     profile: Profile
-    figure: str
+    metric: str
     members: Sequence[Member]
     evaluation_pages: EvaluationPages
     aligned: AlignedMembers
@@ -90,7 +90,7 @@ def ensemble(
         Interrupted: `stop` was set; what is finished is stored.
     """
     profile = absolute_paths(profile)
-    figure, config = metric_of(profile.train.monitor), profile.ensemble
+    metric, config = metric_of(profile.train.monitor), profile.ensemble
     members = open_members(config.models)
     evaluation_pages = find_evaluation_pages(members, data or {}, split)
     every = config.method == "all"
@@ -122,7 +122,7 @@ def ensemble(
     ]
     work = _Work(
         profile,
-        figure,
+        metric,
         members,
         evaluation_pages,
         aligned,
@@ -179,25 +179,25 @@ def _notes(evaluation_pages: EvaluationPages, in_sample: np.ndarray) -> list[str
 def _finish(
     work: _Work, methods: Sequence[Method], submission: Submission, run: RunFolder, overwrite: bool
 ) -> EnsembleResult:
-    aligned, figure = work.aligned, work.figure
-    best = aligned.best(figure)
+    aligned, metric = work.aligned, work.metric
+    best = aligned.best(metric)
     alone = (None, None) if best is None else aligned.member(best)
     candidates = [aligned.combined(method) for method in methods]
-    written = aligned.choose(candidates, figure)
+    written = aligned.choose(candidates, metric)
     seen = None if work.with_views is None else work.with_views.combined(written.method)
     rows = {
         name: submission_rows(submission, one.target)
         for name, one in ((PREDICTIONS, written), (TTA_PREDICTIONS, seen))
         if one is not None
     }
-    lines = tuple(method_line(aligned, one, alone, figure) for one in candidates)
+    lines = tuple(method_line(aligned, one, alone, metric) for one in candidates)
     best_name = None if best is None else aligned.names[best]
     result = EnsembleResult(
         run=run.path,
-        monitor=figure,
+        monitor=metric,
         best_member=best_name,
         method=written.method.label,
-        members=member_lines(aligned, figure),
+        members=member_lines(aligned, metric),
         methods=lines,
         tta=None if seen is None else _tta_line(work, seen, written),
         **_alike(aligned, work.evaluation_pages.split),
@@ -218,7 +218,7 @@ def _finish(
 def _tta_line(work: _Work, seen: CombinedPredictions, plain: CombinedPredictions) -> Line:
     assert work.with_views is not None
     name = f"{seen.method.label} with views"
-    return method_line(work.with_views, seen, (plain.held_out, plain.target), work.figure, name)
+    return method_line(work.with_views, seen, (plain.held_out, plain.target), work.metric, name)
 
 
 def _alike(aligned: AlignedMembers, split: str) -> dict[str, Any]:

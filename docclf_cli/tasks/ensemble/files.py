@@ -72,7 +72,7 @@ def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation
     ]  # fmt: skip
     counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, what) for side, what in sides]
     return [
-        f"{count} of the {side.shape[-2]} {what} cannot be read: left out of all figures."
+        f"{count} of the {side.shape[-2]} {what} cannot be read: left out of all metrics."
         for count, side, what in counted
         if count
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from docclf_cli.engine.inference.member_predictions import VAL, EvaluationPages, MemberPredictions
-from docclf_cli.ensembling.alignment import Stack, align
+from docclf_cli.ensembling.alignment import Stack
 from docclf_cli.ensembling.combine import Method, best_member, cross_combine
 from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.results.ensembling import Line
@@ -70,9 +70,9 @@ class AlignedMembers:
         names = [answer.member.name for answer in answers]
         held_out = None
         if len(evaluation_pages.common):
-            held_out = align([answer.held_out[view] for answer in answers], names=names, ids=evaluation_pages.common)
+            held_out = Stack.of([answer.held_out[view] for answer in answers], names=names, ids=evaluation_pages.common)
         same = evaluation_pages.split == VAL
-        target = held_out if same else align([answer.target[view] for answer in answers], names=names)
+        target = held_out if same else Stack.of([answer.target[view] for answer in answers], names=names)
         assert target is not None
         if target.targets is not None:
             target = replace(target, targets=np.where(in_sample, -1, target.targets))
@@ -90,11 +90,11 @@ class AlignedMembers:
         held_out = None if self.held_out is None else self.held_out.predictions(self.held_out.log_probs[place], "alone")
         return held_out, self.target.predictions(self.target.log_probs[place], "alone")
 
-    def best(self, figure: str) -> int | None:
+    def best(self, metric: str) -> int | None:
         """The place of the member that is best on held-out pages; None where there are none."""
         if self.fit_rows is None or not len(self.fit_rows):
             return None
-        return best_member(self.fit_rows, score_by(figure))
+        return best_member(self.fit_rows, score_by(metric))
 
     def combined(self, method: Method) -> CombinedPredictions:
         """What a method makes of the members.
@@ -117,11 +117,11 @@ class AlignedMembers:
         log_probs[self.fit_rows.rows] = cross_combine(method, self.weights, self.fit_rows)
         return self.held_out.predictions(log_probs, method.label)
 
-    def choose(self, candidates: Sequence[CombinedPredictions], figure: str) -> CombinedPredictions:
+    def choose(self, candidates: Sequence[CombinedPredictions], metric: str) -> CombinedPredictions:
         """The candidate that is best on held-out pages; where there are none, the one that needs none to be sound."""
         if self.fit_rows is None or not len(self.fit_rows):
             return next((one for one in candidates if one.method.name == UNSEEN), candidates[0])
-        rows, score = self.fit_rows.rows, score_by(figure)
+        rows, score = self.fit_rows.rows, score_by(metric)
         targets = self.fit_rows.targets
         return max(candidates, key=lambda one: score(_log_probs(one)[rows], targets))
 
@@ -131,12 +131,12 @@ def _log_probs(one: CombinedPredictions) -> np.ndarray:
     return one.held_out.log_probs.astype(np.float64)
 
 
-def member_lines(aligned: AlignedMembers, figure: str) -> tuple[Line, ...]:
+def member_lines(aligned: AlignedMembers, metric: str) -> tuple[Line, ...]:
     """Each member alone, compared with the best of them."""
-    best = aligned.best(figure)
+    best = aligned.best(metric)
     against = (None, None) if best is None else aligned.member(best)
     return tuple(
-        Line(name, *_measured(aligned.member(place), (None, None) if place == best else against, figure, aligned.same))
+        Line(name, *_measured(aligned.member(place), (None, None) if place == best else against, metric, aligned.same))
         for place, name in enumerate(aligned.names)
     )
 
@@ -145,21 +145,21 @@ def method_line(
     aligned: AlignedMembers,
     one: CombinedPredictions,
     against: tuple[Predictions | None, Predictions | None],
-    figure: str,
+    metric: str,
     name: str = "",
 ) -> Line:
     """A method, compared with something else."""
     weights = one.info["weights"]
     named = None if weights is None else dict(zip(aligned.names, weights, strict=True))
-    measured = _measured((one.held_out, one.target), against, figure, aligned.same)
+    measured = _measured((one.held_out, one.target), against, metric, aligned.same)
     return Line(name or one.method.label, *measured, weights=named)
 
 
 def _measured(
     sides: tuple[Predictions | None, Predictions],
     against: tuple[Predictions | None, Predictions | None],
-    figure: str,
+    metric: str,
     same: bool,
 ) -> tuple[Any, Any]:
-    held_out = None if sides[0] is None else measure(sides[0], against[0], figure)
-    return held_out, None if same else measure(sides[1], against[1], figure)
+    held_out = None if sides[0] is None else measure(sides[0], against[0], metric)
+    return held_out, None if same else measure(sides[1], against[1], metric)

@@ -1,4 +1,4 @@
-"""What members, methods and views are compared by: the monitored figure, and what its interval says."""
+"""What members, methods and views are compared by: the monitored metric, and what its interval says."""
 
 from __future__ import annotations
 
@@ -8,48 +8,45 @@ import numpy as np
 
 from docclf_cli.ensembling.pooling import Score, by_log_loss
 from docclf_cli.errors import InputError
-from docclf_cli.metrics.class_metrics import headline_metrics, per_sample_loss
-from docclf_cli.metrics.compare import paired_difference, sentence
-from docclf_cli.metrics.confusion import MATRIX_METRICS, confusion, counts_of
+from docclf_cli.metrics.class_metrics import estimates
+from docclf_cli.metrics.compare import is_better, paired_difference, sentence
+from docclf_cli.metrics.metrics import METRICS, ComparableMetric, comparable_metric, headline_metrics, metric_of_column
 from docclf_cli.results.ensembling import Line, Measured
-from docclf_cli.results.figures import Difference
+from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
 
-LOG_LOSS = "log_loss"
-SHOWN = ("accuracy", "f1_macro", LOG_LOSS)
-# Figures of training that plain predictions do not have, by what is looked at in their place.
-_IN_PLACE_OF = {"blend": "f1_macro", "f1_macro_degraded": "f1_macro", "val_loss": LOG_LOSS}
-# Decides between equal figures, and is too small to overrule one page.
+# Decides between equal metrics, and is too small to overrule one page.
 _TIE_BREAK = 1e-6
 
 
 def metric_of(monitor: str) -> str:
-    """The figure of predictions that `train.monitor` means.
+    """The metric of predictions that `train.monitor` means.
 
     Raises:
         InputError: It means none.
     """
-    figure = _IN_PLACE_OF.get(monitor, monitor)
-    if figure != LOG_LOSS and figure not in MATRIX_METRICS:
-        known = ", ".join((*_IN_PLACE_OF, *MATRIX_METRICS))
-        raise InputError(f"train.monitor: nothing can be compared by '{monitor}'", f"known: {known}")
-    return figure
+    name = metric_of_column(monitor)
+    if name is None or not isinstance(METRICS.get(name).build, ComparableMetric):
+        known = ", ".join(entry.name for entry in METRICS if isinstance(entry.build, ComparableMetric))
+        raise InputError(f"train.monitor: nothing can be compared by '{monitor}'", f"known: blend, val_loss, {known}")
+    return name
 
 
-def score_by(figure: str) -> Score:
-    """What choices make large: the figure, and among equals minus the log loss."""
-    if figure == LOG_LOSS:
+def score_by(metric: str) -> Score:
+    """What choices make large: the metric, and among equals minus the log loss."""
+    if metric == "log_loss":
         return by_log_loss
+    chosen = comparable_metric(metric)
+    sign = 1 if chosen.higher_is_better else -1
 
     def scored(log_probs: np.ndarray, targets: np.ndarray) -> float:
-        counts = counts_of(confusion(targets, log_probs.argmax(axis=1), log_probs.shape[1]))
-        return float(MATRIX_METRICS[figure](counts)) + _TIE_BREAK * by_log_loss(log_probs, targets)
+        return sign * chosen.of(log_probs, targets) + _TIE_BREAK * by_log_loss(log_probs, targets)
 
     return scored
 
 
-def measure(predictions: Predictions, against: Predictions | None, figure: str) -> Measured | None:
-    """Figures of predictions whose temperature is applied already, and the paired difference to others.
+def measure(predictions: Predictions, against: Predictions | None, metric: str) -> Measured | None:
+    """Headline metrics of predictions whose temperature is applied already, and the paired difference to others.
 
     Returns:
         None where no page is labelled and readable.
@@ -57,9 +54,8 @@ def measure(predictions: Predictions, against: Predictions | None, figure: str) 
     if not can_be_scored(predictions):
         return None
     scored = predictions.scored()
-    found = headline_metrics(scored, per_sample_loss(scored))
-    difference = None if against is None else paired_difference(predictions, against, figure)
-    return Measured({name: found[name] for name in SHOWN}, len(scored), difference)
+    difference = None if against is None else paired_difference(predictions, against, metric)
+    return Measured(estimates(scored, headline_metrics()), len(scored), difference)
 
 
 def can_be_scored(predictions: Predictions) -> bool:
@@ -70,7 +66,7 @@ def can_be_scored(predictions: Predictions) -> bool:
 
 
 def advice(what: str, line: Line, against: str) -> str:
-    """Whether something is worth it, in a sentence that follows the interval of the monitored figure.
+    """Whether something is worth it, in a sentence that follows the interval of the monitored metric.
 
     The conclusion is drawn on held-out pages where there are any; test pages are told beside them.
 
@@ -96,4 +92,4 @@ def _sign(difference: Difference) -> int:
     """1 where the interval says better, -1 for worse, 0 where it holds zero."""
     if difference.low <= 0 <= difference.high:
         return 0
-    return 1 if (difference.value > 0) != (difference.figure == LOG_LOSS) else -1
+    return 1 if is_better(difference) else -1

@@ -1,4 +1,4 @@
-"""Two models on the same pages: which pages, which figures, and the answer in words."""
+"""Two models on the same pages: which pages, which metrics, and the answer in words."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import numpy as np
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_together, sentence
-from docclf_cli.metrics.confusion import MATRIX_METRICS
 from docclf_cli.metrics.intervals import clusters_of
+from docclf_cli.metrics.metrics import DEFAULT, METRICS, ComparableMetric, headline_metrics, metric_of_column
 from docclf_cli.results.evaluation import Comparison
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
-# What decides, by `train.monitor`; macro-F1 for whatever is not about single pages as they are.
-_DECIDES = {**{name: name for name in MATRIX_METRICS}, "val_loss": "log_loss"}
 
 
 def compare(mine: Predictions, other: Predictions, path: Path, split: str, monitor: str) -> Comparison:
@@ -43,10 +41,11 @@ def compare(mine: Predictions, other: Predictions, path: Path, split: str, monit
         logger.warning(
             "%d of %d pages are left out: %s was trained on them, or does not know them", left_out, len(mine), path
         )
-    a, b = scored_together((_among(mine, shared), _among(other, shared)))
-    decides = _DECIDES.get(monitor, "f1_macro")
-    figures = dict.fromkeys((decides, "f1_macro", "accuracy"))
-    differences = tuple(paired_difference(a, b, figure) for figure in figures)
+    a, b = scored_together((_among(mine, shared), _among(other, shared)), names=("the model", str(path)))
+    decides = metric_of_column(monitor)
+    if decides is None or not isinstance(METRICS.get(decides).build, ComparableMetric):
+        decides = DEFAULT
+    differences = tuple(paired_difference(a, b, name) for name in dict.fromkeys((decides, *headline_metrics())))
     sentences = tuple(sentence(difference) for difference in differences)
     return Comparison(
         path, len(a), left_out, decides, differences, sentences, mcnemar(a, b), clusters_of(a.groups) is not None

@@ -14,7 +14,7 @@ from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import paired_difference
 from docclf_cli.plots import plots
 from docclf_cli.results.evaluation import CorruptionReport, CorruptionRow
-from docclf_cli.results.figures import ClassRow, Scores
+from docclf_cli.results.metrics import ClassRow, Scores
 from docclf_cli.results.predictions import Predictions
 
 MIXTURE = "all"  # the kind of `DegradedView`
@@ -87,8 +87,8 @@ def _scored(predictions: Predictions) -> bool:
 def _row(kind: str, severity: str, clean: Predictions, corrupted: Predictions, scores: Scores) -> CorruptionRow:
     difference = paired_difference(corrupted, clean, "f1_macro")
     recalls = tuple(one.accuracy.value for one in scores.classes)
-    figures = scores.figures["accuracy"], scores.figures["f1_macro"]
-    return CorruptionRow(kind, severity, scores.support, *figures, difference, recalls)
+    metrics = scores.metrics["accuracy"], scores.metrics["f1_macro"]
+    return CorruptionRow(kind, severity, scores.support, *metrics, difference, recalls)
 
 
 def _record(row: CorruptionRow) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.events import Emit
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.profile.schema import RuntimeConfig
-from docclf_cli.results.figures import Threshold
+from docclf_cli.results.metrics import Threshold
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 

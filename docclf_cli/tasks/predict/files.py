@@ -1,19 +1,18 @@
-"""The files of `predict`: tables as CSV or JSON Lines, and the competition's submission. Written row by row."""
+"""The files of `predict`: tables of pages and documents, and the competition's submission. Written row by row."""
 
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from docclf_cli.data.index.cells import to_cell
 from docclf_cli.files import atomic_write
+from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.page_predictions import PagePrediction
 
-FORMATS = ("csv", "jsonl")
 WORK = ".docclf-predict"
 
 
@@ -38,14 +37,15 @@ class OutputFiles:
     @classmethod
     def at(cls, output: Path, file_format: str) -> OutputFiles:
         """Inside a folder; or, for a name that ends like a table, that file and its siblings."""
-        if output.suffix.lower() in (".csv", ".jsonl"):
+        if format_of(output) is not None:
             stem, suffix = output.with_suffix(""), output.suffix
             siblings = [stem.with_name(f"{stem.name}.{name}") for name in ("documents", "quarantine", "submission")]
             work = output.with_name(f"{WORK}-{output.name}")
             pages, documents = output, siblings[0].with_name(siblings[0].name + suffix)
             others = [path.with_name(f"{path.name}.csv") for path in siblings[1:]]
             return cls(pages, documents, others[0], others[1], work)
-        names = (f"predictions.{file_format}", f"documents.{file_format}", "quarantine.csv", "submission.csv", WORK)
+        suffix = OUTPUT_FORMATS.get(file_format).facts["suffix"]
+        names = (f"predictions{suffix}", f"documents{suffix}", "quarantine.csv", "submission.csv", WORK)
         return cls(*(output / name for name in names))
 
     @property
@@ -57,68 +57,36 @@ class OutputFiles:
 def write_page_predictions(
     path: Path, predictions: Iterable[PagePrediction], names: Sequence[str], top_k: int, *, columns: tuple[str, str]
 ) -> Path:
-    """A table of verdicts, whole or not at all.
+    """A table of predictions, whole or not at all.
 
     Args:
-        path: `.jsonl` for JSON Lines, otherwise CSV.
+        path: Its suffix names the format.
         predictions: Its rows.
         names: Class names.
         top_k: How many classes a row names (fewer where there are fewer classes).
         columns: What the ID and the page number are called.
     """
-    if path.suffix.lower() == ".jsonl":
-        return _write(path, _json_lines, (_json_row(prediction, names, columns) for prediction in predictions), ())
-    ranks = range(2, min(top_k, len(names)) + 1)
-    further = [f"{name}_{rank}" for rank in ranks for name in ("class", "confidence")]
-    header = (*columns, "class", "confidence", *further, "review", "status")
-    return _write(path, _csv, (_csv_row(prediction, names, columns) for prediction in predictions), header)
+    file_format = format_of(path)
+    assert file_format is not None
+    with atomic_write(path, "w") as file:
+        file_format.build(file, predictions, names, top_k, columns)
+    return path
 
 
 def write_quarantine(path: Path, unreadable: Iterable[PagePrediction], columns: tuple[str, str]) -> Path:
     """Pages that could not be read, with the reason."""
-    rows = ({columns[0]: one.shown, columns[1]: one.page or "", "reason": one.status} for one in unreadable)
-    return _write(path, _csv, rows, (*columns, "reason"))
+    rows = ([to_cell(cell) for cell in (one.shown, one.page or "", one.status)] for one in unreadable)
+    return _write_csv(path, (*columns, "reason"), rows)
 
 
 def write_submission(path: Path, rows: Iterable[tuple[str, str]]) -> Path:
     """The competition's `ID,target`; IDs stay exactly as the competition wrote them."""
-    return _write(
-        path, lambda file, rows, header: csv.writer(file, lineterminator="\n").writerows([header, *rows]), rows,
-        ("ID", "target"),
-    )  # fmt: skip
+    return _write_csv(path, ("ID", "target"), rows)
 
 
-def _write(path: Path, put: Callable[[IO[str], Any, Any], None], rows: Any, header: Any) -> Path:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     with atomic_write(path, "w") as file:
-        put(file, rows, header)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
     return path
-
-
-def _csv(file: IO[str], rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([to_cell(row.get(name, "")) for name in header] for row in rows)
-
-
-def _json_lines(file: IO[str], rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> None:
-    for row in rows:
-        # A byte of a name that is not UTF-8 is a lone surrogate, for which JSON has an escape.
-        file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n")
-
-
-def _csv_row(prediction: PagePrediction, names: Sequence[str], columns: tuple[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {columns[0]: prediction.shown, columns[1]: prediction.page or ""}
-    for rank, (index, probability) in enumerate(prediction.top, 1):
-        place = "" if rank == 1 else f"_{rank}"
-        row |= {f"class{place}": names[index], f"confidence{place}": f"{probability:.6f}"}
-    review = "" if prediction.review is None else str(prediction.review).lower()
-    return row | {"review": review, "status": prediction.status}
-
-
-def _json_row(prediction: PagePrediction, names: Sequence[str], columns: tuple[str, str]) -> dict[str, Any]:
-    top = [{"class": names[index], "confidence": round(probability, 6)} for index, probability in prediction.top]
-    first = top[0] if top else {"class": None, "confidence": None}
-    return {
-        columns[0]: prediction.shown, columns[1]: prediction.page or None, **first, "top": top, "review": prediction.review,
-        "status": prediction.status,
-    }  # fmt: skip

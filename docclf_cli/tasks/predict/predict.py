@@ -23,7 +23,8 @@ from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.evaluate.member_threshold import threshold_from_held_out
-from docclf_cli.tasks.predict.files import FORMATS, OutputFiles
+from docclf_cli.tasks.predict.files import OutputFiles
+from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
@@ -104,10 +105,10 @@ class PredictOptions:
             )
         if self.backend == ONNX and precision not in ("auto", "fp32"):
             raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "leave one of them out")
-        if self.file_format not in (None, *FORMATS):
-            raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(FORMATS)}")
-        table = self.output.suffix.lower().removeprefix(".") if self.output else ""
-        if self.file_format and table in FORMATS and table != self.file_format:
+        if self.file_format not in (None, *OUTPUT_FORMATS.names()):
+            raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(OUTPUT_FORMATS.names())}")
+        of_output = None if self.output is None else format_of(self.output)
+        if self.file_format and of_output is not None and of_output.name != self.file_format:
             raise InputError(f"--format {self.file_format} and --output {self.output} contradict each other")
 
 

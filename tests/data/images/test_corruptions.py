@@ -131,7 +131,7 @@ def test_the_share_of_mirrored_pages_moves_nothing_else() -> None:
     assert views[0.25].name == f"degraded-{RULES}-0"  # what was stored before there was a setting
 
 
-# Mean and deviation of PAGE under each damage; of the mixture, over pages a to h. Figures of different runs are only
+# Mean and deviation of PAGE under each damage; of the mixture, over pages a to h. Metrics of different runs are only
 # comparable while these hold: whoever changes one counts RULES up.
 OF_VERSION_1 = {
     "turn 1": (236.7, 244.6, 229.9, 232.6, 35.1),

@@ -23,7 +23,7 @@ def make(**changes: Any) -> Checkpoint:
         "model": create_model(CONFIG, 2, weights=False).state_dict(), "model_config": CONFIG, "class_names": ("a", "b"),
         "preprocess": Preprocess(32), "augmentation": AugmentationConfig(),
         "profile": Profile().model_dump(mode="json", exclude={"name", "output"}), "epoch": 1, "temperature": 1.5,
-        "figures": {"val_loss": float("nan")}, "training": {"state": {"step": 3}, "ema": {"w": torch.ones(2)}},
+        "metrics": {"val_loss": float("nan")}, "training": {"state": {"step": 3}, "ema": {"w": torch.ones(2)}},
     }  # fmt: skip
     return Checkpoint(**usual | changes)
 
@@ -62,7 +62,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a temperature of zero": (lambda content: content.update(temperature=0.0), "temperature"),
     "a temperature that is no number": (lambda content: content.update(temperature=float("nan")), "temperature"),
     "an epoch before the first": (lambda content: content.update(epoch=-1), "epoch"),
-    "figures that are texts": (lambda content: content.update(figures={"f1": "good"}), "figures.f1"),
+    "metrics that are texts": (lambda content: content.update(metrics={"f1": "good"}), "metrics.f1"),
     "an unknown key in the profile": (lambda content: content["profile"].update(x=1), "profile.x"),
     "a profile of another kind": (lambda content: content.update(profile=[1]), "profile"),
     "weights without names": (lambda content: content.update(model=[torch.ones(2)]), "model: not weights by name"),

@@ -170,11 +170,11 @@ def test_each_fold_trained_on_all_other_folds(root: Path, tmp_path: Path) -> Non
 
 def test_nothing_is_held_out_from_a_refit(root: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", root, seed=0)
-    untrained(root, 5, figures={}).save(run / "refit.ckpt")
+    untrained(root, 5, metrics={}).save(run / "refit.ckpt")
     with pytest.raises(InputError, match="refitted on all pages"):
         last_predictions(run / "refit.ckpt")
     assert len(last_predictions(run / "refit.ckpt", "test")) == 20
-    untrained(root, 5, figures={}, training={"step": 3}).save(run / "last.ckpt")
+    untrained(root, 5, metrics={}, training={"step": 3}).save(run / "last.ckpt")
     assert len(last_predictions(run / "last.ckpt")) == len(last_predictions(run))
 
 

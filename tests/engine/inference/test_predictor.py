@@ -14,7 +14,7 @@ FACTS = Preprocess(12, mean=(0.1, 0.5, 0.9), std=(0.2, 0.3, 0.4))
 
 
 @pytest.mark.parametrize(("channels_last", "as_stored"), list(product((False, True), repeat=2)))
-def test_each_channel_is_shifted_and_scaled_by_its_own_figures(channels_last: bool, as_stored: bool) -> None:
+def test_each_channel_is_shifted_and_scaled_by_its_own_metrics(channels_last: bool, as_stored: bool) -> None:
     pages = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)
     images = torch.from_numpy(pages).movedim(-1, 1)
     images = images if as_stored else images.contiguous()

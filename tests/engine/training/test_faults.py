@@ -171,11 +171,11 @@ class TestNumbers:
 
 
 class TestAhead:
-    """A GPU is given the next step before the figures of the last one have been read; here a CPU is treated so."""
+    """A GPU is given the next step before the metrics of the last one have been read; here a CPU is treated so."""
 
     @pytest.fixture
     def ahead(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-        """What happens in which order: a step is put to work, or its figures are read."""
+        """What happens in which order: a step is put to work, or its metrics are read."""
         order: list[tuple[str, int]] = []
 
         class Late(StepMetrics):
@@ -197,7 +197,7 @@ class TestAhead:
         monkeypatch.setattr(loop.Trainer, "__init__", start)
         return order
 
-    def test_figures_are_read_a_step_late_and_all_before_an_epoch_ends(
+    def test_metrics_are_read_a_step_late_and_all_before_an_epoch_ends(
         self, make: Make, ahead: list[tuple[str, int]]
     ) -> None:
         train(make())

@@ -73,7 +73,7 @@ def test_a_snapshot_every_other_epoch(make: Make, run: RunFolder) -> None:
     (path,) = run.snapshots()
     kept = Checkpoint.load(path)
     assert kept.epoch == 2
-    assert kept.figures["epoch"] == 2
+    assert kept.metrics["epoch"] == 2
 
 
 def test_the_best_epochs_are_kept_and_the_others_go(make: Make, run: RunFolder) -> None:
@@ -120,9 +120,9 @@ def test_nothing_large_is_left_to_the_garbage_collector(make: Make, monkeypatch:
 
 
 def forgetful(validator: Validator, model: torch.nn.Module) -> Mapping[str, float]:
-    figures = validator.measure(model)
+    metrics = validator.measure(model)
     validator.last_predictions.clear()
-    return figures
+    return metrics
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from tiny import draw_pages, no_plots, tiny_profile
 
 from docclf_cli.engine.runtime.device import Numerics, resolve_runtime
 from docclf_cli.engine.runtime.numerics_benchmark import Workload, fastest
-from docclf_cli.engine.training.trainer import TRAINING_FIGURES
-from docclf_cli.engine.training.validator import measured_figures
+from docclf_cli.engine.training.trainer import TRAINING_COLUMNS
+from docclf_cli.engine.training.validator import measured_metrics
 from docclf_cli.errors import CheckpointError, DocclfError, InputError
 from docclf_cli.events import EpochDone, Event, FitStarted
 from docclf_cli.models.factory import create_model
@@ -124,11 +124,11 @@ def test_pages_that_turn_out_unreadable_may_leave_too_few(make: Make, tmp_path: 
 
 
 @pytest.mark.parametrize("degraded", [True, False])
-def test_the_figures_that_are_promised_are_those_of_an_epoch(make: Make, degraded: bool) -> None:
+def test_the_metrics_that_are_promised_are_those_of_an_epoch(make: Make, degraded: bool) -> None:
     events: list[Event] = []
     train(make(**{"data.degraded_validation": degraded}), emit=events.append)
     (epoch,) = [event for event in events if isinstance(event, EpochDone)]
-    assert {*epoch.figures} == {*TRAINING_FIGURES, *measured_figures(3, degraded)}
+    assert {*epoch.metrics} == {*TRAINING_COLUMNS, *measured_metrics(3, degraded)}
 
 
 def test_a_batch_larger_than_the_pages_is_said_and_counts_as_what_it_is(

@@ -46,7 +46,7 @@ def torch_curve(make, count: int) -> list[float]:
     ],
 )
 def test_each_says_its_unit(name: str, unit: str) -> None:
-    assert SCHEDULERS.get(name).info["unit"] == schedule(name).unit == unit
+    assert SCHEDULERS.get(name).facts["unit"] == schedule(name).unit == unit
 
 
 def test_cosine_by_hand() -> None:
@@ -125,10 +125,10 @@ def test_cycles_end_where_the_next_begins() -> None:
     assert not any(schedule("cosine").ends_cycle(epoch) for epoch in range(20))
 
 
-figures = st.lists(st.floats(-2, 2, allow_nan=False).map(lambda x: round(x, 2)) | st.just(math.nan), max_size=40)
+metrics = st.lists(st.floats(-2, 2, allow_nan=False).map(lambda x: round(x, 2)) | st.just(math.nan), max_size=40)
 
 
-@given(figures, st.sampled_from(["min", "max"]), st.integers(0, 3), st.floats(0, 0.2))
+@given(metrics, st.sampled_from(["min", "max"]), st.integers(0, 3), st.floats(0, 0.2))
 def test_plateau_follows_the_recurrence_of_torch(
     values: list[float], mode: str, patience: int, threshold: float
 ) -> None:
@@ -172,7 +172,7 @@ def test_plateau_goes_on_from_its_state() -> None:
     assert second.state_dict() == whole.state_dict()
 
 
-def test_plateau_names_a_figure_that_is_not_measured() -> None:
+def test_plateau_names_a_metric_that_is_not_measured() -> None:
     with pytest.raises(InputError, match="'f1' is not measured"):
         schedule("plateau", monitor="f1").observe({"f1_macro": 0.5})
 

@@ -1,4 +1,4 @@
-"""Validation gives the figures of separate predictions, and keeps its loader processes."""
+"""Validation gives the metrics of separate predictions, and keeps its loader processes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from docclf_cli.engine.inference.predictor import Predictor, predict
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.training.validator import Validator, placed
 from docclf_cli.events import Event, Progress
-from docclf_cli.metrics.class_metrics import figures
+from docclf_cli.metrics.class_metrics import compute_metrics
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import DataConfig, ModelConfig, RuntimeConfig
 from docclf_cli.stop import NEVER
@@ -55,7 +55,7 @@ def cached(prepared: PreparedPages, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("caching", [False, True])
-def test_figures_are_those_of_separate_predictions(
+def test_metrics_are_those_of_separate_predictions(
     prepared: PreparedPages, cached: PreparedPages, model: torch.nn.Module, workers: int, caching: bool
 ) -> None:
     rows, corruption = np.arange(3, 24), DegradedView(prepared.index.ids, 7)
@@ -66,7 +66,9 @@ def test_figures_are_those_of_separate_predictions(
     validate = Validator(shown, rows, degraded, runtime(workers), 8, events.append, NEVER)
     measured = validate(model)
     predictor = Predictor(model.eval(), prepared.preprocess, prepared.index.class_names, runtime(0), 8)
-    clean, corrupted = (figures(predict(predictor, prepared.pages, rows, view=view)) for view in (None, corruption))
+    clean, corrupted = (
+        compute_metrics(predict(predictor, prepared.pages, rows, view=view)) for view in (None, corruption)
+    )
     assert measured["val_loss"] == clean["log_loss"]
     assert measured["f1_macro"] == clean["f1_macro"]
     assert measured["f1_macro_degraded"] == corrupted["f1_macro"]

@@ -57,8 +57,8 @@ def tracked(environ: Environ, tmp_path: Path) -> Iterator[Callable[..., Tracker]
 
 
 def log_epochs(tracker: Tracker) -> None:
-    for epoch, figures in enumerate(EPOCHS, start=1):
-        tracker.log(figures, epoch)
+    for epoch, metrics in enumerate(EPOCHS, start=1):
+        tracker.log(metrics, epoch)
 
 
 def files(folder: Path) -> list[Path]:
@@ -88,9 +88,9 @@ def test_an_offline_run_holds_what_was_logged(tracked: Callable[..., Tracker], t
     (path,) = files(tmp_path / "run")
     found = read_records(path)
     rows = history(found)
-    for step, (row, figures) in enumerate(zip(rows, EPOCHS, strict=True), start=1):
+    for step, (row, metrics) in enumerate(zip(rows, EPOCHS, strict=True), start=1):
         assert row["_step"] == step
-        assert {key: row[key] for key in figures} == figures
+        assert {key: row[key] for key in metrics} == metrics
     assert {"confusion_matrix", "classes"} <= {key.split(".")[0] for key in rows[-1]}
     run = only(found, "run")
     assert (run.project, run.display_name, run.run_group, list(run.tags)) == (
@@ -176,7 +176,7 @@ def test_an_online_run_reaches_the_server(tracked: Callable[..., Tracker], caplo
         for message in server.streamed
         for row in message.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
     ]
-    assert [row["f1_macro"] for row in rows] == [figures["f1_macro"] for figures in EPOCHS]
+    assert [row["f1_macro"] for row in rows] == [metrics["f1_macro"] for metrics in EPOCHS]
 
 
 def test_a_server_that_falls_silent_holds_nobody_up(
@@ -217,7 +217,7 @@ def test_a_full_disk_is_said_once(
     resource.prlimit(tracker._channel._process.pid, resource.RLIMIT_FSIZE, (16384, 16384))
     with caplog.at_level(WARNING, "docclf"):
         for epoch in range(200):
-            tracker.log({f"figure {number}": number / 7 for number in range(5)}, epoch)
+            tracker.log({f"metric {number}": number / 7 for number in range(5)}, epoch)
         line = tracker.finish({})
     assert [record.levelno for record in caplog.records] == [WARNING]
     assert "disk full" in caplog.text
@@ -291,7 +291,7 @@ def test_artifacts_only_on_request(tracked: Callable[..., Tracker], tmp_path: Pa
 def test_a_file_that_was_cut_is_not_whole(tracked: Callable[..., Tracker], tmp_path: Path) -> None:
     tracker = tracked(WANDB_MODE="offline")
     for epoch in range(400):
-        tracker.log({f"figure {number}": number / 7 for number in range(5)}, epoch)
+        tracker.log({f"metric {number}": number / 7 for number in range(5)}, epoch)
     tracker.finish({})
     (path,) = files(tmp_path / "run")
     assert path.stat().st_size > 2 * 32768

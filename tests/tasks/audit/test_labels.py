@@ -43,7 +43,7 @@ def test_copies_of_a_page_are_one_witness() -> None:
     assert chance_p_value(given, seems, np.repeat(apart(4), 30)) > SIGNIFICANCE
 
 
-def test_a_refusal_names_the_figures() -> None:
+def test_a_refusal_names_the_metrics() -> None:
     assert _refusal(0.115, 0.102, 0.2) == (
         "the model confirms 12% of the labels; by chance it would 10%, which is no clear difference (p = 0.2)"
     )

@@ -36,7 +36,7 @@ def test_odd_pages_are_odd_within_their_class() -> None:
     assert sorted(outliers) == [(6, "shape"), (13, "small"), (14, "rotated")]
 
 
-def test_details_name_the_figures() -> None:
+def test_details_name_the_metrics() -> None:
     headers = [Header(100, 141, 1)] * 5 + [Header(141, 100, 1)]
     ((row, kind, detail),) = find_outliers(headers, np.zeros(6, dtype=np.int64), image_size=64)
     assert (row, kind) == (5, "shape")

@@ -1,4 +1,4 @@
-"""Which pages and figures two models are compared on."""
+"""Which pages and metrics two models are compared on."""
 
 import logging
 from pathlib import Path
@@ -26,19 +26,21 @@ def test_pages_that_both_hold_out_are_compared(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(
-    "monitor, figures",
+    "monitor, metrics",
     [
-        ("blend", ["f1_macro", "accuracy"]),
-        ("f1_macro_degraded", ["f1_macro", "accuracy"]),
-        ("val_loss", ["log_loss", "f1_macro", "accuracy"]),
-        ("accuracy", ["accuracy", "f1_macro"]),
-        ("balanced_accuracy", ["balanced_accuracy", "f1_macro", "accuracy"]),
+        ("blend", ["f1_macro", "accuracy", "log_loss"]),
+        ("f1_macro_degraded", ["f1_macro", "accuracy", "log_loss"]),
+        ("val_loss", ["log_loss", "accuracy", "f1_macro"]),
+        ("accuracy", ["accuracy", "f1_macro", "log_loss"]),
+        ("top3_accuracy", ["top3_accuracy", "accuracy", "f1_macro", "log_loss"]),
+        ("ece", ["f1_macro", "accuracy", "log_loss"]),
+        ("balanced_accuracy", ["balanced_accuracy", "accuracy", "f1_macro", "log_loss"]),
     ],
 )
-def test_the_monitored_figure_decides(monitor: str, figures: list[str]) -> None:
-    found = compare(at_random(1, 30, 3), at_random(2, 30, 3), OTHER, "test", monitor)
-    assert [difference.figure for difference in found.differences] == figures
-    assert found.monitor == figures[0]
+def test_the_monitored_metric_decides(monitor: str, metrics: list[str]) -> None:
+    found = compare(at_random(1, 30, 4), at_random(2, 30, 4), OTHER, "test", monitor)
+    assert [difference.metric for difference in found.differences] == metrics
+    assert found.monitor == metrics[0]
 
 
 def test_better_is_said_from_the_point_of_view_of_the_model() -> None:

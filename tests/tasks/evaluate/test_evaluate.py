@@ -117,7 +117,7 @@ def test_classes_are_matched_by_name_and_rows_keep_their_order(root: Path, tmp_p
     mixed = [{**row, "target": number[row["target"]]} for row in rows_of(root / "test.csv")[::-1]]
     write_rows(other / "test.csv", mixed)
     result = evaluate(run, data=str(other), runtime_config=ONE_PROCESS)
-    assert result.scores.figures["accuracy"] == expected.figures["accuracy"]
+    assert result.scores.metrics["accuracy"] == expected.metrics["accuracy"]
     assert {row.name: row.accuracy for row in result.scores.classes} == {
         row.name: row.accuracy for row in expected.classes
     }

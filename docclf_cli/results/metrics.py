@@ -1,4 +1,4 @@
-"""Figures with intervals, as the metrics return them."""
+"""Metrics with intervals, as the metrics return them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval.
+    """A metric with its 95 % interval.
 
     Attributes:
-        value: The figure.
+        value: The metric.
         low: Lower bound.
         high: Upper bound.
     """
@@ -48,16 +48,16 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Scores:
-    """The figures of one set of predictions.
+    """The metrics of one set of predictions.
 
     Attributes:
-        figures: By name `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`.
+        metrics: By name: `accuracy`, `balanced_accuracy`, `f1_macro`, `f1_weighted`, `log_loss`, `top3_accuracy`, `ece`.
         classes: One row per class, in the order of the class axis.
         support: How many pages were scored.
         unreadable: How many pages were left out because they could not be read.
     """
 
-    figures: Mapping[str, Estimate]
+    metrics: Mapping[str, Estimate]
     classes: tuple[ClassRow, ...]
     support: int
     unreadable: int = 0
@@ -65,10 +65,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference `a - b` of one figure on the same pages, with its 95 % interval.
+    """A paired difference `a - b` of one metric on the same pages, with its 95 % interval.
 
     Attributes:
-        figure: Name of the figure.
+        metric: Name of the metric.
         value: By how much it is larger.
         low: Lower bound.
         high: Upper bound.
@@ -76,7 +76,7 @@ class Difference:
         p_value: Of McNemar's exact test, by group where groups are known; accuracy alone has one.
     """
 
-    figure: str
+    metric: str
     value: float
     low: float
     high: float
@@ -102,7 +102,7 @@ class Threshold:
         value: Decided are pages of at least this confidence; None where no threshold is known to be good enough.
         coverage: Share of the pages that is decided.
         precision: Share of the decided pages that is right; NaN where none is decided.
-        pages: How many pages these figures are about; a page and its degraded copy are two.
+        pages: How many pages these metrics are about; a page and its degraded copy are two.
         decided: How many of them are decided.
         never: Classes with pages or predictions of which none is decided: no page is predicted as one of them with
             enough confidence.
@@ -145,12 +145,12 @@ class ClassGap:
 
     Attributes:
         name: Class name.
-        figure: Which figure is compared.
+        metric: Which metric is compared.
         gap: Training minus held-out pages.
         overfits: Whether the interval of the gap is above zero.
     """
 
     name: str
-    figure: str
+    metric: str
     gap: Estimate
     overfits: bool

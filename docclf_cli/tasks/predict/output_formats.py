@@ -1,0 +1,68 @@
+"""The formats of `predict`: one registered writer each; the option's help, its check and the file names follow.
+
+A writer takes an open text file, the predictions, the class names, how many classes a row names, and what the columns
+of the ID and the page number are called. Its `suffix` is how files of the format end.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from docclf_cli.data.index.cells import to_cell
+from docclf_cli.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from docclf_cli.tasks.predict.page_predictions import PagePrediction
+
+Writer = Callable[[IO[str], "Iterable[PagePrediction]", Sequence[str], int, tuple[str, str]], None]
+OUTPUT_FORMATS: Registry[Writer] = Registry("output format")
+
+
+@OUTPUT_FORMATS.register("csv", suffix=".csv")
+def write_csv(
+    file: IO[str], predictions: Iterable[PagePrediction], names: Sequence[str], top_k: int, columns: tuple[str, str]
+) -> None:
+    """Comma-separated values: the runners-up in columns of their own."""
+    ranks = range(2, min(top_k, len(names)) + 1)
+    header = [*columns, "class", "confidence"]
+    header += [f"{name}_{rank}" for rank in ranks for name in ("class", "confidence")]
+    header += ["review", "status"]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for prediction in predictions:
+        row: dict[str, Any] = {columns[0]: prediction.shown, columns[1]: prediction.page or ""}
+        for rank, (index, probability) in enumerate(prediction.top, 1):
+            place = "" if rank == 1 else f"_{rank}"
+            row |= {f"class{place}": names[index], f"confidence{place}": f"{probability:.6f}"}
+        row["review"] = "" if prediction.review is None else str(prediction.review).lower()
+        row["status"] = prediction.status
+        writer.writerow([to_cell(row.get(name, "")) for name in header])
+
+
+@OUTPUT_FORMATS.register("jsonl", suffix=".jsonl")
+def write_json_lines(
+    file: IO[str], predictions: Iterable[PagePrediction], names: Sequence[str], top_k: int, columns: tuple[str, str]
+) -> None:
+    """JSON Lines: one object a row, the most probable classes as a list."""
+    for prediction in predictions:
+        top = [{"class": names[index], "confidence": round(probability, 6)} for index, probability in prediction.top]
+        first = top[0] if top else {"class": None, "confidence": None}
+        row = {
+            columns[0]: prediction.shown,
+            columns[1]: prediction.page or None,
+            **first,
+            "top": top,
+            "review": prediction.review,
+            "status": prediction.status,
+        }
+        # A byte of a name that is not UTF-8 is a lone surrogate, for which JSON has an escape.
+        file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def format_of(path: Path) -> Entry[Writer] | None:
+    """The format that the name of a file ends like; None for a folder."""
+    return next((entry for entry in OUTPUT_FORMATS if entry.facts["suffix"] == path.suffix.lower()), None)
