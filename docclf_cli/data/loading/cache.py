@@ -27,7 +27,9 @@ from docclf_cli.data.loading.cache_builder import build_cache_file
 from docclf_cli.data.loading.cache_file import CacheFile, cache_files, delete, open_cache_file, size_of, sweep
 from docclf_cli.data.loading.pages import NamedView, PageCache, Pages
 from docclf_cli.data.loading.worker_pool import Job, Read
+from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of
+from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.user_folders import cache_home, user_path
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ def open_or_build(
     config: DataConfig,
     *,
     workers: int = 0,
-    on_progress: Callable[[int, int], object] = lambda done, total: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
 ) -> PageCache | None:
     """The cached pages of an index; those that are not there yet are decoded first, by all `workers`.
 
@@ -66,8 +68,8 @@ def open_or_build(
         preprocess: Size, resize mode and interpolation count; mean and std do not.
         config: `cache`, `max_pixels` and `allow_symlinks`.
         workers: Processes to decode with; below two it happens in this one.
-        on_progress: Called with pages done and pages in all.
-        should_stop: Polled between pages; pages already read are kept.
+        emit: Consumer of progress.
+        stop: Polled between pages; pages already read are kept.
 
     Returns:
         None where there is no cache: turned off, stopped, or no room for it (which is said). Pages are then decoded
@@ -77,7 +79,7 @@ def open_or_build(
         ResourceError: A decoding process died.
     """
     pages = Pages(index, preprocess, config)
-    return _opened(pages, np.arange(len(index)), None, workers, on_progress, should_stop)
+    return _opened(pages, np.arange(len(index)), None, workers, emit, stop)
 
 
 def open_or_build_view(
@@ -86,10 +88,10 @@ def open_or_build_view(
     view: NamedView,
     *,
     workers: int = 0,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopFlag = NEVER,
 ) -> PageCache | None:
     """The cached pages of some rows as a view shows them, from pages that are cached themselves; as `open_or_build`."""
-    return _opened(pages, rows, view, workers, lambda done, total: None, should_stop)
+    return _opened(pages, rows, view, workers, silent, stop)
 
 
 def _opened(
@@ -97,18 +99,18 @@ def _opened(
     rows: np.ndarray,
     view: NamedView | None,
     workers: int,
-    on_progress: Callable[[int, int], object],
-    should_stop: Callable[[], bool],
+    emit: Emit,
+    stop: StopFlag,
 ) -> PageCache | None:
     folder = cache_folder(pages.config.cache)
     if folder is None or not len(rows):
         return None
-    build = _Build(pages, rows, view, folder, on_progress, should_stop)
+    build = _Build(pages, rows, view, folder, emit, stop)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (found := build.stored()) is not None:
             return found
-        with _only_builder(folder, should_stop) as alone:
+        with _only_builder(folder, stop) as alone:
             if not alone:
                 return None
             found = build.stored()  # perhaps by now, from who held the lock
@@ -158,8 +160,8 @@ class _Build:
     rows: np.ndarray
     view: NamedView | None
     folder: Path
-    on_progress: Callable[[int, int], object]
-    should_stop: Callable[[], bool]
+    emit: Emit
+    stop: StopFlag
 
     @property
     def read(self) -> Read:
@@ -205,7 +207,7 @@ class _Build:
             return None
         path = build_cache_file(
             self.folder, self.key, size, self.identities, self._job, self.read,
-            workers=workers, on_progress=self.on_progress, should_stop=self.should_stop,
+            workers=workers, emit=self.emit, stop=self.stop,
         )  # fmt: skip
         cache_file = None if path is None else open_cache_file(path)
         return None if cache_file is None else self._from(cache_file)
@@ -255,8 +257,8 @@ def _make_room(folder: Path, needed: int, keep: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def _only_builder(folder: Path, should_stop: Callable[[], bool]) -> Iterator[bool]:
-    """Hold the folder's lock; False where that was not possible before `should_stop`."""
+def _only_builder(folder: Path, give_up: Callable[[], bool]) -> Iterator[bool]:
+    """Hold the folder's lock; False where that was not possible before `give_up` returned True."""
     try:
         import fcntl
     except ImportError:  # Windows: two builders do twice the work, and both are right
@@ -268,7 +270,7 @@ def _only_builder(folder: Path, should_stop: Callable[[], bool]) -> Iterator[boo
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except (BlockingIOError, PermissionError):
-                if should_stop():
+                if give_up():
                     yield False
                     return
                 time.sleep(_POLL_SECONDS)

@@ -19,6 +19,8 @@ from docclf_cli.data.loading.cache_file import (
     sweep,
 )
 from docclf_cli.data.loading.worker_pool import Job, Read, decode_into
+from docclf_cli.events import Emit, Progress
+from docclf_cli.stop import StopFlag
 
 
 def build_cache_file(
@@ -30,8 +32,8 @@ def build_cache_file(
     read: Read,
     *,
     workers: int,
-    on_progress: Callable[[int, int], object],
-    should_stop: Callable[[], bool],
+    emit: Emit,
+    stop: StopFlag,
 ) -> Path | None:
     """Make a pack of pages; only for who holds the folder's lock.
 
@@ -43,8 +45,8 @@ def build_cache_file(
         job_of: How to come by the page of a slot.
         read: Reads a page.
         workers: Processes to decode with.
-        on_progress: Called with pages done and pages in all.
-        should_stop: Polled between pages.
+        emit: Consumer of progress.
+        stop: Polled between pages.
 
     Returns:
         The pack, which lacks pages after a stop; None if it would have none.
@@ -59,9 +61,9 @@ def build_cache_file(
         missing = filling.copied(
             [cache_file for path in cache_files(folder, key) if (cache_file := open_cache_file(path)) is not None]
         )
-        for slot, checksum, reason in decode_into(new, [job_of(slot) for slot in missing], read, workers, should_stop):
+        for slot, checksum, reason in decode_into(new, [job_of(slot) for slot in missing], read, workers, stop):
             filling.set(slot, checksum, reason)
-            on_progress(filling.count, len(identities))
+            emit(Progress("reading pages", filling.count, len(identities)))
         if not filling.count:
             return None
         path = filling.publish(key)

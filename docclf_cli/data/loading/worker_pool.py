@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.errors import ResourceError
+from docclf_cli.stop import StopFlag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +36,8 @@ class Job(NamedTuple):
     path: Path
 
 
-def decode_into(
-    draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
-) -> Iterator[Done]:
-    """Read the pages of `jobs` into their slots, in no particular order, until `should_stop`.
+def decode_into(draft: Draft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
+    """Read the pages of `jobs` into their slots, in no particular order, until `stop` is set.
 
     Raises:
         ResourceError: A process died (out of memory, or a decoder crashed); the page it was at is named.
@@ -47,10 +46,10 @@ def decode_into(
     if workers < 2 or len(jobs) < 2:
         for done in _decoded(draft, jobs, read):
             yield done
-            if should_stop():
+            if stop():
                 return
     else:
-        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), should_stop)
+        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), stop)
 
 
 @functools.cache
@@ -83,9 +82,7 @@ def _end_workers() -> None:
             process.kill()
 
 
-def _by_processes(
-    draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
-) -> Iterator[Done]:
+def _by_processes(draft: Draft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
     context: Any = multiprocessing.get_context(start_method())
     crew: dict[Connection, tuple[Any, list[Job]]] = {}
     try:
@@ -96,7 +93,7 @@ def _by_processes(
             process.start()
             send.close()
             crew[receive] = process, share
-        while crew and not should_stop():
+        while crew and not stop():
             for receive in wait(list(crew), _POLL_SECONDS):
                 yield from _received(receive, crew)  # type: ignore[arg-type]
     finally:

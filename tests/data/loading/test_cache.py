@@ -20,8 +20,10 @@ from docclf_cli.data.loading import pages as pages_module
 from docclf_cli.data.loading.cache import Usage, cache_folder, clear, open_or_build, usage
 from docclf_cli.data.loading.cache_file import cache_files, open_cache_file
 from docclf_cli.errors import ResourceError
+from docclf_cli.events import Progress
 from docclf_cli.files import TEMP_PREFIX
 from docclf_cli.profile.schema import DataConfig
+from docclf_cli.stop import StopFlag
 
 PREPROCESS = Preprocess(24)
 PAGES = 7
@@ -192,7 +194,13 @@ def test_another_process_that_is_not_forked_maps_the_pages_itself(pages, config)
 
 class TestStops:
     def test_pages_already_read_are_kept(self, pages, config, reads):
-        assert open_or_build(pages, PREPROCESS, config, should_stop=lambda: len(reads) >= 3) is None
+        stop = StopFlag()
+
+        def stop_after_three(event):
+            if event.done == 3:
+                stop.signal_number = signal.SIGINT
+
+        assert open_or_build(pages, PREPROCESS, config, emit=stop_after_three, stop=stop) is None
         assert len(reads) == 3
         cache = open_or_build(pages, PREPROCESS, config)
         assert len(reads) == len(pages)
@@ -201,8 +209,8 @@ class TestStops:
 
     def test_progress_counts_to_the_end(self, pages, config):
         seen = []
-        open_or_build(pages, PREPROCESS, config, workers=2, on_progress=lambda done, total: seen.append((done, total)))
-        assert seen == [(number, len(pages)) for number in range(1, len(pages) + 1)]
+        open_or_build(pages, PREPROCESS, config, workers=2, emit=seen.append)
+        assert seen == [Progress("reading pages", number, len(pages)) for number in range(1, len(pages) + 1)]
 
     @pytest.mark.timeout(20)
     def test_a_process_that_dies_is_named_with_its_page(self, pages, config, monkeypatch):
