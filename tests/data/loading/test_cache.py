@@ -134,7 +134,7 @@ def test_a_file_that_appears_is_noticed(pages, config):
     assert open_or_build(pages, PREPROCESS, config).reason(PAGES + 1) == ""
 
 
-def test_older_packs_that_hold_nothing_more_are_deleted(pages, config):
+def test_older_cache_files_that_hold_nothing_more_are_deleted(pages, config):
     open_or_build(pages.take([0, 1]), PREPROCESS, config)
     open_or_build(pages, PREPROCESS, config)
     assert usage(Path(config.cache)).cache_files == 1
@@ -157,7 +157,7 @@ def test_a_damaged_page_is_read_from_its_file(pages, config):
 
 
 @pytest.mark.parametrize("corruption", ["cut pixels", "no pixels", "cut description", "other description"])
-def test_a_damaged_pack_is_built_again(pages, config, corruption):
+def test_a_damaged_cache_file_is_built_again(pages, config, corruption):
     open_or_build(pages, PREPROCESS, config)
     folder = Path(config.cache)
     pixels, description = next(folder.glob("*.u8")), next(folder.glob("*.npz"))
@@ -259,11 +259,11 @@ class TestStops:
         def build():
             results.put((open_or_build(pages, PREPROCESS, config)[0] == direct(pages, 0)).all())
 
-        crew = [context.Process(target=build) for _ in range(3)]
-        for process in crew:
+        processes = [context.Process(target=build) for _ in range(3)]
+        for process in processes:
             process.start()
-        assert all(results.get() for _ in crew)
-        for process in crew:
+        assert all(results.get() for _ in processes)
+        for process in processes:
             process.join()
         assert len(counter.read_text()) == len(pages)
 
@@ -301,7 +301,7 @@ class TestNoCache:
         assert "File too large" in said
         assert left == [".lock"]
 
-    def test_least_recently_used_packs_make_room(self, pages, config, monkeypatch):
+    def test_least_recently_used_cache_files_make_room(self, pages, config, monkeypatch):
         monkeypatch.setattr(cache_module, "MAX_BYTES", 2 * len(pages) * 26 * 26 * 3)
         folder = Path(config.cache)
         open_or_build(pages, Preprocess(24), config)
