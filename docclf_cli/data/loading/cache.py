@@ -1,8 +1,8 @@
-"""Pages are decoded once: the cache of resized pages that epochs, folds, members and later runs share.
+"""Pages are decoded once: epochs, folds, members and later runs share a cache of resized pages.
 
-A page is found by its identity (path, size and times of its file) and by everything that decides its pixels, so
-that a changed image or setting is noticed, and an index that grew decodes only what is new. The cache may be
-deleted at any time, also while it is in use. What a view makes of pages, such as their damaged copies, is kept alike.
+A page is found by its identity (path, size and times of its file) and by everything that decides its pixels. So a
+changed image or setting is noticed, and of an index that grew only the new pages are decoded. The cache may be deleted
+at any time, also while it is in use. What a view makes of pages, such as corrupted copies, is cached in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,11 +22,21 @@ import numpy as np
 import PIL
 
 from docclf_cli.data.images.decode import RULES
-from docclf_cli.data.loading.cache_builder import build_cache_file
-from docclf_cli.data.loading.cache_file import CacheFile, cache_files, delete, open_cache_file, size_of, sweep
+from docclf_cli.data.loading.cache_file import (
+    CHANNELS,
+    CacheFile,
+    cache_draft,
+    cache_files,
+    delete,
+    open_cache_file,
+    size_of,
+    sweep,
+)
 from docclf_cli.data.loading.pages import NamedView, PageCache, Pages
-from docclf_cli.data.loading.worker_pool import Job, Read
+from docclf_cli.data.loading.worker_pool import Job, decode_into
+from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import fingerprint_of
+from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.user_folders import cache_home, user_path
 
 if TYPE_CHECKING:
@@ -54,10 +63,10 @@ def open_or_build(
     config: DataConfig,
     *,
     workers: int = 0,
-    on_progress: Callable[[int, int], object] = lambda done, total: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
 ) -> PageCache | None:
-    """The cached pages of an index; those that are not there yet are decoded first, by all `workers`.
+    """The cached pages of an index; those that are missing are decoded first, by all `workers`.
 
     Several processes may call this at the same time: one builds, the others wait for it.
 
@@ -66,18 +75,18 @@ def open_or_build(
         preprocess: Size, resize mode and interpolation count; mean and std do not.
         config: `cache`, `max_pixels` and `allow_symlinks`.
         workers: Processes to decode with; below two it happens in this one.
-        on_progress: Called with pages done and pages in all.
-        should_stop: Polled between pages; pages already read are kept.
+        emit: Consumer of progress.
+        stop: Polled between pages; pages already read are kept.
 
     Returns:
-        None where there is no cache: turned off, stopped, or no room for it (which is said). Pages are then decoded
-        each time, with the same result.
+        None where there is no cache: it is turned off, the work was stopped, or there is no room (a warning says so).
+        Pages are then decoded each time, with the same result.
 
     Raises:
-        ResourceError: A decoding process died.
+        ResourceError: A worker process died.
     """
     pages = Pages(index, preprocess, config)
-    return _opened(pages, np.arange(len(index)), None, workers, on_progress, should_stop)
+    return _opened(pages, np.arange(len(index)), None, workers, emit, stop)
 
 
 def open_or_build_view(
@@ -86,10 +95,10 @@ def open_or_build_view(
     view: NamedView,
     *,
     workers: int = 0,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopFlag = NEVER,
 ) -> PageCache | None:
     """The cached pages of some rows as a view shows them, from pages that are cached themselves; as `open_or_build`."""
-    return _opened(pages, rows, view, workers, lambda done, total: None, should_stop)
+    return _opened(pages, rows, view, workers, silent, stop)
 
 
 def _opened(
@@ -97,22 +106,22 @@ def _opened(
     rows: np.ndarray,
     view: NamedView | None,
     workers: int,
-    on_progress: Callable[[int, int], object],
-    should_stop: Callable[[], bool],
+    emit: Emit,
+    stop: StopFlag,
 ) -> PageCache | None:
     folder = cache_folder(pages.config.cache)
     if folder is None or not len(rows):
         return None
-    build = _Build(pages, rows, view, folder, on_progress, should_stop)
+    builder = _CacheBuilder(pages, rows, view, folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (found := build.stored()) is not None:
+        if (found := builder.find()) is not None:
             return found
-        with _only_builder(folder, should_stop) as alone:
+        with _only_builder(folder, stop) as alone:
             if not alone:
                 return None
-            found = build.stored()  # perhaps by now, from who held the lock
-            return build.make(workers) if found is None else found
+            found = builder.find()  # the process that held the lock may have made it
+            return builder.build(workers, emit, stop) if found is None else found
     except OSError as error:
         logger.warning("no page cache in %s, pages are decoded each time: %s", folder, error.strerror or error)
         return None
@@ -128,7 +137,7 @@ def cache_folder(setting: str) -> Path | None:
 
 
 def usage(folder: Path) -> Usage:
-    """How many packs of pages a cache folder holds, and their bytes."""
+    """How many cache files a folder holds, and their bytes."""
     found = cache_files(folder)
     return Usage(len(found), sum(map(size_of, found)))
 
@@ -139,7 +148,7 @@ def clear(folder: Path) -> Usage:
     for path in cache_files(folder):
         delete(path)
     if folder.is_dir():
-        # Leftovers are swept only while nobody builds.
+        # What killed builders left is removed only while no other process builds.
         with _only_builder(folder, lambda: True) as alone:
             if alone:
                 sweep(folder)
@@ -147,72 +156,96 @@ def clear(folder: Path) -> Usage:
 
 
 def identities(index: DocumentIndex) -> list[str]:
-    """What each page's file is, by row: its path, size and times. A file that was changed or replaced is another one."""
+    """Identity of the file of each row: a digest of its path, size and times. A changed or replaced file has another one."""
     folder = (index.root / index.below).absolute()
     return [_identity(f"{folder}/{name}") for name in index.paths]
 
 
-@dataclass(frozen=True, eq=False)
-class _Build:
-    pages: Pages
-    rows: np.ndarray
-    view: NamedView | None
-    folder: Path
-    on_progress: Callable[[int, int], object]
-    should_stop: Callable[[], bool]
+class _CacheBuilder:
+    """Finds the cache file of some rows of an index in a folder, or makes it.
 
-    @property
-    def read(self) -> Read:
-        return functools.partial(_read, self.pages, self.view)
+    Args:
+        pages: All pages of the index.
+        rows: The rows that are cached.
+        view: What is cached of each page; None for the page itself.
+        folder: The cache.
+    """
 
-    @functools.cached_property
-    def key(self) -> str:
-        """Stands for what decides pixels besides the image file."""
-        config, index = self.pages.config, self.pages.index
-        root = None if config.allow_symlinks else os.path.realpath(index.root)
-        facts = [RULES, PIL.__version__, self.pages.preprocess.pixel_fingerprint(), config.max_pixels, root]
-        return fingerprint_of(*facts, *([] if self.view is None else [self.view.name]))
+    def __init__(self, pages: Pages, rows: np.ndarray, view: NamedView | None, folder: Path) -> None:
+        config = pages.config
+        root = None if config.allow_symlinks else os.path.realpath(pages.index.root)
+        facts = [RULES, PIL.__version__, pages.preprocess.pixel_fingerprint(), config.max_pixels, root]
+        names = identities(pages.index.take(rows))
+        if view is not None:
+            facts.append(view.name)
+            # The ID decides what the view does to a page.
+            names = [_digest(name, page_id) for name, page_id in zip(names, pages.index.ids[rows], strict=True)]
+        self.pages = pages
+        self.rows = rows
+        self.folder = folder
+        self.identities = names
+        self.key = fingerprint_of(*facts)  # stands for all that decides pixels besides the image file
+        self.read = functools.partial(_read, pages, view)
 
-    @functools.cached_property
-    def identities(self) -> list[str]:
-        files = identities(self.pages.index.take(self.rows))
-        if self.view is None:
-            return files
-        ids = self.pages.index.ids[self.rows]  # they decide what the view does to a page
-        return [_digest(file, page_id) for file, page_id in zip(files, ids, strict=True)]
-
-    def stored(self) -> PageCache | None:
-        """The pages, if one pack has them all."""
+    def find(self) -> PageCache | None:
+        """The pages, if one cache file has them all."""
         for path in reversed(cache_files(self.folder, self.key)):
-            if (cache_file := open_cache_file(path)) is not None and (cache := self._from(cache_file)) is not None:
+            if (cache_file := open_cache_file(path)) is not None and (cache := self._cache(cache_file)) is not None:
                 with contextlib.suppress(OSError):
-                    os.utime(path)  # least recently used packs go first
+                    os.utime(path)  # the least recently used cache files are deleted first
                 return cache
         return None
 
-    def _from(self, cache_file: CacheFile) -> PageCache | None:
-        slot_of = cache_file.slots()
-        found = [slot_of.get(identity.encode(), -1) for identity in self.identities]
-        slots = np.full(len(self.pages.index), -1, dtype=np.int64)
-        slots[self.rows] = found
-        return None if min(found) < 0 else PageCache(cache_file, slots, self.read)
+    def build(self, workers: int, emit: Emit, stop: StopFlag) -> PageCache | None:
+        """Make a cache file; only for the process that holds the folder's lock.
 
-    def make(self, workers: int) -> PageCache | None:
-        """Build a pack of them; None where there is no room, or on a stop."""
+        Pages that older cache files have are copied, the others are read. After a stop the file has the pages that
+        were read until then.
+
+        Returns:
+            The pages; None where there is no room for them, or on a stop.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written to.
+            ResourceError: A worker process died.
+        """
         size = self.pages.preprocess.size
         source = None if self.pages.cache is None else self.pages.cache.cache_file.path
-        if not _make_room(self.folder, len(self.rows) * size * size * 3, source):
+        if not _make_room(self.folder, len(self.rows) * size * size * CHANNELS, source):
             return None
-        path = build_cache_file(
-            self.folder, self.key, size, self.identities, self._job, self.read,
-            workers=workers, on_progress=self.on_progress, should_stop=self.should_stop,
-        )  # fmt: skip
-        cache_file = None if path is None else open_cache_file(path)
-        return None if cache_file is None else self._from(cache_file)
+        sweep(self.folder)
+        with cache_draft(self.folder, size, self.identities) as draft:
+            for path in cache_files(self.folder, self.key):
+                if (older := open_cache_file(path)) is not None:
+                    draft.copy_from(older)
+            index = self.pages.index
+            rows = ((slot, int(self.rows[slot])) for slot in draft.missing())
+            jobs = [Job(slot, row, index.path(row)) for slot, row in rows]
+            for slot, checksum, reason in decode_into(draft, jobs, self.read, workers, stop):
+                draft.finish(slot, checksum, reason)
+                emit(Progress("reading pages", draft.done, len(self.rows)))
+            if not draft.done:
+                return None
+            cache_file = open_cache_file(draft.publish(self.key))
+        if cache_file is None:
+            return None
+        self._delete_superseded(cache_file)
+        return self._cache(cache_file)
 
-    def _job(self, slot: int) -> Job:
-        row = int(self.rows[slot])
-        return Job(slot, row, self.pages.index.path(row))
+    def _cache(self, cache_file: CacheFile) -> PageCache | None:
+        slot_of = cache_file.slots()
+        found = [slot_of.get(identity.encode(), -1) for identity in self.identities]
+        if min(found) < 0:
+            return None
+        slots = np.full(len(self.pages.index), -1, dtype=np.int64)
+        slots[self.rows] = found
+        return PageCache(cache_file, slots, self.read)
+
+    def _delete_superseded(self, newest: CacheFile) -> None:
+        pages = newest.slots().keys()
+        for path in cache_files(self.folder, self.key):
+            if path != newest.path and (older := open_cache_file(path)) is not None and older.slots().keys() <= pages:
+                delete(path)
 
 
 def _read(pages: Pages, view: NamedView | None, row: int) -> np.ndarray:
@@ -235,7 +268,10 @@ def _digest(*facts: object) -> str:
 
 
 def _make_room(folder: Path, needed: int, keep: Path | None) -> bool:
-    """Delete the packs that were used least recently, but `keep`, until there is room; or say that there is none."""
+    """Whether there is room for so many bytes, once the least recently used cache files are deleted.
+
+    `keep` is never deleted. A warning says so where there is no room.
+    """
     allowed = min(MAX_BYTES, (shutil.disk_usage(folder).free + usage(folder).bytes) // 2)
     allowed -= size_of(keep) if keep else 0
     if needed > allowed:
@@ -255,8 +291,8 @@ def _make_room(folder: Path, needed: int, keep: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def _only_builder(folder: Path, should_stop: Callable[[], bool]) -> Iterator[bool]:
-    """Hold the folder's lock; False where that was not possible before `should_stop`."""
+def _only_builder(folder: Path, give_up: Callable[[], bool]) -> Iterator[bool]:
+    """Hold the folder's lock; False where that was not possible before `give_up` returned True."""
     try:
         import fcntl
     except ImportError:  # Windows: two builders do twice the work, and both are right
@@ -268,7 +304,7 @@ def _only_builder(folder: Path, should_stop: Callable[[], bool]) -> Iterator[boo
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except (BlockingIOError, PermissionError):
-                if should_stop():
+                if give_up():
                     yield False
                     return
                 time.sleep(_POLL_SECONDS)

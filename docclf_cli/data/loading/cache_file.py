@@ -1,8 +1,10 @@
-"""Resized pages on the disk: one file of pixels, mapped read-only, and one that says whose they are.
+"""Resized pages on the disk: a file of pixels that is mapped read-only, and a file that describes it.
 
-Pixels are written by plain writes into preallocated space, never through a written memory map (on a full disk
-that is a signal, not an error). The describing file is published last, whole or not at all; pixels without it are
-nobody's, and swept by the next builder.
+Pixels are written by plain writes into preallocated space, never through a memory map: on a full disk a map raises a
+signal, not an error. The describing file is published last, whole or not at all. Pixels without it belong to no cache
+file, and the next builder removes them.
+
+@@LMDB@@
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class CacheFile:
 
     Attributes:
         path: The describing file.
-        identities: Whose page lies in each slot, bytes [n]; empty for a slot that was never filled.
+        identities: Identity of the page in each slot, bytes [n]; empty for a slot that was never written.
         checksums: CRC-32 of each page, uint32 [n].
         unreadable: Reasons by slot, for pages that could not be read.
         pixels: uint8 [n, size, size, 3], mapped read-only.
@@ -55,7 +57,7 @@ class CacheFile:
         return self.pixels[slot].copy()
 
     def intact(self, slot: int, page: np.ndarray) -> bool:
-        """Whether a page is what was written."""
+        """Whether a page has the checksum that was written."""
         return zlib.crc32(page.data) == self.checksums[slot]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,96 +65,125 @@ class CacheFile:
         return open_cache_file, (self.path,)
 
 
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A pack that is being filled; slots may be written from several processes."""
+class CacheDraft:
+    """A cache file that is being written; several processes may write pages at the same time.
 
-    path: Path
-    size: int
-    count: int
+    Attributes:
+        path: The file of pixels, under its temporary name.
+        size: Side of a page in pixels.
+        identities: Identity of the page in each slot.
+        done: How many slots are finished.
+    """
 
-    @property
-    def page_bytes(self) -> int:
-        """Bytes of one page."""
-        return self.size * self.size * CHANNELS
+    def __init__(self, path: Path, size: int, identities: Sequence[str]) -> None:
+        self.path = path
+        self.size = size
+        self.identities = identities
+        self.done = 0
+        self._is_done = np.zeros(len(identities), dtype=bool)
+        self._checksums = np.zeros(len(identities), dtype=np.uint32)
+        self._unreadable: dict[int, str] = {}
 
     def write(self, handle: int, slot: int, page: np.ndarray) -> int:
-        """Write a page into its slot, and return its checksum."""
+        """Write a page into its slot through an open file of pixels, and return its checksum."""
         content = np.ascontiguousarray(page).data.cast("B")
-        offset, written = slot * self.page_bytes, 0
+        offset = slot * len(content)
+        written = 0
         while written < len(content):
             written += os.pwrite(handle, content[written:], offset + written)
         return zlib.crc32(content)
 
+    def finish(self, slot: int, checksum: int, reason: str) -> None:
+        """Note that a slot is finished: its page was written, or cannot be read for a reason."""
+        self._checksums[slot] = checksum
+        self._is_done[slot] = True
+        self.done += 1
+        if reason:
+            self._unreadable[slot] = reason
+
+    def missing(self) -> list[int]:
+        """Slots that are not finished."""
+        return np.flatnonzero(~self._is_done).tolist()
+
+    def copy_from(self, cache_file: CacheFile) -> None:
+        """Copy the missing pages that an older cache file has."""
+        slot_of = cache_file.slots()
+        handle = os.open(self.path, os.O_WRONLY)
+        try:
+            for slot in self.missing():
+                old = slot_of.get(self.identities[slot].encode())
+                if old is None:
+                    continue
+                if reason := cache_file.unreadable.get(old):
+                    self.finish(slot, 0, reason)
+                elif cache_file.intact(old, page := cache_file.page(old)):
+                    self.finish(slot, self.write(handle, slot, page), "")
+        finally:
+            os.close(handle)
+
+    def publish(self, key: str) -> Path:
+        """Make it a cache file with the slots that are finished, and return the describing file.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        path = self.path.with_name(f"{key}-{secrets.token_hex(8)}.npz")
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        self.path.replace(_pixels_of(path))
+        known = [name.encode() if done else b"" for name, done in zip(self.identities, self._is_done, strict=True)]
+        arrays: dict[str, np.ndarray] = {
+            "identities": np.array(known, dtype="S32"),
+            "checksums": self._checksums,
+            "size": np.array(self.size),
+            "unreadable": np.array(list(self._unreadable), dtype=np.int64),
+            "reasons": np.array(list(self._unreadable.values()), dtype=np.str_),
+        }
+        try:
+            save_with(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        except ResourceError as error:  # the run can do without a cache, so this is no error of the run
+            delete(path)
+            raise OSError(error.message) from error
+        return path
+
 
 @contextlib.contextmanager
-def draft(folder: Path, size: int, count: int) -> Iterator[Draft]:
-    """Room for `count` pages, gone when the block ends unless it was published.
+def cache_draft(folder: Path, size: int, identities: Sequence[str]) -> Iterator[CacheDraft]:
+    """Room for the pages of a new cache file; it is removed at the end of the block unless it was published.
 
     Raises:
         OSError: The disk has no such room, or the folder cannot be written to.
     """
     path = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}.u8"
-    new = Draft(path, size, count)
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _allocate(handle, count * new.page_bytes)
+            _allocate(handle, len(identities) * size * size * CHANNELS)
         finally:
             os.close(handle)
-        yield new
+        yield CacheDraft(path, size, identities)
     finally:
         path.unlink(missing_ok=True)
 
 
-def publish(
-    new: Draft, key: str, identities: Sequence[str], checksums: np.ndarray, unreadable: Mapping[int, str]
-) -> Path:
-    """Make a filled draft a pack, and return its describing file.
-
-    Raises:
-        OSError: The disk is full.
-    """
-    path = new.path.with_name(f"{key}-{secrets.token_hex(8)}.npz")
-    handle = os.open(new.path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    new.path.replace(_pixels_of(path))
-    arrays: dict[str, np.ndarray] = {
-        "identities": np.array([identity.encode() for identity in identities], dtype="S32"),
-        "checksums": checksums.astype(np.uint32),
-        "size": np.array(new.size),
-        "unreadable": np.array(list(unreadable), dtype=np.int64),
-        "reasons": np.array(list(unreadable.values()), dtype=np.str_),
-    }
-    try:
-        save_with(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    except ResourceError as error:  # there is no need of a cache: builders give it up and go on
-        delete(path)
-        raise OSError(error.message) from error
-    return path
-
-
 def open_cache_file(path: Path) -> CacheFile | None:
-    """The pack of a describing file; None where a part of it is missing or damaged."""
+    """The cache file with this describing file; None where a part of it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             told = {name: archive[name] for name in archive.files}
         shape = (len(told["identities"]), int(told["size"]), int(told["size"]), CHANNELS)
-        pixels = _pixels_of(path)
+        pixels = np.asarray(np.memmap(_pixels_of(path), np.uint8, "r", shape=shape))
         unreadable = dict(zip(told["unreadable"].tolist(), told["reasons"].tolist(), strict=True))
-        return CacheFile(
-            path, told["identities"], told["checksums"], unreadable,
-            np.asarray(np.memmap(pixels, np.uint8, "r", shape=shape)),
-        )  # fmt: skip
+        return CacheFile(path, told["identities"], told["checksums"], unreadable, pixels)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
 
 
 def cache_files(folder: Path, key: str = "") -> list[Path]:
-    """Describing files of packs (whose key starts so), least recently used first."""
+    """Describing files of the cache files in a folder (of those whose key starts so), least recently used first."""
     found = []
     for path in folder.glob(f"{key}*-{'[0-9a-f]' * 16}.npz"):
         with contextlib.suppress(OSError):  # deleted meanwhile
@@ -161,7 +192,7 @@ def cache_files(folder: Path, key: str = "") -> list[Path]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a pack."""
+    """Bytes of a cache file, both parts together."""
     total = 0
     for part in (path, _pixels_of(path)):
         with contextlib.suppress(OSError):
@@ -170,14 +201,14 @@ def size_of(path: Path) -> int:
 
 
 def delete(path: Path) -> None:
-    """Remove a pack; processes that have it mapped keep their pages."""
+    """Remove a cache file; processes that have it mapped keep their pages."""
     for part in (path, _pixels_of(path)):
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what builders that were killed left behind; only for who holds the folder's lock."""
+    """Remove what killed builders left behind; only for the process that holds the folder's lock."""
     for path in folder.glob(f"*-{'[0-9a-f]' * 16}.u8"):
         if not path.with_suffix(".npz").exists():
             path.unlink(missing_ok=True)
@@ -197,4 +228,4 @@ def _allocate(handle: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
-        os.truncate(handle, size)  # no room is set aside, so a full disk shows when pages are written
+        os.truncate(handle, size)  # no room is reserved, so a full disk shows when pages are written

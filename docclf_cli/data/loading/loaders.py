@@ -213,7 +213,7 @@ def train_loader(
     batches: EpochBatches,
     workers: int,
     pin: bool,
-    in_turns: bool = False,
+    gated: bool = False,
     on_wait: OnWait = never_stop,
 ) -> Iterable[Batch]:
     """A loader that plays the epoch `batches` is set to, each time it is iterated.
@@ -223,13 +223,13 @@ def train_loader(
         batches: Which of them make a batch.
         workers: Loader processes.
         pin: Whether batches are put into page-locked memory.
-        in_turns: Whether the processes rest while a batch is trained on (`gate`).
+        gated: Whether the workers wait while a batch is trained on (`worker_gate`).
         on_wait: Called whenever no batch has come for some seconds; may raise to stop.
     """
-    if in_turns and workers:
+    if gated and workers:
         gate = WorkerGate(workers, start_method())
         pages = GatedDataset(dataset, gate)
-        # Batches asked for early would be made out of turn.
+        # One batch ahead per worker: a second one would only wait at the gate.
         numbered = Numbered(batches)
         return GatedLoader(
             process_loader(pages, numbered, collate, workers, pin, on_wait, persistent=True, prefetch_factor=1), gate

@@ -41,7 +41,7 @@ class PreparedPages:
         """The pages of some rows as a view shows them: made once where there is a page cache, else each time."""
         pages, targets = self.pages, self.index.targets
         if pages.cache is not None:
-            stored = open_or_build_view(pages, rows, view, workers=workers, should_stop=stop)
+            stored = open_or_build_view(pages, rows, view, workers=workers, stop=stop)
             if stored is not None:
                 return PlainPages(replace(pages, cache=stored), targets)
         return PlainPages(pages, targets, view)
@@ -56,14 +56,7 @@ def prepare(
     Raises:
         Interrupted: `stop` was set.
     """
-    cache = open_or_build(
-        index,
-        preprocess,
-        config,
-        workers=workers,
-        on_progress=lambda done, total: emit(Progress("reading pages", done, total)),
-        should_stop=stop,
-    )
+    cache = open_or_build(index, preprocess, config, workers=workers, emit=emit, stop=stop)
     stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
     pages = Pages(index, preprocess, config, cache)
     if cache is None:

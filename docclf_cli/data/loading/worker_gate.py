@@ -1,8 +1,8 @@
-"""Loader processes that work while the model rests, where both would otherwise fight for the same cores.
+"""A gate that lets data loader workers run only while the model waits for a batch, on machines where both share cores.
 
-A training step on a CPU spreads over all cores and waits for the slowest. A loader process that takes 30 ms of one
-core meanwhile makes the whole step 30 ms longer. Let all loader processes make a batch each at once, while the model
-waits for the first of them, and the same work takes 30 ms by the number of cores.
+A training step on a CPU spreads over all cores and waits for the slowest. A worker that takes 30 ms of one core in the
+meantime makes the whole step 30 ms longer. If all workers make a batch each at the same time, while the model waits for
+the first of them, the same work costs 30 ms divided by the number of cores.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from torch.utils.data import Dataset, get_worker_info
 
 from docclf_cli.data.loading.process_loader import ProcessLoader
 
-_PATIENCE = 2.0  # seconds that a process waits for its turn; beside a step that long its work is nothing
+_PATIENCE = 2.0  # seconds that a worker waits at the gate; beside a step that long its work costs nothing
 _NONE, _ALL = -1, 2**62
 
 
 class WorkerGate:
-    """The batches of an epoch that may be made now, counted from 0; known to all loader processes.
+    """Tells all workers up to which batch of the epoch, counted from 0, they may work.
 
     Args:
-        workers: How many processes there are.
+        workers: How many workers there are.
         method: How they are started.
     """
 
     def __init__(self, workers: int, method: str) -> None:
         context = multiprocessing.get_context(method)
         self._last = context.RawValue("q", _NONE)
-        self._news = [context.Semaphore(0) for _ in range(workers)]
+        self._changed = [context.Semaphore(0) for _ in range(workers)]
 
     def allow(self, last: int) -> None:
         """Let batches up to `last` be made."""
         self._last.value = last
-        for news in self._news:
-            news.release()
+        for changed in self._changed:
+            changed.release()
 
     def wait_for(self, number: int, worker: int) -> None:
-        """Rest until a batch may be made, or patience has run out: a parent that died allows nothing."""
-        while self._last.value < number and self._news[worker].acquire(timeout=_PATIENCE):
+        """Wait until a batch may be made, or for `_PATIENCE`: a parent that died opens the gate no more."""
+        while self._last.value < number and self._changed[worker].acquire(timeout=_PATIENCE):
             pass
 
 
 @dataclass(frozen=True, eq=False)
 class GatedDataset(Dataset[Any]):
-    """A dataset whose batches, asked for as (number, keys), are made when it is their turn."""
+    """A dataset that makes each batch, given as (number, keys), when the gate allows it."""
 
     dataset: Dataset[Any]
     gate: WorkerGate
 
     def __getitems__(self, batch: tuple[int, list[Any]]) -> list[Any]:
         number, keys = batch
-        self.gate.wait_for(number, get_worker_info().id)  # type: ignore[union-attr]  # only ever in a process
+        self.gate.wait_for(number, get_worker_info().id)  # type: ignore[union-attr]  # only ever in a worker
         return [self.dataset[key] for key in keys]
 
 
@@ -79,7 +79,7 @@ class Numbered:
 
 @dataclass(frozen=True, eq=False)
 class GatedLoader:
-    """The batches of a loader over `GatedDataset`, whose processes make one each whenever the first of them is wanted."""
+    """A loader over a `GatedDataset`: its workers make one batch each when the model asks for the first of these."""
 
     loader: ProcessLoader
     gate: WorkerGate
@@ -94,4 +94,4 @@ class GatedLoader:
                     self.gate.allow(number + workers - 1)
                 yield next(made)
         finally:
-            self.gate.allow(_ALL)  # nobody who still waits shall keep the program from ending
+            self.gate.allow(_ALL)  # a worker that still waits must not keep the program from ending

@@ -1,4 +1,4 @@
-"""Processes that decode pages, all cores at once; one that dies is noticed and named."""
+"""A pool of worker processes that decode pages into a cache file; a worker that dies is noticed, with its page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.errors import ResourceError
+from docclf_cli.stop import StopFlag
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from docclf_cli.data.loading.cache_file import Draft
+    from docclf_cli.data.loading.cache_file import CacheDraft
 
 Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadable
 Read = Callable[[int], "np.ndarray"]  # from the row of a page
@@ -28,47 +29,45 @@ _END_SECONDS = 5.0
 
 
 class Job(NamedTuple):
-    """A page to read: its slot in the draft, its row in the index, its image file."""
+    """A page to read: its slot in the cache file, its row in the index, its image file."""
 
     slot: int
     row: int
     path: Path
 
 
-def decode_into(
-    draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
-) -> Iterator[Done]:
-    """Read the pages of `jobs` into their slots, in no particular order, until `should_stop`.
+def decode_into(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
+    """Read the pages of `jobs` into their slots, in no particular order, until `stop` is set.
 
     Raises:
-        ResourceError: A process died (out of memory, or a decoder crashed); the page it was at is named.
+        ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
         OSError: The disk is full.
     """
     if workers < 2 or len(jobs) < 2:
         for done in _decoded(draft, jobs, read):
             yield done
-            if should_stop():
+            if stop():
                 return
     else:
-        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), should_stop)
+        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), stop)
 
 
 @functools.cache
 def start_method() -> str:
-    """How worker processes start: forked where possible, so that they share the index and mapped pages.
+    """How worker processes are started: forked where possible, so that they share the index and mapped pages.
 
-    Nothing is imported again either, and a script needs no __main__ guard. Whoever asks is about to start some: those
-    that are left over at the end of the program are killed then, for they do not listen to the SIGTERM that
-    multiprocessing would send before it waits for them.
+    Forked processes import nothing again, and a script needs no __main__ guard. The first call also sees to it that
+    workers which are left over at the end of the program are killed: they ignore the SIGTERM that multiprocessing sends
+    before it waits for them.
     """
     multiprocessing.util.Finalize(None, _end_workers, exitpriority=0)
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def init_worker() -> None:
-    """What a worker process does first: leave signals to its parent, and use one thread.
+    """Prepare a worker process: it ignores signals and uses one thread.
 
-    The parent decides when to stop; a worker only looks whether it is still there. A forked process has none of its
+    The parent decides when to stop; a worker only checks that its parent is alive. A forked process has none of its
     parent's threads, but torch's operations would wait for them for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -83,11 +82,9 @@ def _end_workers() -> None:
             process.kill()
 
 
-def _by_processes(
-    draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
-) -> Iterator[Done]:
+def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
     context: Any = multiprocessing.get_context(start_method())
-    crew: dict[Connection, tuple[Any, list[Job]]] = {}
+    pool: dict[Connection, tuple[Any, list[Job]]] = {}  # each worker by its pipe, with the pages it has not done yet
     try:
         for number in range(workers):
             receive, send = context.Pipe(duplex=False)
@@ -95,23 +92,23 @@ def _by_processes(
             process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
             process.start()
             send.close()
-            crew[receive] = process, share
-        while crew and not should_stop():
-            for receive in wait(list(crew), _POLL_SECONDS):
-                yield from _received(receive, crew)  # type: ignore[arg-type]
+            pool[receive] = process, share
+        while pool and not stop():
+            for receive in wait(list(pool), _POLL_SECONDS):
+                yield from _received(receive, pool)  # type: ignore[arg-type]
     finally:
-        for process, _ in crew.values():
+        for process, _ in pool.values():
             process.kill()
-        for process, _ in crew.values():
+        for process, _ in pool.values():
             process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
-def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
-    process, share = crew[receive]
+def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
+    process, share = pool[receive]
     try:
         message = receive.recv()
     except EOFError:
-        del crew[receive]
+        del pool[receive]
         process.join(_END_SECONDS)
         if share:
             raise ResourceError(
@@ -125,7 +122,7 @@ def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]
     yield message
 
 
-def _work(send: Connection, draft: Draft, jobs: Sequence[Job], read: Read, parent: int) -> None:
+def _work(send: Connection, draft: CacheDraft, jobs: Sequence[Job], read: Read, parent: int) -> None:
     init_worker()
     try:
         for done in _decoded(draft, jobs, read):
@@ -138,7 +135,7 @@ def _work(send: Connection, draft: Draft, jobs: Sequence[Job], read: Read, paren
         send.send(error)
 
 
-def _decoded(draft: Draft, jobs: Sequence[Job], read: Read) -> Iterator[Done]:
+def _decoded(draft: CacheDraft, jobs: Sequence[Job], read: Read) -> Iterator[Done]:
     handle = os.open(draft.path, os.O_WRONLY)
     try:
         for job in jobs:

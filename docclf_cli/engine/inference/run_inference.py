@@ -121,8 +121,7 @@ class _Work:
         rows = np.unique(np.concatenate([requests[number].rows for number in group]))
         index, preprocess = first.index.take(rows), first.info.preprocess
         cache = open_or_build(
-            index, preprocess, first.data, workers=self.runtime.workers, should_stop=self.stop,
-            on_progress=lambda done, total: self.emit(Progress("reading pages", done, total)),
+            index, preprocess, first.data, workers=self.runtime.workers, emit=self.emit, stop=self.stop,
         )  # fmt: skip
         self.stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
         return _SharedPages(Pages(index, preprocess, first.data, cache), rows, preprocess)

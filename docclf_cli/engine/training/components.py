@@ -68,7 +68,7 @@ def build_trainer(
             TrainPages(prepared.pages, task.train_rows, targets, *_variation(profile, num_classes), profile.seed),
             batches, runtime.workers, pin=runtime.device.type == "cuda",
             # A disk, unlike a core, is better read while the model works.
-            in_turns=runtime.crowded and prepared.pages.cache is not None,
+            gated=runtime.crowded and prepared.pages.cache is not None,
             on_wait=stop.check_while_waiting,
         ),
         batches=batches,

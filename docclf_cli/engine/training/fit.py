@@ -177,7 +177,7 @@ class _FitJob:
 
     def _task(self, stop: StopFlag) -> TrainingJob:
         data, runtime = self.profile.data, resolve_runtime(self.profile.runtime)
-        cache = open_or_build(self.index, self.preprocess, data, workers=runtime.workers, should_stop=stop)
+        cache = open_or_build(self.index, self.preprocess, data, workers=runtime.workers, stop=stop)
         prepared = PreparedPages(self.index, Pages(self.index, self.preprocess, data, cache), self.preprocess, {})
         scoring = scoring_runtime(self.profile.runtime)
         return TrainingJob(self.profile, prepared, *self.rows, RunFolder(self.run), runtime, scoring, self.label)

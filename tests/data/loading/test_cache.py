@@ -20,8 +20,10 @@ from docclf_cli.data.loading import pages as pages_module
 from docclf_cli.data.loading.cache import Usage, cache_folder, clear, open_or_build, usage
 from docclf_cli.data.loading.cache_file import cache_files, open_cache_file
 from docclf_cli.errors import ResourceError
+from docclf_cli.events import Progress
 from docclf_cli.files import TEMP_PREFIX
 from docclf_cli.profile.schema import DataConfig
+from docclf_cli.stop import StopFlag
 
 PREPROCESS = Preprocess(24)
 PAGES = 7
@@ -132,7 +134,7 @@ def test_a_file_that_appears_is_noticed(pages, config):
     assert open_or_build(pages, PREPROCESS, config).reason(PAGES + 1) == ""
 
 
-def test_older_packs_that_hold_nothing_more_are_deleted(pages, config):
+def test_older_cache_files_that_hold_nothing_more_are_deleted(pages, config):
     open_or_build(pages.take([0, 1]), PREPROCESS, config)
     open_or_build(pages, PREPROCESS, config)
     assert usage(Path(config.cache)).cache_files == 1
@@ -155,7 +157,7 @@ def test_a_damaged_page_is_read_from_its_file(pages, config):
 
 
 @pytest.mark.parametrize("corruption", ["cut pixels", "no pixels", "cut description", "other description"])
-def test_a_damaged_pack_is_built_again(pages, config, corruption):
+def test_a_damaged_cache_file_is_built_again(pages, config, corruption):
     open_or_build(pages, PREPROCESS, config)
     folder = Path(config.cache)
     pixels, description = next(folder.glob("*.u8")), next(folder.glob("*.npz"))
@@ -192,7 +194,13 @@ def test_another_process_that_is_not_forked_maps_the_pages_itself(pages, config)
 
 class TestStops:
     def test_pages_already_read_are_kept(self, pages, config, reads):
-        assert open_or_build(pages, PREPROCESS, config, should_stop=lambda: len(reads) >= 3) is None
+        stop = StopFlag()
+
+        def stop_after_three(event):
+            if event.done == 3:
+                stop.signal_number = signal.SIGINT
+
+        assert open_or_build(pages, PREPROCESS, config, emit=stop_after_three, stop=stop) is None
         assert len(reads) == 3
         cache = open_or_build(pages, PREPROCESS, config)
         assert len(reads) == len(pages)
@@ -201,8 +209,8 @@ class TestStops:
 
     def test_progress_counts_to_the_end(self, pages, config):
         seen = []
-        open_or_build(pages, PREPROCESS, config, workers=2, on_progress=lambda done, total: seen.append((done, total)))
-        assert seen == [(number, len(pages)) for number in range(1, len(pages) + 1)]
+        open_or_build(pages, PREPROCESS, config, workers=2, emit=seen.append)
+        assert seen == [Progress("reading pages", number, len(pages)) for number in range(1, len(pages) + 1)]
 
     @pytest.mark.timeout(20)
     def test_a_process_that_dies_is_named_with_its_page(self, pages, config, monkeypatch):
@@ -251,11 +259,11 @@ class TestStops:
         def build():
             results.put((open_or_build(pages, PREPROCESS, config)[0] == direct(pages, 0)).all())
 
-        crew = [context.Process(target=build) for _ in range(3)]
-        for process in crew:
+        processes = [context.Process(target=build) for _ in range(3)]
+        for process in processes:
             process.start()
-        assert all(results.get() for _ in crew)
-        for process in crew:
+        assert all(results.get() for _ in processes)
+        for process in processes:
             process.join()
         assert len(counter.read_text()) == len(pages)
 
@@ -293,7 +301,7 @@ class TestNoCache:
         assert "File too large" in said
         assert left == [".lock"]
 
-    def test_least_recently_used_packs_make_room(self, pages, config, monkeypatch):
+    def test_least_recently_used_cache_files_make_room(self, pages, config, monkeypatch):
         monkeypatch.setattr(cache_module, "MAX_BYTES", 2 * len(pages) * 26 * 26 * 3)
         folder = Path(config.cache)
         open_or_build(pages, Preprocess(24), config)

@@ -117,18 +117,18 @@ def test_neither_cache_nor_workers_change_a_batch(pages: Pages, cached: Pages, m
     index = pages.index
     mixing = Mixing(mixup, 0.0, 1.0, len(index.class_names))
 
-    def batches(pages: Pages, workers: int, in_turns: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    def batches(pages: Pages, workers: int, gated: bool) -> list[tuple[np.ndarray, np.ndarray]]:
         dataset = TrainPages(
             pages, np.arange(len(index)), index.labels, Policy.from_config(augmentation), mixing, seed=5
         )
         plan = EpochBatches(len(index), 8, 1, seed=5)
         plan.start(1)
-        loader = train_loader(dataset, plan, workers, False, in_turns)
+        loader = train_loader(dataset, plan, workers, False, gated)
         return [(batch.images.numpy(), batch.targets.numpy()) for batch in loader]
 
     plain = batches(pages, 0, False)
     assert len(plain) == 3
-    for source, workers, in_turns in itertools.product((pages, cached), (0, 1, 4), (False, True)):
-        for (images, targets), (others, answers) in zip(plain, batches(source, workers, in_turns), strict=True):
+    for source, workers, gated in itertools.product((pages, cached), (0, 1, 4), (False, True)):
+        for (images, targets), (others, answers) in zip(plain, batches(source, workers, gated), strict=True):
             assert (images == others).all()
             assert (targets == answers).all()

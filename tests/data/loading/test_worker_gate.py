@@ -1,4 +1,4 @@
-"""Loader processes work in turns with the model."""
+"""Workers of a gated loader work only while the model waits."""
 
 import multiprocessing
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 from torch.utils.data import Dataset
 
-from docclf_cli.data.loading import worker_gate as gate
+from docclf_cli.data.loading import worker_gate
 from docclf_cli.data.loading.process_loader import process_loader
 from docclf_cli.data.loading.worker_gate import GatedDataset, GatedLoader, Numbered, WorkerGate
 from docclf_cli.data.loading.worker_pool import start_method
@@ -32,13 +32,13 @@ def _list(samples: list[int]) -> list[int]:
 
 
 def _loader(dataset: Counted) -> GatedLoader:
-    in_turn = WorkerGate(WORKERS, start_method())
-    pages = GatedDataset(dataset, in_turn)
+    gate = WorkerGate(WORKERS, start_method())
+    pages = GatedDataset(dataset, gate)
     loader = process_loader(pages, Numbered(BATCHES), _list, WORKERS, False, persistent=True, prefetch_factor=1)
-    return GatedLoader(loader, in_turn)
+    return GatedLoader(loader, gate)
 
 
-def _settled(dataset: Counted, expected: int) -> int:
+def _asked_for(dataset: Counted, expected: int) -> int:
     """How many were asked for, a moment after the expected ones were."""
     deadline = time.monotonic() + 10
     while dataset.asked.value < expected and time.monotonic() < deadline:
@@ -53,32 +53,32 @@ def test_each_process_makes_one_batch_and_rests_until_the_next_round() -> None:
     for _ in range(2):  # epochs
         before, batches = dataset.asked.value, iter(loader)
         assert next(batches) == BATCHES[0]
-        assert _settled(dataset, before + 4) == before + 4
+        assert _asked_for(dataset, before + 4) == before + 4
         assert next(batches) == BATCHES[1]
-        assert _settled(dataset, before + 4) == before + 4
+        assert _asked_for(dataset, before + 4) == before + 4
         assert next(batches) == BATCHES[2]
-        assert _settled(dataset, before + 8) == before + 8
+        assert _asked_for(dataset, before + 8) == before + 8
         assert list(batches) == BATCHES[3:]
         assert dataset.asked.value - before == 10
 
 
-def test_a_process_that_was_kept_waiting_too_long_goes_on_and_then_keeps_to_its_turns() -> None:
+def test_a_process_that_was_kept_waiting_too_long_goes_on_and_then_obeys_the_gate() -> None:
     dataset = Counted()
     batches = iter(_loader(dataset))
     next(batches)
-    assert _settled(dataset, 4) == 4
+    assert _asked_for(dataset, 4) == 4
     next(batches)
-    assert _settled(dataset, 8) == 8  # out of turn
+    assert _asked_for(dataset, 8) == 8  # past the gate
     next(batches)
     next(batches)
-    assert _settled(dataset, 8) == 8
+    assert _asked_for(dataset, 8) == 8
 
 
 def test_nobody_waits_for_the_next_round_of_an_epoch_that_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE", 60.0)
+    monkeypatch.setattr(worker_gate, "_PATIENCE", 60.0)
     dataset = Counted()
     batches = iter(_loader(dataset))
     next(batches)
-    assert _settled(dataset, 4) == 4
+    assert _asked_for(dataset, 4) == 4
     batches.close()  # type: ignore[attr-defined]  # the epoch is a generator
-    assert _settled(dataset, 6) == 6  # what was asked for already
+    assert _asked_for(dataset, 6) == 6  # what was asked for already
