@@ -6,9 +6,8 @@ import base64
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,13 +15,14 @@ from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from s3transfer.subscribers import BaseSubscriber
 
 from docclf_cli.errors import RemoteError
+from docclf_cli.events import Emit, Progress
 from docclf_cli.services.storage.manifest import encryption
 from docclf_cli.services.storage.s3 import Target
+from docclf_cli.stop import StopFlag
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-OnProgress = Callable[[int, int], None]
 POLL_SECONDS = 0.2
 STALL_SECONDS = 60  # without a new byte, while there are more to move
 PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
@@ -30,33 +30,22 @@ PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
 CONFIG = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, preferred_transfer_client="classic")
 
 
-def silent(done: int, total: int) -> None:
-    """Show no progress."""
+def raise_if_stopped(stop: StopFlag, task: str) -> None:
+    """End a push, pull or fetch between two parts.
 
-
-def never() -> None:
-    """Do not stop."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who looks on while bytes move.
-
-    Attributes:
-        progress: Called with bytes done and in all; from several threads, one at a time.
-        raise_if_stopped: Called several times a second; raises what ends the work.
+    Raises:
+        Interrupted: `stop` is set.
     """
-
-    progress: OnProgress = silent
-    raise_if_stopped: Callable[[], None] = never
+    stop.raise_if_set(f"stopped: {task}", "the same command goes on; what has arrived is not moved again")
 
 
 class Transfers:
-    """Transfers that run together; `wait` shows and ends them."""
+    """Uploads and downloads that run at the same time; `wait` waits for all of them."""
 
-    def __init__(self, client: S3Client, total: int, watch: Watch) -> None:
+    def __init__(self, client: S3Client, task: str, total: int, emit: Emit, stop: StopFlag) -> None:
         self._manager = create_transfer_manager(client, CONFIG)
-        self._watch, self._total, self._done = watch, total, 0
+        self._task, self._total, self._done = task, total, 0
+        self._emit, self._stop = emit, stop
         self._most, self._moved_at, self._over = 0, time.monotonic(), False
         client.meta.events.register("before-send.s3", self._refuse_when_over)
         self._client = client
@@ -80,7 +69,7 @@ class Transfers:
             self._done += count
             if self._done > self._most:  # a part that is sent again and again gets nowhere
                 self._most, self._moved_at = self._done, time.monotonic()
-            self._watch.progress(self._done, self._total)
+            self._emit(Progress(self._task, self._done, self._total, "bytes"))
 
     def ended(self, future: Any) -> None:
         """Note that a transfer has ended, well or not."""
@@ -93,7 +82,7 @@ class Transfers:
 
     def _next(self) -> Any:
         while True:
-            self._watch.raise_if_stopped()
+            raise_if_stopped(self._stop, self._task)
             self._raise_if_stalled()
             try:
                 return self._finished.get(timeout=POLL_SECONDS)
@@ -125,9 +114,21 @@ class Transfers:
 
 
 @contextmanager
-def transfers(client: S3Client, total: int, watch: Watch) -> Iterator[Transfers]:
-    """Start transfers in the block; they have all ended when it ends without an error."""
-    running = Transfers(client, total, watch)
+def transfers(client: S3Client, task: str, total: int, emit: Emit, stop: StopFlag) -> Iterator[Transfers]:
+    """Start transfers in the block; they have all ended when it ends without an error.
+
+    Args:
+        client: Client.
+        task: What the bytes move for, as progress names it ("push to s3://bucket").
+        total: Bytes of all transfers.
+        emit: Consumer of progress; called from several threads, one at a time.
+        stop: Polled several times a second.
+
+    Raises:
+        Interrupted: `stop` was set; the transfers are cancelled.
+        RemoteError: No byte has moved for `STALL_SECONDS`.
+    """
+    running = Transfers(client, task, total, emit, stop)
     try:
         yield running
         running.wait()
