@@ -31,7 +31,7 @@ def watching(task: str, quiet: bool) -> Iterator["Watch"]:
 
     def raise_if_stopped() -> None:
         if received:
-            hint = "the same command goes on; what has arrived is not moved again"
+            hint = "run the same command again to continue; transferred files are not sent again"
             raise Interrupted(f"stopped: {task}", hint, signal_number=received[0])
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -39,7 +39,7 @@ def watching(task: str, quiet: bool) -> Iterator["Watch"]:
         with _bar(task) if stderr.is_terminal and not quiet else contextlib.nullcontext(silent) as progress:
             yield Watch(progress, raise_if_stopped)
         if received:
-            raise Interrupted(f"stopped: {task}; the work was done already", signal_number=received[0])
+            raise Interrupted(f"stopped: {task}; all work was already done", signal_number=received[0])
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

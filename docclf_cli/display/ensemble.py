@@ -1,4 +1,4 @@
-"""What a person sees of `ensemble` and `tta`."""
+"""Tables of `docclf ensemble` and `docclf tta`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
-from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
+from docclf_cli.results.ensembling import EnsembleResult, ScoreRow, SetScores, TTAResult
 from docclf_cli.results.figures import Difference, Estimate
 
 LOG_LOSS = "log_loss"
@@ -17,15 +17,17 @@ SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
 
 @report.render.register
 def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
-    """Members, methods, how alike the members are, and whether it is worth it."""
-    best = f"to {escape(result.best_member)}, the best member on held-out pages" if result.best_member else ""
+    """Members, methods, weights, member diversity, and whether the ensemble is worth its cost."""
+    best = (
+        f"compared with {escape(result.best_member)}, the best member on held-out pages" if result.best_member else ""
+    )
     lines = [*result.members, *result.methods, *([result.tta] if result.tta else [])]
     breaks = {len(result.members), len(result.members) + len(result.methods)}
     yield from _score_tables(lines, breaks, result.monitor, best, marked=result.method)
     if result.tta:
-        yield f"[dim]{escape(result.tta.name)}: to {escape(result.method)} without views[/]"
+        yield f"[dim]{escape(result.tta.name)}: compared with {escape(result.method)} without views[/]"
     yield from _weights_table(result)
-    yield _alike_table(result)
+    yield _diversity_table(result)
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     computed = ", ".join(sorted(set(result.precision.values())))
@@ -37,9 +39,11 @@ def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
 def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
     """Views, their merge, and whether they are worth it."""
     lines = [*result.views, result.merged]
-    yield from _score_tables(lines, {len(result.views)}, result.monitor, "to the plain page", marked=result.merged.name)
-    if result.pruned:
-        yield f"Dropped: {escape(', '.join(result.pruned))}. Kept: {escape(', '.join(result.kept))}"
+    yield from _score_tables(
+        lines, {len(result.views)}, result.monitor, "compared with the unchanged page", marked=result.merged.name
+    )
+    if result.pruned_views:
+        yield f"Dropped views: {escape(', '.join(result.pruned_views))}. Merged views: {escape(', '.join(result.merged_views))}"
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield f"Written: {escape(result.merged.name)}, {result.pages} {result.split} pages, computed in {result.precision}"
@@ -47,19 +51,19 @@ def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
 
 
 def _score_tables(
-    lines: Sequence[Line], breaks: set[int], monitor: str, versus: str, marked: str
+    lines: Sequence[ScoreRow], breaks: set[int], monitor: str, versus: str, marked: str
 ) -> Iterator[RenderableType]:
     for title, side in SIDES:
         measured = [getattr(line, side) for line in lines]
         if pages := max((each.pages for each in measured if each is not None), default=0):
             yield _score_table(f"{pages} {title}", lines, measured, breaks, marked)
     if any(each.difference for line in lines for each in (line.held_out, line.test) if each is not None):
-        unit = "" if monitor == LOG_LOSS else " in points"
-        yield f"[dim]Δ: {report.metric_name(monitor)}{unit}, {versus}; 95 % intervals everywhere[/]"
+        unit = "" if monitor == LOG_LOSS else " in percentage points"
+        yield f"[dim]Δ: {report.metric_name(monitor)}{unit}, {versus}; all intervals are 95 % intervals[/]"
 
 
 def _score_table(
-    title: str, lines: Sequence[Line], measured: Iterable[Measured | None], breaks: set[int], marked: str
+    title: str, lines: Sequence[ScoreRow], measured: Iterable[SetScores | None], breaks: set[int], marked: str
 ) -> Table:
     # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -74,7 +78,7 @@ def _score_table(
     return table
 
 
-def _metrics(measured: Measured | None) -> tuple[str, str, str, str]:
+def _metrics(measured: SetScores | None) -> tuple[str, str, str, str]:
     if measured is None:
         return "–", "–", "–", ""
     accuracy, f1, loss = (measured.figures[name] for name in ("accuracy", "f1_macro", LOG_LOSS))
@@ -106,12 +110,12 @@ def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
     yield table
 
 
-def _alike_table(result: EnsembleResult) -> Table:
-    """Pairs of members: how often they disagree, and whether they fail on the same pages."""
-    table = Table(title=f"How alike the members are ({result.alike_on} pages)", title_justify="left")
+def _diversity_table(result: EnsembleResult) -> Table:
+    """For each pair of members: how often they disagree, and how their errors correlate."""
+    table = Table(title=f"Member diversity ({result.compared_on} pages)", title_justify="left")
     table.add_column("members", overflow="fold")
-    table.add_column("disagree", justify="right", no_wrap=True)
-    table.add_column("errors correlate", justify="right", no_wrap=True)
+    table.add_column("disagreement", justify="right", no_wrap=True)
+    table.add_column("error correlation", justify="right", no_wrap=True)
     names = [member.name for member in result.members]
     for first in range(len(names)):
         for second in range(first + 1, len(names)):

@@ -110,8 +110,8 @@ def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
     for position, key in enumerate(keys):
         if (first := keys.index(key)) != position:
             raise InputError(
-                f"{names[position]} and {names[first]} are the same checkpoint, seen in the same way",
-                "list each member once; `weight` makes one count more",
+                f"{names[position]} and {names[first]} are the same checkpoint with the same view",
+                "list each member once, and use `weight` to give it more weight",
             )
 
 
@@ -125,8 +125,8 @@ def check_same_classes(class_names: Sequence[tuple[str, ...]], names: Sequence[s
     expected = set(class_names[0])
     for own, name in zip(class_names, names, strict=True):
         other = set(own)
-        differing = [f"only {names[0]} knows {_some(expected - other)}"] if expected - other else []
-        differing += [f"only {name} knows {_some(other - expected)}"] if other - expected else []
+        differing = [f"only {names[0]} has {_some(expected - other)}"] if expected - other else []
+        differing += [f"only {name} has {_some(other - expected)}"] if other - expected else []
         if differing:
             raise InputError(
                 f"{names[0]} and {name} have different classes: {'; '.join(differing)}",
@@ -140,7 +140,7 @@ def _rows_of(member: Predictions, name: str, wanted: np.ndarray, exact: bool) ->
     if missing := set(listed) - set(place):
         raise InputError(f"{name} has no prediction for {len(missing)} of {len(listed)} pages: {_some(missing)}")
     if exact and (more := set(place) - set(listed)):
-        raise InputError(f"{name} has predictions for {len(more)} pages that others lack: {_some(more)}")
+        raise InputError(f"{name} has predictions for {len(more)} pages that other members do not have: {_some(more)}")
     return [place[page] for page in listed]
 
 
@@ -164,7 +164,7 @@ def _agreed_targets(aligned: Sequence[Predictions], names: Sequence[str]) -> np.
         outliers = np.flatnonzero((agreed >= 0) & (member.targets >= 0) & (agreed != member.targets))
         if len(outliers):
             raise InputError(
-                f"{name} was given other labels than the members before it, for {len(outliers)} pages: "
+                f"{name} has other labels than the members before it for {len(outliers)} pages: "
                 f"{_some(member.ids[outliers].tolist())}"
             )
         agreed = np.where(agreed >= 0, agreed, member.targets)

@@ -121,7 +121,7 @@ def sentence(difference: Difference) -> str:
     """A difference in words: "better by 1.2 points of macro-F1, 95 % 0.3 … 2.1"."""
     name = SPOKEN.get(difference.figure, difference.figure.replace("_", " "))
     if difference.low <= 0 <= difference.high:
-        return "no difference that this many pages can show"
+        return "no significant difference"
     lower_is_better = difference.figure == "log_loss"
     better = (difference.value > 0) != lower_is_better
     near, far = sorted((abs(difference.low), abs(difference.high)))
@@ -149,11 +149,11 @@ def _draws(
 def _aligned(first: Predictions, other: Predictions) -> Predictions:
     if sorted(first.class_names) != sorted(other.class_names):
         outliers = sorted(set(first.class_names) ^ set(other.class_names))
-        raise InputError(f"the two have different classes: {', '.join(outliers[:3])} only in one of them")
+        raise InputError(f"the two models have different classes: {', '.join(outliers[:3])} only in one of them")
     place = {name: row for row, name in enumerate(other.ids.tolist())}
     if missing := set(first.ids.tolist()) ^ set(place):
         raise InputError(
-            f"the two are about different pages: {len(missing)} only in one of them, such as {min(missing)}",
+            f"the two sets of predictions are for different pages: {len(missing)} are only in one of them, such as {min(missing)}",
             "compare predictions for the same split of the same data",
         )
     columns = np.array([other.class_names.index(name) for name in first.class_names])

@@ -185,7 +185,7 @@ class Plateau(Schedule):
         verbose: Flag | None = None,
     ) -> None:
         if verbose is not None:
-            _say_once("scheduler.params.verbose has no effect: the learning rate of each epoch is in metrics.csv")
+            _say_once("scheduler.params.verbose has no effect: metrics.csv holds the learning rate of each epoch")
         self.falling = (mode or ("min" if monitor.endswith("loss") else "max")) == "min"
         self.factor, self.patience, self.threshold, self.min_lr = factor, patience, threshold, min_lr
         self.monitor = monitor
@@ -204,7 +204,7 @@ class Plateau(Schedule):
         """
         if self.monitor not in figures:
             raise InputError(
-                f"scheduler.params.monitor: '{self.monitor}' is not measured", f"measured: {', '.join(figures)}"
+                f"scheduler.params.monitor: '{self.monitor}' is not available", f"available: {', '.join(figures)}"
             )
         if self._improves(figures[self.monitor]):
             self.best, self.bad_epochs = figures[self.monitor], 0

@@ -70,7 +70,7 @@ def write_page_predictions(
         return _write(path, _json_lines, (_json_row(prediction, names, columns) for prediction in predictions), ())
     ranks = range(2, min(top_k, len(names)) + 1)
     further = [f"{name}_{rank}" for rank in ranks for name in ("class", "confidence")]
-    header = (*columns, "class", "confidence", *further, "review", "status")
+    header = (*columns, "class", "confidence", *further, "needs_review", "status")
     return _write(path, _csv, (_csv_row(prediction, names, columns) for prediction in predictions), header)
 
 
@@ -111,14 +111,14 @@ def _csv_row(prediction: PagePrediction, names: Sequence[str], columns: tuple[st
     for rank, (index, probability) in enumerate(prediction.top, 1):
         place = "" if rank == 1 else f"_{rank}"
         row |= {f"class{place}": names[index], f"confidence{place}": f"{probability:.6f}"}
-    review = "" if prediction.review is None else str(prediction.review).lower()
-    return row | {"review": review, "status": prediction.status}
+    needs_review = "" if prediction.needs_review is None else str(prediction.needs_review).lower()
+    return row | {"needs_review": needs_review, "status": prediction.status}
 
 
 def _json_row(prediction: PagePrediction, names: Sequence[str], columns: tuple[str, str]) -> dict[str, Any]:
     top = [{"class": names[index], "confidence": round(probability, 6)} for index, probability in prediction.top]
     first = top[0] if top else {"class": None, "confidence": None}
     return {
-        columns[0]: prediction.shown, columns[1]: prediction.page or None, **first, "top": top, "review": prediction.review,
+        columns[0]: prediction.shown, columns[1]: prediction.page or None, **first, "top": top, "needs_review": prediction.needs_review,
         "status": prediction.status,
     }  # fmt: skip

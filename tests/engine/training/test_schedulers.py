@@ -173,7 +173,7 @@ def test_plateau_goes_on_from_its_state() -> None:
 
 
 def test_plateau_names_a_figure_that_is_not_measured() -> None:
-    with pytest.raises(InputError, match="'f1' is not measured"):
+    with pytest.raises(InputError, match="'f1' is not available"):
         schedule("plateau", monitor="f1").observe({"f1_macro": 0.5})
 
 

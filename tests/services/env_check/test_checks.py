@@ -195,7 +195,7 @@ def test_a_model_is_built_and_its_weights_looked_for(situation: Situation) -> No
         ({}, "ok", "offline: there is no API key"),
         ({"WANDB_API_KEY": KEY}, "ok", "online: there is an API key"),
         ({"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "ok", "offline: WANDB_MODE"),
-        ({"WANDB_MODE": "sometimes"}, "failure", "none that wandb knows"),
+        ({"WANDB_MODE": "sometimes"}, "failure", "unknown value"),
     ],
 )
 def test_the_mode_of_wandb_is_explained(
@@ -279,7 +279,7 @@ def test_without_a_bucket_s3_is_skipped(situation: Situation) -> None:
 def test_the_bucket_is_written_to_and_left_clean(situation: Situation, server: S3Server, target: Target) -> None:
     rows = _rows(checks_remote.s3_bucket, situation)
     assert {name: row.status for name, row in rows.items()} == {"clock": "ok", "s3 bucket": "ok"}
-    listed = server.client().list_objects_v2(Bucket=target.bucket, Prefix="docclf/probe").get("CheckpointSchema", [])
+    listed = server.client().list_objects_v2(Bucket=target.bucket, Prefix="docclf/probe").get("Contents", [])
     assert listed == []
 
 

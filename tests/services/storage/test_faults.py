@@ -62,7 +62,7 @@ def test_a_client_killed_in_the_middle_leaves_nothing_to_see_and_can_be_repeated
                 pusher.send_signal(signal.SIGKILL)
                 break
         assert pusher.wait() == -signal.SIGKILL
-        listed = server.client().list_objects_v2(Bucket=BUCKET, Prefix=target.prefix + "/").get("CheckpointSchema", [])
+        listed = server.client().list_objects_v2(Bucket=BUCKET, Prefix=target.prefix + "/").get("Contents", [])
         assert not [item for item in listed if item["Key"].endswith("manifest.json")]
         assert all(item["Size"] == 60_000_000 for item in listed)
     assert push([big], target).files[0].size == 60_000_000

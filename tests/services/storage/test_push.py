@@ -31,7 +31,7 @@ BELONGING = [
 
 
 def _keys(server: S3Server, target: Target) -> list[str]:
-    listed = server.client().list_objects_v2(Bucket=BUCKET, Prefix=target.prefix + "/").get("CheckpointSchema", [])
+    listed = server.client().list_objects_v2(Bucket=BUCKET, Prefix=target.prefix + "/").get("Contents", [])
     return [item["Key"].removeprefix(target.prefix + "/") for item in listed]
 
 
