@@ -152,12 +152,16 @@ def labels(index: DocumentIndex, groups: str | None, folder: Path, run: Path | N
     true = dict(zip(index.ids.tolist(), names[index.labels].tolist(), strict=True))
     wrong, found = set(index.ids[swapped].tolist()), [one.id for one in check.issues]
     right = [one for one in check.issues if one.id in wrong]
-    print(f"\nLabels, {len(wrong)} of {len(index)} swapped; {len(found)} doubtful, {check.expected:.0f} expected")
+    print(
+        f"\nLabels, {len(wrong)} of {len(index)} swapped; {len(found)} doubtful, {check.expected_issues:.0f} expected"
+    )
     print(f"  recall    {share(len(right), len(wrong))}")
     print(f"  precision {share(len(right), len(found))}")
     first = sum(name in wrong for name in found[: len(wrong)])
     print(f"  precision of the first {len(wrong)} {share(first, min(len(wrong), len(found)))}")
-    print(f"  suggested class is the true one {share(sum(one.suggested == true[one.id] for one in right), len(right))}")
+    print(
+        f"  suggested class is the true one {share(sum(one.suggested_label == true[one.id] for one in right), len(right))}"
+    )
 
 
 def share(count: int, of: int) -> str:

@@ -26,7 +26,7 @@ TOGETHER = ("train", "evaluate", "predict")  # commands that several processes c
 ASKS_FOR_HELP = frozenset(("-h", "--help"))
 app = typer.Typer(
     name="docclf",
-    help="Sort document images: train classifiers, measure them honestly, combine them, and put them to work.",
+    help="Classify document images: train models, evaluate them, combine them into ensembles, and predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,7 +48,9 @@ def _root(
     ] = False,
 ) -> None:
     if process_count() > 1 and context.invoked_subcommand not in TOGETHER:
-        raise InputError(f"{context.invoked_subcommand} works in one process", f"torchrun is for {', '.join(TOGETHER)}")
+        raise InputError(
+            f"{context.invoked_subcommand} runs in a single process", f"torchrun works with {', '.join(TOGETHER)}"
+        )
     # `env-check` reads the file itself, so that a faulty one is a row of its table.
     if context.invoked_subcommand != "env-check" and not ASKS_FOR_HELP.intersection(sys.argv):
         load_env(Path.cwd())

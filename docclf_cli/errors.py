@@ -91,9 +91,7 @@ def as_resource_error(error: BaseException) -> ResourceError | None:
     if isinstance(error, DocclfError):
         return None
     if is_out_of_memory(error):
-        return ResourceError(
-            "memory has run out", "try half the --batch-size, or the same with --set train.accumulate=2"
-        )
+        return ResourceError("memory has run out", "halve the --batch-size, or keep it with --set train.accumulate=2")
     if dead := _DEAD_WORKER.search(str(error)):
         how = dead[2].replace("is killed by", "was killed by")
         return ResourceError(

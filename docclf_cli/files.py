@@ -27,7 +27,7 @@ TEMP_PREFIX = ".docclf-tmp-"
 LINKS, LOCKS, FLUSHES = "hard links", "locks", "flushing of folders"
 _MEANS = {
     LINKS: "files are moved into place instead",
-    LOCKS: "nothing keeps two commands from writing the same run at the same time, so start only one",
+    LOCKS: "two commands can write the same run at the same time, so start only one",
     FLUSHES: "after a power failure the newest files may be missing",
 }
 # What file systems answer to what they do not have; EPERM and EACCES mean it for links alone.

@@ -31,7 +31,7 @@ class StopFlag:
         previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
-            self.raise_if_set("stopped; the work was done already, and its files are written")
+            self.raise_if_set("stopped; all work was done and all files are written")
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -45,7 +45,7 @@ def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> 
     from docclf_cli.engine.checkpoints.run_folder import newest_finished
 
     path = newest_finished(output or Path("runs")).path
-    logger.info("the newest finished run: %s", path)
+    logger.info("using the newest finished run: %s", path)
     return path
 
 

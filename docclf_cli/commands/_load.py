@@ -59,7 +59,7 @@ def settings_of_use(
         name = key.removeprefix("data.")
         if name not in READING:
             can = ", ".join(("runtime.*", *(f"data.{one}" for one in READING)))
-            raise InputError(f"--set {key}: the training decided this", f"here it sets {can}")
+            raise InputError(f"--set {key}: training fixed this value", f"--set can change {can} here")
         reading[name] = getattr(loaded.profile.data, name)
     return loaded.profile.runtime, reading
 

@@ -9,7 +9,7 @@ from docclf_cli.commands._completion import Complete, groups, words
 from docclf_cli.display import console
 
 PROFILE = "Profile"
-COMMON = "What people change most"
+COMMON = "Common options"
 OUTPUT = "Output"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -72,14 +72,17 @@ Data = Annotated[
 Images = Annotated[
     str | None,
     typer.Option(
-        "--images", metavar="DIR", help="Images of a CSV \\[default: the folder of its stem].", rich_help_panel=COMMON
+        "--images",
+        metavar="DIR",
+        help="Image folder of a CSV \\[default: the folder with the CSV's name].",
+        rich_help_panel=COMMON,
     ),
 ]
 Split = Annotated[
     str | None,
     declare(
         "--split",
-        help="train, val or test \\[default: val; test of other --data].",
+        help="train, val or test \\[default: val; test if --data names other pages].",
         complete=words("train", "val", "test"),
     ),
 ]
@@ -102,7 +105,8 @@ Members = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Moves initialisation, order and augmentation.", rich_help_panel=COMMON)
+    int | None,
+    typer.Option("--seed", help="Random seed of initialisation, page order and augmentation.", rich_help_panel=COMMON),
 ]
 Device = Annotated[
     str | None,
@@ -112,7 +116,7 @@ Precision = Annotated[
     str | None,
     declare(
         "--precision",
-        help="auto, fp32, bf16 or fp16 (GPUs); auto is what training found good enough for this model.",
+        help="auto, fp32, bf16 or fp16 (GPUs only); auto uses the number format that training checked for this model.",
         complete=words(*PRECISIONS),
         callback=_known_precision,
     ),
@@ -127,19 +131,19 @@ ResultsOutput = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="DIR", rich_help_panel=OUTPUT,
-        help="Where results go, below the run's name, if a run is named \\[default: the run itself]; else where the newest "
-        "run is looked for \\[default: runs].",
+        help="With a named run: parent folder of the results \\[default: the run folder]. Without one: folder that is "
+        "searched for the newest run \\[default: runs].",
     ),
 ]  # fmt: skip
 Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a run folder of that name.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--overwrite", help="Replace an existing run folder of this name.", rich_help_panel=OUTPUT)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet", "-q", callback=_quiet, help="No progress, only warnings and errors.", rich_help_panel=OUTPUT
+        "--quiet", "-q", callback=_quiet, help="Show only warnings and errors, no progress.", rich_help_panel=OUTPUT
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.", rich_help_panel=OUTPUT)]

@@ -30,7 +30,7 @@ def profile_to_load(resume: str | None, profile: str, chosen: bool) -> str:
     if not run.profile.is_file():
         raise InputError(
             f"--resume: {run.path} is not a run folder (no {run.profile.name} in it)",
-            "name the folder of a run, such as runs/mine; or --resume auto, which starts or continues",
+            "name a run folder, such as runs/mine, or use --resume auto",
         )
     return str(run.profile)
 
@@ -49,18 +49,18 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
     if resume is None:
         return None
     if overwrite:
-        raise InputError("--resume goes on with a run, and --overwrite replaces it", "give one of them")
+        raise InputError("--resume and --overwrite contradict each other", "give only one of them")
     if resume != AUTO:
         if name is not None:
             raise InputError(
-                f"--resume {resume} names the run already, and --name is for a new one", "give one of them"
+                f"--resume {resume} already names the run; --name is for a new run", "give only one of them"
             )
         return Path(resume)
     if profile.name is not None:
         run = RunFolder(Path(profile.output) / profile.name)
         return run.path if run.profile.is_file() else None
     newest = newest_unfinished(profile)
-    logger.info("starting a new run" if newest is None else f"going on with {newest.path}")
+    logger.info("starting a new run" if newest is None else f"resuming {newest.path}")
     return None if newest is None else newest.path
 
 

@@ -12,7 +12,7 @@ from docclf_cli.display.progress import progress_display
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf audit --data my/pages\n\n"
-    "docclf audit --run runs/folds --name look   (labels too; `docclf train --folds 5` makes such a run)\n\n"
+    "docclf audit --run runs/folds --name look   # also checks labels; `docclf train --folds 5` makes such a run\n\n"
     "docclf train --data my/pages --set data.groups=runs/look/groups.csv --set data.relabel=runs/look/relabel.csv"
 )
 
@@ -22,9 +22,11 @@ Profile = Annotated[
         "--profile", "-p", help="Profile to start from \\[default: the run's, else config].", panel=option.PROFILE
     ),
 ]
-Run = Annotated[Path | None, option.declare("--run", help="Folds run whose out-of-fold predictions check the labels.")]
+Run = Annotated[
+    Path | None, option.declare("--run", help="Folds run; its out-of-fold predictions are used to check the labels.")
+]
 Similarity = Annotated[
-    float, option.declare("--similarity", help="From here on two pages are twins; 1 is the very same page.")
+    float, option.declare("--similarity", help="Pages at least this similar are near duplicates; 1 means identical.")
 ]
 Output = Annotated[
     Path | None,
@@ -32,10 +34,10 @@ Output = Annotated[
 ]
 Name = Annotated[
     str | None,
-    option.declare("--name", "-n", help="Name of the new folder \\[default: audit and the time].", panel=option.OUTPUT),
+    option.declare("--name", "-n", help="Name of the new folder \\[default: audit-TIME].", panel=option.OUTPUT),
 ]
 Overwrite = Annotated[
-    bool, option.declare("--overwrite", help="Replace an earlier audit of that name.", panel=option.OUTPUT)
+    bool, option.declare("--overwrite", help="Replace an earlier audit of this name.", panel=option.OUTPUT)
 ]
 
 
@@ -58,7 +60,7 @@ def run(
     if not 0 < similarity <= 1:
         raise InputError(f"--similarity: {similarity:g} is not between 0 and 1")
     if run is not None and not (run / "profile.yaml").is_file():
-        raise InputError(f"--run: {run} is no run folder", "name one that `docclf train --folds 5` made")
+        raise InputError(f"--run: {run} is not a run folder", "name one that `docclf train --folds 5` made")
     start = profile or (str(run / "profile.yaml") if run is not None else "config")
     loaded = load_checked(start, {"data.root": data}, sets)
     from docclf_cli.stop import StopFlag

@@ -14,12 +14,12 @@ from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
 from docclf_cli.text import format_bytes
 
 EXAMPLES = "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json"
-HELP = "See and delete what is kept on this machine because making it takes time."
+HELP = "Show or clear the caches on this machine."
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 Pages = Annotated[
     str,
-    option.declare("--pages-folder", help="Folder of the pages, where a profile's data.cache names one."),
+    option.declare("--pages-folder", help="Folder of the page cache, if the profile sets data.cache."),
 ]
 What = Annotated[
     list[str] | None,
@@ -57,7 +57,7 @@ def clear(
 @report.render.register
 def usage_table(result: CacheUsage) -> Iterator[RenderableType]:
     """One line for each kind."""
-    yield _table(result.rows, f"Kept on this machine: {format_bytes(result.bytes)}")
+    yield _table(result.rows, f"Caches on this machine: {format_bytes(result.bytes)}")
 
 
 @report.render.register
@@ -69,10 +69,10 @@ def cleared_table(result: CacheCleared) -> Iterator[RenderableType]:
 def _table(rows: tuple[CacheRow, ...], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("cache", no_wrap=True)
-    table.add_column("holds", overflow="fold")
+    table.add_column("description", overflow="fold")
     table.add_column("files", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("folder", overflow="fold")
     for row in rows:
-        table.add_row(row.name, row.holds, str(row.files), format_bytes(row.bytes), escape(str(row.folder)))
+        table.add_row(row.name, row.description, str(row.files), format_bytes(row.bytes), escape(str(row.folder)))
     return table

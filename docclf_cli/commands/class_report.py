@@ -40,14 +40,14 @@ def run(
     data: option.Data = None,
     one: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME|INDEX", help="One class alone.", rich_help_panel=option.COMMON),
+        typer.Option("--class", metavar="NAME|INDEX", help="Report on this class only.", rich_help_panel=option.COMMON),
     ] = None,
     html: Annotated[
         bool,
-        option.declare("--html", help="Also write report.html, one file to open in a browser.", panel=option.OUTPUT),
+        option.declare("--html", help="Also write report.html, a single file for the browser.", panel=option.OUTPUT),
     ] = False,
     no_thumbnails: Annotated[
-        bool, option.declare("--no-thumbnails", help="Leave pictures of pages out of it.", panel=option.OUTPUT)
+        bool, option.declare("--no-thumbnails", help="Leave page images out of report.html.", panel=option.OUTPUT)
     ] = False,
     device: option.Device = None,
     output: option.ResultsOutput = None,
@@ -81,11 +81,11 @@ def _check_usage(
     checkpoint: str | None, predictions: Path | None, one: str | None, html: bool, no_thumbnails: bool
 ) -> None:
     if checkpoint is not None and predictions is not None:
-        raise InputError("a run and --predictions are both given", "leave one of them out")
+        raise InputError("a run and --predictions are both given", "give only one of them")
     if one is not None and html:
-        raise InputError("--html shows all classes, --class one", "leave one of them out")
+        raise InputError("--html reports on all classes, --class on one class", "give only one of them")
     if no_thumbnails and not html:
-        raise InputError("--no-thumbnails says something about --html, which is not given", "add --html")
+        raise InputError("--no-thumbnails has no effect without --html", "add --html")
 
 
 def _with_page(

@@ -39,11 +39,11 @@ Fill = Annotated[
     str | None,
     option.declare(
         "--fill",
-        help="Class of test pages that cannot be read, where sample_submission.csv wants one for each.",
+        help="Class for unreadable test pages, if sample_submission.csv needs a class for every page.",
         panel=option.OUTPUT,
     ),
 ]
-UNREADABLE_HINT = "everything is written, the table of probabilities names the reasons; --set data.max_unreadable=1 accepts any number"
+UNREADABLE_HINT = "all files are written, and the table of probabilities gives the reasons; --set data.max_unreadable=1 accepts any number"
 
 
 def run(
@@ -74,7 +74,7 @@ def run(
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
     if any(key == "ensemble.enabled" and source.rank for key, source in loaded.sources.items()):
-        logger.info("ensemble.enabled has no effect: `docclf ensemble` itself is the switch")
+        logger.info("ensemble.enabled has no effect: `docclf ensemble` always combines the members")
     resolved = with_members(loaded.profile, members or [], quiet)
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.ensemble.ensemble import ensemble

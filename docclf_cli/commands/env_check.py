@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf env-check\n\n"
-    "docclf env-check --full --online   # build the model; ask wandb and the bucket\n\n"
+    "docclf env-check --full --online   # build the model; contact W&B and S3\n\n"
     "docclf env-check --strict --json > environment.json"
 )
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": "dim"}
@@ -31,10 +31,10 @@ def run(
     data: option.Data = None,
     output: option.Output = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Build the configured model as well, and look for its weights.")
+        bool, typer.Option("--full", help="Also build the configured model and look for its weights.")
     ] = False,
-    online: Annotated[bool, typer.Option("--online", help="Ask wandb and the bucket as well.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Also contact the W&B server and the S3 bucket.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as failures.")] = False,
     sets: option.Sets = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,

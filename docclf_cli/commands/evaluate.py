@@ -21,14 +21,16 @@ EXAMPLES = (
 )
 
 Compare = Annotated[
-    str | None, option.declare("--compare", help="Another run or checkpoint: is the difference more than chance?")
+    str | None, option.declare("--compare", help="Compare with another run or checkpoint on the same pages.")
 ]
 TargetPrecision = Annotated[
     float | None,
-    option.declare("--target-precision", help="Find the confidence from which on predictions are this precise."),
+    option.declare("--target-precision", help="Find the confidence threshold that reaches this precision, e.g. 0.99."),
 ]
-Degrade = Annotated[bool, option.declare("--degrade", help="Also score by kind and strength of damage.")]
-Limit = Annotated[int, option.declare("--limit", help="With --degrade: damage at most so many pages.", min=1)]
+Degrade = Annotated[
+    bool, option.declare("--degrade", help="Also score corrupted copies of the pages, by corruption and severity.")
+]
+Limit = Annotated[int, option.declare("--limit", help="With --degrade: corrupt at most this many pages.", min=1)]
 
 
 def run(

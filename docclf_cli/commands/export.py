@@ -36,7 +36,7 @@ def run(
         Path | None,
         typer.Option(
             "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-            help="Where to put it \\[default: export/ beside the checkpoint].",
+            help="Output file or folder \\[default: export/ beside the checkpoint].",
         ),
     ] = None,
     overwrite: Annotated[
@@ -58,13 +58,13 @@ def run(
 def tables(result: ExportResult) -> Iterator[RenderableType]:
     """How the two compare, and what was written."""
     table = report.plain_table(escape(f"{result.format} of {result.checkpoint}"))
-    kind = "pages of its data" if result.real_pages else "images of noise"
+    kind = "pages of the training data" if result.real_pages else "random images"
     table.add_row("compared on", f"{result.pages} {kind}")
-    table.add_row("largest difference of a probability", f"{result.max_difference:.1e}")
+    table.add_row("largest probability difference", f"{result.max_difference:.1e}")
     faster = result.checkpoint_ms / result.exported_ms
     table.add_row(
-        "milliseconds a page on the CPU",
-        f"{result.exported_ms:.1f}; torch {result.checkpoint_ms:.1f} (fp32), {faster:.2f} times",
+        "milliseconds per page on the CPU",
+        f"{result.exported_ms:.1f}; torch {result.checkpoint_ms:.1f} (fp32), {faster:.2f} times as fast",
     )
     yield table
     yield report.files_table(result.files)

@@ -25,14 +25,14 @@ EXAMPLES = (
     "find /archive -name '*.pdf' -print0 | docclf predict - --checkpoint runs/mine --format jsonl -o archive.jsonl\n\n"
     "docclf predict --split test --checkpoint runs/mine --submission"
 )
-SURE = "When to trust it"
+SURE = "Review"
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[INPUT]...",
-        help="Files, folders (all the way down), globs in quotes, CSV files with a column of paths, or '-' for a list "
-        "on stdin. PDF and TIFF are taken page by page.",
+        help="Files, folders (with subfolders), globs in quotes, CSV files with a column of paths, or '-' for a list "
+        "on stdin. PDF and TIFF files are read page by page.",
         show_default=False,
     ),
 ]
@@ -40,45 +40,47 @@ Ensemble = Annotated[
     str | None,
     typer.Option(
         "--profile", "-p", metavar="NAME|PATH", rich_help_panel=option.COMMON,
-        help="Instead of a checkpoint: the profile of an ensemble, whose members answer together.",
+        help="Instead of a checkpoint: the profile of an ensemble; its members predict together.",
     ),
 ]  # fmt: skip
 Split = Annotated[str | None, option.declare("--split", help="Instead of inputs: 'test', the test pages of --data.")]
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="PATH", help="Data root of --split \\[default: that of the training].",
+        "--data", metavar="PATH", help="Data root of --split \\[default: the training data].",
         rich_help_panel=option.COMMON,
     ),
 ]  # fmt: skip
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="Classes named per page.", rich_help_panel=option.COMMON)]
+TopK = Annotated[
+    int, typer.Option("--top-k", min=1, help="Number of classes listed per page.", rich_help_panel=option.COMMON)
+]
 TargetPrecision = Annotated[
     float | None,
     option.declare(
         "--target-precision",
-        help="Review what is less certain than held-out pages must be to be right in this share of cases, e.g. 0.99.",
+        help="Mark pages for review so that all other pages reach this precision, e.g. 0.99.",
         panel=SURE,
     ),
 ]
 MinConfidence = Annotated[
     float | None,
     typer.Option(
-        "--min-confidence", min=0.0, max=1.0, help="Review what is less certain than this.", rich_help_panel=SURE
+        "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", rich_help_panel=SURE
     ),
 ]
 MaxUnreadable = Annotated[
     float | None,
     typer.Option(
         "--max-unreadable", min=0.0, max=1.0, rich_help_panel=SURE,
-        help="Share of unreadable pages above which the exit code is 3; everything is written all the same "
-        "\\[default: data.max_unreadable of the training].",
+        help="Share of unreadable pages above which the exit code is 3; all files are still written "
+        "\\[default: data.max_unreadable of the training profile].",
     ),
 ]  # fmt: skip
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-        help=f"A folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}) with its siblings "
+        help=f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it "
         "\\[default: predictions/; of --split, predict/ in the run].",
     ),
 ]  # fmt: skip
@@ -92,27 +94,31 @@ Format = Annotated[
     ),
 ]
 WantSubmission = Annotated[
-    bool, option.declare("--submission", help="With --split test: also write ID,target.", panel=option.OUTPUT)
+    bool,
+    option.declare(
+        "--submission", help="With --split test: also write submission.csv (ID,target).", panel=option.OUTPUT
+    ),
 ]
 Fill = Annotated[
     str | None,
-    option.declare("--fill", help="Class of pages in the submission that cannot be read.", panel=option.OUTPUT),
+    option.declare("--fill", help="Class for unreadable pages in the submission.", panel=option.OUTPUT),
 ]
 CopyTo = Annotated[
     Path | None,
     typer.Option(
         "--copy-to", metavar="DIR", rich_help_panel=option.OUTPUT,
-        help="Sort copies of the files into class folders here, those to review into _review; nothing is overwritten.",
+        help="Copy the files into class folders here, and files that need review into _review; nothing is overwritten.",
     ),
 ]  # fmt: skip
 Views = Annotated[
-    bool, option.declare("--tta", help="Look at each page in the views that its augmentation trained, and merge them.")
+    bool,
+    option.declare(
+        "--tta", help="Test-time augmentation: predict each page in several views and merge the probabilities."
+    ),
 ]
-Backend = Annotated[
-    str, option.declare("--backend", help="torch, or onnx: what `docclf export` made of the checkpoint.")
-]
+Backend = Annotated[str, option.declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results that are there.", rich_help_panel=option.OUTPUT)
+    bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=option.OUTPUT)
 ]
 
 
@@ -162,7 +168,7 @@ def run(
         )  # fmt: skip
     report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable
-    hint = "all files are written, the quarantine names the reasons; --max-unreadable 1 accepts any number"
+    hint = "all files are written, and the quarantine file gives the reasons; --max-unreadable 1 accepts any number"
     require_readable(result.unreadable, result.pages, allowed, hint)
 
 

@@ -32,9 +32,11 @@ def run(
     bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket \\[default: S3_BUCKET_NAME].")] = None,
     prefix: Annotated[str | None, typer.Option("--prefix", help="Store below this key prefix.")] = None,
     with_last: Annotated[
-        bool, typer.Option("--with-last", help="Push last.ckpt as well, to go on training elsewhere.")
+        bool, typer.Option("--with-last", help="Also push last.ckpt, to resume training elsewhere.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent, without sending anything.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a stored model of this name that has other checkpoints.")
     ] = False,
@@ -44,7 +46,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Push a run folder, or files, to S3: only what is missing, verified by the server, seen by readers when whole."""
+    """Push a run folder or files to S3. Only missing files are sent, and the server verifies them."""
     loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
     from docclf_cli.services.storage.push import push
     from docclf_cli.services.storage.s3 import resolve_target

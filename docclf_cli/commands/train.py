@@ -44,7 +44,7 @@ Augmentation = Annotated[
 Epochs = Annotated[int | None, option.declare("--epochs", help="Passes over the training pages.")]
 BatchSize = Annotated[int | None, option.declare("--batch-size", help="Pages per step.")]
 Lr = Annotated[float | None, option.declare("--lr", help="Peak learning rate.")]
-ImageSize = Annotated[int | None, option.declare("--image-size", help="Side of the model input.")]
+ImageSize = Annotated[int | None, option.declare("--image-size", help="Side of the model input in pixels.")]
 Folds = Annotated[int | None, option.declare("--folds", help="Train this many cross-validation folds.")]
 Fold = Annotated[int | None, option.declare("--fold", help="Train one fold, counted from 0.")]
 Resume = Annotated[
@@ -52,15 +52,15 @@ Resume = Annotated[
     option.declare(
         "--resume",
         metavar="RUN|auto",
-        help="Go on with a run that was stopped or killed; auto starts or continues: the run of --name, else the newest "
-        "unfinished one with the same profile.",
+        help="Resume a run that was stopped or killed. auto resumes the run of --name, or else the newest unfinished run "
+        "with the same profile; if there is none, it starts a new run.",
     ),
 ]
 AllowChanges = Annotated[
-    bool, option.declare("--allow-changes", help="Go on although profile, code or pages have changed.")
+    bool, option.declare("--allow-changes", help="Resume although the profile, the code or the pages have changed.")
 ]
 ShowSchedule = Annotated[
-    bool, option.declare("--show-schedule", help="Draw the learning rate of the run, and stop.", panel=option.PROFILE)
+    bool, option.declare("--show-schedule", help="Show the learning rate over the run, and stop.", panel=option.PROFILE)
 ]
 
 
@@ -94,7 +94,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Train a classifier on labelled pages, and measure it on pages it has not seen."""
+    """Train a classifier on labelled pages, and score it on held-out pages."""
     options = {
         "data.root": data, "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.batch_size": batch_size, "optimizer.lr": lr,
@@ -142,8 +142,8 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
 @report.render.register
 def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
     """That the run is finished."""
-    yield f"{escape(str(result.run))} is finished since {result.time}: nothing is left to do."
-    yield "--allow-changes trains on, for example with more --epochs."
+    yield f"{escape(str(result.run))} finished at {result.time}. There is nothing left to do."
+    yield "To train longer, add --allow-changes, for example with more --epochs."
 
 
 @report.render.register
@@ -173,15 +173,15 @@ def _train_summary(result: TrainResult) -> RenderableType:
     table.add_row("run", escape(str(result.run)))
     table.add_row("model", escape(result.model))
     if result.best_epoch:
-        table.add_row("kept epoch", f"{result.best_epoch} of {result.epochs}, chosen by {result.monitor}")
+        table.add_row("best epoch", f"{result.best_epoch} of {result.epochs}, chosen by {result.monitor}")
     if result.train is not None:
         gap = result.train.metrics["f1_macro"].value - result.val.metrics["f1_macro"].value
         table.add_row("macro-F1 on training pages", f"{result.train.metrics['f1_macro'].value:.4f} (gap {gap:+.4f})")
-    if result.degraded is not None:
-        gap = result.val.metrics["f1_macro"].value - result.degraded
-        table.add_row("macro-F1 on degraded pages", f"{result.degraded:.4f} (gap {gap:+.4f})")
+    if result.f1_macro_degraded is not None:
+        gap = result.val.metrics["f1_macro"].value - result.f1_macro_degraded
+        table.add_row("macro-F1 on degraded pages", f"{result.f1_macro_degraded:.4f} (gap {gap:+.4f})")
     table.add_row("temperature", f"{result.temperature:.3f}")
-    table.add_row("predicts in", result.precision)
+    table.add_row("number format for predicting", result.precision)
     if result.pushed is not None:
         table.add_row("stored in S3", escape(result.pushed))
     return table
@@ -192,7 +192,7 @@ def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:
 
     shown = {metric.column or name: metric.label for name, metric in headline_metrics().items()}
     table = Table(title="Folds", title_justify="left")
-    for head in ("fold", "kept epoch", *shown.values()):
+    for head in ("fold", "best epoch", *shown.values()):
         table.add_column(head, justify="right", no_wrap=True)
     for fold in folds:
         table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.metrics[name]:.4f}" for name in shown))

@@ -46,7 +46,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Look at each page in several ways, and see which of them help."""
+    """Test-time augmentation: predict each page in several views and score each view."""
     options = {
         "ensemble.tta.merge": merge,
         "data.root": data,

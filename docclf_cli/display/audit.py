@@ -1,4 +1,4 @@
-"""What people see of an audit."""
+"""Tables of `docclf audit`."""
 
 import shlex
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SHOWN = 10  # rows a table; the CSV files have all
 
 @report.render.register
 def tables(result: AuditResult) -> Iterator[RenderableType]:
-    """Classes, odd pages, twins, doubtful labels, and what it all comes to."""
+    """Classes, outliers, near duplicates, label issues, a summary and the files."""
     yield _class_table(result)
     if result.outliers:
         yield _outlier_table(result.outliers)
@@ -39,8 +39,8 @@ def _class_table(result: AuditResult) -> Table:
 
 
 def _outlier_table(outliers: tuple[Outlier, ...]) -> Table:
-    table = Table(title=_title("Odd pages", len(outliers)), title_justify="left")
-    for head in ("kind", "split", "page", "what"):
+    table = Table(title=_title("Outliers", len(outliers)), title_justify="left")
+    for head in ("kind", "split", "page", "detail"):
         table.add_column(head, overflow="fold")
     for page in _some_of_each_kind(outliers):
         table.add_row(page.kind, page.split, escape(page.id), escape(page.detail))
@@ -54,14 +54,18 @@ def _some_of_each_kind(outliers: tuple[Outlier, ...]) -> list[Outlier]:
 
 
 def _near_duplicate_table(near_duplicates: tuple[NearDuplicatePair, ...]) -> Table:
-    table = Table(title=_title("NearDuplicatePair", len(near_duplicates)), title_justify="left")
-    for head in ("page", "and its twin"):
+    table = Table(title=_title("Near duplicates", len(near_duplicates)), title_justify="left")
+    for head in ("page", "near duplicate"):
         table.add_column(head, overflow="fold")
-    table.add_column("alike", justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("similarity", justify="right", no_wrap=True)
+    table.add_column("note", no_wrap=True)
     for pair in near_duplicates[:SHOWN]:
-        notes = [text for text, said in (("labels differ", pair.conflict), ("across splits", pair.across)) if said]
-        table.add_row(_page(pair.first), _page(pair.second), f"{pair.similarity:.3f}", ", ".join(notes))
+        notes = [
+            text
+            for text, said in (("labels differ", pair.labels_differ), ("across splits", pair.across_splits))
+            if said
+        ]
+        table.add_row(_page(pair.first), _page(pair.second), f"{pair.similarity:.3f}", "\n".join(notes))
     return table
 
 
@@ -71,15 +75,15 @@ def _page(page: DuplicatePage) -> str:
 
 
 def _label_table(check: LabelCheck) -> Table:
-    table = Table(title=_title("Doubtful labels", len(check.issues)), title_justify="left")
-    for head in ("page", "given", "seems"):
+    table = Table(title=_title("Label issues", len(check.issues)), title_justify="left")
+    for head in ("page", "given label", "suggested label"):
         table.add_column(head, overflow="fold")
-    for head in ("p(given)", "p(seems)"):
+    for head in ("p(given)", "p(suggested)"):
         table.add_column(head, justify="right", no_wrap=True)
     for one in check.issues[:SHOWN]:
-        given = f"{one.given} (settled)" if one.settled else one.given
+        given = f"{one.given_label} (from data.relabel)" if one.in_relabel_file else one.given_label
         probabilities = f"{one.given_probability:.3f}", f"{one.suggested_probability:.3f}"
-        table.add_row(escape(one.id), escape(given), escape(one.suggested), *probabilities)
+        table.add_row(escape(one.id), escape(given), escape(one.suggested_label), *probabilities)
     return table
 
 
@@ -89,30 +93,32 @@ def _summary(result: AuditResult) -> RenderableType:
     table.add_row("pages", ", ".join(f"{count} {split}" for split, count in result.pages.items()))
     table.add_row("largest to smallest class", f"{result.imbalance:.1f} to 1")
     differ, across = (
-        sum(pair.conflict for pair in result.near_duplicates),
-        sum(pair.across for pair in result.near_duplicates),
+        sum(pair.labels_differ for pair in result.near_duplicates),
+        sum(pair.across_splits for pair in result.near_duplicates),
     )
-    pairs = f"{len(result.near_duplicates)} pairs, {differ} with labels that differ, {across} across splits"
-    table.add_row("twins", f"{pairs}; {result.duplicate_groups} groups" if result.near_duplicates else "none")
+    pairs = f"{len(result.near_duplicates)} pairs, {differ} with different labels, {across} across splits"
+    table.add_row("near duplicates", f"{pairs}; {result.duplicate_groups} groups" if result.near_duplicates else "none")
     if result.labels is None:
-        table.add_row("labels", "not checked: name a run of `docclf train --folds 5` with --run")
+        table.add_row(
+            "labels", "not checked; to check them, name a folds run with --run (`docclf train --folds 5` makes one)"
+        )
     else:
         table.add_row("labels", escape(_label_words(result.labels)))
-    table.add_row("odd pages", str(len(result.outliers) or "none"))
+    table.add_row("outliers", str(len(result.outliers) or "none"))
     table.add_row("next", escape(_next(result)))
     return table
 
 
 def _label_words(check: LabelCheck) -> str:
-    if check.expected is None:
-        return f"not judged by {check.run}: {check.refusal}"
-    return f"{len(check.issues)} of {check.pages} doubtful (about {check.expected:.0f} wrong ones expected), by {check.run}"
+    if check.expected_issues is None:
+        return f"not checked by {check.run}: {check.skipped_reason}"
+    return f"{len(check.issues)} issues on {check.pages} pages (about {check.expected_issues:.0f} wrong labels expected), found by {check.run}"
 
 
 def _next(result: AuditResult) -> str:
     keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
     options = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
-    look = "look at the pictures, delete lines of relabel.csv that are wrong, then " if len(options) > 1 else ""
+    look = "check label_issues.png, delete wrong lines from relabel.csv, then " if len(options) > 1 else ""
     return f"{look}train with {' '.join(options)}"
 
 

@@ -1,4 +1,4 @@
-"""What `class-report` shows on a terminal."""
+"""Tables of `docclf class-report`."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,10 @@ _INTERVAL = 11
 
 @report.render.register
 def tables(result: ClassReport) -> Iterator[RenderableType]:
-    """Classes, confusions, over-fitting, metrics, files."""
+    """Classes, confused pairs, over-fitting, metrics and files."""
     yield _class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
     if result.confused:
-        yield _pairs_table(result.confused, "Most confused")
+        yield _pairs_table(result.confused, "Most confused classes")
     if result.gaps:
         yield _gaps_table(result.gaps)
     yield report.scores_table(result.scores, f"{result.source}, {result.split}, computed in {result.precision}")
@@ -32,7 +32,7 @@ def tables(result: ClassReport) -> Iterator[RenderableType]:
 
 @report.render.register
 def one_class(result: OneClass) -> Iterator[RenderableType]:
-    """The metrics of one class, and what it is confused with."""
+    """The metrics of one class, and the classes it is confused with."""
     row = result.row
     table = report.plain_table(f"{row.name} (class {result.index}), {result.split} pages of {result.source}")
     table.add_row("accuracy (recall)", report.interval(row.accuracy))
@@ -41,12 +41,14 @@ def one_class(result: OneClass) -> Iterator[RenderableType]:
     table.add_row("mean loss", report.number(row.loss))
     table.add_row("samples", str(row.support))
     if result.gap is not None and not math.isnan(result.gap.gap.value):
-        table.add_row("training − validation", f"{_gap(result.gap)}{'  over-fits' if result.gap.overfits else ''}")
+        table.add_row(
+            "training − validation accuracy", f"{_gap(result.gap)}{'  over-fits' if result.gap.overfits else ''}"
+        )
     yield table
-    if result.taken_for:
-        yield _pairs_table(result.taken_for, "Its pages, taken for another class")
-    if result.taken_from:
-        yield _pairs_table(result.taken_from, "Pages of other classes, taken for it")
+    if result.false_negatives:
+        yield _pairs_table(result.false_negatives, "Its pages that were predicted as another class")
+    if result.false_positives:
+        yield _pairs_table(result.false_positives, "Pages of other classes that were predicted as it")
 
 
 def _class_table(rows: Iterable[ClassRow], title: str) -> Table:
@@ -65,10 +67,10 @@ def _class_table(rows: Iterable[ClassRow], title: str) -> Table:
 def _pairs_table(pairs: Iterable[ConfusedPair], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("true class", overflow="fold")
-    table.add_column("taken for", overflow="fold")
+    table.add_column("predicted class", overflow="fold")
     table.add_column("pages", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("such as", overflow="fold")
+    table.add_column("examples", overflow="fold")
     for pair in pairs:
         names = escape(pair.target), escape(pair.predicted)
         table.add_row(*names, str(pair.pages), f"{pair.share:.1%}", escape("\n".join(pair.examples)))
@@ -76,15 +78,15 @@ def _pairs_table(pairs: Iterable[ConfusedPair], title: str) -> Table:
 
 
 def _gaps_table(gaps: Iterable[ClassGap]) -> RenderableType:
-    """The largest gaps; those that more than chance is behind come first."""
+    """The largest gaps; gaps that are statistically significant come first."""
     known = [gap for gap in gaps if not math.isnan(gap.gap.value)]
     ranked = sorted(known, key=lambda gap: (not gap.overfits, -gap.gap.value))
     overfitted = sum(gap.overfits for gap in known)
     if not overfitted:
-        return Text("Over-fitting: no class is better on training pages than so few pages could show by chance\n")
+        return Text("Over-fitting: no class has a significantly higher accuracy on training pages\n")
     table = Table(title=f"Over-fitting: {overfitted} of {len(known)} classes", title_justify="left")
     table.add_column("class", overflow="fold")
-    table.add_column("accuracy on training − validation pages", justify="right", no_wrap=True)
+    table.add_column("training − validation accuracy", justify="right", no_wrap=True)
     for gap in ranked[:MOST_GAPS]:
         table.add_row(escape(gap.name), _gap(gap), style="" if gap.overfits else "dim")
     return table

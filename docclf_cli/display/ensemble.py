@@ -1,4 +1,4 @@
-"""What a person sees of `ensemble` and `tta`."""
+"""Tables of `docclf ensemble` and `docclf tta`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
-from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
+from docclf_cli.results.ensembling import EnsembleResult, ScoreRow, SetScores, TTAResult
 from docclf_cli.results.metrics import Difference
 
 SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
@@ -16,15 +16,17 @@ SIDES = (("held-out pages", "held_out"), ("test pages", "test"))
 
 @report.render.register
 def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
-    """Members, methods, how alike the members are, and whether it is worth it."""
-    best = f"to {escape(result.best_member)}, the best member on held-out pages" if result.best_member else ""
+    """Members, methods, weights, member diversity, and whether the ensemble is worth its cost."""
+    best = (
+        f"compared with {escape(result.best_member)}, the best member on held-out pages" if result.best_member else ""
+    )
     lines = [*result.members, *result.methods, *([result.tta] if result.tta else [])]
     breaks = {len(result.members), len(result.members) + len(result.methods)}
     yield from _score_tables(lines, breaks, result.monitor, best, marked=result.method)
     if result.tta:
-        yield f"[dim]{escape(result.tta.name)}: to {escape(result.method)} without views[/]"
+        yield f"[dim]{escape(result.tta.name)}: compared with {escape(result.method)} without views[/]"
     yield from _weights_table(result)
-    yield _alike_table(result)
+    yield _diversity_table(result)
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     computed = ", ".join(sorted(set(result.precision.values())))
@@ -36,9 +38,11 @@ def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
 def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
     """Views, their merge, and whether they are worth it."""
     lines = [*result.views, result.merged]
-    yield from _score_tables(lines, {len(result.views)}, result.monitor, "to the plain page", marked=result.merged.name)
-    if result.pruned:
-        yield f"Dropped: {escape(', '.join(result.pruned))}. Kept: {escape(', '.join(result.kept))}"
+    yield from _score_tables(
+        lines, {len(result.views)}, result.monitor, "compared with the unchanged page", marked=result.merged.name
+    )
+    if result.pruned_views:
+        yield f"Dropped views: {escape(', '.join(result.pruned_views))}. Merged views: {escape(', '.join(result.merged_views))}"
     yield f"[bold]{escape(result.advice[:1].upper() + result.advice[1:])}[/]"
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield f"Written: {escape(result.merged.name)}, {result.pages} {result.split} pages, computed in {result.precision}"
@@ -46,7 +50,7 @@ def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
 
 
 def _score_tables(
-    lines: Sequence[Line], breaks: set[int], monitor: str, versus: str, marked: str
+    lines: Sequence[ScoreRow], breaks: set[int], monitor: str, versus: str, marked: str
 ) -> Iterator[RenderableType]:
     for title, side in SIDES:
         measured = [getattr(line, side) for line in lines]
@@ -56,11 +60,11 @@ def _score_tables(
         from docclf_cli.metrics.metrics import METRICS  # takes scipy to import
 
         metric = METRICS.get(monitor).build
-        yield f"[dim]Δ: {metric.label}{' in points' if metric.in_points else ''}, {versus}; 95 % intervals everywhere[/]"
+        yield f"[dim]Δ: {metric.label}{' in percentage points' if metric.in_points else ''}, {versus}; all intervals are 95 % intervals[/]"
 
 
 def _score_table(
-    title: str, lines: Sequence[Line], measured: Iterable[Measured | None], breaks: set[int], marked: str
+    title: str, lines: Sequence[ScoreRow], measured: Iterable[SetScores | None], breaks: set[int], marked: str
 ) -> Table:
     # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -78,7 +82,7 @@ def _score_table(
     return table
 
 
-def _metrics(measured: Measured | None) -> tuple[str, ...]:
+def _metrics(measured: SetScores | None) -> tuple[str, ...]:
     from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
 
     if measured is None:
@@ -114,12 +118,12 @@ def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
     yield table
 
 
-def _alike_table(result: EnsembleResult) -> Table:
-    """Pairs of members: how often they disagree, and whether they fail on the same pages."""
-    table = Table(title=f"How alike the members are ({result.alike_on} pages)", title_justify="left")
+def _diversity_table(result: EnsembleResult) -> Table:
+    """For each pair of members: how often they disagree, and how their errors correlate."""
+    table = Table(title=f"Member diversity ({result.compared_on} pages)", title_justify="left")
     table.add_column("members", overflow="fold")
-    table.add_column("disagree", justify="right", no_wrap=True)
-    table.add_column("errors correlate", justify="right", no_wrap=True)
+    table.add_column("disagreement", justify="right", no_wrap=True)
+    table.add_column("error correlation", justify="right", no_wrap=True)
     names = [member.name for member in result.members]
     for first in range(len(names)):
         for second in range(first + 1, len(names)):

@@ -1,4 +1,4 @@
-"""What a person sees of `docclf predict`."""
+"""Tables of `docclf predict`."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ from docclf_cli.results.prediction import PredictResult
 
 @report.render.register
 def tables(result: PredictResult) -> Iterator[RenderableType]:
-    """Pages by class, the sums, and the files."""
+    """Pages by class, a summary and the files."""
     yield _by_class(result)
-    yield _sums(result)
+    yield _summary(result)
     yield report.files_table(result.files)
 
 
@@ -24,28 +24,28 @@ def _by_class(result: PredictResult) -> Table:
     table.add_column("pages", justify="right", no_wrap=True)
     asked = result.threshold is not None
     if asked:
-        table.add_column("to review", justify="right", no_wrap=True)
+        table.add_column("needs review", justify="right", no_wrap=True)
     for row in sorted(result.classes, key=lambda row: -row.pages):
-        table.add_row(escape(row.name), f"{row.pages:,}", *([f"{row.review:,}"] if asked else []))
+        table.add_row(escape(row.name), f"{row.pages:,}", *([f"{row.needs_review:,}"] if asked else []))
     if result.unreadable:
         table.add_row("[red]unreadable[/]", f"{result.unreadable:,}", *([f"{result.unreadable:,}"] if asked else []))
     return table
 
 
-def _sums(result: PredictResult) -> Table:
+def _summary(result: PredictResult) -> Table:
     table = report.plain_table("")
     table.add_row("model", escape(result.model))
     table.add_row("files, pages", f"{result.inputs:,}, {result.pages:,}")
     if result.threshold is not None:
-        share = result.review / max(1, result.pages)
-        table.add_row("to review", f"{result.review:,} of {result.pages:,} pages ({share:.1%})")
-        table.add_row("trusted from", f"{result.threshold:.4f} ({result.threshold_from})")
-    temperature = "each member's own" if result.temperature is None else f"{result.temperature:.3f}"
+        share = result.needs_review / max(1, result.pages)
+        table.add_row("needs review", f"{result.needs_review:,} of {result.pages:,} pages ({share:.1%})")
+        table.add_row("confidence threshold", f"{result.threshold:.4f} ({result.threshold_from})")
+    temperature = "one for each member" if result.temperature is None else f"{result.temperature:.3f}"
     table.add_row("temperature", temperature)
-    table.add_row("computed in", result.precision)
+    table.add_row("number format", result.precision)
     if result.copied:
-        table.add_row("copied", f"{result.copied:,} files")
-    if result.kept:
-        table.add_row("kept", f"{result.kept:,} pages of the start before")
+        table.add_row("copied files", f"{result.copied:,}")
+    if result.resumed_pages:
+        table.add_row("resumed", f"{result.resumed_pages:,} pages were predicted before the interruption")
     table.add_row("speed", f"{result.pages_per_second:.1f} pages/s")
     return table

@@ -1,4 +1,4 @@
-"""How long work is shown: bars on a terminal, plain lines elsewhere, nothing with `--quiet`. All on stderr."""
+"""Progress on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`."""
 
 import contextlib
 import logging

@@ -42,7 +42,7 @@ def _print_json(content: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """Plain JSON values of a result: dataclasses by field name, paths as text, not-a-number as null."""
+    """Plain JSON values of a result: dataclasses by field name, paths as text, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -62,7 +62,7 @@ def jsonable(value: Any) -> Any:
 
 @singledispatch
 def render(result: Any) -> Iterator[RenderableType]:
-    """What a person sees of a result, from top to bottom."""
+    """The tables and lines that show a result, from top to bottom."""
     raise TypeError(f"no table for {type(result).__name__}")
 
 

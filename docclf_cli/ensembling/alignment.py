@@ -105,8 +105,8 @@ def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
     for position, key in enumerate(keys):
         if (first := keys.index(key)) != position:
             raise InputError(
-                f"{names[position]} and {names[first]} are the same checkpoint, seen in the same way",
-                "list each member once; `weight` makes one count more",
+                f"{names[position]} and {names[first]} are the same checkpoint with the same view",
+                "list each member once, and use `weight` to give it more weight",
             )
 
 

@@ -62,7 +62,9 @@ class HeldOut:
         units = len(self) if self.groups is None else len(np.unique(self.groups))
         count = min(count, units, int(np.bincount(self.targets).max()))
         if count < 2:
-            raise InputError("the held-out pages cannot be put apart: too few of each class, or all of one group")
+            raise InputError(
+                "the held-out pages cannot be split for cross-validation: too few pages per class, or all in one group"
+            )
         splitter = StratifiedKFold if self.groups is None else StratifiedGroupKFold
         fold = np.zeros(len(self), dtype=np.int64)
         with warnings.catch_warnings():

@@ -69,7 +69,7 @@ def _rows_of(member: Predictions, name: str, wanted: np.ndarray, exact: bool) ->
     if missing := set(listed) - set(place):
         raise InputError(f"{name} has no prediction for {len(missing)} of {len(listed)} pages: {_some(missing)}")
     if exact and (more := set(place) - set(listed)):
-        raise InputError(f"{name} has predictions for {len(more)} pages that others lack: {_some(more)}")
+        raise InputError(f"{name} has predictions for {len(more)} pages that other members do not have: {_some(more)}")
     return [place[page] for page in listed]
 
 

@@ -110,7 +110,7 @@ def mcnemar(a: Predictions, b: Predictions) -> float:
 def sentence(difference: Difference) -> str:
     """A difference in words: "better by 1.2 points of macro-F1, 95 % 0.3 … 2.1"."""
     if difference.low <= 0 <= difference.high:
-        return "no difference that this many pages can show"
+        return "no significant difference"
     metric = METRICS.get(difference.metric).build
     near, far = sorted((abs(difference.low), abs(difference.high)))
     if metric.in_points:

@@ -151,7 +151,7 @@ def _feature_channels(name: str, image_size: int | None) -> int:
         features = model.forward_features(torch.empty(1, 3, side, side))
     if features.ndim != 4 or getattr(model, "output_fmt", "NCHW") != "NCHW":
         raise InputError(
-            f"model.use_attention needs a convolutional feature map, and {name} has none: it attends already",
+            f"model.use_attention needs a convolutional feature map, and {name} has none: it already uses attention",
             "set model.use_attention to false, or choose a convolutional model such as convnext",
         )
     return int(features.shape[1])

@@ -44,7 +44,7 @@ def read_data(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: damaged, or holds something other than tensors and plain values, and is not opened",
-            "have whoever made it save the state dict alone",
+            "ask its author to save only the state dict",
         ) from error
     except MemoryError:
         raise

@@ -127,7 +127,7 @@ class _Work:
         if loss.source.rank >= asked.rank:
             self.faults.append(
                 f"{loss.source.place}: loss: names {loss.name}, and model.use_focal_loss ({asked}) asks for the focal "
-                "loss; set model.use_focal_loss to false, or leave the loss out"
+                "loss; set model.use_focal_loss to false, or remove the loss"
             )
             return loss
         return Choice("loss", "focal", asked)

@@ -35,13 +35,13 @@ class DataConfig(Section):
     groups: str | None = Field(None, description="CSV file `ID,group`: pages of a group stay together in every split")
     relabel: str | None = Field(None, description="CSV file `ID,target`: corrected labels, laid over the index")
     val: str | None = Field(
-        None, description="A validation set of one's own (CSV or folder); otherwise pages are held out"
+        None, description="Your own validation set (CSV or folder); otherwise training pages are held out"
     )
     val_fraction: Fraction = Field(0.2, description="Share of the training pages held out for validation")
-    split_seed: Natural = Field(0, description="Moves the hold-out split, and nothing else")
-    fold_seed: Natural = Field(0, description="Moves the folds, and nothing else")
+    split_seed: Natural = Field(0, description="Random seed of the hold-out split")
+    fold_seed: Natural = Field(0, description="Random seed of the folds")
     limit: Count | None = Field(
-        None, description="Use at most this many training pages (a stratified draw), for quick tries"
+        None, description="Use at most this many training pages (a stratified sample), for quick tests"
     )
     image_size: Annotated[int, Field(ge=16, le=4096, strict=True)] = Field(
         384, description="Side of the square model input in pixels"
@@ -60,7 +60,7 @@ class DataConfig(Section):
     )
     degraded_mirrored: Annotated[float, Field(ge=0, le=0.75, strict=True)] = Field(
         0.25,
-        description="Share of that copy that is mirrored; 0 for pages that come from scanners, which never mirror",
+        description="Share of that copy that is mirrored; 0 for scanned pages, which are never mirrored",
     )
 
 
@@ -81,7 +81,7 @@ class ModelConfig(Section):
     )
     use_attention: Flag = Field(False, description="Put an attention block over the last feature map")
     attention_dim: Count = Field(256, description="Width of the attention block")
-    use_focal_loss: Flag = Field(False, description="Another way to say `loss: focal`, with the two keys below")
+    use_focal_loss: Flag = Field(False, description="Same as `loss: focal`, with the two keys below")
     alpha: Positive = Field(1.0, description="Focal loss: factor")
     gamma: NonNegative = Field(2.0, description="Focal loss: focusing exponent")
 
@@ -105,7 +105,9 @@ class SchedulerConfig(Section):
     """How the learning rate moves."""
 
     name: str = Field("warmup_cosine", description="A registered scheduler")
-    params: dict[str, Any] = Field(default_factory=dict, description="Its parameters; totals left null are the run's")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Its parameters; totals that are null are those of the run"
+    )
 
 
 class LossConfig(Section):
@@ -164,7 +166,7 @@ class TrainConfig(Section):
     clip_grad: Positive | None = Field(1.0, description="Largest gradient norm; null does not clip")
     ema: Fraction | None = Field(
         None,
-        description="Decay of the moving average of the weights (the average is what is scored and kept); null keeps none. "
+        description="Decay of the moving average of the weights (the average is scored and stored); null turns it off. "
         "It warms up: after t steps the decay is at most 1 - t^(-2/3), so .9 after 32 steps, .99 after 1,000, .999 after "
         "31,623",
     )
@@ -179,7 +181,7 @@ class TrainConfig(Section):
     )
     max_steps: Count | None = Field(
         None,
-        description="Stop after this many optimizer steps, for quick tries; lengths of the schedule left null shrink with it",
+        description="Stop after this many optimizer steps, for quick tests; schedule lengths that are null shrink with it",
     )
     folds: Annotated[int, Field(ge=2, strict=True)] | None = Field(
         None, description="Train this many cross-validation folds"
@@ -187,15 +189,15 @@ class TrainConfig(Section):
     fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
     refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
     snapshots: SnapshotConfig = Field(
-        default_factory=SnapshotConfig, description="Which epochs are kept as ensemble members"
+        default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"
     )
     checkpoint_every: CheckpointEvery = Field(
-        default_factory=CheckpointEvery, description="How often the position is saved"
+        default_factory=CheckpointEvery, description="How often last.ckpt is saved"
     )
     nan_tolerance: Natural = Field(
         0,
-        description="Steps with a loss that is not finite which are skipped before the run stops (exit 7); "
-        "above 0 a GPU waits after each step until that is known",
+        description="Steps with a NaN or infinite loss that are skipped before the run stops (exit 7); "
+        "above 0 a GPU waits for the loss after each step",
     )
 
     def total_steps(self, steps_per_epoch: int) -> int:
@@ -216,12 +218,12 @@ class InferenceConfig(Section):
     """How the arithmetic of scoring and predicting is done; never compiled."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Number format; auto is that of training where it is named, else what is fast here"
+        "auto", description="Number format; auto is the format of training where that is set, else the fastest here"
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="Memory layout, likewise")
     check: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Compare with fp32 at the end of training, and use fp32 where they differ; auto checks a pick",
+        description="Compare with fp32 at the end of training, and use fp32 where they differ; auto checks the format that was picked",
     )
 
 
@@ -230,7 +232,8 @@ class RuntimeConfig(Section):
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Number format of the forward and backward pass; auto measures, and the run keeps the pick"
+        "auto",
+        description="Number format of the forward and backward pass; auto measures which is fastest and stores it in the run",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="Memory layout of images and convolutions; auto measures"
@@ -257,10 +260,10 @@ class RuntimeConfig(Section):
 class MemberConfig(Section):
     """One member of an ensemble: a checkpoint, or a run."""
 
-    name: str | None = Field(None, description="Label in the tables")
+    name: str | None = Field(None, description="Name in the tables")
     checkpoint_path: str | None = Field(None, description="Checkpoint file or run folder")
     run: str | None = Field(None, description="Run folder")
-    use: Literal["best", "folds", "snapshots"] = Field("best", description="What of the run is the member")
+    use: Literal["best", "folds", "snapshots"] = Field("best", description="Part of the run that is the member")
     weight: NonNegative = Field(1.0, description="Weight of the weighted method")
 
     @model_validator(mode="after")
@@ -288,7 +291,7 @@ class ViewConfig(BaseModel):
 class TTAConfig(Section):
     """How members look at a page a second time."""
 
-    enabled: Flag = Field(False, description="Also predict with views, into tta_predictions.csv")
+    enabled: Flag = Field(False, description="Also predict with views and write tta_predictions.csv")
     augmentations: tuple[ViewConfig, ...] | None = Field(
         None, description="The views; null: what the checkpoint's own policy trained"
     )
@@ -328,7 +331,7 @@ class S3Config(Section):
     kms_key_id: str | None = Field(None, description="Key of aws:kms")
     allow_http: Flag = Field(False, description="Allow an http:// endpoint that is not on this machine")
     checksums: Literal["when_supported", "when_required"] = Field(
-        "when_supported", description="boto3's request checksums; when_required for stores that refuse them"
+        "when_supported", description="boto3's request checksums; when_required for stores that reject them"
     )
     retries: Count = Field(5, description="Attempts per request")
 
@@ -343,7 +346,7 @@ class Profile(Section):
 
     name: str | None = Field(None, description="Name of the run folder; null is the model and the time")
     output: str = Field("runs", description="Parent of run folders")
-    seed: Natural = Field(0, description="Moves initialisation, order and augmentation")
+    seed: Natural = Field(0, description="Random seed of initialisation, page order and augmentation")
     data: DataConfig = Field(default_factory=DataConfig, description="Pages, splits, pixels")
     model: Annotated[ModelConfig, BeforeValidator(_named)] = Field(default_factory=ModelConfig, description="Network")
     optimizer: Annotated[OptimizerConfig, BeforeValidator(_named)] = Field(

@@ -24,21 +24,21 @@ class DuplicatePage:
 
 @dataclass(frozen=True)
 class NearDuplicatePair:
-    """Two pages that are copies of one another.
+    """Two pages that are near duplicates.
 
     Attributes:
         first: One page.
         second: The other.
         similarity: Correlation of their fine detail, 1 for the very same page.
-        conflict: Their labels differ.
-        across: They are in different splits, so one tells about the other.
+        labels_differ: Their labels differ.
+        across_splits: They are in different splits, so a model can be scored on a page that trained it.
     """
 
     first: DuplicatePage
     second: DuplicatePage
     similarity: float
-    conflict: bool
-    across: bool
+    labels_differ: bool
+    across_splits: bool
 
 
 @dataclass(frozen=True)
@@ -47,54 +47,54 @@ class LabelIssue:
 
     Attributes:
         id: Page.
-        given: Its label.
-        suggested: The class it seems to have.
+        given_label: Its label.
+        suggested_label: The class that the predictions suggest.
         given_probability: Of the label.
         suggested_probability: Of the suggested class.
-        settled: The profile's relabel file names this page, so it is left as it is there.
+        in_relabel_file: The profile's relabel file already gives this page a label, which stays.
     """
 
     id: str
-    given: str
-    suggested: str
+    given_label: str
+    suggested_label: str
     given_probability: float
     suggested_probability: float
-    settled: bool
+    in_relabel_file: bool
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """What the out-of-fold predictions say about the labels.
+    """The labels compared with out-of-fold predictions.
 
     Attributes:
         run: The folds run.
-        pages: Pages of the data that it predicts.
+        pages: Number of pages of the data that it predicts.
         agreement: Share of the labelled ones whose label it predicts.
-        chance: The same share if it knew nothing.
-        p_value: Of the hypothesis that it knows nothing.
-        refusal: Why it cannot judge labels, so that none is doubtful; None where it can.
-        expected: How many wrong labels there should be, estimated from the joint distribution; None with a refusal.
-        issues: The pages, the surest first.
+        chance_agreement: The same share for a model that guesses.
+        p_value: Of the hypothesis that the model is no better than chance.
+        skipped_reason: Why the labels were not checked; None if they were.
+        expected_issues: Expected number of wrong labels, estimated from the joint distribution; None if not checked.
+        issues: The label issues, the most certain first.
     """
 
     run: Path
     pages: int
     agreement: float
-    chance: float
+    chance_agreement: float
     p_value: float
-    refusal: str | None
-    expected: float | None
+    skipped_reason: str | None
+    expected_issues: float | None
     issues: tuple[LabelIssue, ...]
 
 
 @dataclass(frozen=True)
-class ClassCount:
+class AuditClass:
     """Pages of one class.
 
     Attributes:
         name: Class name.
         pages: By split.
-        groups: Independent groups among those to train and validate on, once twins are one.
+        groups: Number of independent groups of training and validation pages; near duplicates are one group.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Outlier:
         id: Page.
         split: Where it is.
         kind: `unreadable`, `blank`, `small`, `shape` or `rotated`.
-        detail: What is odd, in words.
+        detail: What is unusual, in words.
     """
 
     id: str
@@ -121,18 +121,18 @@ class Outlier:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What `audit` found in the data; no file of it was changed.
+    """What `audit` found in the data; it changes no file of the data.
 
     Attributes:
         folder: Where the files are.
         data: The data root.
         pages: Pages by split.
-        near_duplicates: Pairs of copies: conflicting labels first, then pairs across splits, then the most similar.
+        near_duplicates: Pairs with different labels first, then pairs across splits, then the most similar.
         duplicate_groups: How many sets of pages the pairs make.
         labels: What a folds run says about the labels; None without one.
         imbalance: Training and validation pages of the largest class for each of the smallest that has any.
         classes: One row a class.
-        outliers: Pages that are unreadable or odd.
+        outliers: Unreadable and unusual pages.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
     """
@@ -144,7 +144,7 @@ class AuditResult:
     duplicate_groups: int
     labels: LabelCheck | None
     imbalance: float
-    classes: tuple[ClassCount, ...]
+    classes: tuple[AuditClass, ...]
     outliers: tuple[Outlier, ...]
     files: tuple[Path, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CacheRow:
-    """One kind of thing that is kept because making it takes time.
+    """One cache.
 
     Attributes:
         name: `pages`, `numerics`, `samples` or `s3`.
-        holds: What it is.
-        folder: Where it lies.
+        description: What it is.
+        folder: Its folder.
         files: How many files.
         bytes: Their size.
     """
 
     name: str
-    holds: str
+    description: str
     folder: Path
     files: int
     bytes: int
@@ -27,7 +27,7 @@ class CacheRow:
 
 @dataclass(frozen=True)
 class CacheUsage:
-    """What docclf keeps on this machine.
+    """The caches of docclf on this machine.
 
     Attributes:
         rows: One for each kind.
@@ -43,7 +43,7 @@ class CacheCleared:
     """What was deleted.
 
     Attributes:
-        rows: What was there, for each kind that was cleared.
+        rows: What each cleared cache held.
         bytes: Bytes that are free again.
     """
 

@@ -10,18 +10,18 @@ from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair, Scores
 
 @dataclass(frozen=True)
 class ClassReport:
-    """A split class by class.
+    """The metrics of a split by class.
 
     Attributes:
         source: The run folder, or the file of predictions.
         split: Which pages.
         scores: Metrics with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
-        confused: The pairs of classes behind most mistakes, most pages first.
+        confused: The most confused pairs of classes, most pages first.
         gaps: Accuracy on training minus validation pages of each class; empty where one of the two is not stored.
-        temperature: What divides the logits of these pages.
+        temperature: Temperature of these predictions; it divides the logits.
         files: What was written.
-        notes: What else must be known to read the metrics.
-        precision: Number format that the predictions were made in.
+        notes: Caveats about the metrics.
+        precision: Number format of the predictions (fp32, bf16 or fp16).
     """
 
     source: Path
@@ -45,8 +45,8 @@ class OneClass:
         index: Place of the class along the class axis.
         row: Its metrics.
         gap: Accuracy on training minus validation pages, where both are stored.
-        taken_for: What its pages were wrongly taken for.
-        taken_from: Classes whose pages were wrongly taken for it.
+        false_negatives: Its pages that were predicted as another class, by that class.
+        false_positives: Pages of other classes that were predicted as this class, by their class.
     """
 
     source: Path
@@ -54,5 +54,5 @@ class OneClass:
     index: int
     row: ClassRow
     gap: ClassGap | None
-    taken_for: tuple[ConfusedPair, ...]
-    taken_from: tuple[ConfusedPair, ...]
+    false_negatives: tuple[ConfusedPair, ...]
+    false_positives: tuple[ConfusedPair, ...]

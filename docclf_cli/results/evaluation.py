@@ -11,16 +11,16 @@ from docclf_cli.results.metrics import Difference, Estimate, Scores, Threshold
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model against another on the same pages.
+    """The paired comparison of a model with another one on the same pages.
 
     Attributes:
         other: What it is compared with.
         pages: How many pages both are compared on.
         left_out: Pages of the split that the other did not hold out.
         monitor: The metric that decides.
-        differences: By metric, the one that decides first.
+        differences: One for each metric, the deciding metric first.
         sentences: The same in words.
-        mcnemar: p-value of McNemar's exact test, which is about accuracy; of groups, that of its exact randomisation.
+        mcnemar: p-value of McNemar's exact test, which is about accuracy; with groups, of its exact randomisation by group.
         by_group: Whether pages were taken group by group, in the test and in the intervals of the differences.
     """
 
@@ -35,37 +35,37 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Trust:
-    """A confidence threshold: what it was found on, and what it does on the split asked for.
+class ThresholdReport:
+    """A confidence threshold, the pages that chose it, and its effect on the evaluated split.
 
     Attributes:
-        found: The threshold on the held-out pages that chose it.
-        degraded: Whether these are the clean and the degraded copy of each page.
-        checked: The same threshold on the split asked for; None where no threshold is known.
-        chosen_here: Whether the split asked for is what chose it, so that the check is too good.
-        for_a_person: Pages of the split that go to a person.
-        queue: CSV that lists them, least certain first.
+        held_out: The threshold on the held-out pages that were used to choose it.
+        includes_degraded: Whether these include a degraded copy of each page.
+        on_split: The same threshold on the evaluated split; None without a threshold.
+        chosen_on_split: Whether the evaluated split chose the threshold, so that its precision is optimistic.
+        needs_review: Number of pages of the split that need review.
+        review_queue: CSV that lists them, least confident first.
     """
 
-    found: Threshold
-    degraded: bool
-    checked: Threshold | None
-    chosen_here: bool
-    for_a_person: int
-    queue: Path
+    held_out: Threshold
+    includes_degraded: bool
+    on_split: Threshold | None
+    chosen_on_split: bool
+    needs_review: int
+    review_queue: Path
 
 
 @dataclass(frozen=True)
 class CorruptionRow:
-    """What one kind and strength of damage costs.
+    """Metrics under one corruption at one severity.
 
     Attributes:
-        kind: Name of the damage; `all` is a mixture as pages arrive in practice.
-        severity: Its strength in words; empty for the mixture, whose `mirrored` and `not mirrored` pages are told apart.
+        kind: Name of the corruption; `all` is a mixture of corruptions as in production.
+        severity: Its severity in words. The mixture has an empty one, and `mirrored` and `not mirrored` for its two parts.
         pages: How many pages were scored.
-        accuracy: On the damaged pages.
-        f1_macro: On the damaged pages.
-        difference: Macro-F1 on damaged minus that on clean pages.
+        accuracy: On the corrupted pages.
+        f1_macro: On the corrupted pages.
+        difference: Macro-F1 on corrupted pages minus macro-F1 on clean pages.
         recalls: Accuracy of each class (NaN without pages), in the order of the class axis.
     """
 
@@ -80,17 +80,17 @@ class CorruptionRow:
 
 @dataclass(frozen=True)
 class CorruptionReport:
-    """What damage costs, kind by kind.
+    """Metrics by corruption and severity.
 
     Attributes:
-        pages: How many pages were damaged.
-        of: How many there are.
-        rows: One per kind and strength.
-        version: Of the damages; metrics are comparable between runs where it is the same.
+        pages: Number of corrupted pages.
+        total_pages: Number of scored pages of the split.
+        rows: One per corruption and severity.
+        version: Version of the corruptions; metrics can be compared between runs with the same version.
     """
 
     pages: int
-    of: int
+    total_pages: int
     rows: tuple[CorruptionRow, ...]
     version: int
 
@@ -105,13 +105,13 @@ class EvaluateResult:
         scores: Metrics with intervals; probabilities are taken at `temperature`, of validation pages cross-fitted.
         temperature: Fitted on held-out pages; of folds that of their mean, which new pages get.
         uncalibrated_ece: Calibration error at temperature 1.
-        comparison: With another model, where asked for.
-        trust: The threshold of a precision, where asked for.
-        corruptions: What damage costs, where asked for.
+        comparison: With another model, if requested.
+        confidence_threshold: The threshold for a precision, if requested.
+        corruptions: Metrics on corrupted pages, if requested.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written.
-        notes: What else must be known to read the metrics.
-        precision: Number format that the predictions were made in.
+        notes: Caveats about the metrics.
+        precision: Number format of the predictions (fp32, bf16 or fp16).
     """
 
     checkpoint: Path
@@ -120,7 +120,7 @@ class EvaluateResult:
     temperature: float
     uncalibrated_ece: Estimate
     comparison: Comparison | None = None
-    trust: Trust | None = None
+    confidence_threshold: ThresholdReport | None = None
     corruptions: CorruptionReport | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()

@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A model in a form that others load, and how it compares with the checkpoint.
+    """An exported model and its comparison with the checkpoint.
 
     Attributes:
         checkpoint: What was exported.
         format: `onnx` or `safetensors`.
-        pages: How many pages both were asked about.
-        real_pages: Whether these were pages of the checkpoint's own data (otherwise noise).
-        max_difference: The largest difference of a probability.
-        checkpoint_ms: Milliseconds a page of the checkpoint in torch, on the CPU.
-        exported_ms: Milliseconds a page of the exported model, on the same threads.
+        pages: Number of pages that both predicted.
+        real_pages: Whether these were pages of the training data; otherwise random images.
+        max_difference: The largest probability difference.
+        checkpoint_ms: Milliseconds per page of the checkpoint in torch, on the CPU.
+        exported_ms: Milliseconds per page of the exported model, on the same threads.
         files: What was written.
     """
 

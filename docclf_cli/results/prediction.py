@@ -8,41 +8,41 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class ClassCount:
-    """How many pages were taken for a class.
+class PredictedClass:
+    """Number of pages that were predicted as a class.
 
     Attributes:
         name: The class.
         pages: How many.
-        review: How many of them a person should look at.
+        needs_review: How many of them need review.
     """
 
     name: str
     pages: int
-    review: int
+    needs_review: int
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What `predict` found.
+    """The summary of `predict`; the pages are in its files.
 
     Attributes:
-        model: Checkpoints, run folder or profile that decided.
-        inputs: Files.
-        pages: Pages of these files.
+        model: Checkpoint, run folder or profile that predicted.
+        inputs: Number of files.
+        pages: Number of pages of these files.
         unreadable: How many pages could not be read.
         max_unreadable: Share of the pages that may be.
-        review: Pages for a person: unreadable, or less certain than `threshold`.
+        needs_review: Number of pages that need review: unreadable, or less confident than `threshold`.
         classes: One row per class, in the order of the class axis.
-        threshold: The least confidence that is trusted; None where none was asked for.
-        threshold_from: Where it comes from, in words.
-        temperature: Divides the logits; None where each member has its own.
-        kept: Pages that an interrupted start had already decided.
-        seconds: Wall time of this start.
+        threshold: The confidence threshold; None without one.
+        threshold_from: Where the threshold comes from, in words.
+        temperature: It divides the logits; None if each member has its own.
+        resumed_pages: Number of pages that an interrupted call had already predicted.
+        seconds: Wall time of this call.
         copied: Files copied into class folders.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
-        precision: Number format that pages were predicted in; each where members differ.
+        precision: Number format of the predictions (members: all that occur).
     """
 
     model: str
@@ -50,12 +50,12 @@ class PredictResult:
     pages: int
     unreadable: int
     max_unreadable: float
-    review: int
-    classes: tuple[ClassCount, ...]
+    needs_review: int
+    classes: tuple[PredictedClass, ...]
     threshold: float | None
     threshold_from: str
     temperature: float | None
-    kept: int
+    resumed_pages: int
     seconds: float
     copied: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -64,5 +64,5 @@ class PredictResult:
 
     @property
     def pages_per_second(self) -> float:
-        """Of this start."""
-        return (self.pages - self.kept) / self.seconds if self.seconds > 0 else 0.0
+        """Pages per second of this call."""
+        return (self.pages - self.resumed_pages) / self.seconds if self.seconds > 0 else 0.0

@@ -15,7 +15,7 @@ class FoldRow:
 
     Attributes:
         fold: Counted from 0.
-        best_epoch: The epoch that was kept.
+        best_epoch: The epoch with the best monitored metric.
         metrics: Its row of `metrics.csv`, on the held-out pages.
     """
 
@@ -26,24 +26,24 @@ class FoldRow:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run ends with.
+    """The result of a training run.
 
     Attributes:
         run: The run folder.
         model: Architecture.
-        best_epoch: The epoch that was kept (of a single fit; 0 for folds).
+        best_epoch: The epoch with the best monitored metric (0 for folds).
         epochs: Epochs trained.
-        monitor: The metric that chose the epoch.
+        monitor: The metric that chose the best epoch.
         val: Scores on held-out pages (of folds: pooled, out-of-fold).
         train: Scores on training pages without augmentation; None for folds.
-        degraded: Macro-F1 of the kept epoch on the degraded validation pages, where it was measured.
+        f1_macro_degraded: Macro-F1 of the best epoch on the degraded validation pages; None if it was not measured.
         temperature: Fitted on the held-out pages; of folds that of their mean, which new pages get.
         folds: One row per fold.
         files: What was written, most useful first.
         pushed: `s3://` address of the manifest, where the run was pushed to a bucket.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
-        notes: What else must be known to read the metrics.
-        precision: Number format that the checkpoint is to predict with (of folds: each, where they differ).
+        notes: Caveats about the metrics.
+        precision: Number format that the checkpoint predicts with (folds: all that occur).
     """
 
     run: Path
@@ -53,7 +53,7 @@ class TrainResult:
     monitor: str
     val: Scores
     train: Scores | None = None
-    degraded: float | None = None
+    f1_macro_degraded: float | None = None
     temperature: float = 1.0
     folds: tuple[FoldRow, ...] = ()
     files: tuple[Path, ...] = ()
@@ -65,12 +65,12 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run that was asked to go on; for any other it is what `train` prints.
+    """Printed by `train --resume` for a run that is already finished.
 
     Attributes:
         run: The run folder.
         time: When it finished (UTC, ISO 8601).
-        best_epoch: The epoch that was kept; 0 for folds.
+        best_epoch: The epoch with the best monitored metric; 0 for folds.
         f1_macro: Macro-F1 on held-out pages.
     """
 

@@ -33,19 +33,23 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
     found = []
     if split == "val":
         found.append(
-            f"The epoch was chosen on these pages (by {monitor}), so the metrics flatter the model a little: by about a "
-            "point of macro-F1 on 100 pages. Pages that chose nothing (--split test) say how good it is."
+            f"These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point "
+            "of macro-F1 on 100 pages. Use --split test for an unbiased estimate."
         )
     if split == "val" and temperature != UNFITTED:
-        found.append("Log loss and calibration error are cross-fitted: each page at a temperature that others fitted.")
+        found.append(
+            "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages."
+        )
     if split == "val" and folds:
-        found.append("Each page was read by the one fold that did not train on it; new pages are read by all of them.")
+        found.append(
+            "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds."
+        )
     if split == "train":
-        found.append("The model was trained on these pages: the metrics say what it remembers, not how good it is.")
+        found.append("The model was trained on these pages, so the metrics do not show how good it is on new pages.")
     if at_bound(temperature):
         low, high = TEMPERATURES
         found.append(
-            f"The temperature is at a bound of what is tried ({low:g} to {high:g}): this model's confidence is no "
-            "probability."
+            f"The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence "
+            "as a probability."
         )
     return tuple(found)

@@ -25,7 +25,7 @@ def schedule_preview(profile: Profile) -> SchedulePreview:
     schedule = build_schedule(profile.scheduler, totals)
     if not schedule.foreseeable:
         raise InputError(
-            f"scheduler '{profile.scheduler.name}' follows validation metrics and cannot be drawn ahead",
+            f"scheduler '{profile.scheduler.name}' depends on validation metrics, so its learning rates are not known in advance",
             "metrics.csv of a run records the rate of each epoch",
         )
     steps = range(totals.steps)

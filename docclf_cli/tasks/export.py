@@ -191,7 +191,7 @@ def _images(info: CheckpointInfo) -> tuple[torch.Tensor, bool]:
                     found.append(pages[row])
         if found:
             return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2), True
-    logger.warning("the pages of %s are not at hand: compared on noise", info.data.root)
+    logger.warning("the pages of %s are not available: comparing on random images", info.data.root)
     size = info.preprocess.size
     noise = np.random.default_rng(0).integers(0, 256, (COMPARED, 3, size, size), dtype=np.uint8)
     return torch.from_numpy(noise), False

@@ -85,7 +85,7 @@ def write_predictions(path: Path, predictions: Predictions, temperature: float) 
 
 
 def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
-    """`review_queue.csv`: the pages for a person, unreadable ones first and then the least certain.
+    """`review_queue.csv`: the pages that need review, unreadable ones first and then the least confident.
 
     Args:
         path: The CSV.
@@ -110,6 +110,7 @@ def _review_record(predictions: Predictions, probs: np.ndarray, row: int) -> dic
         "ID": predictions.ids[row],
         "target": _label(predictions, row),
         "status": "" if predictions.status is None else predictions.status[row],
+        **dict.fromkeys(("prediction", "confidence", "runner_up", "runner_up_confidence"), ""),
     }
     if np.isnan(probs[row]).any():
         return record
@@ -132,7 +133,7 @@ def _digits(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6f}"
 
 
-def write_trust_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
+def write_calibration_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
     """Whether confidence means what it says, and what goes wrong when only the most confident pages are decided."""
     scored = predictions.scored()
     confidence, correct = confidences(scored, temperature)

@@ -55,7 +55,7 @@ def writable_place(run: Path, output: Path | None) -> Path:
     if may_write(run):
         return run
     place = cache_home() / "results" / f"{whose}-{fingerprint_of(str(run.resolve()))}"
-    logger.warning("%s may not be written to: results go to %s; --output DIR names another place", run, place)
+    logger.warning("%s is read-only: results go to %s; choose another place with --output DIR", run, place)
     return place
 
 

@@ -201,7 +201,7 @@ def _state_kept(run: RunFolder) -> Iterator[None]:
         run.write_state(STOPPED)
         raise Interrupted(
             f"{stopped.message}; everything is saved in {run.path}",
-            f"go on with it: {shlex.join(['docclf', 'train', '--resume', str(run.path)])}",
+            f"resume it: {shlex.join(['docclf', 'train', '--resume', str(run.path)])}",
             signal_number=stopped.signal_number,
         ) from stopped
     except ChangedRunError:  # nothing was touched
@@ -217,8 +217,8 @@ def _state_kept(run: RunFolder) -> Iterator[None]:
 def _say_how_it_ended(run: RunFolder) -> None:
     if run.read_state().get("status") == RUNNING:
         logger.warning(
-            "%s ended without a word: it was killed (exit 137), or the machine stopped. If nobody killed it, memory is "
-            "the likely cause: fewer loader processes (--set runtime.workers=0) need less and change nothing else",
+            "%s stopped without an error message: it was killed (exit 137), or the machine stopped. If nobody killed it, it "
+            "probably ran out of memory: fewer loader processes (--set runtime.workers=0) need less memory and change no results",
             run.path,
         )
 
@@ -229,10 +229,10 @@ def _refuse(differences: Sequence[str], run: RunFolder, allow_changes: bool) -> 
     shown = "\n  ".join((*differences[:MOST_SHOWN], *(["…"] if len(differences) > MOST_SHOWN else ())))
     if not allow_changes:
         raise ChangedRunError(
-            f"{run.path} was started with something else, and would not end as it should:\n  {shown}",
-            "put it back as it was, or go on all the same with --allow-changes",
+            f"{run.path} was started with other settings, code or pages, so resuming it would change its result:\n  {shown}",
+            "undo the changes, or resume with --allow-changes",
         )
-    logger.warning("%s goes on with changes:\n  %s", run.path, shown)
+    logger.warning("%s is resumed with changes:\n  %s", run.path, shown)
 
 
 def preprocess_of(profile: Profile) -> Preprocess:
@@ -251,7 +251,7 @@ def _set_unreadable_aside(run: RunFolder, profile: Profile, prepared: PreparedPa
     shown = "; ".join(f"{row['ID']}: {row['reason']}" for row in rows[:5])
     text = f"{len(rows)} of {len(index)} pages cannot be read ({shown}); all are listed in {run.quarantine}"
     if len(rows) > profile.data.max_unreadable * len(index):
-        raise UnreadableImagesError(text, "mend or remove them, or raise data.max_unreadable")
+        raise UnreadableImagesError(text, "fix or remove them, or raise data.max_unreadable")
     logger.warning("%s", text)
 
 

@@ -27,7 +27,7 @@ from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_json
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.ensembling import Line, TTAResult
+from docclf_cli.results.ensembling import ScoreRow, TTAResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.ensemble.files import (
@@ -68,7 +68,7 @@ class _Look:
     metric: str
     merge: Merge
 
-    def line(self, name: str, answers: MemberPredictions, view: str) -> Line:
+    def line(self, name: str, answers: MemberPredictions, view: str) -> ScoreRow:
         """One view, compared with the plain page."""
         baseline = None if view == PLAIN else PLAIN
         sides = [(answers.held_out, self.answers.held_out)]
@@ -78,7 +78,7 @@ class _Look:
             measure(side[view], None if baseline is None else plain_side[baseline], self.metric) if side else None
             for side, plain_side in sides
         ]
-        return Line(name, measured[0], measured[1] if len(measured) > 1 else None)
+        return ScoreRow(name, measured[0], measured[1] if len(measured) > 1 else None)
 
 
 def tta(
@@ -180,9 +180,9 @@ def _finish(
         merge=look.merge,
         views=tuple(look.line(view.view.name, look.answers, view.name) for view in asked),
         merged=line,
-        kept=_shown(asked, kept),
-        pruned=_shown(asked, [name for name in look.views if name not in kept]),
-        advice=advice(title, line, "the plain page"),
+        merged_views=_shown(asked, kept),
+        pruned_views=_shown(asked, [name for name in look.views if name not in kept]),
+        advice=advice(title, line, "the unchanged page"),
         notes=tuple(_notes(look, nested is not None, in_sample)),
         split=look.evaluation_pages.split,
         pages=len(target),
@@ -207,18 +207,18 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
     if not look.answers.held_out:
         notes.append(f"No page is known to be held out from this model ({look.evaluation_pages.why_none}).")
     else:
-        notes.append("Held-out pages also chose the model's epoch, so scores on them are a little too good.")
+        notes.append("Held-out pages also chose the model's best epoch, so held-out scores are slightly optimistic.")
     if pruned:
         notes.append(
-            "Held-out scores of the merge are nested: each page is read in the views that the other held-out pages chose."
+            "Held-out scores of the merged views are nested: the views for each page were chosen on other held-out pages."
         )
     held_out, target = (next(iter(side.values()), None) for side in (look.answers.held_out, look.answers.target))
     assert target is not None
     notes += unreadable_notes(None if held_out is None else held_out.log_probs, target.log_probs, look.evaluation_pages)
     if not can_be_scored(target):
-        notes.append("The pages have no labels: they are predicted, and not scored.")
+        notes.append("The pages have no labels: they are predicted but not scored.")
     elif in_sample.any():
-        notes.append(f"{in_sample.sum()} of the pages were trained on: they are predicted, and not scored.")
+        notes.append(f"{in_sample.sum()} of the pages were trained on: they are predicted but not scored.")
     return notes
 
 

@@ -6,7 +6,7 @@ from docclf_cli.errors import UnreadableImagesError
 
 
 def require_readable(unreadable: int, pages: int, allowed: float, hint: str) -> None:
-    """Say by the exit code that too many pages could not be read; everything is written all the same.
+    """Say by the exit code that too many pages could not be read; all files are still written.
 
     Args:
         unreadable: How many could not.

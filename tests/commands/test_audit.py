@@ -10,6 +10,7 @@ import pytest
 from cli_process import Outcome
 from PIL import Image
 
+from docclf_cli.data.index.cells import from_cell
 from docclf_cli.data.index.index import load_index
 from docclf_cli.profile.load import dump_profile, load_profile
 from docclf_cli.profile.schema import DataConfig
@@ -24,17 +25,17 @@ def names_in(folder: Path) -> list[str]:
 
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [{name: from_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
 
 
 @pytest.fixture
 def planted(pages: Path, tmp_path: Path) -> Path:
-    """The sample pages, and among them: twins, one of them with another label and one in test, and odd files."""
+    """Sample pages with near duplicates (one with another label, one in test) and outliers among them."""
     root = tmp_path / "data"
     shutil.copytree(pages, root)
     train, test = rows_of(root / "train.csv"), rows_of(root / "test.csv")
     first, second = train[0], train[10]
-    copy(root / "train" / first["ID"], root / "train" / "=twin.jpg", quality=30)
+    copy(root / "train" / first["ID"], root / "train" / "=copy.jpg", quality=30)
     copy(root / "train" / second["ID"], root / "test" / "leak.jpg", scale=0.6)
     (root / "train" / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     Image.new("RGB", (400, 560), (250, 250, 250)).save(root / "train" / "blank.png")
@@ -44,7 +45,7 @@ def planted(pages: Path, tmp_path: Path) -> Path:
     with Image.open(root / "train" / train[20]["ID"]) as page:
         page.convert("RGB").rotate(90, expand=True).save(root / "train" / "turned.jpg", exif=exif)
     other = next(row["target"] for row in train if row["target"] != first["target"])
-    train += [{"ID": "=twin.jpg", "target": other}]
+    train += [{"ID": "=copy.jpg", "target": other}]
     train += [{"ID": name, "target": "0"} for name in ("damaged.jpg", "blank.png", "small.png")]
     train += [{"ID": "turned.jpg", "target": train[20]["target"]}]
     write(root / "train.csv", train)
@@ -83,14 +84,14 @@ def folds_run(root: Path, run: Path, wrong: dict[str, str]) -> Path:
     return run
 
 
-def test_twins_and_odd_pages_are_found(docclf: Docclf, planted: Path, tmp_path: Path) -> None:
+def test_near_duplicates_and_outliers_are_found(docclf: Docclf, planted: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in planted.rglob("*")}
     outcome = docclf("audit", "--data", planted, "--set", "data.image_size=128", "--name", "look", "--json")
     assert outcome.code == 0, outcome.stderr
     found, train = outcome.json, rows_of(planted / "train.csv")
     pairs = [{pair["first"]["id"], pair["second"]["id"]} for pair in found["near_duplicates"]]
-    assert pairs == [{train[0]["ID"], "=twin.jpg"}, {train[10]["ID"], "leak.jpg"}, {train[20]["ID"], "turned.jpg"}]
-    assert [(pair["conflict"], pair["across"]) for pair in found["near_duplicates"]] == [
+    assert pairs == [{train[0]["ID"], "=copy.jpg"}, {train[10]["ID"], "leak.jpg"}, {train[20]["ID"], "turned.jpg"}]
+    assert [(pair["labels_differ"], pair["across_splits"]) for pair in found["near_duplicates"]] == [
         (True, False), (False, True), (False, False),
     ]  # fmt: skip
     outliers = {(page["id"], page["kind"]) for page in found["outliers"] if page["kind"] != "shape"}
@@ -103,14 +104,14 @@ def test_twins_and_odd_pages_are_found(docclf: Docclf, planted: Path, tmp_path: 
     assert found["imbalance"] == 9 / 6
     folder = tmp_path / "runs" / "look"
     assert {path.name for path in folder.iterdir()} == {
-        "twins.png", "twins.csv", "odd.csv", "classes.csv", "groups.csv", "summary.json",
+        "near_duplicates.png", "near_duplicates.csv", "outliers.csv", "classes.csv", "groups.csv", "summary.json",
     }  # fmt: skip
-    with Image.open(folder / "twins.png") as sheet:
+    with Image.open(folder / "near_duplicates.png") as sheet:
         assert sheet.size[0] == 4 * 166 + 6
     assert {path: path.stat().st_mtime_ns for path in planted.rglob("*")} == before
 
 
-def test_groups_keep_twins_together_and_what_was_together(docclf: Docclf, planted: Path, tmp_path: Path) -> None:
+def test_groups_keep_near_duplicates_and_given_groups_together(docclf: Docclf, planted: Path, tmp_path: Path) -> None:
     train = rows_of(planted / "train.csv")
     ids = [row["ID"] for row in train]
     write(tmp_path / "old.csv", [{"ID": ids[0], "group": "a"}, {"ID": ids[1], "group": "a"}])
@@ -118,7 +119,7 @@ def test_groups_keep_twins_together_and_what_was_together(docclf: Docclf, plante
     assert outcome.code == 0, outcome.stderr
     groups = {row["ID"]: row["group"] for row in rows_of(tmp_path / "runs/look/groups.csv")}
     assert list(groups) == ids
-    assert [groups[name] for name in (ids[0], ids[1], "=twin.jpg")] == ["a", "a", "a"]
+    assert [groups[name] for name in (ids[0], ids[1], "=copy.jpg")] == ["a", "a", "a"]
     assert groups["turned.jpg"] == groups[ids[20]]
     assert len(set(groups.values())) == len(ids) - 3
     index = load_index(DataConfig(root=str(planted), groups=str(tmp_path / "runs/look/groups.csv")), "train")
@@ -136,22 +137,22 @@ def test_wrong_labels_become_an_overlay(docclf: Docclf, pages: Path, tmp_path: P
     first = docclf("audit", "--run", run, "--name", "look", "--json")
     assert first.code == 0, first.stderr
     labels = first.json["labels"]
-    assert {one["id"]: one["suggested"] for one in labels["issues"]} == wrong
-    assert labels["expected"] == pytest.approx(3)
+    assert {one["id"]: one["suggested_label"] for one in labels["issues"]} == wrong
+    assert labels["expected_issues"] == pytest.approx(3)
     relabel = tmp_path / "runs/look/relabel.csv"
     assert {row["ID"]: row["target"] for row in rows_of(relabel)} == wrong
-    assert (tmp_path / "runs/look/labels.png").stat().st_size > 1000
+    assert (tmp_path / "runs/look/label_issues.png").stat().st_size > 1000
     corrected = load_index(DataConfig(root=str(pages), relabel=str(relabel)), "train")
     assert np.flatnonzero(corrected.labels != index.labels).tolist() == [0, 20, 40]
     # People look, and find that the first label was right: it stays so, and the others are right now.
     write(relabel, [{"ID": names[0], "target": index.class_names[index.labels[0]]}, *rows_of(relabel)[1:]])
     again = docclf("audit", "--run", run, "--set", f"data.relabel={relabel}", "--name", "again", "--json")
     assert again.code == 0, again.stderr
-    assert [(one["id"], one["settled"]) for one in again.json["labels"]["issues"]] == [(names[0], True)]
+    assert [(one["id"], one["in_relabel_file"]) for one in again.json["labels"]["issues"]] == [(names[0], True)]
     assert rows_of(tmp_path / "runs/again/relabel.csv") == rows_of(relabel)
 
 
-@pytest.mark.parametrize(("share", "why"), [(0.1, "no clear difference"), (0.4, "contradicts more labels")])
+@pytest.mark.parametrize(("share", "why"), [(0.1, "not significantly better"), (0.4, "contradicts more labels")])
 def test_a_model_that_knows_little_judges_no_label(
     docclf: Docclf, pages: Path, tmp_path: Path, share: float, why: str
 ) -> None:
@@ -163,12 +164,12 @@ def test_a_model_that_knows_little_judges_no_label(
     outcome = docclf("audit", "--run", run, "--name", "look", "--json")
     assert outcome.code == 0, outcome.stderr
     labels = outcome.json["labels"]
-    assert why in labels["refusal"]
+    assert why in labels["skipped_reason"]
     assert labels["agreement"] == pytest.approx((seems == index.labels).mean())
-    assert (labels["expected"], labels["issues"]) == (None, [])
+    assert (labels["expected_issues"], labels["issues"]) == (None, [])
     assert why in outcome.stderr
     assert not (tmp_path / "runs/look/relabel.csv").exists()
-    assert "not judged" in docclf("audit", "--run", run, "--name", "again").stdout
+    assert "not checked by" in docclf("audit", "--run", run, "--name", "again").stdout
 
 
 def test_tables_for_people(docclf: Docclf, planted: Path, tmp_path: Path) -> None:
@@ -177,10 +178,10 @@ def test_tables_for_people(docclf: Docclf, planted: Path, tmp_path: Path) -> Non
     assert outcome.code == 0, outcome.stderr
     for text in (
         "Pages by class",
-        "Odd pages",
-        "Twins: 3",
+        "Outliers",
+        "Near duplicates: 3",
         "labels differ",
-        "0 of 65 doubtful",
+        "0 issues on 65 pages",
         "data.groups=runs/look",
     ):
         assert text in outcome.stdout

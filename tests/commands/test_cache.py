@@ -10,7 +10,7 @@ from cli_process import Outcome
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.loading.cache import open_or_build
-from docclf_cli.engine.runtime.caches import HOLDS, cache_usage, clear_caches
+from docclf_cli.engine.runtime.caches import DESCRIPTIONS, cache_usage, clear_caches
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig
 
@@ -77,7 +77,7 @@ def test_the_command(docclf: Callable[..., Outcome], tmp_path: Path) -> None:
     own = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     shown = docclf("cache", "show", env=own)
     assert shown.code == 0, shown.stderr
-    assert all(name in shown.stdout for name in HOLDS)
+    assert all(name in shown.stdout for name in DESCRIPTIONS)
     assert docclf("cache", "clear", "--json", env=own).json["bytes"] == 0
     wrong = docclf("cache", "clear", "nothing", env=own)
     assert (wrong.code, wrong.stdout) == (2, "")

@@ -246,7 +246,7 @@ def test_an_unreadable_page_needs_a_class(docclf: Docclf, runs: Path, pages: Pat
     outcome = docclf(*args, "--fill", name["class_name"], "--json")
     assert (outcome.code, "1 of 20 pages cannot be read, more than 1.00%" in outcome.stderr) == (3, True)
     assert outcome.json["unreadable"] == 1
-    assert "1 of the 20 test pages cannot be read: left out of all metrics." in outcome.json["notes"]
+    assert "1 of the 20 test pages cannot be read and are not scored." in outcome.json["notes"]
     assert rows_of(tmp_path / "runs" / "e" / "ensemble_predictions.csv")[2] == {"ID": broken, "target": name["target"]}
     assert "HTML" in rows_of(tmp_path / "runs" / "e" / "ensemble_probabilities.csv")[2]["status"]
 
@@ -277,9 +277,9 @@ def test_an_unreadable_held_out_page_is_left_out_of_metrics(
     assert outcome.code == 0, outcome.stderr
     assert (outcome.json["pages"], outcome.json["unreadable"]) == (50, 1)
     assert {line["held_out"]["pages"] for line in (*outcome.json["members"], *outcome.json["methods"])} == {49}
-    assert "1 of the 50 pages cannot be read: left out of all metrics." in outcome.json["notes"]
+    assert "1 of the 50 pages cannot be read and are not scored." in outcome.json["notes"]
     assert [line["name"] for line in outcome.json["methods"]] == ["voting", "averaging", "weighted"]
-    assert "stacking, which learn from at least 50 held-out pages (only 49 pages can be read" in str(outcome.json)
+    assert "stacking, which need at least 50 held-out pages (only 49 pages can be read" in str(outcome.json)
     targets = {row["ID"]: row["target"] for row in rows_of(tmp_path / "runs" / "e" / "ensemble_predictions.csv")}
     assert [name for name, target in targets.items() if not target] == [broken]
     status = {row["ID"]: row["status"] for row in rows_of(tmp_path / "runs" / "e" / "ensemble_probabilities.csv")}

@@ -88,24 +88,26 @@ def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
     asked = ("--compare", other, "--target-precision", "0.9", "--degrade", "--limit", "10")
     outcome = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked, "--json")
     assert outcome.code == 0, outcome.stderr
-    comparison, trust, corruptions = (outcome.json[key] for key in ("comparison", "trust", "corruptions"))
+    comparison, threshold, corruptions = (
+        outcome.json[key] for key in ("comparison", "confidence_threshold", "corruptions")
+    )
     assert (comparison["pages"], comparison["left_out"], comparison["mcnemar"]) == (20, 0, 1.0)
-    assert comparison["sentences"] == ["no difference that this many pages can show"] * 2
+    assert comparison["sentences"] == ["no significant difference"] * 2
     folder = run / "evaluate" / "test"
     queue = table(folder / "review_queue.csv")
-    assert (trust["checked"], len(queue), trust["for_a_person"]) == (None, 20, 20)  # one epoch teaches nothing
-    assert trust["found"]["pages"] == 2 * sum(row["split"] == "val" for row in table(run / "split.csv"))
+    assert (threshold["on_split"], len(queue), threshold["needs_review"]) == (None, 20, 20)  # one epoch teaches nothing
+    assert threshold["held_out"]["pages"] == 2 * sum(row["split"] == "val" for row in table(run / "split.csv"))
     assert (corruptions["pages"], corruptions["of"]) == (10, 20)
     kinds = [(row["kind"], row["severity"]) for row in corruptions["rows"]]
     mixture = [("all", ""), ("all", "mirrored"), ("all", "not mirrored")]
     assert kinds == mixture + [(one.name, name) for one in DAMAGES for name in severity_names(one.name).values()]
     assert corruptions["rows"][1]["pages"] + corruptions["rows"][2]["pages"] == corruptions["rows"][0]["pages"] == 10
-    assert [(row["damage"], row["strength"]) for row in table(folder / "damage.csv")] == kinds
+    assert [(row["corruption"], row["severity"]) for row in table(folder / "corruptions.csv")] == kinds
     assert all(Path(path).is_file() for path in outcome.json["files"])
     again = docclf("evaluate", "--checkpoint", run, "--split", "test", *asked)
     assert again.code == 0, again.stderr
     assert "predicting" not in again.stderr
-    for words in ("McNemar", "about accuracy", "When to trust", "a draw of 10 of 20 pages"):
+    for words in ("McNemar", "about accuracy", "Confidence threshold for", "a sample of 10 of 20 pages"):
         assert words in again.stdout
 
 
@@ -116,7 +118,7 @@ def test_a_folds_run_is_one_model(docclf: Docclf, pages: Path, tmp_path: Path) -
     assert outcome.json["checkpoint"] == str(run)
     rows = table(run / "evaluate" / "val" / "predictions.csv")
     assert [row["ID"] for row in rows] == [row["ID"] for row in table(pages / "train.csv")]
-    assert outcome.json["trust"]["found"]["pages"] == 2 * len(rows)
+    assert outcome.json["confidence_threshold"]["held_out"]["pages"] == 2 * len(rows)
     on_test = docclf("evaluate", "--checkpoint", run, "--split", "test", "--json")
     assert on_test.json["scores"]["support"] == 20
 

@@ -96,7 +96,7 @@ OTHERS = {
     "ensemble": (("ensemble", *BOTH, "--split", "val", "--name", "e"), "predicting"),
     "tta": (("tta", "--checkpoint", "runs/m"), "predicting"),
     "class-report": (("class-report", "runs/m"), "predicting"),
-    "audit": (("audit", "--data", "DATA", "--name", "look"), "looking at files"),
+    "audit": (("audit", "--data", "DATA", "--name", "look"), "reading file headers"),
 }
 DERIVED = ("m/predictions/", "n/predictions/", "m/evaluate/", "m/tta/", "m/class-report/", "e/", "look/")
 

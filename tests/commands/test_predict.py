@@ -43,7 +43,7 @@ def test_wrong_use_is_named(docclf: Docclf, checkpoint: Path, tmp_path: Path) ->
         (("in", "--format", "jsonl", "-o", "x.csv"), 2, "contradict each other"),
         (("in", "--precision", "fp8"), 2, "fp8"),
         (("in", "--precision", "bf16", "--backend", "onnx"), 2, "the onnx backend computes in fp32"),
-        (("in", "--target-precision", "0.99"), 2, "no threshold is known"),
+        (("in", "--target-precision", "0.99"), 2, "the confidence threshold cannot be computed"),
     ]
     for args, code, text in cases:
         outcome = docclf("predict", *args, "--checkpoint", checkpoint)

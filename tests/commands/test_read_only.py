@@ -49,7 +49,7 @@ def test_results_go_to_the_cache_or_to_the_output(
     outcome = read_only(*asked)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stderr.count("warning") == 1
-    assert "runs/a may not be written to: results go to" in outcome.stderr
+    assert "runs/a is read-only: results go to" in outcome.stderr
     assert "--output" in outcome.stderr
     (table,) = cache_home.glob(f"docclf/results/a-*/{command}/val/val_class_metrics.csv")
     given = read_only(*asked, "--output", tmp_path / "there")

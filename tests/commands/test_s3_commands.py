@@ -74,6 +74,6 @@ def test_a_signal_stops_it_cleanly(
     process.send(number)
     outcome = process.wait()
     assert outcome.code == code, outcome.stderr
-    assert "not moved again" in outcome.stderr
+    assert "not sent again" in outcome.stderr
     left = server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=tmp_path.name)
     assert left.get("Uploads", []) == []

@@ -92,7 +92,7 @@ def test_the_comparison_notices_one_lost_step(
     last.save(path)
     outcome = start("train", "--resume", "runs/cut").wait()
     assert outcome.code == 0, outcome.stderr
-    assert "ended without a word" in outcome.stderr
+    assert "stopped without an error message" in outcome.stderr
     different = differing(contents(tmp_path / "runs" / "cut"), whole[0])
     assert {"fold-0/last.ckpt", "fold-0/metrics.csv"} <= set(different)
     assert not [name for name in different if name.startswith("fold-1")]

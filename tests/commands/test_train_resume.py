@@ -36,7 +36,7 @@ def test_auto_starts_then_continues_then_is_done(
     (run / "profile.yaml").write_text((run / "profile.yaml").read_text().replace("epochs: 100", "epochs: 2"))
     gone_on = docclf(*command[:-1], "2", "--json")
     assert gone_on.code == 0, gone_on.stderr
-    assert f"going on with runs/{run.name}" in gone_on.stderr
+    assert f"resuming runs/{run.name}" in gone_on.stderr
     assert gone_on.json["run"] == f"runs/{run.name}"
     done = docclf("train", "--resume", f"runs/{run.name}", "--json")
     assert (done.code, done.json["run"]) == (0, f"runs/{run.name}")

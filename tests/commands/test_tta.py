@@ -33,7 +33,7 @@ def test_view_by_view_and_merged(docclf: Docclf, run: Path, pages: Path) -> None
     outcome = docclf("tta", "--checkpoint", run, "--json")
     assert outcome.code == 0, outcome.stderr
     result = outcome.json
-    assert [line["name"] for line in result["views"]] == result["kept"] == TRAINED
+    assert [line["name"] for line in result["views"]] == result["merged_views"] == TRAINED
     assert result["views"][0]["test"]["difference"] is None
     plain = result["views"][0]["test"]["metrics"]["f1_macro"]["value"]
     for line in (*result["views"][1:], result["merged"]):
@@ -53,7 +53,7 @@ def test_view_by_view_and_merged(docclf: Docclf, run: Path, pages: Path) -> None
     right = np.mean([truth[row["ID"]] == row["target"] for row in submission])
     assert result["merged"]["test"]["metrics"]["accuracy"]["value"] == pytest.approx(right)
     meta = json.loads((folder / "tta_predictions_meta.json").read_text())
-    assert meta["kept"] == TRAINED
+    assert meta["merged_views"] == TRAINED
 
 
 def test_an_unreadable_held_out_page_is_left_out_of_metrics(
@@ -69,7 +69,7 @@ def test_an_unreadable_held_out_page_is_left_out_of_metrics(
     assert outcome.code == 0, outcome.stderr
     assert (outcome.json["pages"], outcome.json["unreadable"]) == (50, 1)
     assert {line["held_out"]["pages"] for line in (*outcome.json["views"], outcome.json["merged"])} == {49}
-    assert "1 of the 50 pages cannot be read: left out of all metrics." in outcome.json["notes"]
+    assert "1 of the 50 pages cannot be read and are not scored." in outcome.json["notes"]
     (written,) = (copy / "tta").glob("val*/tta_predictions.csv")
     assert [row["ID"] for row in rows_of(written) if not row["target"]] == [broken]
 
@@ -78,7 +78,7 @@ def test_pruning_is_decided_on_held_out_pages(docclf: Docclf, run: Path, pages: 
     args = ("tta", "--checkpoint", run, "--prune", "--json")
     outcome = docclf(*args)
     assert outcome.code == 0, outcome.stderr
-    kept, dropped = outcome.json["kept"], outcome.json["pruned"]
+    kept, dropped = outcome.json["merged_views"], outcome.json["pruned_views"]
     assert sorted(kept + dropped) == sorted(TRAINED)
     assert dropped
     merged = outcome.json["merged"]
@@ -98,7 +98,7 @@ def test_pruning_is_decided_on_held_out_pages(docclf: Docclf, run: Path, pages: 
     rows = rows_of(data / "test.csv")
     (data / "test.csv").write_text("ID,target\n" + "".join(f"{row['ID']},{9 - int(row['target'])}\n" for row in rows))
     other = docclf(*args, "--data", data)
-    assert other.json["kept"] == kept
+    assert other.json["merged_views"] == kept
     assert other.json["merged"]["test"] != merged["test"]
 
 
@@ -110,8 +110,12 @@ def test_merging_and_views_of_a_profile(docclf: Docclf, run: Path) -> None:
         "tta", "--checkpoint", run, "--set", views, "--merge", "gmean", "--set", "ensemble.tta.include_identity=false", "--json"
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
-    assert outcome.json["kept"] == ["color_jitter brightness 1.1", "color_jitter brightness 0.9", "horizontal_flip"]
-    assert [line["name"] for line in outcome.json["views"]] == ["identity", *outcome.json["kept"]]
+    assert outcome.json["merged_views"] == [
+        "color_jitter brightness 1.1",
+        "color_jitter brightness 0.9",
+        "horizontal_flip",
+    ]
+    assert [line["name"] for line in outcome.json["views"]] == ["identity", *outcome.json["merged_views"]]
     assert outcome.json["merged"]["name"] == "gmean of 3 views"
     assert "no effect" in outcome.stderr
 
@@ -134,7 +138,13 @@ def test_a_folds_run_and_a_lone_checkpoint(docclf: Docclf, pages: Path, tmp_path
 def test_tables_tell_what_is_best(docclf: Docclf, run: Path) -> None:
     outcome = docclf("tta", "--checkpoint", run)
     assert outcome.code == 0, outcome.stderr
-    for text in ("50 held-out pages", "20 test pages", "rotation 270", "mean of 6 views", "against the plain page"):
+    for text in (
+        "50 held-out pages",
+        "20 test pages",
+        "rotation 270",
+        "mean of 6 views",
+        "compared with the unchanged page",
+    ):
         assert text in outcome.stdout
 
 

@@ -119,7 +119,7 @@ def test_of_very_many_classes_those_with_mistakes_are_in_the_matrix(tmp_path: Pa
     log_probs = np.log(np.eye(len(names))[named] * 0.9 + 1e-4).astype(np.float32)
     pages = Predictions(targets.astype(np.str_), log_probs, names, targets)
     text = write_page(tmp_path / "report.html", _page(pages)).read_text()
-    assert "The 20 classes with fewest mistakes are left out" in text
+    assert "The 20 classes with the fewest mistakes are not shown" in text
     assert text.count('<th scope="col"><span>') == MOST_CLASSES
     assert text.count('data-predicted="119"') == 10
 
@@ -203,7 +203,7 @@ def _check_cells(page: Any) -> None:
     cell = page.locator("[data-target='0'][data-predicted='1']")
     count = int(cell.inner_text())
     cell.click()
-    assert page.locator("#cell-title").inner_text() == f"{SCRIPT}, taken for {IMAGE}"
+    assert page.locator("#cell-title").inner_text() == f"{SCRIPT}, predicted as {IMAGE}"
     assert page.locator("#cell-note").inner_text().startswith(f"{count} page")
     assert dialog.locator("img").count() == dialog.locator("figure").count() == count
     assert dialog.locator("img").first.evaluate("image => image.naturalWidth") == 8
@@ -212,6 +212,6 @@ def _check_cells(page: Any) -> None:
     correct = page.locator("[data-target='1'][data-predicted='1']")
     correct.click()
     missing = int(correct.inner_text()) - dialog.locator("figure").count()
-    assert f"of which {missing} are not in this file" in page.locator("#cell-note").inner_text()
+    assert f"{missing} of them are not in this file" in page.locator("#cell-note").inner_text()
     page.get_by_role("button", name="Close").click()
     assert not dialog.is_visible()

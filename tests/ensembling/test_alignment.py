@@ -75,7 +75,7 @@ def test_an_unreadable_page_keeps_its_row_and_its_reason() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (of(replace(A, class_names=("form", "id", "letter")), "b"), "only first knows receipt; only second knows letter"),
+        (of(replace(A, class_names=("form", "id", "letter")), "b"), "only first has receipt; only second has letter"),
         (A, "second and first are the same checkpoint"),
         (of(A, "b").take([0, 1]), "second has no prediction for 1 of 3 pages: p3"),
         (of(replace(A, ids=np.array(["p1", "p2", "p4"])), "b"), "second has no prediction for 1 of 3 pages: p3"),
@@ -88,7 +88,7 @@ def test_members_that_do_not_fit_are_refused(other: Predictions, message: str) -
 
 
 def test_pages_only_a_later_member_has_are_refused_unless_pages_are_named() -> None:
-    with pytest.raises(InputError, match="member 2 has predictions for 1 pages that others lack: p3"):
+    with pytest.raises(InputError, match="member 2 has predictions for 1 pages that other members do not have: p3"):
         Stack.of([A.take([0, 1]), of(A, "b")])
     assert Stack.of([A.take([0, 1]), of(A, "b")], ids=["p1", "p2"]).ids.tolist() == ["p1", "p2"]
 

@@ -78,7 +78,7 @@ def test_two_that_agree_everywhere_do_not_differ() -> None:
     assert (found.value, found.p_value) == (0.0, 1.0)
     assert -found.low == found.high == wilson(0, 50).high
     assert paired_difference(a, shuffled(a), "log_loss").high == 0.0
-    assert sentence(found) == "no difference that this many pages can show"
+    assert sentence(found) == "no significant difference"
 
 
 def test_groups_make_a_difference_less_certain() -> None:
@@ -172,7 +172,7 @@ def test_align_needs_no_labels() -> None:
         (Difference("f1_macro", 0.0123, 0.003, 0.0214, 500), "better by 1.2 points of macro-F1, 95 % 0.3 … 2.1"),
         (Difference("f1_macro", -0.0123, -0.0214, -0.003, 500), "worse by 1.2 points of macro-F1, 95 % 0.3 … 2.1"),
         (Difference("log_loss", -0.05, -0.08, -0.02, 500), "better by 0.050 of log loss, 95 % 0.020 … 0.080"),
-        (Difference("top3_accuracy", 0.01, -0.01, 0.03, 500), "no difference that this many pages can show"),
+        (Difference("top3_accuracy", 0.01, -0.01, 0.03, 500), "no significant difference"),
     ],
 )
 def test_sentences(difference: Difference, words: str) -> None:

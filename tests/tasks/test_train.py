@@ -76,7 +76,7 @@ def test_a_run_keeps_absolute_paths_beside_what_was_typed(
     stored = stored_profile(run).data
     assert (stored.root, stored.groups) == (str(pages), str(pages.parent / "groups.csv"))
     assert Checkpoint.load(run.best).profile["data"]["root"] == str(pages)
-    assert json.loads(run.origin.read_text())["typed"][str(pages)] == pages.name
+    assert json.loads(run.provenance.read_text())["typed"][str(pages)] == pages.name
     # The same profile as it was typed is that of the run.
     assert profile_differences(inherit_numerics(tiny_profile(pages, tmp_path / "runs", **typed), run), run) == []
 
@@ -94,7 +94,7 @@ def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path:
     assert evaluate(result.run, runtime_config=runtime).scores.metrics == result.val.metrics
     assert result.val.metrics["log_loss"].value == pytest.approx(compute_metrics(cross_fitted(out_of_fold))["log_loss"])
     assert result.val.metrics["log_loss"].value != compute_metrics(out_of_fold, temperature=alone)["log_loss"]
-    assert any("by the one fold that did not train on it" in note for note in result.notes)
+    assert any("by the one fold that was not trained on it" in note for note in result.notes)
     # Of other folds it is not believed.
     content = json.loads(RunFolder(result.run).temperature.read_text())
     RunFolder(result.run).temperature.write_text(json.dumps({**content, "checkpoints": "others"}))
@@ -104,7 +104,7 @@ def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path:
 
 def test_the_metrics_say_which_pages_they_are_of(pages: Path, tmp_path: Path) -> None:
     result = train(tiny_profile(pages, tmp_path / "runs", name="one", data__degraded_validation=False))
-    assert any("epoch was chosen on these pages (by val_loss)" in note for note in result.notes)
+    assert any("chose the best epoch (by val_loss)" in note for note in result.notes)
     assert any("cross-fitted" in note for note in result.notes)
     runtime = RuntimeConfig(workers=0)
     found = evaluate(result.run, runtime_config=runtime)

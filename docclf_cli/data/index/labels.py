@@ -99,7 +99,7 @@ def read_meta(path: Path) -> Classes:
     if "" in names:
         raise InputError(f"{path}: the class name of target {targets[names.index('')]} is blank")
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"{path}: the class name {twice!r} stands more than once")
+        raise InputError(f"{path}: the class name {twice!r} appears more than once")
     ordered = tuple(name for _, name in sorted(zip(map(int, targets), names, strict=True)))
     indices = {str(index): index for index in range(len(ordered))}
     return Classes(ordered, {name: index for index, name in enumerate(ordered)} | indices)

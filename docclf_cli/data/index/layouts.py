@@ -175,7 +175,7 @@ def _duplicates(ids: np.ndarray, labels: np.ndarray | None) -> list[str]:
         what = plural(len(conflicting), "ID has", "IDs have")
         faults.append(f"{what} conflicting labels: {and_more(conflicting[:SHOWN], len(conflicting))}")
     if plain:
-        what = plural(len(plain), "ID stands", "IDs stand")
+        what = plural(len(plain), "ID appears", "IDs appear")
         faults.append(f"{what} more than once: {and_more(plain[:SHOWN], len(plain))}")
     return faults
 

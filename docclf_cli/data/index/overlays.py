@@ -89,7 +89,7 @@ def rows_named(
     found = [[] if name in elsewhere else _meant(name, index.row_of, splits) for name in ids.tolist()]
     if unclear := [row for row, meant in enumerate(found) if len(meant) > 1]:
         meant = ", ".join(repr(str(index.ids[row])) for row in found[unclear[0]])
-        what = plural(len(unclear), "ID stands", "IDs stand")
+        what = plural(len(unclear), "ID appears", "IDs appear")
         raise InputError(
             f"{table.path}: {what} for pages of several splits: {examples(ids, unclear)}", f"say which: {meant}"
         )
@@ -116,7 +116,7 @@ def _refuse_named_twice(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
     first: dict[object, int] = {}
     meant = [int(row) if row >= 0 else name for row, name in zip(rows, ids, strict=True)]
     if twice := [place for place, page in enumerate(meant) if first.setdefault(page, place) != place]:
-        what = plural(len(twice), "ID stands", "IDs stand")
+        what = plural(len(twice), "ID appears", "IDs appear")
         raise InputError(f"{path}: {what} more than once: {examples(ids, twice)}")
 
 

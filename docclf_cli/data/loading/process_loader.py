@@ -91,7 +91,9 @@ def processes_can_talk() -> bool:
     except (OSError, ImportError) as error:
         why = f"cannot be used ({getattr(error, 'strerror', None) or error})"
     if why:
-        logger.warning("no loader processes, for %s %s: the main process reads all pages itself", SHARED_MEMORY, why)
+        logger.warning(
+            "no loader processes, because %s %s: the main process reads all pages itself", SHARED_MEMORY, why
+        )
     return not why
 
 

@@ -71,15 +71,15 @@ def reliability_chart(scored: Predictions, temperature: float) -> Chart:
         (
             x.at(one.confidence),
             y.at(one.accuracy.value),
-            f"{one.pages} pages: confidence {one.confidence:.3f}, right {one.accuracy.value:.3f}",
+            f"{one.pages} pages: confidence {one.confidence:.3f}, accuracy {one.accuracy.value:.3f}",
         )
         for one in bins
     ]
     whiskers = [(x.at(one.confidence), y.at(one.accuracy.high), y.at(one.accuracy.low)) for one in bins]
-    line = Line("right, with 95 % interval", _path([dot[:2] for dot in dots]), tuple(dots), tuple(whiskers))
+    line = Line("accuracy, with 95 % interval", _path([dot[:2] for dot in dots]), tuple(dots), tuple(whiskers))
     return Chart(
-        "Reliability", "confidence", "share that is right", x.ticks(), y.ticks(), (line,), diagonal=True,
-        note="On the diagonal, confidence can be taken at its word; below it the model is too sure of itself.",
+        "Reliability", "confidence", "accuracy", x.ticks(), y.ticks(), (line,), diagonal=True,
+        note="On the diagonal, confidence equals accuracy. Below it, the model is over-confident.",
     )  # fmt: skip
 
 
@@ -95,13 +95,13 @@ def risk_coverage_chart(scored: Predictions, temperature: float) -> Chart:
         (
             x.at(coverage[row]),
             y.at(risk[row]),
-            f"confidence from {thresholds[row]:.3f}: {coverage[row]:.1%} decided, {risk[row]:.2%} of them wrong",
+            f"confidence of at least {thresholds[row]:.3f}: {coverage[row]:.1%} of the pages, {risk[row]:.2%} of them wrong",
         )
         for row in marked
     ]
     return Chart(
-        "Risk and coverage", "share of pages decided, most confident first", "share of mistakes among them",
-        x.ticks(), y.ticks(), (Line("mistakes", _path(points), tuple(dots)),),
+        "Risk and coverage", "coverage: share of pages above the threshold", "error rate on these pages",
+        x.ticks(), y.ticks(), (Line("error rate", _path(points), tuple(dots)),),
     )  # fmt: skip
 
 

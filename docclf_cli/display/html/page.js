@@ -34,9 +34,9 @@ function open(button) {
   const shown = pages.filter((page) => page.target === target && page.predicted === predicted);
   const missing = count - shown.length;
   document.getElementById("cell-title").textContent =
-    target === predicted ? `${classes[target]}, recognised` : `${classes[target]}, taken for ${classes[predicted]}`;
+    target === predicted ? `${classes[target]}, classified correctly` : `${classes[target]}, predicted as ${classes[predicted]}`;
   document.getElementById("cell-note").textContent =
-    `${count} ${count === 1 ? "page" : "pages"}` + (missing ? `, of which ${missing} are not in this file` : "");
+    `${count} ${count === 1 ? "page" : "pages"}` + (missing ? `, ${missing} of them are not in this file` : "");
   document.getElementById("cell-pages").replaceChildren(...shown.map(card));
   document.getElementById("cell").showModal();
 }

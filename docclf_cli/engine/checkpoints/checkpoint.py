@@ -63,7 +63,7 @@ class Checkpoint:
             ResourceError: The disk is full, or the folder cannot be written to.
         """
         if name := not_finite(self.model) or not_finite(self.training.get("ema") or {}):
-            raise DivergedError(f"{path} is not written: the weights of '{name}' are no finite numbers", LOWER)
+            raise DivergedError(f"{path} is not written: the weights of '{name}' are NaN or infinite", LOWER)
         content: dict[str, Any] = {
             "model": dict(self.model),
             "model_config": self.model_config.model_dump(mode="json"),
@@ -115,9 +115,7 @@ class Checkpoint:
             training=found.training,
         )
         if name := not_finite(checkpoint.model):
-            raise CheckpointError(
-                f"{path}: the weights of '{name}' are not finite numbers", "use an earlier checkpoint"
-            )
+            raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")
         return checkpoint
 
     @classmethod
@@ -134,7 +132,7 @@ class Checkpoint:
         except CheckpointError as error:
             if not previous.exists():
                 raise
-            logger.warning("%s; going on from the one before it", error.message)
+            logger.warning("%s; resuming from the checkpoint before it", error.message)
             before = cls.load(previous)
             bring_back_previous(path)
             return before
@@ -187,7 +185,7 @@ def _verify(path: Path, content: dict[str, Any]) -> None:
     except (RuntimeError, TypeError, AttributeError):  # content that no checkpoint has, such as sparse tensors
         fits = False
     if not fits:
-        raise CheckpointError(f"{path}: damaged, its checksum does not fit", "use another checkpoint of the run")
+        raise CheckpointError(f"{path}: damaged: its checksum does not match", "use another checkpoint of the run")
 
 
 def _canonical(value: Any) -> Any:

@@ -98,14 +98,13 @@ def _placed(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     are those of the run; otherwise they stay, and nobody guesses. The working folder plays no part.
     """
     data: dict[str, Any] = dict(told["data"])
-    run = next((folder for folder in path.absolute().parents[:2] if RunFolder(folder).origin.is_file()), None)
+    run = next((folder for folder in path.absolute().parents[:2] if RunFolder(folder).read_provenance()), None)
     if _is_placed(told) or run is None:
         return data
     there = absolute_data(DataConfig.model_validate(data), run.parent.parent)
     try:
         index, _ = load_training_index(there)
-        origin = json.loads(RunFolder(run).origin.read_text(encoding="utf-8"))
-        is_same = origin["data"]["index"] == index.fingerprint()
+        is_same = RunFolder(run).read_provenance()["data"]["index"] == index.fingerprint()
     except (DocclfError, OSError, ValueError, KeyError, TypeError):
         return data
     return there.model_dump(mode="json") if is_same else data
@@ -117,7 +116,7 @@ def store_info(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _kept_at(path: Path) -> Path:
-    return path.parent / "predictions" / f"{path.name}.facts.json"
+    return path.parent / "predictions" / f"{path.name}.info.json"
 
 
 def _stamp(path: Path) -> list[int]:
@@ -181,4 +180,4 @@ def _keep(path: Path, found: Mapping[str, Any]) -> None:
         write_json(_kept_at(path), found)
     except ResourceError as error:
         level = logging.WARNING if may_write(path.parent) else logging.DEBUG
-        logger.log(level, "what %s says is not kept: %s", path, error.message)
+        logger.log(level, "the metadata of %s cannot be stored: %s", path, error.message)

@@ -32,12 +32,12 @@ def stored_profile(run: RunFolder) -> Profile:
     """The profile of an earlier run.
 
     Raises:
-        InputError: This is no run folder.
+        InputError: This is not a run folder.
     """
     if not run.profile.is_file():
         raise InputError(
             f"{run.path}: not a run folder (no {run.profile.name} in it)",
-            "name the folder of a run, such as runs/mine, or start or go on with --resume auto",
+            "name a run folder, such as runs/mine, or use --resume auto",
         )
     return load_profile(str(run.profile)).profile
 
@@ -64,12 +64,12 @@ def profile_differences(profile: Profile, run: RunFolder) -> list[str]:
 
 def code_differences(run: RunFolder) -> list[str]:
     """Versions that are not what the run was started with."""
-    return list(_differences(dict(leaves(_read(run).get("versions", versions()))), versions()))
+    return list(_differences(dict(leaves(run.read_provenance().get("versions", versions()))), versions()))
 
 
 def data_differences(prepared: PreparedPages, run: RunFolder) -> list[str]:
     """What of the pages is not as it was: classes, counts, IDs and labels, pixels."""
-    before = _read(run).get("data")
+    before = run.read_provenance().get("data")
     if before is None:
         return []
     now = _facts(prepared)
@@ -91,8 +91,8 @@ def write_provenance(run: RunFolder, prepared: PreparedPages, typed: Mapping[str
         prepared: Its pages.
         typed: What was typed for the absolute paths of its profile; what was noted before stays.
     """
-    typed = {**_read(run).get("typed", {}), **typed}
-    write_json(run.origin, {"versions": versions(), "data": _facts(prepared), "typed": typed})
+    typed = {**run.read_provenance().get("typed", {}), **typed}
+    write_json(run.provenance, {"versions": versions(), "data": _facts(prepared), "typed": typed})
 
 
 def newest_unfinished(profile: Profile) -> RunFolder | None:
@@ -133,11 +133,3 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], what: str = 
 def _heads() -> Iterator[str]:
     for key in FREE:
         yield from (f"{key}:", f"{key}.")
-
-
-def _read(run: RunFolder) -> dict[str, Any]:
-    try:
-        content = json.loads(run.origin.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # stopped before it was written
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -73,9 +73,20 @@ class RunFolder:
         return self.path / "temperature.json"
 
     @property
-    def origin(self) -> Path:
-        """Versions and pages it is made of."""
-        return self.path / "origin.json"
+    def provenance(self) -> Path:
+        """Versions, pages and typed paths that the run was started with."""
+        return self.path / "provenance.json"
+
+    def read_provenance(self) -> dict[str, Any]:
+        """The content of `provenance.json`, called `origin.json` in runs of earlier versions; empty where it is missing."""
+        for path in (self.provenance, self.path / "origin.json"):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # missing, or the run was stopped before it was written
+                continue
+            if isinstance(content, dict):
+                return content
+        return {}
 
     @property
     def quarantine(self) -> Path:
@@ -174,7 +185,7 @@ class RunFolder:
             return
         hint = "choose another --name, or add --overwrite to replace it"
         if self.profile.is_file() and not self.finished:
-            hint = f"go on with it ({shlex.join(['docclf', 'train', '--resume', str(self.path)])}), {hint}"
+            hint = f"resume it ({shlex.join(['docclf', 'train', '--resume', str(self.path)])}), {hint}"
         raise InputError(f"{self.path} exists", hint)
 
     def clear(self) -> None:

@@ -19,7 +19,7 @@ LONGEST_NAME, _LARGEST_SIDE = 512, 4096
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("a class stands twice")
+        raise ValueError("a class appears twice")
     return names
 
 

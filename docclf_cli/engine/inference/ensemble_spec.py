@@ -27,7 +27,7 @@ from docclf_cli.profile.schema import EnsembleConfig, RuntimeConfig, TTAConfig
 from docclf_cli.stop import StopFlag
 
 ALONE = Method("averaging")
-NOTHING_TO_LEARN = "choose a method that learns nothing: voting, averaging, or weighted with a `weight` for each member"
+NOTHING_TO_LEARN = "choose a method that is not fitted: voting, averaging, or weighted with a `weight` for each member"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,6 @@ class EnsembleSpec:
             return find_evaluation_pages(self.members, {}, VAL)
         except InputError as error:
             raise InputError(
-                f"ensemble.method: {self.method.label} learns from held-out pages, and {error.message}",
+                f"ensemble.method: {self.method.label} is fitted on held-out pages, but {error.message}",
                 NOTHING_TO_LEARN,
             ) from error

@@ -58,7 +58,7 @@ def say_copies_in_validation(index: DocumentIndex, own_val: int) -> None:
     if (count := int((places >= 0).sum())) > 0:
         row = int(np.flatnonzero(places >= 0)[0])
         logger.warning(
-            "%d of %d validation pages are copies of training pages (such as %s of %s): metrics on them are too good; "
+            "%d of %d validation pages are copies of training pages (such as %s of %s): metrics on them are too optimistic; "
             "`docclf audit` lists them", count, own_val, index.ids[first + row], index.ids[places[row]],
         )  # fmt: skip
 

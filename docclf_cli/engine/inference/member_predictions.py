@@ -64,7 +64,7 @@ def open_members(configs: Sequence[MemberConfig]) -> list[Member]:
     if len(members) == 1:
         raise InputError(
             f"an ensemble needs two members, and there is only {members[0].path}",
-            "add another run with --members; to look at pages in several ways: docclf tta",
+            "add another run with --members; for test-time augmentation of one model: docclf tta",
         )
     names = [member.name for member in members]
     refuse_duplicates([member.key for member in members], [str(member.path) for member in members])
@@ -122,7 +122,7 @@ def find_evaluation_pages(members: Sequence[Member], given: Mapping[str, Any], s
     """
     if split not in (None, VAL, TEST):
         raise InputError(
-            f"--split: '{split}' is not one of val, test", "pages that members were trained on prove nothing"
+            f"--split: '{split}' is not one of val, test", "members are not scored on pages that trained them"
         )
     own, root = _own_data(members), given.get("root")
     root = None if root is None else absolute_data(DataConfig(root=str(root))).root
@@ -171,7 +171,7 @@ def _held_out(
             continue
         shared = set.intersection(*(set(ids) for ids in own))
         common = np.array([page for page in own[0] if page in shared], dtype=np.str_)
-        return indices, common, "" if len(common) else "each was trained on what others hold out"
+        return indices, common, "" if len(common) else "each member was trained on pages that other members hold out"
     return None, np.empty(0, dtype=np.str_), why
 
 

@@ -293,8 +293,8 @@ def require_known_place(config: DataConfig) -> None:
     """
     if not is_placed(config):
         raise InputError(
-            f"the data is '{config.root}', relative to a folder that the run does not name, so its pages are not known",
-            f"name them: --data {config.root}, or wherever they are now",
+            f"the data is '{config.root}', a relative path, and the run does not say relative to which folder",
+            f"name the pages with --data, such as --data {config.root}",
         )
 
 
@@ -322,7 +322,7 @@ def _moved(trained_on: DataConfig, there: DataConfig, key: str) -> str | None:
         file = str(Path(there.root) / Path(file).relative_to(root))
     if file is None or Path(file).exists():
         return file
-    logger.warning("data.%s: %s is not there, and is left out", key, file)
+    logger.warning("data.%s: %s does not exist and is not used", key, file)
     return None
 
 

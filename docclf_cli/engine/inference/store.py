@@ -88,6 +88,6 @@ def store(checkpoint: Path, split: str, predictions: Predictions) -> Path | None
         predictions.save(path)
     except ResourceError as error:
         expected = not may_write(path.parent)  # which commands say themselves, with where results go
-        logger.log(logging.DEBUG if expected else logging.WARNING, "predictions are not kept: %s", error.message)
+        logger.log(logging.DEBUG if expected else logging.WARNING, "predictions cannot be stored: %s", error.message)
         return None
     return path

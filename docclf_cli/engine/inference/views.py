@@ -53,7 +53,7 @@ def _trained(member: Member, include_identity: bool) -> tuple[PageView, ...]:
     views = default_views(policy.facts)
     if not views and not include_identity:
         raise InputError(
-            f"{member.name}: its augmentation '{member.info.augmentation.name}' trained no view, so none is left",
+            f"{member.name}: its augmentation '{member.info.augmentation.name}' contains no transform that can be a view",
             "list ensemble.tta.augmentations, or leave include_identity at true",
         )
     return _wrapped(expand(views, include_identity))

@@ -12,11 +12,11 @@ from docclf_cli.registry import did_you_mean
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
 from docclf_cli.user_folders import cache_home
 
-HOLDS = {
+DESCRIPTIONS = {
     "pages": "resized pages",
-    "numerics": "what was fastest on this machine",
+    "numerics": "fastest numerics measured on this machine",
     "samples": "the built-in sample documents",
-    "s3": "checkpoints fetched from S3, with what was derived from them",
+    "s3": "checkpoints downloaded from S3, with their predictions",
 }
 MADE_AGAIN = ("pages", "numerics")  # by the next command, which nobody notices but by its time
 
@@ -32,7 +32,7 @@ def cache_usage(pages: str = "auto") -> CacheUsage:
     Args:
         pages: `data.cache` of the profile whose pages are meant.
     """
-    rows = tuple(_row(name, pages) for name in HOLDS)
+    rows = tuple(_row(name, pages) for name in DESCRIPTIONS)
     return CacheUsage(rows, sum(row.bytes for row in rows))
 
 
@@ -45,8 +45,10 @@ def clear_caches(names: Sequence[str] = (), pages: str = "auto") -> CacheCleared
         InputError: There is no such kind.
     """
     for name in names:
-        if name not in HOLDS:
-            raise InputError(f"there is no cache '{name}'{did_you_mean(name, tuple(HOLDS))}", f"{', '.join(HOLDS)}")
+        if name not in DESCRIPTIONS:
+            raise InputError(
+                f"there is no cache '{name}'{did_you_mean(name, tuple(DESCRIPTIONS))}", f"{', '.join(DESCRIPTIONS)}"
+            )
     rows = tuple(_row(name, pages) for name in names or MADE_AGAIN)
     for row in rows:
         if row.name == "pages":
@@ -61,10 +63,10 @@ def _row(name: str, pages: str) -> CacheRow:
     if name == "pages":
         folder = page_cache.cache_folder(pages) or cache_home() / name
         used = page_cache.usage(folder)
-        return CacheRow(name, HOLDS[name], folder, used.cache_files, used.bytes)
+        return CacheRow(name, DESCRIPTIONS[name], folder, used.cache_files, used.bytes)
     sizes = list(_sizes(_folders(name)))
     folder = next(iter(_folders(name)), cache_home() / name)
-    return CacheRow(name, HOLDS[name], folder, len(sizes), sum(sizes))
+    return CacheRow(name, DESCRIPTIONS[name], folder, len(sizes), sum(sizes))
 
 
 def _folders(name: str) -> list[Path]:

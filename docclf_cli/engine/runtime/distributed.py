@@ -274,5 +274,5 @@ def _peers() -> Iterator[None]:
         raise LostProcessError(
             f"another of the {process_count()} processes has ended, or has not answered for "
             f"{STEP_TIMEOUT // timedelta(minutes=1)} minutes",
-            "what it says itself is above; training goes on with --resume",
+            "its own error is printed above; training can be resumed with --resume",
         ) from error

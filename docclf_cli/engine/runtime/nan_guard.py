@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 LOWER = (
-    "lower --lr, or clip harder (--set train.clip_grad=0.5); the last good checkpoints are kept, and --resume RUN "
-    "--allow-changes goes on from there"
+    "lower --lr, or clip harder (--set train.clip_grad=0.5); the last good checkpoints are still there: --resume RUN "
+    "--allow-changes continues from them"
 )
 
 

@@ -146,8 +146,8 @@ class Agreement:
         if self.pages < FEWEST_TO_COMPARE:
             return f"{self.pages} held-out pages are too few to compare ({FEWEST_TO_COMPARE} are needed)"
         return (
-            f"{self.labels} of {self.pages} labels change against fp32, and probabilities by up to {self.largest:.3f} "
-            f"(at most {MOST_LABELS:.1%} and {MOST_CHANGE:g})"
+            f"{self.labels} of {self.pages} labels change compared with fp32, and probabilities change by up to {self.largest:.3f} "
+            f"(allowed: {MOST_LABELS:.1%} of the labels and {MOST_CHANGE:g})"
         )
 
 
@@ -174,7 +174,7 @@ def pick_numerics(asked: RuntimeConfig, work: Workload, model: ModelConfig) -> N
     precisions = fast_precisions(device) if asked.precision == "auto" else (asked.precision,)
     candidates = [Numerics(*both) for both in product(precisions, LAYOUTS[asked.memory_format])]
     if asked.compile == "on" and not compiles(device):
-        logger.warning("runtime.compile: no compiler that works was found, so the model runs uncompiled")
+        logger.warning("runtime.compile: no working compiler was found, so the model runs uncompiled")
     elif asked.compile == "on":
         candidates = [replace(one, compile=True) for one in candidates]
     if len(candidates) == 1 and asked.compile != "auto":
@@ -190,11 +190,11 @@ def _found(
     """A pick from an earlier probe, from one made now, or guessed; and what to tell about it."""
     memory = measured_numerics() / f"{_key(candidates, work, model)}.json"
     alone = work.runtime.world_size == 1  # processes that train together must not measure different things
-    measured, told = (_load_cached(memory), "as measured earlier") if alone else (None, "")
+    measured, told = (_load_cached(memory), "measured earlier") if alone else (None, "")
     if measured is None and alone and worth_probing(work, len(candidates)):
-        measured, told = fastest(work, candidates), "as just measured"
+        measured, told = fastest(work, candidates), "measured now"
     if measured is None:
-        return _guess(candidates, work.runtime.device), "a guess, as the work is too short to measure"
+        return _guess(candidates, work.runtime.device), "not measured, because the run is too short"
     if may_compile and measured.repays_a_try(work.pages) and compiles(work.runtime.device):
         measured = try_compiled(work, measured)
     _store_cached(memory, measured)

@@ -65,7 +65,7 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
     """
     state = trainer.state
     if not state.best_epoch:
-        raise DivergedError(f"{task.label}: {task.profile.train.monitor} was a number in no epoch", "lower --lr")
+        raise DivergedError(f"{task.label}: {task.profile.train.monitor} was NaN in every epoch", "lower --lr")
     rows = rows_to_score(task)
     best = Checkpoint.load(task.run.best)
     found = _stored(task, rows)

@@ -143,7 +143,7 @@ def resolve_loss(config: LossConfig, model: ModelConfig) -> LossConfig:
     if entry.name != "cross_entropy" or not untouched:
         raise InputError(
             f"model.use_focal_loss asks for the focal loss, and loss asks for {entry.name} {config.params}",
-            "set model.use_focal_loss to false, or leave the loss out",
+            "set model.use_focal_loss to false, or remove the loss",
         )
     return LossConfig(name="focal", params=stated)
 

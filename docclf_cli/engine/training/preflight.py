@@ -60,13 +60,13 @@ def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
     data, train = profile.data, profile.train
     if train.folds is not None and train.refit:
         raise InputError(
-            "train.refit and train.folds contradict each other: the folds predict together, and nothing is refitted",
-            "leave --folds out, or add --set train.refit=false",
+            "train.refit and train.folds contradict each other: folds predict together, and none is refitted",
+            "remove --folds, or add --set train.refit=false",
         )
     if train.folds is None and not own_val and data.val_fraction == 0:
         raise InputError(
             "data.val_fraction is 0, so no page would be held out to choose the best epoch",
-            "give a share such as 0.2, name a validation set (data.val), or train --folds",
+            "set it to a value such as 0.2, name a validation set (data.val), or use --folds",
         )
     if train.folds is not None and own_val:
         logger.warning("the %d pages of the validation set are cut into folds together with the others", own_val)
@@ -189,23 +189,27 @@ def _check_measured(profile: Profile, num_classes: int, key: str, monitor: str) 
     if monitor in measured:
         return
     needs = "; data.degraded_validation is off" if monitor.endswith("_degraded") else ""
-    raise InputError(f"{key}: '{monitor}' is not measured{needs}", f"measured: {', '.join(measured)}")
+    raise InputError(f"{key}: '{monitor}' is not available{needs}", f"available: {', '.join(measured)}")
 
 
 def _check_schedule(profile: Profile, num_classes: int, schedule: Schedule) -> None:
     name, train, snapshots = profile.scheduler.name, profile.train, profile.train.snapshots
     if train.refit and not schedule.foreseeable:
         raise InputError(
-            f"train.refit: the schedule '{name}' follows validation, and a refit has none",
-            "choose another --scheduler, or leave refit out",
+            f"train.refit: the schedule '{name}' needs validation metrics, and a refit has none",
+            "choose another --scheduler, or remove refit",
         )
     if isinstance(schedule, Plateau):
         _check_measured(profile, num_classes, "scheduler.params.monitor", schedule.monitor)
     epochs = range(1, train.epochs + 1)
     if snapshots.keep == "cycle" and not any(schedule.ends_cycle(epoch) for epoch in epochs):
-        logger.warning("train.snapshots.keep: no cycle of '%s' ends in %d epochs: none is kept", name, train.epochs)
+        logger.warning(
+            "train.snapshots.keep: no cycle of '%s' ends in %d epochs: no snapshot is stored", name, train.epochs
+        )
     if snapshots.keep == "every" and snapshots.k > train.epochs:
-        logger.warning("train.snapshots.k: %d is more than the %d epochs: none is kept", snapshots.k, train.epochs)
+        logger.warning(
+            "train.snapshots.k: %d is more than the %d epochs: no snapshot is stored", snapshots.k, train.epochs
+        )
 
 
 def _fault(profile: Profile, num_classes: int, pages: int, runtime: Runtime) -> Exception | None:

@@ -185,7 +185,7 @@ class Plateau(Schedule):
         verbose: Flag | None = None,
     ) -> None:
         if verbose is not None:
-            _say_once("scheduler.params.verbose has no effect: the learning rate of each epoch is in metrics.csv")
+            _say_once("scheduler.params.verbose has no effect: metrics.csv holds the learning rate of each epoch")
         from docclf_cli.metrics.metrics import is_higher_better  # takes scipy to import
 
         self.falling = not is_higher_better(monitor) if mode is None else mode == "min"
@@ -206,7 +206,7 @@ class Plateau(Schedule):
         """
         if self.monitor not in metrics:
             raise InputError(
-                f"scheduler.params.monitor: '{self.monitor}' is not measured", f"measured: {', '.join(metrics)}"
+                f"scheduler.params.monitor: '{self.monitor}' is not available", f"available: {', '.join(metrics)}"
             )
         if self._improves(metrics[self.monitor]):
             self.best, self.bad_epochs = metrics[self.monitor], 0

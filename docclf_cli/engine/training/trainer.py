@@ -256,12 +256,14 @@ class Trainer:
         )
         if self.state.skipped > self.config.nan_tolerance:
             raise DivergedError(text, LOWER)
-        logger.warning("%s; step %d of %d that may be skipped", text, self.state.skipped, self.config.nan_tolerance)
+        logger.warning(
+            "%s; the step is skipped (%d of at most %d)", text, self.state.skipped, self.config.nan_tolerance
+        )
 
     def _finish_epoch(self, train_seconds: float, steps: int, trained: float) -> EpochDone:
         state = self.state
         if name := not_finite(self.weights_model.state_dict()):
-            raise DivergedError(f"the weights of '{name}' became no finite numbers in epoch {state.epoch + 1}", LOWER)
+            raise DivergedError(f"the weights of '{name}' became NaN or infinite in epoch {state.epoch + 1}", LOWER)
         metrics: dict[str, float] = {
             "epoch": state.epoch + 1,
             "step": self.global_step,
@@ -293,7 +295,7 @@ class Trainer:
         """The metric that chooses epochs, turned so that larger is better."""
         monitor = self.config.monitor
         if monitor not in metrics:
-            raise InputError(f"train.monitor: '{monitor}' is not measured", f"measured: {', '.join(metrics)}")
+            raise InputError(f"train.monitor: '{monitor}' is not available", f"available: {', '.join(metrics)}")
         return metrics[monitor] if is_higher_better(monitor) else -metrics[monitor]
 
     def ranked_epochs(self) -> list[int]:

@@ -21,7 +21,7 @@ from docclf_cli.metrics.metrics import DEFAULT, DEGRADED_SUFFIX, METRICS, metric
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 
-CLEAN, DEGRADED = "val", "val, damaged"
+CLEAN, DEGRADED = "val", "val, degraded"
 
 
 class Validator:

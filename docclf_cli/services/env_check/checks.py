@@ -26,7 +26,7 @@ class Situation:
         profile_text: Where it comes from, or its faults.
         folder: Working folder.
         full: Build the configured model as well.
-        online: Ask wandb and the bucket as well.
+        online: Also contact the W&B server and the S3 bucket.
     """
 
     profile: Profile | None
@@ -95,7 +95,7 @@ class _Running:
         self._thread.join(max(0.0, self._end - time.monotonic()))
         if self._rows is None:
             late = f"no answer within {self._entry.facts['seconds']:g} s"
-            return [failure(self._entry.name, late, "see whether a disk, a network folder or a server hangs")]
+            return [failure(self._entry.name, late, "check whether a disk, a network folder or a server hangs")]
         return self._rows
 
     def _work(self) -> None:

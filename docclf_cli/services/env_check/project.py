@@ -49,7 +49,7 @@ def env_file(situation: Situation) -> Iterator[CheckRow]:
 def _git(path: Path) -> CheckRow:
     name = ".env is not in git"
     if _git_says(path, "ls-files", "--error-unmatch"):
-        fix = "git rm --cached .env, add .env to .gitignore, and renew the keys: they are in the history"
+        fix = "git rm --cached .env, add .env to .gitignore, and renew the keys: they are in the git history"
         return failure(name, "git tracks the file with your keys", fix)
     if _git_says(path, "check-ignore", "--quiet"):
         return ok(name, "git ignores it")

@@ -38,9 +38,9 @@ def wandb(situation: Situation) -> Iterator[CheckRow]:
         return
     mode = (env.get("WANDB_MODE") or "").lower()
     if mode and mode not in _MODES:
-        yield failure("wandb", "WANDB_MODE is none that wandb knows", "online, offline or disabled")
+        yield failure("wandb", "WANDB_MODE has an unknown value", "online, offline or disabled")
     elif mode:
-        yield ok("wandb", f"{mode}: WANDB_MODE says so")
+        yield ok("wandb", f"{mode}: set by WANDB_MODE")
     elif has_key(os.environ, _wandb_server()):
         yield ok("wandb", "online: there is an API key")
     else:
@@ -57,9 +57,9 @@ def wandb_server(situation: Situation) -> Iterator[CheckRow]:
         fix = "check the network, proxies and WANDB_BASE_URL; WANDB_MODE=offline keeps runs for `wandb sync`"
         yield warning("wandb server", mode.why, fix)
     elif mode.name != "online" or key is None:
-        yield skipped("wandb server", f"not asked: {mode.why if mode.name != 'online' else 'the key is in netrc'}")
+        yield skipped("wandb server", f"not contacted: {mode.why if mode.name != 'online' else 'the key is in netrc'}")
     elif not is_private(server):
-        yield warning("wandb server", f"{host} is not asked: the key would travel unencrypted", "use https://")
+        yield warning("wandb server", f"{host} is not contacted: the key would be sent unencrypted", "use https://")
     elif user := _wandb_user(server, key):
         yield ok("wandb server", f"{host} knows the key of {user}")
     else:
@@ -102,7 +102,7 @@ def s3(situation: Situation) -> Iterator[CheckRow]:
         return
     connect(target)  # finds a wrong endpoint; nothing is sent
     source = _credentials_source()
-    told = f"finished runs are pushed to {target}" if target.config.auto_push else f"{target}, pushed to on request"
+    told = f"finished runs are pushed to {target}" if target.config.auto_push else f"{target}, for pushes on request"
     if source is None:
         fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; a machine's role shows with --online"
         yield warning("s3", f"{told}; no credentials found here", fix)
@@ -126,7 +126,7 @@ def s3_bucket(situation: Situation) -> Iterator[CheckRow]:
         conditional = _probe_write(client, once)
     yield _skew(date)
     if conditional:
-        yield ok("s3 bucket", f"{target} can be read, written to and deleted from; conditional writes hold")
+        yield ok("s3 bucket", f"{target} can be read, written to and deleted from; conditional writes work")
     else:
         fix = "let only one process push a model at a time"
         yield warning("s3 bucket", f"{target} can be written to, but ignores the conditions of conditional writes", fix)
@@ -189,7 +189,7 @@ def _skew(date: str) -> CheckRow:
     try:
         seconds = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
     except (TypeError, ValueError):
-        return skipped("clock", "the store does not say its time")
+        return skipped("clock", "the store does not report its time")
     told = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the store"
     if abs(seconds) > LARGEST_SKEW:
         return warning("clock", told, "set this machine's clock: timedatectl set-ntp true")

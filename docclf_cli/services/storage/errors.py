@@ -21,7 +21,7 @@ class _Advice(NamedTuple):
 
 
 _KEYS = (
-    "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE); `docclf env-check --online` asks the bucket"
+    "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE); `docclf env-check --online` checks the bucket"
 )
 _WRONG_KEY = _Advice("the store does not know these keys", _KEYS)
 _EXPIRED = _Advice("the credentials have expired", "renew them: AWS_SESSION_TOKEN, or `aws sso login`")
@@ -127,5 +127,5 @@ def _explained(where: object, error: BaseException) -> RemoteError:
     else:
         advice = next((advice for kind, advice in BY_TYPE if isinstance(error, kind)), None)
     if advice is None:
-        return RemoteError(f"{where}: {text}", "`docclf env-check --online` asks the bucket")
+        return RemoteError(f"{where}: {text}", "`docclf env-check --online` checks the bucket")
     return RemoteError(f"{where}: {advice.what} ({text})", advice.hint)

@@ -126,7 +126,7 @@ def _parsed(uri: str, text: bytes, name: str, etag: str) -> Manifest:
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise RemoteError(
-                f"{uri}: a manifest of format {content['format']}, this docclf reads {FORMAT}", "update docclf"
+                f"{uri}: a manifest of format {content['format']}; this docclf reads format {FORMAT}", "update docclf"
             )
         files = tuple(_checked(StoredFile(**entry)) for entry in content["files"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -42,7 +42,7 @@ class Mirror:
             try:
                 self._open(init, settings, "online")
             except Exception as error:
-                found = Mode("offline", f"the server turned the run away: {one_line(error)}", unwanted=True)
+                found = Mode("offline", f"the server refused the run: {one_line(error)}", unwanted=True)
                 # Only a new service takes the same run ID again.
                 wandb.teardown()
         if self._run is None:

@@ -136,7 +136,7 @@ class WandbTracker:
 
     def _fail(self, why: str) -> None:
         self._failed = True
-        logger.warning("wandb no longer mirrors this run, which goes on without: %s", why)
+        logger.warning("wandb no longer mirrors this run; training continues: %s", why)
 
 
 class Channel:

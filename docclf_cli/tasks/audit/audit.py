@@ -17,11 +17,11 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.files import atomic_folder
 from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.audit import AuditResult, ClassCount, DuplicatePage, LabelCheck, NearDuplicatePair, Outlier
+from docclf_cli.results.audit import AuditClass, AuditResult, DuplicatePage, LabelCheck, NearDuplicatePair, Outlier
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.audit.files import SUMMARY, write_audit
-from docclf_cli.tasks.audit.labels import check_labels, settled_labels
+from docclf_cli.tasks.audit.labels import check_labels, relabel_file_labels
 from docclf_cli.tasks.audit.near_duplicates import SIMILARITY, Pairs, find_near_duplicates, linked
 from docclf_cli.tasks.audit.outliers import find_outliers
 from docclf_cli.tasks.audit.pages import Collection, Thumbnails, blank_rows, collect_pages, thumbnails
@@ -65,7 +65,7 @@ def audit(
         run: A folds run on these pages; without one the labels are not checked.
         output: Parent of the new folder.
         name: Name of the new folder; None is made from the time.
-        overwrite: Replace an earlier audit of that name.
+        overwrite: Replace an earlier audit of this name.
         similarity: From here on two pages are twins, between 0 and 1.
         emit: Consumer of progress events.
         stop: Polled in every loop.
@@ -85,12 +85,14 @@ def audit(
     pairs = find_near_duplicates(readable, pages.grey, workers=workers, similarity=similarity, emit=emit, stop=stop)
     groups = _groups(collection, pairs)
     labels = None if out_of_fold is None or run is None else check_labels(collection, run, out_of_fold, groups)
-    if labels is not None and labels.refusal is not None:
-        logger.warning("%s cannot judge labels: %s. No label is called doubtful", run, labels.refusal)
+    if labels is not None and labels.skipped_reason is not None:
+        logger.warning(
+            "%s cannot be used to check labels: %s. No label issues are reported", run, labels.skipped_reason
+        )
     findings = Findings(collection, pairs, labels, groups)
     result = _result(folder, findings, tuple(_outliers(collection, pages, readable, emit, stop)))
     with atomic_folder(folder) as new:
-        files = write_audit(new, collection, findings.groups, result, settled_labels(collection))
+        files = write_audit(new, collection, findings.groups, result, relabel_file_labels(collection))
         stop.raise_if_set("stopped; nothing is written")
     return replace(result, files=tuple(folder / file.name for file in files))
 
@@ -104,7 +106,7 @@ def _new_folder(output: Path, name: str | None, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists", "choose another --name, or add --overwrite to replace it")
     if path.exists() and not (path / SUMMARY).is_file():
-        raise InputError(f"{path} is not an audit, and is left alone", "choose another --name")
+        raise InputError(f"{path} is not an audit folder and is not replaced", "choose another --name")
     return path
 
 
@@ -112,7 +114,7 @@ def _out_of_fold(run: Path) -> Predictions:
     path = run / OUT_OF_FOLD
     if not path.is_file():
         raise InputError(
-            f"{run} has no {OUT_OF_FOLD}: it is no finished folds run", "train one: `docclf train --folds 5`"
+            f"{run} has no {OUT_OF_FOLD}: it is not a finished folds run", "train one: `docclf train --folds 5`"
         )
     return Predictions.load(path)
 
@@ -148,24 +150,24 @@ def _near_duplicates(collection: Collection, pairs: Pairs) -> Iterator[NearDupli
             DuplicatePage(str(collection.ids[row]), str(collection.splits[row]), collection.label(row))
             for row in (one, other)
         )
-        conflict = None not in (first.label, second.label) and first.label != second.label
-        found.append(NearDuplicatePair(first, second, similarity, conflict, first.split != second.split))
-    yield from sorted(found, key=lambda pair: (not pair.conflict, not pair.across, -pair.similarity))
+        labels_differ = None not in (first.label, second.label) and first.label != second.label
+        found.append(NearDuplicatePair(first, second, similarity, labels_differ, first.split != second.split))
+    yield from sorted(found, key=lambda pair: (not pair.labels_differ, not pair.across_splits, -pair.similarity))
 
 
-def _classes(collection: Collection, groups: np.ndarray) -> Iterator[ClassCount]:
+def _classes(collection: Collection, groups: np.ndarray) -> Iterator[AuditClass]:
     splits = list(dict.fromkeys(collection.splits.tolist()))
     labels = collection.training.labels
     for number, name in enumerate(collection.class_names):
         pages = {split: int(((collection.splits == split) & (collection.targets == number)).sum()) for split in splits}
-        yield ClassCount(name, pages, len(set(groups[labels == number].tolist())))
+        yield AuditClass(name, pages, len(set(groups[labels == number].tolist())))
 
 
 def _outliers(
     collection: Collection, pages: Thumbnails, readable: np.ndarray, emit: Emit, stop: StopFlag
 ) -> Iterator[Outlier]:
     found = [(row, "unreadable", reason) for row, reason in pages.unreadable.items()]
-    found += [(row, "blank", "shows nothing") for row in blank_rows(pages, readable)]
+    found += [(row, "blank", "no visible content") for row in blank_rows(pages, readable)]
     headers = collection.headers(set(pages.unreadable), emit, stop)
     found += find_outliers(headers, collection.targets, collection.config.image_size)
     for row, kind, detail in found:

@@ -15,7 +15,7 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.files import write_json
-from docclf_cli.results.audit import AuditResult, ClassCount, DuplicatePage, LabelIssue, NearDuplicatePair
+from docclf_cli.results.audit import AuditClass, AuditResult, DuplicatePage, LabelIssue, NearDuplicatePair
 from docclf_cli.tasks.audit.pages import Collection
 
 SUMMARY = "summary.json"
@@ -23,7 +23,7 @@ _PAIRS, _LABELS = 40, 60  # on the pictures; the tables have all
 
 
 def write_audit(
-    folder: Path, collection: Collection, groups: np.ndarray, result: AuditResult, settled: Mapping[str, str]
+    folder: Path, collection: Collection, groups: np.ndarray, result: AuditResult, relabelled: Mapping[str, str]
 ) -> list[Path]:
     """Write everything into a new folder, and return what is there, most useful first.
 
@@ -32,23 +32,23 @@ def write_audit(
         collection: The pages.
         groups: Group of each page to train and validate on, text [n].
         result: What was found.
-        settled: Labels of the profile's relabel file by ID, which stay as they are.
+        relabelled: Labels of the profile's relabel file by ID, which stay as they are.
     """
     issues = () if result.labels is None else result.labels.issues
     sheets = _Sheets(folder, collection)
     files = []
     if result.near_duplicates:
-        write_csv(folder / "twins.csv", [_pair_record(pair) for pair in result.near_duplicates])
-        files += [sheets.near_duplicates(result.near_duplicates[:_PAIRS]), folder / "twins.csv"]
+        write_csv(folder / "near_duplicates.csv", [_pair_record(pair) for pair in result.near_duplicates])
+        files += [sheets.near_duplicates(result.near_duplicates[:_PAIRS]), folder / "near_duplicates.csv"]
     if issues:
-        write_csv(folder / "labels.csv", [asdict(one) for one in issues])
-        files += [sheets.labels(issues[:_LABELS]), folder / "labels.csv"]
+        write_csv(folder / "label_issues.csv", [asdict(one) for one in issues])
+        files += [sheets.labels(issues[:_LABELS]), folder / "label_issues.csv"]
     if result.outliers:
-        write_csv(folder / "odd.csv", [asdict(one) for one in result.outliers])
-        files.append(folder / "odd.csv")
+        write_csv(folder / "outliers.csv", [asdict(one) for one in result.outliers])
+        files.append(folder / "outliers.csv")
     write_csv(folder / "classes.csv", [_class_record(one) for one in result.classes])
     files += [folder / "classes.csv", _write_overlay(folder / "groups.csv", "group", collection.training.ids, groups)]
-    corrected = {one.id: one.suggested for one in issues} | dict(settled)
+    corrected = {one.id: one.suggested_label for one in issues} | dict(relabelled)
     if corrected:
         files.append(_write_overlay(folder / "relabel.csv", "target", list(corrected), list(corrected.values())))
     write_json(folder / SUMMARY, _summary(result))
@@ -63,10 +63,15 @@ def _write_overlay(path: Path, column: str, ids: Iterable[str], values: Iterable
 def _pair_record(pair: NearDuplicatePair) -> dict[str, Any]:
     sides = {"first": asdict(pair.first), "second": asdict(pair.second)}
     pages = {f"{side}_{key}": value for side, page in sides.items() for key, value in page.items()}
-    return {**pages, "similarity": f"{pair.similarity:.4f}", "conflict": pair.conflict, "across": pair.across}
+    return {
+        **pages,
+        "similarity": f"{pair.similarity:.4f}",
+        "labels_differ": pair.labels_differ,
+        "across_splits": pair.across_splits,
+    }
 
 
-def _class_record(one: ClassCount) -> dict[str, Any]:
+def _class_record(one: AuditClass) -> dict[str, Any]:
     return {"class": one.name, **one.pages, "groups": one.groups}
 
 
@@ -75,12 +80,12 @@ def _summary(result: AuditResult) -> dict[str, Any]:
     return {
         "data": result.data,
         "pages": dict(result.pages),
-        "pairs": len(result.near_duplicates),
-        "pairs_with_conflicting_labels": sum(pair.conflict for pair in result.near_duplicates),
-        "pairs_across_splits": sum(pair.across for pair in result.near_duplicates),
+        "near_duplicate_pairs": len(result.near_duplicates),
+        "pairs_with_different_labels": sum(pair.labels_differ for pair in result.near_duplicates),
+        "pairs_across_splits": sum(pair.across_splits for pair in result.near_duplicates),
         "run": None if labels is None else str(labels.run.absolute()),
-        "doubtful_labels": None if labels is None or labels.refusal is not None else len(labels.issues),
-        "odd_pages": len(result.outliers),
+        "label_issues": None if labels is None or labels.skipped_reason is not None else len(labels.issues),
+        "outliers": len(result.outliers),
     }
 
 
@@ -105,13 +110,15 @@ class _Sheets:
         likeness = [pair.similarity for pair in pairs for _ in range(2)]
         captions = [_caption(page, alike) for page, alike in zip(pages, likeness, strict=True)]
         rows = [self._row_of[page.split, page.id] for page in pages]
-        return contact_sheet([self._page(row) for row in rows], captions, self.folder / "twins.png", columns=4)
+        return contact_sheet(
+            [self._page(row) for row in rows], captions, self.folder / "near_duplicates.png", columns=4
+        )
 
     def labels(self, issues: Sequence[LabelIssue]) -> Path:
         """Pages with the class that is given and the one they seem to have."""
-        captions = [f"given {one.given}\nseems {one.suggested}" for one in issues]
+        captions = [f"given {one.given_label}\nsuggested {one.suggested_label}" for one in issues]
         pages = [self._page(self._training_row_of[one.id]) for one in issues]
-        return contact_sheet(pages, captions, self.folder / "labels.png")
+        return contact_sheet(pages, captions, self.folder / "label_issues.png")
 
     def _page(self, row: int) -> np.ndarray:
         side, own = self.collection.place(row)

@@ -53,14 +53,14 @@ def check_labels(collection: Collection, run: Path, out_of_fold: Predictions, gr
     given, seems = scored.labels, scored.predicted()
     agreement, chance = float((given == seems).mean()), chance_agreement(given, seems)
     p_value = chance_p_value(given, seems, groups[rows[known]])
-    refusal = _refusal(agreement, chance, p_value)
-    if refusal is not None:
-        return LabelCheck(run, len(predicted), agreement, chance, p_value, refusal, None, ())
-    expected, issues = _doubtful(collection, predicted)
+    reason = _skipped_reason(agreement, chance, p_value)
+    if reason is not None:
+        return LabelCheck(run, len(predicted), agreement, chance, p_value, reason, None, ())
+    expected, issues = _label_issues(collection, predicted)
     return LabelCheck(run, len(predicted), agreement, chance, p_value, None, expected, issues)
 
 
-def settled_labels(collection: Collection) -> dict[str, str]:
+def relabel_file_labels(collection: Collection) -> dict[str, str]:
     """Labels that the profile's relabel file already gives, by ID: people have decided."""
     if collection.config.relabel is None:
         return {}
@@ -108,21 +108,21 @@ def chance_p_value(given: np.ndarray, seems: np.ndarray, groups: np.ndarray, see
     return (1 + as_good) / (1 + SHUFFLES)
 
 
-def _refusal(agreement: float, chance: float, p_value: float) -> str | None:
+def _skipped_reason(agreement: float, chance: float, p_value: float) -> str | None:
     """Why the predictions are no reason to doubt a label; None where they are one."""
-    found = f"the model confirms {agreement:.0%} of the labels; by chance it would {chance:.0%}"
+    found = f"the model agrees with {agreement:.0%} of the labels, and by chance it would agree with {chance:.0%}"
     if p_value > SIGNIFICANCE:
-        return f"{found}, which is no clear difference (p = {p_value:.2g})"
-    return None if agreement > 0.5 else f"{found}, but it contradicts more labels than it confirms"
+        return f"{found}, which is not significantly better than chance (p = {p_value:.2g})"
+    return None if agreement > 0.5 else f"{found}: it contradicts more labels than it agrees with"
 
 
-def _doubtful(collection: Collection, predicted: Predictions) -> tuple[float, tuple[LabelIssue, ...]]:
+def _label_issues(collection: Collection, predicted: Predictions) -> tuple[float, tuple[LabelIssue, ...]]:
     found, probs = find_label_issues(predicted), predicted.probs()
-    settled, names = settled_labels(collection), collection.class_names
+    relabelled, names = relabel_file_labels(collection), collection.class_names
     issues = tuple(
         LabelIssue(
             str(predicted.ids[row]), names[predicted.labels[row]], names[suggested],
-            float(probs[row, predicted.labels[row]]), float(probs[row, suggested]), str(predicted.ids[row]) in settled,
+            float(probs[row, predicted.labels[row]]), float(probs[row, suggested]), str(predicted.ids[row]) in relabelled,
         )
         for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
     )  # fmt: skip

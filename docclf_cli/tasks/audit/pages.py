@@ -79,7 +79,7 @@ class Collection:
 
     def _header(self, row: int, emit: Emit, stop: StopFlag) -> Header | None:
         stop.raise_if_set(*STOPPED)
-        emit(Progress("looking at files", row + 1, len(self)))
+        emit(Progress("reading file headers", row + 1, len(self)))
         side, own = self.place(row)
         index = self.sides[side]
         try:

@@ -63,8 +63,8 @@ def one_class(inputs: ReportInputs, wanted: str) -> OneClass:
         index=index,
         row=scores.classes[index],
         gap=None if gaps is None else gaps[index],
-        taken_for=tuple(pair for pair in pairs if pair.target == name),
-        taken_from=tuple(pair for pair in pairs if pair.predicted == name),
+        false_negatives=tuple(pair for pair in pairs if pair.target == name),
+        false_positives=tuple(pair for pair in pairs if pair.predicted == name),
     )
 
 

@@ -144,5 +144,7 @@ def _kept_instead(member: Member, split: str, config: DataConfig) -> Predictions
         return kept(member, split)
     if is_at_hand(config) or (found := kept(member, split)) is None:
         return None
-    logger.warning("%s is not here: the newest stored predictions for %s are taken as they are", config.root, split)
+    logger.warning(
+        "%s does not exist: the newest stored predictions for %s are used without a check", config.root, split
+    )
     return found

@@ -28,7 +28,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.metrics.agreement import disagreement, error_correlation
 from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.ensembling import EnsembleResult, Line
+from docclf_cli.results.ensembling import EnsembleResult, ScoreRow
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.ensemble.files import (
     PREDICTIONS,
@@ -44,9 +44,7 @@ from docclf_cli.tasks.ensemble.leaderboard import AlignedMembers, CombinedPredic
 from docclf_cli.tasks.ensemble.selection import advice, can_be_scored, metric_of
 from docclf_cli.tasks.predict.submission import Submission
 
-CHOSEN_ON_THEM = (
-    "Each member's epoch was chosen on pages it held out, so held-out scores flatter members and methods alike."
-)
+CHOSEN_ON_THEM = "Each member's best epoch was chosen on its held-out pages, so held-out scores of members and methods are slightly optimistic."
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +150,7 @@ def _possible(
         if pages
         else f"no page is held out by all members: {evaluation_pages.why_none}"
     )
-    return possible, [f"Left out: {', '.join(left_out)}, which learn from at least {FEWEST} held-out pages ({why})."]
+    return possible, [f"Left out: {', '.join(left_out)}, which need at least {FEWEST} held-out pages ({why})."]
 
 
 def _folder(profile: Profile, members: Sequence[Member], overwrite: bool) -> RunFolder:
@@ -166,13 +164,13 @@ def _folder(profile: Profile, members: Sequence[Member], overwrite: bool) -> Run
 
 
 def _notes(evaluation_pages: EvaluationPages, in_sample: np.ndarray) -> list[str]:
-    notes = ["Probabilities are taken at each checkpoint's own temperature."]
+    notes = ["Each checkpoint's probabilities use its own temperature."]
     if len(evaluation_pages.common):
         notes.append(CHOSEN_ON_THEM)
     else:
         notes.append(f"No page is held out by all members, so nothing was chosen ({evaluation_pages.why_none}).")
     if in_sample.any():
-        notes.append(f"{in_sample.sum()} of the pages were trained on by a member: they are predicted, and not scored.")
+        notes.append(f"{in_sample.sum()} of the pages were trained on by a member: they are predicted but not scored.")
     return notes
 
 
@@ -215,7 +213,7 @@ def _finish(
     return write_ensemble(run, result, written, rows, work.members, profile, overwrite)
 
 
-def _tta_line(work: _Work, seen: CombinedPredictions, plain: CombinedPredictions) -> Line:
+def _tta_line(work: _Work, seen: CombinedPredictions, plain: CombinedPredictions) -> ScoreRow:
     assert work.with_views is not None
     name = f"{seen.method.label} with views"
     return method_line(work.with_views, seen, (plain.held_out, plain.target), work.metric, name)
@@ -229,7 +227,7 @@ def _alike(aligned: AlignedMembers, split: str) -> dict[str, Any]:
     return {
         "disagreement": _rows(disagreement(members)),
         "error_correlation": None if correlation is None else _rows(correlation),
-        "alike_on": "held-out" if held_out else split,
+        "compared_on": "held-out" if held_out else split,
     }
 
 

@@ -72,7 +72,7 @@ def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation
     ]  # fmt: skip
     counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, what) for side, what in sides]
     return [
-        f"{count} of the {side.shape[-2]} {what} cannot be read: left out of all metrics."
+        f"{count} of the {side.shape[-2]} {what} cannot be read and are not scored."
         for count, side, what in counted
         if count
     ]
@@ -148,7 +148,7 @@ def _meta(
         "members": [describe(member) for member in members],
         "classes": list(written.target.class_names),
         "scores": {key: told[key] for key in ("monitor", "best_member", "members", "methods", "tta")},
-        "alike": {key: told[key] for key in ("alike_on", "disagreement", "error_correlation")},
+        "diversity": {key: told[key] for key in ("compared_on", "disagreement", "error_correlation")},
         **{key: told[key] for key in ("split", "pages", "unreadable", "precision", "advice", "notes")},
         "settings": profile.ensemble.model_dump(mode="json"),
     }

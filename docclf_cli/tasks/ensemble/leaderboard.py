@@ -13,7 +13,7 @@ from docclf_cli.engine.inference.member_predictions import VAL, EvaluationPages,
 from docclf_cli.ensembling.alignment import Stack
 from docclf_cli.ensembling.combine import Method, best_member, cross_combine
 from docclf_cli.ensembling.held_out import HeldOut
-from docclf_cli.results.ensembling import Line
+from docclf_cli.results.ensembling import ScoreRow
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.ensemble.selection import measure, score_by
 
@@ -131,12 +131,14 @@ def _log_probs(one: CombinedPredictions) -> np.ndarray:
     return one.held_out.log_probs.astype(np.float64)
 
 
-def member_lines(aligned: AlignedMembers, metric: str) -> tuple[Line, ...]:
+def member_lines(aligned: AlignedMembers, metric: str) -> tuple[ScoreRow, ...]:
     """Each member alone, compared with the best of them."""
     best = aligned.best(metric)
     against = (None, None) if best is None else aligned.member(best)
     return tuple(
-        Line(name, *_measured(aligned.member(place), (None, None) if place == best else against, metric, aligned.same))
+        ScoreRow(
+            name, *_measured(aligned.member(place), (None, None) if place == best else against, metric, aligned.same)
+        )
         for place, name in enumerate(aligned.names)
     )
 
@@ -147,12 +149,12 @@ def method_line(
     against: tuple[Predictions | None, Predictions | None],
     metric: str,
     name: str = "",
-) -> Line:
+) -> ScoreRow:
     """A method, compared with something else."""
     weights = one.info["weights"]
     named = None if weights is None else dict(zip(aligned.names, weights, strict=True))
     measured = _measured((one.held_out, one.target), against, metric, aligned.same)
-    return Line(name or one.method.label, *measured, weights=named)
+    return ScoreRow(name or one.method.label, *measured, weights=named)
 
 
 def _measured(

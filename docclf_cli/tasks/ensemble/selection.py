@@ -11,7 +11,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import estimates
 from docclf_cli.metrics.compare import is_better, paired_difference, sentence
 from docclf_cli.metrics.metrics import METRICS, ComparableMetric, comparable_metric, headline_metrics, metric_of_column
-from docclf_cli.results.ensembling import Line, Measured
+from docclf_cli.results.ensembling import ScoreRow, SetScores
 from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
 
@@ -45,7 +45,7 @@ def score_by(metric: str) -> Score:
     return scored
 
 
-def measure(predictions: Predictions, against: Predictions | None, metric: str) -> Measured | None:
+def measure(predictions: Predictions, against: Predictions | None, metric: str) -> SetScores | None:
     """Headline metrics of predictions whose temperature is applied already, and the paired difference to others.
 
     Returns:
@@ -55,7 +55,7 @@ def measure(predictions: Predictions, against: Predictions | None, metric: str) 
         return None
     scored = predictions.scored()
     difference = None if against is None else paired_difference(predictions, against, metric)
-    return Measured(estimates(scored, headline_metrics()), len(scored), difference)
+    return SetScores(estimates(scored, headline_metrics()), len(scored), difference)
 
 
 def can_be_scored(predictions: Predictions) -> bool:
@@ -65,7 +65,7 @@ def can_be_scored(predictions: Predictions) -> bool:
     return bool(((predictions.targets >= 0) & ~np.isnan(predictions.log_probs).any(axis=1)).any())
 
 
-def advice(what: str, line: Line, against: str) -> str:
+def advice(what: str, line: ScoreRow, against: str) -> str:
     """Whether something is worth it, in a sentence that follows the interval of the monitored metric.
 
     The conclusion is drawn on held-out pages where there are any; test pages are told beside them.
@@ -78,14 +78,14 @@ def advice(what: str, line: Line, against: str) -> str:
     sides = ((line.held_out, "held-out"), (line.test, "test"))
     told = [(each.difference, f"{each.pages} {kind} pages") for each, kind in sides if each and each.difference]
     if not told:
-        return f"Nothing tells whether {what} is worth it: no labelled page was kept from training."
-    predictions = "; ".join(f"on {pages} {sentence(difference)}" for difference, pages in told)
+        return f"It is unknown whether {what} is worth its cost: there are no labelled held-out pages."
+    predictions = "; ".join(f"{sentence(difference)} on {pages}" for difference, pages in told)
     signs = [_sign(difference) for difference, _ in told]
-    return f"{what} against {against}: {predictions}. {_CONCLUSIONS[signs[0]]}{_AND_TEST[tuple(signs)]}"
+    return f"{what} compared with {against}: {predictions}. {_CONCLUSIONS[signs[0]]}{_AND_TEST[tuple(signs)]}"
 
 
-_CONCLUSIONS = {1: "It is worth its cost.", -1: "Leave it out.", 0: "It brings nothing here that can be shown"}
-_AND_TEST = defaultdict(str, {(0,): ".", (0, 0): ".", (0, 1): " by the held-out pages alone.", (0, -1): "."})
+_CONCLUSIONS = {1: "It is worth its cost.", -1: "Leave it out.", 0: "It shows no significant gain"}
+_AND_TEST = defaultdict(str, {(0,): ".", (0, 0): ".", (0, 1): " on the held-out pages.", (0, -1): "."})
 
 
 def _sign(difference: Difference) -> int:

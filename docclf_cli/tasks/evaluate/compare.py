@@ -33,8 +33,8 @@ def compare(mine: Predictions, other: Predictions, path: Path, split: str, monit
     shared = np.intersect1d(mine.ids.astype(np.str_), other.ids.astype(np.str_))
     if not len(shared):
         raise InputError(
-            f"{path}: it has none of these {len(mine)} {split} pages among its own",
-            "compare on pages that neither was trained on: --split test, or --data",
+            f"{path}: it holds out none of these {len(mine)} {split} pages",
+            "compare on pages that neither model was trained on: --split test, or --data",
         )
     left_out = len(mine) - len(shared)
     if left_out:

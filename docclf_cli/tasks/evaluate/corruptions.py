@@ -42,7 +42,7 @@ def measure_corruptions(
     corrupted: Sequence[Predictions],
     folder: Path,
     *,
-    of: int,
+    total_pages: int,
     temperature: float,
 ) -> tuple[CorruptionReport, list[Path]]:
     """Score pages under each damage, and write the tables and the picture.
@@ -52,7 +52,7 @@ def measure_corruptions(
         names: Kind and strength of each damage.
         corrupted: Predictions for the same pages under each.
         folder: Where the files go.
-        of: How many pages the split has.
+        total_pages: How many pages the split has.
         temperature: Divides the logits.
     """
     parts = [(*name, clean, one) for name, one in zip(names, corrupted, strict=True)]
@@ -60,12 +60,12 @@ def measure_corruptions(
     scores = [score(one, temperature=temperature) for *_, one in parts]
     rows = [_row(*part, found) for part, found in zip(parts, scores, strict=True)]
     by_class = [_class_record(row, one) for row, found in zip(rows, scores, strict=True) for one in found.classes]
-    table, details = folder / "damage.csv", folder / "damage_by_class.csv"
+    table, details = folder / "corruptions.csv", folder / "corruptions_by_class.csv"
     write_csv(table, [_record(row) for row in rows])
     write_csv(details, by_class)
     whole = [row for row in rows if row.severity not in MIRROR]
-    picture = _heat_map(whole, score(clean, temperature=temperature), folder / "damage_by_class.png")
-    return CorruptionReport(len(clean), of, tuple(rows), RULES), [table, details, picture]
+    picture = _heat_map(whole, score(clean, temperature=temperature), folder / "corruptions_by_class.png")
+    return CorruptionReport(len(clean), total_pages, tuple(rows), RULES), [table, details, picture]
 
 
 def _by_mirror(clean: Predictions, mixture: Predictions) -> list[tuple[str, str, Predictions, Predictions]]:
@@ -92,7 +92,7 @@ def _row(kind: str, severity: str, clean: Predictions, corrupted: Predictions, s
 
 
 def _record(row: CorruptionRow) -> dict[str, Any]:
-    record: dict[str, Any] = {"damage": row.kind, "strength": row.severity, "pages": row.pages}
+    record: dict[str, Any] = {"corruption": row.kind, "severity": row.severity, "pages": row.pages}
     for name, one in (("accuracy", row.accuracy), ("f1_macro", row.f1_macro), ("difference", row.difference)):
         record |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return record
@@ -100,8 +100,8 @@ def _record(row: CorruptionRow) -> dict[str, Any]:
 
 def _class_record(row: CorruptionRow, one: ClassRow) -> dict[str, Any]:
     return {
-        "damage": row.kind,
-        "strength": row.severity,
+        "corruption": row.kind,
+        "severity": row.severity,
         "class": one.name,
         "support": one.support,
         "accuracy": one.accuracy.value,
@@ -116,7 +116,7 @@ def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, path: Path) -> Path:
     lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
     names = [_name(row.kind, row.severity) for row in rows]
     classes = [f"{one.name} ({one.support})" for one in clean.classes]
-    return plots.heat_map(lost + 0.0, names, classes, path, "accuracy lost by class (pages in brackets)")
+    return plots.heat_map(lost + 0.0, names, classes, path, "accuracy lost by class (number of pages in brackets)")
 
 
 def _name(kind: str, severity: str) -> str:

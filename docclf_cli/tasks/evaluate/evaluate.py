@@ -37,8 +37,8 @@ from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.evaluate.compare import compare
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
 from docclf_cli.tasks.evaluate.member_threshold import held_out
-from docclf_cli.tasks.evaluate.target_precision import check_target, trust
-from docclf_cli.tasks.result_files import write_class_report, write_predictions, write_trust_plots
+from docclf_cli.tasks.evaluate.target_precision import check_target, confidence_threshold
+from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.text import composed
 
@@ -51,7 +51,7 @@ class EvaluateOptions:
 
     Attributes:
         compare: Another run or checkpoint.
-        target_precision: Find the confidence from which on predictions are this precise.
+        target_precision: Find the confidence threshold that reaches this precision, e.g. 0.99.
         degrade: Score the split by kind and strength of damage.
         limit: Damage at most so many pages (a stratified draw).
     """
@@ -142,8 +142,8 @@ def evaluate(
         check_target(asked.target_precision)
         if split == "train":
             raise InputError(
-                "--target-precision: the model was trained on the pages of --split train, where any confidence looks right",
-                "ask on held-out pages: --split val or --split test",
+                "--target-precision: the model was trained on the pages of --split train, where every confidence looks precise enough",
+                "use held-out pages: --split val or --split test",
             )
     member = member_at(checkpoint_path)
     other = None if asked.compare is None else member_at(asked.compare)
@@ -182,7 +182,9 @@ def labelled_pages(member: Member, split: str, config: DataConfig) -> list[Predi
     indices = Indices(config)
     requests = requests_of(member, split, indices)
     if requests[0].index.targets is None:
-        raise InputError(f"{config.root}: the {split} pages have no labels", "`docclf predict` sorts them")
+        raise InputError(
+            f"{config.root}: the {split} pages have no labels", "`docclf predict` predicts unlabelled pages"
+        )
     return _without_training_pages(member, requests, indices) if split == "test" else requests
 
 
@@ -201,10 +203,10 @@ def _without_training_pages(
         first, count = next(iter(leaks.of)), int(leaks.copies.sum())
         which = f"{count} of its {len(index)} pages (such as {index.ids[first]}, a copy of {leaks.of[first]})"
         if not apart or count == len(index):
-            why = "" if apart else "sets no test pages apart, and "
+            why = "" if apart else "has no separate test split, and "
             raise InputError(
                 f"{config.root} {why}{which} trained {member.path}",
-                "score --split val, or name labelled pages of their own with --data",
+                "score --split val, or name other labelled pages with --data",
             )
         logger.warning("%s: %s trained %s: they are not scored", config.root, which, member.path)
         return [replace(one, rows=one.rows[~leaks.copies[one.rows]]) for one in requests]
@@ -218,11 +220,11 @@ def _say_same_names(member: Member, index: DocumentIndex, config: DataConfig, ap
     same = [name for name in index.row_of if name in trained]
     if same and not apart:
         logger.warning(
-            "%s: %d of its %d pages (such as %s) are named as pages that trained %s; if they are the same, saved anew, "
-            "these scores mislead", config.root, len(same), len(index), same[0], member.path,
+            "%s: %d of its %d pages (such as %s) have the names of pages that trained %s; if they are the same pages, "
+            "these scores are too optimistic", config.root, len(same), len(index), same[0], member.path,
         )  # fmt: skip
     elif trained and apart:
-        logger.info("the training pages of %s are not there: test pages are not compared with them", member.path)
+        logger.info("the training pages of %s are not available, so test pages are not compared with them", member.path)
 
 
 def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:
@@ -237,7 +239,7 @@ def _scored(case: _Evaluation) -> EvaluateResult:
     files = [
         write_predictions(case.folder / "predictions.csv", predictions, case.temperature),
         *write_class_report(case.folder, case.split, predictions, scores),
-        *write_trust_plots(case.folder, judged, 1.0),
+        *write_calibration_plots(case.folder, judged, 1.0),
     ]
     scored = predictions.scored()
     before = calibration_error(*confidences(scored), scored.groups)
@@ -262,13 +264,13 @@ def _trusted(case: _Evaluation, result: EvaluateResult, target: float) -> Evalua
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
     held_out_temperature = member.temperature_of("val")
-    found = trust(
+    found = confidence_threshold(
         clean.at_temperature(held_out_temperature),
         None if degraded is None else degraded.at_temperature(held_out_temperature),
         case.predictions.at_temperature(case.temperature),
-        target=target, temperature=1.0, chosen_here=case.split == "val", folder=case.folder,
+        target=target, temperature=1.0, chosen_on_split=case.split == "val", folder=case.folder,
     )  # fmt: skip
-    return replace(result, trust=found, files=(*result.files, found.queue))
+    return replace(result, confidence_threshold=found, files=(*result.files, found.review_queue))
 
 
 def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> EvaluateResult:
@@ -284,7 +286,7 @@ def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> Evaluat
     corrupted = [_in_order(merge_checkpoints(member, case.split, part), index) for part in parts]
     corruptions, files = measure_corruptions(
         clean, [(kind, severity) for kind, severity, _ in views], corrupted, case.folder,
-        of=len(case.predictions), temperature=case.temperature,
+        total_pages=len(case.predictions), temperature=case.temperature,
     )  # fmt: skip
     return replace(result, corruptions=corruptions, files=(*result.files, *files))
 

@@ -31,10 +31,12 @@ def threshold_from_held_out(
     clean, degraded = held_out(member, runtime_config, emit, stop)
     found = threshold_on(clean, degraded, target_precision, member.temperature_of("val"))
     if found.value is None:
-        more = f"about {found.more_pages} more would do" if found.more_pages else "no number of such pages would do"
+        more = (
+            f"about {found.more_pages} more pages would be enough" if found.more_pages else "more pages would not help"
+        )
         raise InputError(
-            f"the {len(clean)} held-out pages show no confidence that is right in {target_precision:g} of the cases",
-            f"{more}; ask for less, or name a confidence with --min-confidence",
+            f"the {len(clean)} held-out pages give no confidence threshold with a precision of {target_precision:g}",
+            f"{more}; lower --target-precision, or set a threshold with --min-confidence",
         )
     return found.value
 
@@ -85,8 +87,8 @@ def held_out(
     except InputError as error:
         clean = kept(member, "val")
         if clean is None:
-            hint = "take the run with its split, or name a confidence: `docclf predict --min-confidence 0.9`"
-            raise InputError(f"no threshold is known: {error.message}", hint) from error
+            hint = "use the complete run folder with its split.csv, or set a threshold: `docclf predict --min-confidence 0.9`"
+            raise InputError(f"the confidence threshold cannot be computed: {error.message}", hint) from error
         data = member.info.data
         return clean, kept(
             member, "val", DegradedView.of_validation(clean.ids, data).name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.thresholds import apply_threshold
-from docclf_cli.results.evaluation import Trust
+from docclf_cli.results.evaluation import ThresholdReport
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.evaluate.member_threshold import threshold_on
 from docclf_cli.tasks.result_files import write_review_queue
@@ -26,16 +26,16 @@ def check_target(target: float) -> None:
         )
 
 
-def trust(
+def confidence_threshold(
     held_out: Predictions,
     degraded: Predictions | None,
     pages: Predictions,
     *,
     target: float,
     temperature: float,
-    chosen_here: bool,
+    chosen_on_split: bool,
     folder: Path,
-) -> Trust:
+) -> ThresholdReport:
     """The threshold that held-out pages show to be precise enough, what it does on a split, and the pages it leaves.
 
     Args:
@@ -44,12 +44,12 @@ def trust(
         pages: Predictions for the split asked for.
         target: The precision.
         temperature: Divides the logits.
-        chosen_here: Whether `pages` are the held-out pages.
+        chosen_on_split: Whether `pages` are the held-out pages.
         folder: Where the review queue is written.
     """
     found = threshold_on(held_out, degraded, target, temperature)
     value = found.value
     checked = None if value is None else apply_threshold(pages, value, target, temperature=temperature)
     queue = folder / QUEUE
-    for_a_person = write_review_queue(queue, pages, temperature, value)
-    return Trust(found, degraded is not None, checked, chosen_here, for_a_person, queue)
+    needs_review = write_review_queue(queue, pages, temperature, value)
+    return ThresholdReport(found, degraded is not None, checked, chosen_on_split, needs_review, queue)

@@ -23,7 +23,7 @@ class PagePrediction:
         shown: ID, or path as the user named it.
         page: Number of the page, counted from 1; 0 where the file could not be opened. Of a document: its pages.
         top: Class indices with their probabilities, the most probable first; empty for what could not be read.
-        review: Whether a person should look at it; None where no threshold was asked for.
+        needs_review: Whether a person should look at it; None where no threshold was asked for.
         status: Empty for what was read, otherwise why not.
         row: The file, in the order of the input.
     """
@@ -31,7 +31,7 @@ class PagePrediction:
     shown: str
     page: int
     top: tuple[tuple[int, float], ...]
-    review: bool | None
+    needs_review: bool | None
     status: str
     row: int
 
@@ -91,16 +91,16 @@ class PagePredictions:
         prediction = self._prediction(shown, count, log_softmax(total / read), "", row)
         if not reasons:
             return prediction
-        review = None if self.threshold is None else True
-        return replace(prediction, review=review, status=f"{len(reasons)} of {count} pages cannot be read")
+        needs_review = None if self.threshold is None else True
+        return replace(prediction, needs_review=needs_review, status=f"{len(reasons)} of {count} pages cannot be read")
 
     def _prediction(self, shown: str, page: int, log_probs: np.ndarray, reason: str, row: int) -> PagePrediction:
         if reason:
             return PagePrediction(shown, page, (), None if self.threshold is None else True, reason, row)
         order = np.argsort(-log_probs, kind="stable")[: self.top_k]
         top = tuple((int(index), float(np.exp(log_probs[index]))) for index in order)
-        review = None if self.threshold is None else top[0][1] < self.threshold
-        return PagePrediction(shown, page, top, review, "", row)
+        needs_review = None if self.threshold is None else top[0][1] < self.threshold
+        return PagePrediction(shown, page, top, needs_review, "", row)
 
     def _rows(self) -> Iterator[tuple[int, int, np.ndarray, str]]:
         """File, page, log-probabilities, and why a page could not be read."""

@@ -52,7 +52,7 @@ class PredictOptions:
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
         backend: What runs the models.
-        overwrite: Replace results that are there.
+        overwrite: Replace existing results.
     """
 
     inputs: tuple[str, ...] = ()
@@ -80,9 +80,7 @@ class PredictOptions:
             InputError: Naming the options.
         """
         if self.split not in (None, TEST):
-            raise InputError(
-                f"--split: '{self.split}' is not '{TEST}'", "of other pages, docclf knows the class: evaluate"
-            )
+            raise InputError(f"--split: '{self.split}' is not '{TEST}'", "use `docclf evaluate` for the other splits")
         if bool(self.inputs) == (self.split is not None):
             raise InputError(
                 "name either inputs or --split test",
@@ -101,10 +99,10 @@ class PredictOptions:
         ]
         if inside:
             raise InputError(
-                f"--copy-to: {self.copy_to} is inside of {inside[0]}", "its copies would be inputs next time"
+                f"--copy-to: {self.copy_to} is inside of {inside[0]}", "the copies would become inputs of the next call"
             )
         if self.backend == ONNX and precision not in ("auto", "fp32"):
-            raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "leave one of them out")
+            raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "give only one of them")
         if self.file_format not in (None, *OUTPUT_FORMATS.names()):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(OUTPUT_FORMATS.names())}")
         of_output = None if self.output is None else format_of(self.output)
@@ -172,20 +170,20 @@ def _trusted(
         return ConfidenceThreshold()
     if spec.views is not None or len(spec.members) > 1:
         raise InputError(
-            "--target-precision is about one model that looks at each page once",
-            "with views or an ensemble, name --min-confidence",
+            "--target-precision needs a single model without --tta",
+            "with --tta or an ensemble, use --min-confidence",
         )
     value = threshold_from_held_out(spec.members[0], question.target_precision, runtime_config, emit, stop)
-    return ConfidenceThreshold(value, f"where {question.target_precision:.2%} of held-out pages are right")
+    return ConfidenceThreshold(value, f"for a precision of {question.target_precision:.2%} on held-out pages")
 
 
 def _files(question: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:
     left_out = LeftOut()
     files = FileList(find(question.inputs, stdin, data.allow_symlinks, left_out))
     if not len(files):
-        raise InputError("the list names no file")
+        raise InputError("the list contains no files")
     if files.repeated:
-        logger.info("%d files are named more than once: each is predicted once", files.repeated)
+        logger.info("%d files are listed more than once; each is predicted once", files.repeated)
     return files, None, left_out
 
 

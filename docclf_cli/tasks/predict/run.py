@@ -23,7 +23,7 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.errors import InputError, ResourceError, is_dead_worker
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import sweep_temporary
-from docclf_cli.results.prediction import ClassCount, PredictResult
+from docclf_cli.results.prediction import PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
@@ -33,7 +33,7 @@ from docclf_cli.tasks.predict.submission import Submission
 
 logger = logging.getLogger("docclf")
 COUNTED_AT_ONCE = 64
-GO_ON = "the same command goes on from here"
+GO_ON = "run the same command again to continue from here"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class OutputOptions:
         trusted: When a page goes to a person.
         submission: The competition's file, or None.
         copy_to: Sort copies of the files into class folders below this one.
-        overwrite: Replace results that are there.
+        overwrite: Replace existing results.
     """
 
     outputs: OutputFiles
@@ -171,8 +171,8 @@ def _fill(work: _Work, plan: ShardPlan, pages: PageList) -> int:
         _make_share(work, plan, pages, missing)
     if work.shards.missing(plan):
         raise ResourceError(
-            f"{work.shards.folder} lacks what other processes have written there",
-            "machines that work together need one folder that all of them see: name it with --output",
+            f"{work.shards.folder} does not contain the files of the other processes",
+            "all machines need access to one shared folder: name it with --output",
         )
     return sum(len(plan.numbers(part)) for part in missing)
 
@@ -216,7 +216,7 @@ def _make_parts(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequence
         except RuntimeError as error:
             if not is_dead_worker(error):
                 raise
-            logger.info("a page ended its loader process: its part of the pages is read one by one")
+            logger.info("a page crashed its loader process: this part of the pages is read one by one")
             _make(work, plan, missing[0], map(loader.carefully, plan.batches(missing[0])))
             missing.popleft()
 
@@ -269,12 +269,14 @@ def _publish(
         pages=len(predictions.pages),
         unreadable=tally.unreadable,
         max_unreadable=options.max_unreadable,
-        review=tally.review.total(),
-        classes=tuple(ClassCount(name, tally.chosen[index], tally.review[index]) for index, name in enumerate(names)),
+        needs_review=tally.needs_review.total(),
+        classes=tuple(
+            PredictedClass(name, tally.chosen[index], tally.needs_review[index]) for index, name in enumerate(names)
+        ),
         threshold=options.trusted.value,
         threshold_from=options.trusted.source,
         temperature=predictor.temperature,
-        kept=kept,
+        resumed_pages=kept,
         seconds=seconds,
         files=tuple(files),
         precision=predictor.precision,
@@ -292,11 +294,11 @@ class _Tally:
     """Counts verdicts on their way into a table, by class index."""
 
     def __init__(self) -> None:
-        self.chosen, self.review, self.unreadable = Counter[int](), Counter[int](), 0
+        self.chosen, self.needs_review, self.unreadable = Counter[int](), Counter[int](), 0
 
     def counting(self, predictions: Iterator[PagePrediction]) -> Iterator[PagePrediction]:
         for prediction in predictions:
             self.chosen[prediction.chosen] += 1
-            self.review[prediction.chosen] += bool(prediction.review)
+            self.needs_review[prediction.chosen] += bool(prediction.needs_review)
             self.unreadable += not prediction.top
             yield prediction

@@ -72,7 +72,9 @@ class ShardStore:
         if changed:
             if begun:
                 logger.warning(
-                    "%s: begun with other %s: starting anew", self.folder.parent, " and ".join(map(str, changed))
+                    "%s: it was started with other %s: starting again",
+                    self.folder.parent,
+                    " and ".join(map(str, changed)),
                 )
             self._clear()
             write_json(self._state, dict(settings))

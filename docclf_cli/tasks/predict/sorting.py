@@ -64,9 +64,9 @@ def sort_copies(
     if target.is_dir():
         sweep_temporary(target)
     for done, prediction in enumerate(predictions, 1):
-        stop.raise_if_set("stopped while files were copied", "the same command goes on from here")
+        stop.raise_if_set("stopped while files were copied", "run the same command again to continue from here")
         if prediction.top:
-            place = REVIEW if prediction.review else folders[prediction.chosen]
+            place = REVIEW if prediction.needs_review else folders[prediction.chosen]
             copied += _copied(files, prediction.row, target, place, allow_symlinks)
         emit(Progress("copying files", done, len(files)))
     return copied

@@ -93,7 +93,7 @@ class Submission:
         Raises:
             InputError: A page could not be read, and no class fills its place.
         """
-        self.check(chosen, "the same command with --fill CLASS writes it at once; all other files are written")
+        self.check(chosen, "repeat the command with --fill CLASS to write it; all other files are written")
         for name, index in zip(self.ids.tolist(), chosen[self.places].tolist(), strict=True):
             class_name = composed(self.fill or "") if index == UNREADABLE else class_names[index]
             yield str(name), self.targets[class_name] if class_name else ""

@@ -333,7 +333,7 @@ class TestOverlays:
     def test_a_page_named_twice_is_refused_however_it_is_spelled(self, tmp_path):
         touch(tmp_path / "d", "train/a/1.png", "train/b/1.png")
         (tmp_path / "groups.csv").write_text("ID,group\na/1.png,x\ntrain/a/1.png,y\n")
-        with pytest.raises(InputError, match="1 ID stands more than once"):
+        with pytest.raises(InputError, match="1 ID appears more than once"):
             load_index(DataConfig(root=str(tmp_path / "d"), groups=str(tmp_path / "groups.csv")), "train")
 
     def test_overlays_match_hangul_in_either_form(self, tmp_path):
@@ -354,7 +354,7 @@ class TestOverlays:
         ("content", "message"),
         [
             ("a.jpg,7", r"no class: '7' \(row 2\)"),
-            ("a.jpg,0\na.jpg,1", "1 ID stands more than once"),
+            ("a.jpg,0\na.jpg,1", "1 ID appears more than once"),
             ("a.jpg,", "blank"),
         ],
     )
@@ -380,7 +380,7 @@ class TestOverlays:
 
 
 FAULTS = {
-    "duplicate": ("a.jpg,0\nb.jpg,1\na.jpg,0\n", r"1 ID stands more than once: 'a.jpg' \(rows 2 and 4\)"),
+    "duplicate": ("a.jpg,0\nb.jpg,1\na.jpg,0\n", r"1 ID appears more than once: 'a.jpg' \(rows 2 and 4\)"),
     "conflicting": (
         "a.jpg,0\nb.jpg,1\na.jpg,1\n",
         r"1 ID has conflicting labels: 'a.jpg' \(rows 2 and 4: '0' and '1'\)",
@@ -438,7 +438,7 @@ class TestFaults:
         [
             ("target,class_name\n0,a\n2,b\n", "not 0 to 1"),
             ("target,class_name\n0,a\n0,b\n", "not 0 to 1"),
-            ("target,class_name\n0,a\n1,a\n", "'a' stands more than once"),
+            ("target,class_name\n0,a\n1,a\n", "'a' appears more than once"),
             ("target,class_name\n0,a\n1, \n", "target 1 is blank"),
             ("target,name\n0,a\n", "no column 'class_name'"),
         ],

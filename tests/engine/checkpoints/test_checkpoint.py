@@ -53,7 +53,7 @@ def forge(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no classes": (lambda content: content.update(class_names=[]), "class_names"),
-    "a class twice": (lambda content: content.update(class_names=["a", "a"]), "a class stands twice"),
+    "a class twice": (lambda content: content.update(class_names=["a", "a"]), "a class appears twice"),
     "a class that is no text": (lambda content: content.update(class_names=["a", 3]), "class_names.1"),
     "a class without end": (lambda content: content.update(class_names=["a", "b" * 10**6]), "class_names.1"),
     "a size without end": (lambda content: content["preprocess"].update(size=10**9), "preprocess"),
@@ -109,7 +109,7 @@ def test_the_checksum_covers_every_tensor() -> None:
 def test_what_is_not_finite_is_never_written(tmp_path: Path, changes: dict[str, Any]) -> None:
     make().save(tmp_path / "x.ckpt")
     before = (tmp_path / "x.ckpt").read_bytes()
-    with pytest.raises(DivergedError, match="'w' are no finite numbers"):
+    with pytest.raises(DivergedError, match="'w' are NaN or infinite"):
         make(**changes).save(tmp_path / "x.ckpt")
     assert (tmp_path / "x.ckpt").read_bytes() == before
     assert list(tmp_path.iterdir()) == [tmp_path / "x.ckpt"]

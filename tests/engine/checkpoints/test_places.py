@@ -37,7 +37,7 @@ def project(pages: Path, tmp_path: Path) -> Path:
     shutil.rmtree(run / "predictions", ignore_errors=True)
     Checkpoint(**{**checkpoint.__dict__, "profile": profile}).save(best)
     index, _ = load_training_index(DataConfig(root=str(tmp_path / "a" / "data")))
-    RunFolder(run).origin.write_text(json.dumps({"data": {"index": index.fingerprint()}}))
+    (run / "origin.json").write_text(json.dumps({"data": {"index": index.fingerprint()}}))
     return tmp_path / "a"
 
 
@@ -58,7 +58,9 @@ def test_other_pages_are_not_taken_for_those_of_a_run_of_before(
     shutil.copytree(pages, tmp_path / "b" / "data")
     monkeypatch.chdir(tmp_path / "b")  # where the very pages are, but nobody said so
     run = project / "runs" / "r"
-    with pytest.raises(InputError, match="relative to a folder that the run does not name") as caught:
+    with pytest.raises(
+        InputError, match="a relative path, and the run does not say relative to which folder"
+    ) as caught:
         evaluate(run, "test", runtime_config=ONE_PROCESS)
     assert "--data data" in caught.value.hint
     result = evaluate(run, "val", data="data", runtime_config=ONE_PROCESS)
@@ -76,6 +78,6 @@ def test_what_belongs_to_moved_training_pages_moves_with_them(tmp_path: Path, ca
         there = data_of(trained_on, str(tmp_path / "new"), split="val")
     assert (there.val, there.groups) == (f"{tmp_path}/new/val.csv", f"{tmp_path}/new/groups.csv")
     assert there.relabel is None
-    assert "data.relabel: /old/relabel.csv is not there" in caplog.text
+    assert "data.relabel: /old/relabel.csv does not exist" in caplog.text
     other = data_of(trained_on, str(tmp_path / "new"))
     assert (other.val, other.groups, other.relabel) == (None, None, None)

@@ -138,7 +138,7 @@ def test_facts_survive_copies_and_damage(root: Path, tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "load", lambda path: pytest.fail("read again"))
         assert member_at(tmp_path / "b").info.sha256 == member_at(run).info.sha256
-    kept = run / "predictions" / "best.ckpt.facts.json"
+    kept = run / "predictions" / "best.ckpt.info.json"
     content = json.loads(kept.read_text())
     for corruption in ("{", "[]", json.dumps({**content, "told": {}}), json.dumps({"told": content["told"]})):
         kept.write_text(corruption)

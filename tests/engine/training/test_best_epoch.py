@@ -75,7 +75,7 @@ def test_what_a_model_predicts_with_is_judged_on_its_held_out_pages(
     allow(monkeypatch, change)
     result = train(checked(pages, tmp_path, name="r", train__refit=True))
     run = RunFolder(tmp_path / "r")
-    assert "12 labels change against fp32" in caplog.text
+    assert "12 labels change compared with fp32" in caplog.text
     assert f"this model predicts in {precision}" in caplog.text
     assert result.precision == precision
     assert info_of(run.best).precision == info_of(run.path / "refit.ckpt").precision == precision
@@ -96,7 +96,7 @@ def test_what_is_named_in_the_profile_is_not_judged(
     caplog.set_level(logging.INFO, "docclf")
     allow(monkeypatch, 0.0)
     assert train(checked(pages, tmp_path, **{"runtime.inference.check": "auto"})).precision == "bf16"
-    assert "against fp32" not in caplog.text
+    assert "compared with fp32" not in caplog.text
 
 
 def test_a_stopped_run_ends_with_the_same_judgement(

@@ -166,7 +166,7 @@ class TestNumbers:
                 trainer.components.model.get_classifier().weight.fill_(torch.nan)  # type: ignore[operator]
 
         at_step(3, overflow)
-        with pytest.raises(DivergedError, match="became no finite numbers in epoch 1"):
+        with pytest.raises(DivergedError, match="became NaN or infinite in epoch 1"):
             train(make(train__ema=None))
 
 
@@ -336,7 +336,7 @@ def test_a_loader_process_that_dies_is_named(make: Make, run: RunFolder) -> None
 
 
 WRITES = (
-    "profile.yaml", "run.json", "origin.json", "split.csv", "augmentation_preview.png", "best.ckpt", "last.ckpt",
+    "profile.yaml", "run.json", "provenance.json", "split.csv", "augmentation_preview.png", "best.ckpt", "last.ckpt",
     "epoch-0002.ckpt", "metrics.csv", "timings.csv",
 )  # fmt: skip
 
@@ -398,7 +398,7 @@ def test_predictions_that_do_not_fit_are_made_again_later(
     with full_at("val-*.npz", monkeypatch):
         train(make(train__epochs=1))
     assert run.finished
-    assert "predictions are not kept" in caplog.text
+    assert "predictions cannot be stored" in caplog.text
 
 
 class TestOneWriter:

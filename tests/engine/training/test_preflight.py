@@ -47,15 +47,15 @@ CONTRADICTIONS: list[tuple[dict[str, object], str]] = [
     ({"data.val_fraction": 0.0}, "data.val_fraction is 0"),
     (
         {"train.monitor": "f1_macro_degraded", "data.degraded_validation": False},
-        "train.monitor: 'f1_macro_degraded' is not measured; data.degraded_validation is off",
+        "train.monitor: 'f1_macro_degraded' is not available; data.degraded_validation is off",
     ),
-    ({"train.monitor": "top3_accuracy"}, "train.monitor: 'top3_accuracy' is not measured"),  # of three classes
+    ({"train.monitor": "top3_accuracy"}, "train.monitor: 'top3_accuracy' is not available"),  # of three classes
     (
         {"scheduler": "plateau", "scheduler.params.monitor": "f1"},
-        "scheduler.params.monitor: 'f1' is not measured",
+        "scheduler.params.monitor: 'f1' is not available",
     ),
     ({"train.refit": True, "train.folds": 2}, "train.refit and train.folds contradict each other"),
-    ({"train.refit": True, "scheduler": "plateau"}, "train.refit: the schedule 'plateau' follows validation"),
+    ({"train.refit": True, "scheduler": "plateau"}, "train.refit: the schedule 'plateau' needs validation metrics"),
     ({"loss.params.class_weights": [1.0, 2.0]}, "class_weights: 2 weights for 3 classes"),
     ({"optimizer": "sgd", "optimizer.params.momentum": 0.0}, "nesterov needs momentum"),
     ({"train.accumulate": 4}, "cannot be trained on one page at a time, and a step has 4 pages in 4 parts"),

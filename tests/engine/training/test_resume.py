@@ -216,7 +216,7 @@ class TestRefusals:
             train(make(data__root=str(tmp_path / "own")), resume=cut)
 
     def test_another_version_is_shown(self, make: Make, cut: Path) -> None:
-        origin = cut / "origin.json"
+        origin = cut / "provenance.json"
         origin.write_text(origin.read_text().replace('"timm": "', '"timm": "0.'))
         with pytest.raises(ChangedRunError, match=r'timm: was "0\.'):
             train(make(), resume=cut)
@@ -252,7 +252,7 @@ def test_a_damaged_position_gives_way_to_the_one_before(
     (folder / "last.ckpt").write_bytes(content)
     train(make(train__refit=True), resume=folder)
     assert "last.ckpt: damaged" in caplog.text
-    assert "going on from the one before it" in caplog.text
+    assert "resuming from the checkpoint before it" in caplog.text
     # A checkpoint holds the profile it was written under, which saved every step.
     assert differing(contents(folder), whole) == ["snapshots/epoch-0001.ckpt"]
 
@@ -293,7 +293,7 @@ def test_a_silent_end_points_to_memory(make: Make, caplog: pytest.LogCaptureFixt
     RunFolder(again).write_state(RUNNING)  # what a kill leaves
     train(make(), resume=again)
     assert "exit 137" in caplog.text
-    assert "memory is the likely cause" in caplog.text
+    assert "probably ran out of memory" in caplog.text
 
 
 def test_auto_takes_the_newest_unfinished_run_of_the_same_profile(make: Make, tmp_path: Path) -> None:

@@ -172,8 +172,8 @@ def test_plateau_goes_on_from_its_state() -> None:
     assert second.state_dict() == whole.state_dict()
 
 
-def test_plateau_names_a_metric_that_is_not_measured() -> None:
-    with pytest.raises(InputError, match="'f1' is not measured"):
+def test_plateau_names_a_figure_that_is_not_measured() -> None:
+    with pytest.raises(InputError, match="'f1' is not available"):
         schedule("plateau", monitor="f1").observe({"f1_macro": 0.5})
 
 

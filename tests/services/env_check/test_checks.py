@@ -195,7 +195,7 @@ def test_a_model_is_built_and_its_weights_looked_for(situation: Situation) -> No
         ({}, "ok", "offline: there is no API key"),
         ({"WANDB_API_KEY": KEY}, "ok", "online: there is an API key"),
         ({"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "ok", "offline: WANDB_MODE"),
-        ({"WANDB_MODE": "sometimes"}, "failure", "none that wandb knows"),
+        ({"WANDB_MODE": "sometimes"}, "failure", "unknown value"),
     ],
 )
 def test_the_mode_of_wandb_is_explained(

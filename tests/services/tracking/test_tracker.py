@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(
         tracker.start(RunInfo(tmp_path / "run", "next"))
         assert tracker.finish({}) == ""
     assert len(caplog.records) == 1
-    assert "goes on without" in caplog.text
+    assert "no longer mirrors this run" in caplog.text
 
 
 def test_a_process_that_dies_is_said_once(tracked: Callable[..., Tracker], caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from docclf_cli.tasks.audit.labels import SIGNIFICANCE, _refusal, chance_agreement, chance_p_value
+from docclf_cli.tasks.audit.labels import SIGNIFICANCE, _skipped_reason, chance_agreement, chance_p_value
 
 
 def apart(count: int) -> np.ndarray:
@@ -43,9 +43,9 @@ def test_copies_of_a_page_are_one_witness() -> None:
     assert chance_p_value(given, seems, np.repeat(apart(4), 30)) > SIGNIFICANCE
 
 
-def test_a_refusal_names_the_metrics() -> None:
-    assert _refusal(0.115, 0.102, 0.2) == (
-        "the model confirms 12% of the labels; by chance it would 10%, which is no clear difference (p = 0.2)"
+def test_a_refusal_names_the_figures() -> None:
+    assert _skipped_reason(0.115, 0.102, 0.2) == (
+        "the model agrees with 12% of the labels, and by chance it would agree with 10%, which is not significantly better than chance (p = 0.2)"
     )
-    assert "contradicts more labels than it confirms" in str(_refusal(0.35, 0.1, 0.001))
-    assert _refusal(0.7, 0.1, 0.001) is None
+    assert "contradicts more labels than it agrees with" in str(_skipped_reason(0.35, 0.1, 0.001))
+    assert _skipped_reason(0.7, 0.1, 0.001) is None

@@ -54,8 +54,8 @@ def test_one_class_has_both_sides_of_its_confusions(tmp_path: Path) -> None:
     pages = naming(targets=[0, 0, 1, 1, 2, 2], named=[0, 1, 1, 2, 2, 1], classes=3)
     found = one_class(_inputs(tmp_path, pages, train=pages, val=pages), "class 1")
     assert (found.index, found.row.name, found.row.support) == (1, "class 1", 2)
-    assert [(pair.target, pair.predicted) for pair in found.taken_for] == [("class 1", "class 2")]
-    assert {pair.target for pair in found.taken_from} == {"class 0", "class 2"}
+    assert [(pair.target, pair.predicted) for pair in found.false_negatives] == [("class 1", "class 2")]
+    assert {pair.target for pair in found.false_positives} == {"class 0", "class 2"}
     assert found.gap is not None
     assert found.gap.gap.value == 0.0
     assert list(tmp_path.iterdir()) == []
@@ -118,7 +118,7 @@ def test_without_its_data_a_run_is_reported_as_stored(
     with caplog.at_level(logging.WARNING, "docclf"):
         again = inputs_of(run, "val").predictions
     np.testing.assert_array_equal(again.log_probs, first.log_probs)
-    assert "is not here" in caplog.text
+    assert "does not exist" in caplog.text
     assert "val-0.npz" in caplog.text
     with pytest.raises(InputError, match="data"):
         inputs_of(run, "test")
@@ -181,5 +181,5 @@ def test_other_data_is_reported_apart_and_training_pages_are_no_test(pages: Path
     assert found.folder == run / "class-report" / "test-scans"
     with pytest.raises(InputError, match="elsewhere"):
         inputs_of(run, "val", data=str(tmp_path / "elsewhere"))
-    with pytest.raises(InputError, match="sets no test pages apart"):
+    with pytest.raises(InputError, match="has no separate test split"):
         inputs_of(run, data=str(pages / "train.csv"), runtime_config=ONE_PROCESS)

@@ -14,8 +14,8 @@ def test_costs_by_kind_and_class(tmp_path: Path) -> None:
     targets = [0, 0, 0, 0, 1, 1]
     clean, half = naming(targets, targets, 2), naming(targets, [0, 0, 1, 1, 1, 1], 2)
     names = [("all", ""), ("turn", "half")]
-    corruptions, files = measure_corruptions(clean, names, [half, clean], tmp_path, of=9, temperature=1.0)
-    assert (corruptions.pages, corruptions.of) == (6, 9)
+    corruptions, files = measure_corruptions(clean, names, [half, clean], tmp_path, total_pages=9, temperature=1.0)
+    assert (corruptions.pages, corruptions.total_pages) == (6, 9)
     mixture, *parts, turn = corruptions.rows
     assert {row.severity for row in parts} <= {"mirrored", "not mirrored"}
     assert mixture.accuracy.value == pytest.approx(4 / 6)
@@ -25,8 +25,8 @@ def test_costs_by_kind_and_class(tmp_path: Path) -> None:
     assert (turn.difference.value, turn.f1_macro.value) == (0.0, 1.0)
     with files[1].open() as file:
         rows = list(csv.DictReader(file))
-    whole = [row for row in rows if "mirrored" not in row["strength"]]
-    assert [(row["damage"], row["strength"], row["class"], row["support"]) for row in whole] == [
+    whole = [row for row in rows if "mirrored" not in row["severity"]]
+    assert [(row["corruption"], row["severity"], row["class"], row["support"]) for row in whole] == [
         ("all", "", "class 0", "4"), ("all", "", "class 1", "2"), ("turn", "half", "class 0", "4"),
         ("turn", "half", "class 1", "2"),
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_what_the_mirror_costs_is_told_apart(tmp_path: Path) -> None:
     # Every mirrored page is read wrongly, and no other.
     named = [1 - target if wrong else target for target, wrong in zip(targets, mirrored, strict=True)]
     corruptions, _ = measure_corruptions(
-        clean, [("all", "")], [naming(targets, named, 2)], tmp_path, of=60, temperature=1.0
+        clean, [("all", "")], [naming(targets, named, 2)], tmp_path, total_pages=60, temperature=1.0
     )
     assert [(row.kind, row.severity, row.pages, row.accuracy.value) for row in corruptions.rows] == [
         ("all", "", 60, pytest.approx(1 - sum(mirrored) / 60)),

@@ -40,11 +40,11 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 def test_a_csv_that_was_trained_on_is_not_a_test(root: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", root / "train.csv", seed=1)
-    with pytest.raises(InputError, match="sets no test pages apart, and 40 of its 50 pages"):
+    with pytest.raises(InputError, match="has no separate test split, and 40 of its 50 pages"):
         evaluate(run, "test", runtime_config=ONE_PROCESS)
     # The same file under another root: its images are the ones that were trained on.
     of_root = make_run(tmp_path / "of_root", root, seed=1)
-    with pytest.raises(InputError, match="sets no test pages apart"):
+    with pytest.raises(InputError, match="has no separate test split"):
         evaluate(of_root, data=str(root / "train.csv"), runtime_config=ONE_PROCESS)
 
 
@@ -59,7 +59,7 @@ def test_other_pages_of_the_same_names_are_scored_with_a_warning(
     shutil.copy(root / "meta.csv", tmp_path)
     with caplog.at_level(logging.WARNING, "docclf"):
         result = evaluate(run, data=str(tmp_path / "scans.csv"), runtime_config=ONE_PROCESS)
-    assert "are named as pages that trained" in caplog.text
+    assert "have the names of pages that trained" in caplog.text
     assert (result.split, result.scores.support) == ("test", 20)
     assert result.files[0] == run / "evaluate" / "test-scans" / "predictions.csv"
     # Another data set of that name has results of its own.
@@ -89,7 +89,7 @@ def test_copies_of_training_pages_are_not_test_pages(
         result = evaluate(run, data=str(other), runtime_config=ONE_PROCESS)
     assert f"4 of its 24 pages (such as scan-0.jpg, a copy of {root / 'train' / next(iter(copied))})" in caplog.text
     assert result.scores.support == 20
-    # Nothing but copies, or a table that sets no test pages apart: refused.
+    # Nothing but copies, or a table without a separate test split: refused.
     write_rows(other / "test.csv", rows)
     for data in (other, other / "test.csv"):
         with pytest.raises(InputError, match=r"4 of its 4 pages \(such as scan-0\.jpg, a copy of .*\) trained"):
@@ -162,7 +162,7 @@ def test_damage_is_drawn_from_the_pages_of_each_fold(root: Path, tmp_path: Path)
     asked = EvaluateOptions(degrade=True, limit=12)
     corruptions = evaluate(folds, questions=asked, runtime_config=ONE_PROCESS).corruptions
     assert corruptions is not None
-    assert (corruptions.pages, corruptions.of) == (12, 50)
+    assert (corruptions.pages, corruptions.total_pages) == (12, 50)
     split, seen = Split.load(RunFolder(folds).split), 0
     for number in range(2):
         (path, *_) = (folds / f"fold-{number}" / "predictions").glob("viewed-val-*.npz")
@@ -176,9 +176,13 @@ def test_a_threshold_needs_no_pages_where_predictions_are_kept(root: Path, tmp_p
     moved = Path(shutil.copytree(root, tmp_path / "moved"))
     run = make_run(tmp_path / "run", moved, seed=1)
     asked = EvaluateOptions(target_precision=0.9)
-    first = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).trust
+    first = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).confidence_threshold
     shutil.rmtree(moved)
-    again = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).trust
+    again = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).confidence_threshold
     assert first is not None
     assert again is not None
-    assert (again.found.pages, again.found.value, again.degraded) == (first.found.pages, first.found.value, True)
+    assert (again.held_out.pages, again.held_out.value, again.includes_degraded) == (
+        first.held_out.pages,
+        first.held_out.value,
+        True,
+    )

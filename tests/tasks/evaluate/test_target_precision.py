@@ -11,7 +11,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.evaluate.member_threshold import threshold_on
-from docclf_cli.tasks.evaluate.target_precision import check_target, trust
+from docclf_cli.tasks.evaluate.target_precision import check_target, confidence_threshold
 from docclf_cli.tasks.result_files import write_review_queue
 
 
@@ -54,19 +54,27 @@ def test_the_queue_is_at_the_temperature_of_the_model(tmp_path: Path) -> None:
 
 
 def test_every_page_goes_to_a_person_without_a_threshold(tmp_path: Path) -> None:
-    found = trust(many(50), None, many(7), target=0.99, temperature=1.0, chosen_here=False, folder=tmp_path)
-    assert (found.found.value, found.checked, found.for_a_person) == (None, None, 7)
+    found = confidence_threshold(
+        many(50), None, many(7), target=0.99, temperature=1.0, chosen_on_split=False, folder=tmp_path
+    )
+    assert (found.held_out.value, found.on_split, found.needs_review) == (None, None, 7)
 
 
 def test_other_pages_check_the_threshold(tmp_path: Path) -> None:
-    found = trust(
-        many(400, wrong=40), None, many(100, wrong=30), target=0.9, temperature=1.0, chosen_here=False, folder=tmp_path
+    found = confidence_threshold(
+        many(400, wrong=40),
+        None,
+        many(100, wrong=30),
+        target=0.9,
+        temperature=1.0,
+        chosen_on_split=False,
+        folder=tmp_path,
     )
-    assert found.checked is not None
-    assert found.checked.value == found.found.value
-    assert found.checked.pages == 100
-    assert found.for_a_person == 100 - found.checked.decided
-    assert found.checked.never == ("b",)
+    assert found.on_split is not None
+    assert found.on_split.value == found.held_out.value
+    assert found.on_split.pages == 100
+    assert found.needs_review == 100 - found.on_split.decided
+    assert found.on_split.never == ("b",)
 
 
 def test_clean_and_degraded_pages_choose_together() -> None:

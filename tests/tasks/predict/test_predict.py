@@ -133,9 +133,9 @@ def test_a_bad_page_stops_nothing_and_is_listed(checkpoint: Path, tmp_path: Path
         "in/secret.pdf": "an encrypted PDF: it opens only with a password",
         "in/torn.pdf": "damaged, or not a PDF",
     }
-    assert {name for name, row in table.items() if row["review"] == "true"} == set(reasons)
+    assert {name for name, row in table.items() if row["needs_review"] == "true"} == set(reasons)
     assert {row["path"]: row["reason"] for row in rows("predictions/quarantine.csv")} == reasons
-    assert (result.unreadable, result.review) == (3, 3)
+    assert (result.unreadable, result.needs_review) == (3, 3)
     with pytest.raises(UnreadableImagesError, match="3 of 5 pages"):
         require_readable(result.unreadable, result.pages, result.max_unreadable, "")
     require_readable(result.unreadable, result.pages, 0.6, "")
@@ -154,7 +154,7 @@ def test_one_bad_page_of_a_document_sends_it_to_a_person(checkpoint: Path, tmp_p
     assert [bool(row["status"]) for row in rows("predictions/predictions.csv")] == [False, True, False]
     (document,) = rows("predictions/documents.csv")
     assert (document["pages"], document["status"]) == ("3", "1 of 3 pages cannot be read")
-    assert document["review"] == "true"
+    assert document["needs_review"] == "true"
     assert document["class"]
 
 
@@ -163,8 +163,8 @@ def test_review_is_what_is_less_certain_than_asked(checkpoint: Path, tmp_path: P
     result = predict_members(checkpoint, "in", min_confidence=0.9)
     table = rows("predictions/predictions.csv")
     unsure = [row for row in table if float(row["confidence"]) < 0.9]
-    assert [row for row in table if row["review"] == "true"] == unsure
-    assert 0 < len(unsure) == result.review < 40
+    assert [row for row in table if row["needs_review"] == "true"] == unsure
+    assert 0 < len(unsure) == result.needs_review < 40
 
 
 def test_results_that_are_there_are_not_replaced(checkpoint: Path, tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_an_interrupted_prediction_goes_on_to_the_same_bytes(checkpoint: Path, t
         result = predict(
             EnsembleSpec.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE, emit=watching
         )
-        assert result.kept == first_stop // 512 * 512
-        assert watching.seen[0] == result.kept + 64
+        assert result.resumed_pages == first_stop // 512 * 512
+        assert watching.seen[0] == result.resumed_pages + 64
         for name in ("predictions.csv", "documents.csv"):
             assert (question.output / name).read_bytes() == Path("whole", name).read_bytes()
         assert sorted(path.name for path in question.output.iterdir()) == ["documents.csv", "predictions.csv"]
@@ -235,8 +235,8 @@ def test_other_inputs_start_anew_and_say_so(checkpoint: Path, tmp_path: Path, ca
     page(7).save(tmp_path / "in" / "p0000.png")
     with caplog.at_level("WARNING", logger="docclf"):
         result = predict(EnsembleSpec.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
-    assert result.kept == 0
-    assert "begun with other inputs: starting anew" in caplog.text
+    assert result.resumed_pages == 0
+    assert "it was started with other inputs: starting again" in caplog.text
 
 
 def test_what_is_in_a_batch_is_the_same_with_loader_processes(checkpoint: Path, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_submission_needs_a_class_for_what_cannot_be_read(checkpoint: Path, tm
     with pytest.raises(InputError, match="'bil' is no class, did you mean 'bill'"):
         predict_members(checkpoint, **asked, fill="bil")
     result = predict_members(checkpoint, **asked, fill="bill")
-    assert result.kept == 5
+    assert result.resumed_pages == 5
     assert {row["ID"]: row["target"] for row in rows("out/submission.csv")}["p0004.png"] == "1"
 
 
@@ -394,7 +394,7 @@ def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
 def test_the_threshold_is_from_clean_and_degraded_held_out_pages_as_stored(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "run" / "best.ckpt", CLASSES, data_root="gone")
     write_images(tmp_path / "in", 30)
-    with pytest.raises(InputError, match="no threshold is known: gone"):
+    with pytest.raises(InputError, match="the confidence threshold cannot be computed: gone"):
         predict_members(checkpoint, "in", target_precision=0.9)
     clean, degraded = (
         _said(checkpoint, view, seed) for seed, view in enumerate(("plain", DegradedView(np.empty(0), 0).name))
@@ -411,7 +411,7 @@ def test_the_threshold_is_from_clean_and_degraded_held_out_pages_as_stored(tmp_p
     assert wanted is not None
     assert wanted != find_threshold(clean, 0.9, temperature=1.5).value
     assert predict_members(checkpoint, "in", target_precision=0.9).threshold == wanted
-    with pytest.raises(InputError, match=r"no confidence that is right in 0\.9999 of the cases"):
+    with pytest.raises(InputError, match=r"no confidence threshold with a precision of 0\.9999"):
         predict_members(checkpoint, "in", target_precision=0.9999, overwrite=True)
 
 
