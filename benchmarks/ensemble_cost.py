@@ -34,7 +34,8 @@ from docclf_cli.data.samples.samples import samples_root
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import FINISHED, RunFolder
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Indices, member_at, requests_of
+from docclf_cli.engine.inference.members import Indices, requests_of
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PageView
 from docclf_cli.ensembling.tta import expand
 from docclf_cli.models.factory import create_model
@@ -91,7 +92,9 @@ def compare_views(runs: Sequence[Path], root: Path, listed: Sequence[ViewConfig]
     """Members in views, together and one by one."""
     views = [PageView(view) for view in expand(listed)]
     indices = Indices(DataConfig(root=str(root), cache=cache))
-    wanted = [one for run in runs for view in views for one in requests_of(member_at(run), "test", indices, view)]
+    wanted = [
+        one for run in runs for view in views for one in requests_of(TrainedModel.load(run), "test", indices, view)
+    ]
     get_predictions(wanted)  # fills the page cache and warms the kernels
 
     def together() -> None:

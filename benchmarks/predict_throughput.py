@@ -26,18 +26,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.images.page_files import PageReader, is_paged
 from docclf_cli.data.index.file_list import FileList, PageList
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.index.inputs import find
-from docclf_cli.data.loading.page_loader import PageLoader, count_pages, paged_rows
+from docclf_cli.data.loading.batch import Batch
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
+from docclf_cli.data.loading.pages import FilePages
 from docclf_cli.data.loading.prepared_pages import prepare
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-from docclf_cli.engine.inference.predictor import Predictor, inference_runtime
-from docclf_cli.engine.inference.predictor import predict as look
-from docclf_cli.engine.inference.run_inference import IMAGES_PER_PASS
+from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, Network, Predictor, inference_runtime
+from docclf_cli.engine.inference.run_inference import predict as look
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.tasks.predict.predict import PredictOptions, predict
@@ -97,23 +99,25 @@ def decoding(given: str, predictor: EnsemblePredictor, runtime: Runtime) -> floa
     reader = PageReader(10**9)
     files = FileList(find([given], io.BytesIO()))
     counts = np.ones(len(files), np.int32)
-    for counted in count_pages(files, [[row] for row in paged_rows(files)], reader, runtime.workers):
-        for row, pages in counted:
-            counts[row] = pages
+    for row in range(len(files)):
+        if is_paged(files[row].name):
+            counts[row] = reader.count(*files.path(row))
     pages = PageList.of(files, counts)
     grid = ShardPlan(len(pages), IMAGES_PER_PASS)
-    batches = [batch for part in range(grid.parts) for batch in grid.batches(part)]
-    loader = PageLoader(pages, reader, predictor.looks, runtime.workers, pin=False)
-    return len(pages) / seconds(lambda: sum(len(batch.numbers) for batch in loader(batches)))
+    batches = [batch for part in range(grid.shards) for batch in grid.batches(part)]
+    inputs = [ModelInput(FilePages(pages, reader, preprocess), views) for preprocess, views in predictor.inputs]
+    loader = data_loader(InferenceDataset(inputs), batches, workers=runtime.workers)
+    return len(pages) / seconds(lambda: sum(map(len, loader)))
 
 
 def forward(predictor: EnsemblePredictor, pages: int) -> float:
     """Pages per second of the model on batches that are in memory."""
-    size = predictor.looks[0].preprocess.size
+    size = predictor.inputs[0][0].size
     images = (torch.randint(0, 256, (IMAGES_PER_PASS, 3, size, size), dtype=torch.uint8),)
+    batch = Batch(images, torch.full((IMAGES_PER_PASS,), -1), np.arange(IMAGES_PER_PASS))
     rounds = max(1, pages // IMAGES_PER_PASS)
-    predictor.log_probs(images)
-    return rounds * IMAGES_PER_PASS / seconds(lambda: [predictor.log_probs(images) for _ in range(rounds)])
+    predictor(batch)
+    return rounds * IMAGES_PER_PASS / seconds(lambda: [predictor(batch) for _ in range(rounds)])
 
 
 def whole(given: str, checkpoint: Path, output: Path, config: RuntimeConfig) -> float:
@@ -146,11 +150,16 @@ def cached(folder: Path, checkpoint: Path) -> tuple[float, float, float]:
     started = time.perf_counter()
     pages = prepare(index, loaded.preprocess, data, runtime.workers).pages
     filled = time.perf_counter() - started
-    predictor = Predictor(runtime.place(loaded.build()), loaded.preprocess, loaded.class_names, runtime)
+    network = Network(runtime.place(loaded.build()), loaded.preprocess, runtime)
+    predictor = Predictor((network,), loaded.class_names)
+    dataset = InferenceDataset((ModelInput(pages),), index.targets)
     size = loaded.preprocess.size
-    images = torch.randint(0, 256, (predictor.batch_size, 3, size, size), dtype=torch.uint8)
-    batches = [images[: len(index) - start] for start in range(0, len(index), predictor.batch_size)]
-    works = (lambda: look(predictor, pages, range(len(index))), lambda: [predictor.log_probs(one) for one in batches])
+    images = torch.randint(0, 256, (IMAGES_PER_PASS, 3, size, size), dtype=torch.uint8)
+    batches = [images[: len(index) - start] for start in range(0, len(index), IMAGES_PER_PASS)]
+    works = (
+        lambda: look(predictor, dataset, index, range(len(index))),
+        lambda: [network.log_probs(one) for one in batches],
+    )
     times = [[seconds(work) for work in works] for _ in range(4)][1:]
     warm, resident = (statistics.median(column) for column in zip(*times, strict=True))
     return len(index) / filled, len(index) / warm, len(index) / resident

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
-from docclf_cli.data.loading.loaders import TrainPages
+from docclf_cli.data.loading.datasets import TrainingDataset
 from docclf_cli.engine.training import components as assembly
 from docclf_cli.events import EpochDone, Event
 from docclf_cli.profile.load import load_profile
 from docclf_cli.tasks.train import train
 
 
-class RandomResizedCrops(TrainPages):
+class RandomResizedCrops(TrainingDataset):
     """Training pages as timm's script would vary them."""
 
     def _augmented(self, epoch: int, position: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--output", default="runs")
     parser.add_argument("--name", default="timm")
     options = parser.parse_args()
-    assembly.TrainPages = RandomResizedCrops  # type: ignore[misc]
+    assembly.TrainingDataset = RandomResizedCrops  # type: ignore[misc]
     changes = {
         "data.root": options.data,
         "data.groups": options.groups,

@@ -66,3 +66,31 @@ class PredictResult:
     def pages_per_second(self) -> float:
         """Pages per second of this call."""
         return (self.pages - self.resumed_pages) / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one page, from Python.
+
+    Attributes:
+        path: The file; None for an image.
+        page: Number of the page in it, counted from 1.
+        label: The most probable class; None for a page that cannot be read.
+        confidence: Its probability.
+        probabilities: Of all classes by name, the most probable first; empty for a page that cannot be read.
+        review: Whether a person should look at it: unreadable, or less certain than the threshold; None where no
+            threshold was asked for.
+        error: Why it cannot be read; empty where it was.
+    """
+
+    path: str | None
+    page: int
+    label: str | None
+    confidence: float
+    probabilities: Mapping[str, float]
+    review: bool | None
+    error: str = ""
+
+    def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
+        """The `k` most probable classes with their probabilities."""
+        return tuple(self.probabilities.items())[:k]

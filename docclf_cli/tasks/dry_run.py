@@ -6,7 +6,7 @@ from pathlib import Path
 
 from docclf_cli.data.index.index import has_own_validation, load_index
 from docclf_cli.data.index.splits import folds, hold_out, limit
-from docclf_cli.data.loading.loaders import EpochBatches
+from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.training.schedulers import ScheduleTotals, build_schedule
 from docclf_cli.errors import InputError
 from docclf_cli.plots import plots

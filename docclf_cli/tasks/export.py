@@ -19,21 +19,20 @@ import torch
 
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.loading.pages import Pages
-from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import CheckpointInfo, info_of
+from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.engine.inference.members import Indices
 from docclf_cli.engine.inference.onnx_backend import ABOUT, INPUT, OUTPUT, load_onnx, onnx_path, required
-from docclf_cli.engine.inference.predictor import normalise
-from docclf_cli.engine.runtime.device import Runtime
+from docclf_cli.engine.inference.predictor import FOR_ONNX, ONNX_SUFFIX, Network, normalise
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.files import write_bytes, write_json
+from docclf_cli.models.attention import FeatureAttention
 from docclf_cli.results.export import ExportResult
 
 COMPARED = 16
 TOLERANCE = 1e-3
 REPEATS = 3
 WEIGHTS, CONFIG, DOCCLF = "model.safetensors", "config.json", "docclf.json"
-CPU = Runtime(torch.device("cpu"))
 logger = logging.getLogger("docclf")
 
 
@@ -68,11 +67,13 @@ def export(checkpoint: Path, file_format: str, *, output: Path | None = None, ov
     target = output or FORMATS[file_format].place(checkpoint)
     if output is not None and target.exists() and not overwrite:
         raise InputError(f"{target} exists already", "choose another --output, or give --overwrite")
-    info, content = info_of(checkpoint), Checkpoint.load(checkpoint)
-    model = content.build(checkpoint)
+    if checkpoint.suffix == ONNX_SUFFIX:
+        raise InputError(f"{checkpoint} is exported already", "name the checkpoint that it was made from")
+    trained = TrainedModel.load(checkpoint)
+    info, (network,) = trained.info, trained.predictor(FOR_ONNX).networks
     with tempfile.TemporaryDirectory() as folder:
-        exported = FORMATS[file_format].make(model, content, info, Path(folder))
-        result = _compared(model, exported.model, info, file_format)
+        exported = FORMATS[file_format].make(network.model, info, Path(folder))
+        result = _compared(network, exported.model, info, file_format)
         files = [_put(source, target / name if name else target) for name, source in exported.files.items()]
     return replace(result, files=tuple(files))
 
@@ -82,7 +83,7 @@ def _put(source: Path, target: Path) -> Path:
     return target
 
 
-def about(content: Checkpoint, info: CheckpointInfo) -> dict[str, Any]:
+def about(info: CheckpointInfo) -> dict[str, Any]:
     """What a reader needs to know besides the network, as plain data."""
     return {
         "architecture": info.model_name,
@@ -90,11 +91,11 @@ def about(content: Checkpoint, info: CheckpointInfo) -> dict[str, Any]:
         "preprocess": info.preprocess.to_dict(),
         "temperature": info.temperature,
         "checkpoint": info.sha256,
-        "epoch": content.epoch,
+        "epoch": info.epoch,
     }
 
 
-def _onnx(model: torch.nn.Module, content: Checkpoint, info: CheckpointInfo, folder: Path) -> Exported:
+def _onnx(model: torch.nn.Module, info: CheckpointInfo, folder: Path) -> Exported:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         required(package)
     size, path = info.preprocess.size, folder / "model.onnx"
@@ -106,15 +107,15 @@ def _onnx(model: torch.nn.Module, content: Checkpoint, info: CheckpointInfo, fol
             dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
         )  # fmt: skip
         assert program is not None
-        program.model.metadata_props[ABOUT] = json.dumps(about(content, info), ensure_ascii=False)
+        program.model.metadata_props[ABOUT] = json.dumps(about(info), ensure_ascii=False)
         program.save(str(path), external_data=False)
     return Exported(load_onnx(path), {"": path})
 
 
-def _safetensors(model: torch.nn.Module, content: Checkpoint, info: CheckpointInfo, folder: Path) -> Exported:
+def _safetensors(model: torch.nn.Module, info: CheckpointInfo, folder: Path) -> Exported:
     import timm
 
-    if content.model_config.use_attention:
+    if any(isinstance(module, FeatureAttention) for module in model.modules()):
         raise InputError(
             f"{info.path}: its attention block is docclf's own, which timm cannot load", "--format onnx keeps it"
         )
@@ -125,7 +126,7 @@ def _safetensors(model: torch.nn.Module, content: Checkpoint, info: CheckpointIn
     }  # fmt: skip
     names = {"label_names": list(info.class_names), "pretrained_cfg": pixels}
     timm.models.save_for_hf(model, str(folder), model_config=names, safe_serialization=True)
-    write_json(folder / DOCCLF, about(content, info))
+    write_json(folder / DOCCLF, about(info))
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     return Exported(loaded, {name: folder / name for name in (WEIGHTS, DOCCLF, CONFIG)})
 
@@ -140,7 +141,7 @@ class Format:
     """
 
     place: Callable[[Path], Path]
-    make: Callable[[torch.nn.Module, Checkpoint, CheckpointInfo, Path], Exported]
+    make: Callable[[torch.nn.Module, CheckpointInfo, Path], Exported]
 
 
 FORMATS: Mapping[str, Format] = {
@@ -149,10 +150,10 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def _compared(model: torch.nn.Module, exported: torch.nn.Module, info: CheckpointInfo, name: str) -> ExportResult:
+def _compared(network: Network, exported: torch.nn.Module, info: CheckpointInfo, name: str) -> ExportResult:
     images, real = _images(info)
-    pixels = normalise(images, info.preprocess, CPU)
-    (ours, our_time), (theirs, their_time) = _asked(model, exported, pixels)
+    pixels = normalise(images, network.preprocess, network.runtime)
+    (ours, our_time), (theirs, their_time) = _asked(network.model, exported, pixels)
     difference = float((ours - theirs).abs().max())
     if not difference <= TOLERANCE:
         raise CheckpointError(

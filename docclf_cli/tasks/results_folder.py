@@ -6,7 +6,8 @@ import contextlib
 import logging
 from pathlib import Path
 
-from docclf_cli.engine.inference.members import Member, is_placed
+from docclf_cli.engine.inference.members import is_placed
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import ResourceError
 from docclf_cli.files import fingerprint_of, may_write, write_text
 from docclf_cli.profile.schema import DataConfig
@@ -16,7 +17,9 @@ OWNER = "data.txt"  # says which data the results in a folder are of
 logger = logging.getLogger("docclf")
 
 
-def results_folder(member: Member, command: str, split: str, data: DataConfig, output: Path | None = None) -> Path:
+def results_folder(
+    member: TrainedModel, command: str, split: str, data: DataConfig, output: Path | None = None
+) -> Path:
     """`<run>/<command>/<split>`; for other data `<split>-<name>`, which belongs to the first data of that name.
 
     Args:

@@ -38,7 +38,8 @@ from docclf_cli.engine.checkpoints.run_folder import (
     write_csv,
 )
 from docclf_cli.engine.inference.leaks import say_copies_in_validation
-from docclf_cli.engine.inference.members import fold_checkpoints, pooled, store_temperatures
+from docclf_cli.engine.inference.members import pooled
+from docclf_cli.engine.inference.trained_model import fold_checkpoints, store_temperatures
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult

@@ -19,8 +19,8 @@ from docclf_cli.engine.inference.member_predictions import (
     predict_members,
     trained_on,
 )
-from docclf_cli.engine.inference.members import Member, member_at
 from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
 from docclf_cli.ensembling.held_out import HeldOut, require
 from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
@@ -112,7 +112,7 @@ def tta(
         Interrupted: `stop` was set; what is finished is stored.
     """
     metric, config = metric_of(profile.train.monitor), profile.ensemble.tta
-    member = member_at(checkpoint)
+    member = TrainedModel.load(checkpoint)
     evaluation_pages = find_evaluation_pages([member], data or {}, split)
     submission = submission_of(evaluation_pages, member.info.class_names, fill)
     if prune_views:
@@ -160,7 +160,7 @@ def _pruned(look: _Look) -> tuple[tuple[str, ...], Predictions]:
 
 
 def _finish(
-    member: Member,
+    member: TrainedModel,
     look: _Look,
     asked: Sequence[PageView],
     kept: tuple[str, ...],
@@ -222,7 +222,7 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
     return notes
 
 
-def _meta(result: TTAResult, member: Member, target: Predictions) -> dict[str, Any]:
+def _meta(result: TTAResult, member: TrainedModel, target: Predictions) -> dict[str, Any]:
     told = plain(TTAResult, result)
     return {
         "docclf": __version__,

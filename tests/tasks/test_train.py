@@ -12,7 +12,7 @@ from tiny import draw_pages, no_plots, tiny_profile
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.provenance import inherit_numerics, profile_differences, stored_profile
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.members import member_at
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime.numerics import pages_to_compare
 from docclf_cli.engine.training.best_epoch import rows_to_score
 from docclf_cli.errors import InputError, Interrupted
@@ -83,7 +83,7 @@ def test_a_run_keeps_absolute_paths_beside_what_was_typed(
 
 def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path: Path) -> None:
     result = train(tiny_profile(pages, tmp_path / "runs", name="f", train__folds=3, data__degraded_validation=False))
-    member = member_at(result.run)
+    member = TrainedModel.load(result.run)
     assert member.temperature == result.temperature
     out_of_fold = Predictions.load(result.run / "out_of_fold.npz")
     alone = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
@@ -99,7 +99,7 @@ def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path:
     content = json.loads(RunFolder(result.run).temperature.read_text())
     RunFolder(result.run).temperature.write_text(json.dumps({**content, "checkpoints": "others"}))
     folds = [Checkpoint.load(RunFolder(result.run).fold(number).best).temperature for number in range(3)]
-    assert member_at(result.run).temperature == pytest.approx(np.exp(np.mean(np.log(folds))))
+    assert TrainedModel.load(result.run).temperature == pytest.approx(np.exp(np.mean(np.log(folds))))
 
 
 def test_the_metrics_say_which_pages_they_are_of(pages: Path, tmp_path: Path) -> None:

@@ -12,9 +12,14 @@ from docclf_cli.data.loading.cache_file import CacheFile
 from docclf_cli.data.loading.worker_pool import Read
 
 if TYPE_CHECKING:
+    from docclf_cli.data.images.page_files import PageReader
     from docclf_cli.data.images.preprocess import Preprocess
+    from docclf_cli.data.index.file_list import FileList, PageList
     from docclf_cli.data.index.index import DocumentIndex
     from docclf_cli.profile.schema import DataConfig
+
+
+PLAIN = "plain"  # the view that changes nothing
 
 
 class NamedView(Protocol):
@@ -29,6 +34,40 @@ class NamedView(Protocol):
 
     def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
         """The page of a row as the model is to see it, uint8 [size, size, 3] in and out."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainView:
+    """The page as it is."""
+
+    quick: ClassVar = True
+    name: str = PLAIN
+
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The page itself."""
+        return page
+
+
+AS_IT_IS = PlainView()
+
+
+class PageSource(Protocol):
+    """Pages by number, all of one preprocessing."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether pages come from the page cache, so that reading one costs next to nothing."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """A page, uint8 [size, size, 3].
+
+        Raises:
+            UnreadablePage: It cannot be read.
+        """
         ...
 
 
@@ -86,6 +125,14 @@ class Pages:
     config: DataConfig
     cache: PageCache | None = None
 
+    @property
+    def cached(self) -> bool:
+        """Whether there is a page cache."""
+        return self.cache is not None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
     def __getitem__(self, row: int) -> np.ndarray:
         """The page of a row, uint8 [size, size, 3].
 
@@ -103,3 +150,43 @@ class Pages:
         if reason := self.cache.reason(row):
             raise UnreadablePage(reason)
         return self.cache[row]
+
+
+@dataclass(frozen=True)
+class FilePages:
+    """Pages of a list of files by number, decoded each time; a PDF or TIFF has several."""
+
+    pages: PageList
+    reader: PageReader
+    preprocess: Preprocess
+    cached: ClassVar = False
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """A page, uint8 [size, size, 3].
+
+        Raises:
+            UnreadablePage: It cannot be read.
+        """
+        row, page = self.pages.place(number)
+        path, root = self.pages.files.path(row)
+        if not self.pages.counts[row]:
+            self.reader.count(path, root)  # says again why it cannot be opened
+            raise UnreadablePage("was changed while it was read")
+        return self.reader.read(path, root, page, self.preprocess)
+
+
+@dataclass(frozen=True)
+class PageCounts:
+    """(row, pages) of each file of a list; 0 pages where it cannot be opened."""
+
+    files: FileList
+    reader: PageReader
+
+    def __getitem__(self, row: int) -> tuple[int, int]:
+        try:
+            return row, self.reader.count(*self.files.path(row))
+        except UnreadablePage:
+            return row, 0

@@ -12,7 +12,8 @@ import numpy as np
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import DocumentIndex
 from docclf_cli.data.loading.cache import open_or_build, open_or_build_view
-from docclf_cli.data.loading.loaders import PlainPages, plain_loader
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.data.loading.pages import NamedView, Pages
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.profile.schema import DataConfig
@@ -37,14 +38,14 @@ class PreparedPages:
     unreadable: Mapping[int, str]
     content_hash: str = ""
 
-    def view_dataset(self, view: NamedView, rows: np.ndarray, workers: int, stop: StopFlag) -> PlainPages:
+    def view_dataset(self, view: NamedView, rows: np.ndarray, workers: int, stop: StopFlag) -> InferenceDataset:
         """The pages of some rows as a view shows them: made once where there is a page cache, else each time."""
-        pages, targets = self.pages, self.index.targets
-        if pages.cache is not None:
-            stored = open_or_build_view(pages, rows, view, workers=workers, stop=stop)
+        targets, seen = self.index.targets, ModelInput(self.pages, (view,))
+        if self.pages.cache is not None:
+            stored = open_or_build_view(self.pages, rows, view, workers=workers, stop=stop)
             if stored is not None:
-                return PlainPages(replace(pages, cache=stored), targets)
-        return PlainPages(pages, targets, view)
+                seen = ModelInput(replace(self.pages, cache=stored))
+        return InferenceDataset((seen,), targets)
 
 
 def prepare(
@@ -71,12 +72,12 @@ def _read_all(pages: Pages, workers: int, emit: Emit, stop: StopFlag) -> tuple[d
     """Why rows cannot be read, and the checksums (as the cache computes them) of those that can, uint32 [n]."""
     rows, unreadable, done = range(len(pages.index)), dict[int, str](), 0
     checksums = np.zeros(len(rows), dtype=np.uint32)
-    plain = PlainPages(pages, None)
-    for batch in plain_loader(plain, rows, 64, workers, pin=False, on_wait=stop.check_while_waiting):
+    dataset = InferenceDataset((ModelInput(pages),))
+    for batch in data_loader(dataset, cut(rows, 64), workers=workers, on_wait=stop.check_while_waiting):
         stop.raise_if_set("stopped while reading pages", "start the command again")
         unreadable |= dict(batch.unreadable)
-        for row, image in zip(batch.rows, batch.images, strict=True):
+        for row, image in zip(batch.rows, batch.images[0] if batch.images else (), strict=True):
             checksums[row] = zlib.crc32(image.permute(1, 2, 0).contiguous().numpy().data)
-        done += len(batch.rows) + len(batch.unreadable)
+        done += len(batch)
         emit(Progress("reading pages", done, len(rows)))
     return unreadable, checksums

@@ -14,8 +14,6 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset, get_worker_info
 
-from docclf_cli.data.loading.process_loader import ProcessLoader
-
 _PATIENCE = 2.0  # seconds that a worker waits at the gate; beside a step that long its work costs nothing
 _NONE, _ALL = -1, 2**62
 
@@ -59,9 +57,20 @@ class GatedDataset(Dataset[Any]):
 
 
 class Batches(Sized, Protocol):
-    """Keys of the batches of an epoch."""
+    """Keys of the batches of a pass."""
 
-    def __iter__(self) -> Iterator[list[Any]]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Loader(Sized, Protocol):
+    """Batches, made anew on each pass."""
+
+    @property
+    def num_workers(self) -> int:
+        """Loader processes."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +90,16 @@ class Numbered:
 class GatedLoader:
     """A loader over a `GatedDataset`: its workers make one batch each when the model asks for the first of these."""
 
-    loader: ProcessLoader
+    loader: Loader
     gate: WorkerGate
+
+    @property
+    def num_workers(self) -> int:
+        """Loader processes."""
+        return self.loader.num_workers
+
+    def __len__(self) -> int:
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
         workers, batches = self.loader.num_workers, len(self.loader)

@@ -1,4 +1,4 @@
-"""What decides about a page: one model, or several that combine; each in one or more views."""
+"""Several predictors that combine, or a single one: what `predict` runs over pages."""
 
 from __future__ import annotations
 
@@ -8,108 +8,81 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.special import log_softmax
 
 from docclf_cli.data.images.decode import RULES
-from docclf_cli.data.loading.page_loader import ViewSpec
-from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import CheckpointInfo
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.loading.batch import Batch
+from docclf_cli.data.loading.pages import NamedView
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-from docclf_cli.engine.inference.members import Member
-from docclf_cli.engine.inference.onnx_backend import load_exported
-from docclf_cli.engine.inference.predictor import Predictor, inference_runtime
-from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
+from docclf_cli.engine.inference.predictor import TORCH, Predictor
+from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.ensembling.combine import Combination
 from docclf_cli.ensembling.held_out import HeldOut
-from docclf_cli.ensembling.merging import Merge, merge
-from docclf_cli.errors import InputError
 from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.schema import RuntimeConfig
-
-TORCH, ONNX = "torch", "onnx"
-BACKENDS = (TORCH, ONNX)
-# onnxruntime is fed from the main memory, in the layout that its graphs are made for.
-FOR_ONNX = RuntimeConfig(device="cpu", precision="fp32", memory_format="contiguous", compile="off")
 
 
 @dataclass(frozen=True, eq=False)
 class MemberPredictor:
-    """One member at work.
+    """A predictor as the member of an ensemble.
 
     Attributes:
-        member: Whose it is.
-        predictors: Its models; of the folds of a run the mean counts.
-        view_spec: Which of the looks it wants.
-        views: How many views this look has.
-        how: How these are merged.
-        columns: Where each class of the decider is on the member's own class axis.
+        predictor: The member's.
+        input: Which of the ensemble's inputs it looks at.
+        columns: Where each class of the ensemble is on the member's own class axis.
     """
 
-    member: Member
-    predictors: tuple[Predictor, ...]
-    view_spec: int
-    views: int
-    how: Merge
+    predictor: Predictor
+    input: int
     columns: np.ndarray
-
-    def log_probs(self, images: torch.Tensor) -> np.ndarray:
-        """Calibrated log-probabilities [n, num_classes] of images [views * n, 3, size, size], view after view."""
-        models = [predictor.log_probs(images).cpu().numpy() for predictor in self.predictors]
-        mean = models[0] if len(models) == 1 else merge(np.stack(models))
-        calibrated = log_softmax(mean.astype(np.float64) / self.member.temperature, axis=1)
-        views = calibrated.reshape(self.views, -1, calibrated.shape[1])
-        return (views[0] if self.views == 1 else merge(views, self.how))[:, self.columns]
 
 
 @dataclass(frozen=True, eq=False)
 class EnsemblePredictor:
-    """What decides.
+    """One predictor, or several whose probabilities are combined.
 
     Attributes:
         member_predictors: The members.
-        view_specs: What they want to see of a page.
+        inputs: What they look at: how a page becomes the input of a model, and the views of it.
         combination: How the members' probabilities become one.
         class_names: Names along the class axis.
         settings: What makes its log-probabilities, representable as JSON, by a name for people.
-        again: Makes another one like it, in this process or another.
+        rebuild: Makes another one like it, in this process or another.
     """
 
     member_predictors: tuple[MemberPredictor, ...]
-    view_specs: tuple[ViewSpec, ...]
+    inputs: tuple[tuple[Preprocess, tuple[NamedView, ...]], ...]
     combination: Combination
     class_names: tuple[str, ...]
     settings: Mapping[str, Any]
-    again: Callable[[], EnsemblePredictor]
+    rebuild: Callable[[], EnsemblePredictor]
 
     @property
     def most_views(self) -> int:
-        """Views of the look that has most."""
-        return max(len(view_spec.views) for view_spec in self.view_specs)
+        """Views of the input that has most."""
+        return max(len(views) for _, views in self.inputs)
+
+    @property
+    def runtime(self) -> Runtime:
+        """Device and numerics of the first member."""
+        return self.member_predictors[0].predictor.runtime
 
     @property
     def precision(self) -> str:
         """Number format of the models; each where they differ."""
-        return ", ".join(
-            sorted(
-                {
-                    one.runtime.precision
-                    for member_predictor in self.member_predictors
-                    for one in member_predictor.predictors
-                }
-            )
-        )
+        networks = (network for member in self.member_predictors for network in member.predictor.networks)
+        return ", ".join(sorted({network.runtime.precision for network in networks}))
 
     @property
     def temperature(self) -> float | None:
         """Divides the logits; None where each member has its own."""
-        return self.member_predictors[0].member.temperature if len(self.member_predictors) == 1 else None
+        return self.member_predictors[0].predictor.temperature if len(self.member_predictors) == 1 else None
 
-    def log_probs(self, images: tuple[torch.Tensor, ...]) -> np.ndarray:
-        """Calibrated log-probabilities, float32 [n, num_classes], of the images of each look."""
+    def __call__(self, batch: Batch) -> np.ndarray:
+        """Calibrated log-probabilities, float32 [n, num_classes], of a batch with the images of each input."""
         members = [
-            member_predictor.log_probs(images[member_predictor.view_spec])
-            for member_predictor in self.member_predictors
+            member.predictor.log_probs(batch.images[member.input])[:, member.columns]
+            for member in self.member_predictors
         ]
         return (members[0] if len(members) == 1 else self.combination.apply(np.stack(members))).astype(np.float32)
 
@@ -129,27 +102,19 @@ def build_ensemble_predictor(
         CheckpointError: A checkpoint is damaged, or not exported.
         InputError: There is no such backend, all listed weights are 0, or no view is left.
     """
-    if backend not in BACKENDS:
-        raise InputError(f"--backend: '{backend}' is not one of {', '.join(BACKENDS)}")
     members, method, views = spec.members, spec.method, spec.views
-    class_names, member_predictors, view_specs = (
-        members[0].info.class_names,
-        list[MemberPredictor](),
-        dict[Any, tuple[int, ViewSpec]](),
-    )
+    class_names = members[0].info.class_names
+    how = views.merge if views else "mean"
+    member_predictors: list[MemberPredictor] = []
+    inputs: dict[Any, tuple[int, tuple[Preprocess, tuple[NamedView, ...]]]] = {}
     shown = spec.view_specs()
     for member, its_views in zip(members, shown, strict=True):
         preprocess = member.info.preprocess
         key = preprocess.pixel_fingerprint(), tuple(view.name for view in its_views)
-        view_spec, _ = view_specs.setdefault(
-            key, (len(view_specs), ViewSpec(preprocess, tuple(view.view.apply for view in its_views)))
-        )
+        number, _ = inputs.setdefault(key, (len(inputs), (preprocess, its_views)))
         columns = np.array([member.info.class_names.index(name) for name in class_names])
-        how = views.merge if views else "mean"
-        predictors = tuple(
-            _predictor(info, runtime_config, pages * len(its_views), backend) for info in member.checkpoints
-        )
-        member_predictors.append(MemberPredictor(member, predictors, view_spec, len(its_views), how, columns))
+        predictor = member.predictor(runtime_config, pages=pages, views=its_views, merge=how, backend=backend)
+        member_predictors.append(MemberPredictor(predictor, number, columns))
     settings = {
         "checkpoint": [[info.sha256 for info in member.checkpoints] for member in members],
         "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
@@ -160,35 +125,23 @@ def build_ensemble_predictor(
             _learned_from(spec.held_out),
         ],
         "numerics": [
-            [_numerics(one.runtime) for one in member_predictor.predictors] for member_predictor in member_predictors
+            [_numerics(network.runtime) for network in member.predictor.networks] for member in member_predictors
         ],
         "reading rules": RULES,
         "backend": backend,
     }
-    combination = method.combination([member.weight for member in members], spec.held_out)
-    again = functools.partial(build_ensemble_predictor, spec, runtime_config, pages, backend)
     return EnsemblePredictor(
         tuple(member_predictors),
-        tuple(view_spec for _, view_spec in view_specs.values()),
-        combination,
+        tuple(seen for _, seen in inputs.values()),
+        method.combination([member.weight for member in members], spec.held_out),
         class_names,
         settings,
-        again,
+        functools.partial(build_ensemble_predictor, spec, runtime_config, pages, backend),
     )
 
 
 def _learned_from(held_out: HeldOut | None) -> str | None:
     return None if held_out is None else fingerprint_of(held_out.log_probs.tolist(), held_out.targets.tolist())
-
-
-def _predictor(info: CheckpointInfo, config: RuntimeConfig, pages: int, backend: str) -> Predictor:
-    if backend == ONNX:
-        runtime = resolve_runtime(FOR_ONNX)
-        return Predictor(load_exported(info), info.preprocess, info.class_names, runtime)
-    checkpoint = Checkpoint.load(info.path)
-    runtime = inference_runtime(config, checkpoint, pages)
-    model = runtime.place(checkpoint.build(info.path))
-    return Predictor(model, info.preprocess, info.class_names, runtime)
 
 
 def _numerics(runtime: Runtime) -> list[Any]:

@@ -15,8 +15,8 @@ from docclf_cli.engine.inference.member_predictions import (
     open_members,
     predict_members,
 )
-from docclf_cli.engine.inference.members import Member, member_at
 from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
 from docclf_cli.ensembling.alignment import Stack
 from docclf_cli.ensembling.combine import Method, methods_of
@@ -43,7 +43,7 @@ class EnsembleSpec:
     """
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[TrainedModel, ...]
     method: Method = ALONE
     views: TTAConfig | None = None
     held_out: HeldOut | None = None
@@ -55,7 +55,7 @@ class EnsembleSpec:
         Raises:
             CheckpointError: There is no checkpoint, or it is damaged.
         """
-        return cls(str(path), (member_at(path),), views=TTAConfig() if tta else None)
+        return cls(str(path), (TrainedModel.load(path),), views=TTAConfig() if tta else None)
 
     @classmethod
     def of_ensemble(cls, name: str, config: EnsembleConfig, tta: bool = False) -> EnsembleSpec:

@@ -10,7 +10,8 @@ import numpy as np
 
 from docclf_cli.data.index.copies import copies_of
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.engine.inference.members import Indices, Member, trained_ids
+from docclf_cli.engine.inference.members import Indices, trained_ids
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.text import composed
 
@@ -32,7 +33,7 @@ class Leaks:
     all_known: bool
 
 
-def find_leaks(members: Iterable[Member], index: DocumentIndex, known: Sequence[Indices]) -> Leaks:
+def find_leaks(members: Iterable[TrainedModel], index: DocumentIndex, known: Sequence[Indices]) -> Leaks:
     """Compare pages with those that members were trained on.
 
     Args:
@@ -63,7 +64,7 @@ def say_copies_in_validation(index: DocumentIndex, own_val: int) -> None:
         )  # fmt: skip
 
 
-def _training_files(member: Member, known: Sequence[Indices]) -> list[str] | None:
+def _training_files(member: TrainedModel, known: Sequence[Indices]) -> list[str] | None:
     """The files of the pages that a member was trained on; None where they are not there, or not known."""
     ids, data = [composed(name) for name in trained_ids(member).tolist()], member.info.data
     own = next((each for each in known if each.config == data), None) or Indices(data)

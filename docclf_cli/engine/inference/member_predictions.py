@@ -15,11 +15,8 @@ from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.leaks import find_leaks
 from docclf_cli.engine.inference.members import (
     Indices,
-    Member,
     data_of,
-    folds_as_members,
     is_placed,
-    members_at,
     merge_checkpoints,
     precisions_of,
     requests_of,
@@ -27,6 +24,7 @@ from docclf_cli.engine.inference.members import (
     split_rows,
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
+from docclf_cli.engine.inference.trained_model import TrainedModel, folds_as_members, members_at
 from docclf_cli.engine.inference.views import PageView
 from docclf_cli.ensembling.alignment import refuse_duplicates
 from docclf_cli.ensembling.merging import Merge, merge
@@ -49,7 +47,7 @@ _SAME = ("images", "image_column", "label_column")
 _NOT_GIVEN = frozenset(("root", "image_size", "resize_mode", "val_fraction", "split_seed", "fold_seed", "limit"))
 
 
-def open_members(configs: Sequence[MemberConfig]) -> list[Member]:
+def open_members(configs: Sequence[MemberConfig]) -> list[TrainedModel]:
     """The members of a profile. A folds run that is alone gives each of its folds.
 
     Raises:
@@ -73,12 +71,12 @@ def open_members(configs: Sequence[MemberConfig]) -> list[Member]:
     return sorted(_with_own_names(members), key=lambda member: member.key)
 
 
-def _members_of(config: MemberConfig) -> list[Member]:
+def _members_of(config: MemberConfig) -> list[TrainedModel]:
     path = user_path(config.checkpoint_path or config.run or "")
     return members_at(path, config.use, name=config.name, weight=config.weight)
 
 
-def _with_own_names(members: Sequence[Member]) -> list[Member]:
+def _with_own_names(members: Sequence[TrainedModel]) -> list[TrainedModel]:
     """Members that share a label are told apart by their paths."""
     names = [member.name for member in members]
     return [replace(member, name=str(member.path)) if names.count(member.name) > 1 else member for member in members]
@@ -109,7 +107,9 @@ class EvaluationPages:
         return self.held_out.of("train", class_names).left_out
 
 
-def find_evaluation_pages(members: Sequence[Member], given: Mapping[str, Any], split: str | None) -> EvaluationPages:
+def find_evaluation_pages(
+    members: Sequence[TrainedModel], given: Mapping[str, Any], split: str | None
+) -> EvaluationPages:
     """Settle which pages a command is about.
 
     Args:
@@ -142,7 +142,7 @@ def find_evaluation_pages(members: Sequence[Member], given: Mapping[str, Any], s
     return EvaluationPages(Indices(target), chosen, held_out, common, why)
 
 
-def _own_data(members: Sequence[Member]) -> DataConfig | None:
+def _own_data(members: Sequence[TrainedModel]) -> DataConfig | None:
     """The data section that members share; None where they differ."""
     sections = [member.info.data for member in members]
     if any(_place(section) != _place(sections[0]) for section in sections):
@@ -158,7 +158,7 @@ def _place(section: DataConfig) -> tuple[object, ...]:
 
 
 def _held_out(
-    members: Sequence[Member], candidates: Sequence[DataConfig], other: bool
+    members: Sequence[TrainedModel], candidates: Sequence[DataConfig], other: bool
 ) -> tuple[Indices | None, np.ndarray, str]:
     """The first data whose training pages hold all that members hold out; those that all share; else why not."""
     why = ""
@@ -175,7 +175,7 @@ def _held_out(
     return None, np.empty(0, dtype=np.str_), why
 
 
-def _held_out_ids(member: Member, indices: Indices) -> list[str]:
+def _held_out_ids(member: TrainedModel, indices: Indices) -> list[str]:
     ids: list[str] = []
     for info in member.checkpoints:
         index = indices.of("train", info.class_names)
@@ -194,7 +194,7 @@ class MemberPredictions:
         precision: Number format of all of them.
     """
 
-    member: Member
+    member: TrainedModel
     held_out: Mapping[str, Predictions]
     target: Mapping[str, Predictions]
     precision: str
@@ -212,7 +212,7 @@ MERGED = "merged"
 
 
 def predict_members(
-    members: Sequence[Member],
+    members: Sequence[TrainedModel],
     views: Sequence[Sequence[PageView]],
     evaluation_pages: EvaluationPages,
     *,
@@ -249,14 +249,14 @@ def predict_members(
     ]
 
 
-def _requests(member: Member, evaluation_pages: EvaluationPages) -> Iterator[tuple[str, list[PredictionRequest]]]:
+def _requests(member: TrainedModel, evaluation_pages: EvaluationPages) -> Iterator[tuple[str, list[PredictionRequest]]]:
     if evaluation_pages.held_out is not None and len(evaluation_pages.common):
         yield VAL, requests_of(member, VAL, evaluation_pages.held_out)
     if evaluation_pages.split == TEST:
         yield TEST, requests_of(member, TEST, evaluation_pages.target)
 
 
-def _calibrated(member: Member, split: str, view: str, predictions: Predictions) -> Predictions:
+def _calibrated(member: TrainedModel, split: str, view: str, predictions: Predictions) -> Predictions:
     # The precision is no part of what a member is: training may have stored another one for its held-out pages.
     made_by = {"checkpoint": member.key, "view": view, "data": predictions.fingerprint["data"]}
     return replace(predictions.at_temperature(member.temperature_of(split)), fingerprint=made_by)
@@ -268,7 +268,7 @@ def _merged(views: Sequence[Predictions], how: Merge, names: Sequence[str]) -> P
     return replace(views[0], log_probs=log_probs.astype(np.float32), fingerprint=made_by)
 
 
-def trained_on(members: Sequence[Member], evaluation_pages: EvaluationPages) -> np.ndarray:
+def trained_on(members: Sequence[TrainedModel], evaluation_pages: EvaluationPages) -> np.ndarray:
     """Which target pages some member was trained on, bool [n]: by their content, whatever they are called there."""
     if evaluation_pages.split == VAL:
         return np.zeros(len(evaluation_pages.common), dtype=bool)

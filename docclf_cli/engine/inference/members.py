@@ -5,12 +5,9 @@ Nothing here imports torch; it is needed only where predictions are missing.
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,152 +17,27 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import load_index, load_training_index
 from docclf_cli.data.index.splits import Split
 from docclf_cli.data.loading.pages import NamedView
-from docclf_cli.engine.checkpoints.info import CheckpointInfo, info_of
+from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.requests import PlainView, PredictionRequest
+from docclf_cli.engine.inference.requests import AS_IT_IS, PredictionRequest
+from docclf_cli.engine.inference.trained_model import FOLD, TEST, VAL, TrainedModel
 from docclf_cli.ensembling.merging import merge
-from docclf_cli.errors import CheckpointError, InputError
+from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
-from docclf_cli.files import fingerprint_of, write_json
+from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 
-Use = Literal["best", "folds", "snapshots"]
 SPLITS = ("train", "val", "test")
-VAL, TEST = "val", "test"
 _FILES = ("groups", "relabel", "val")  # of a data section, besides the pages
-_FOLD = re.compile(r"fold-\d+")
 logger = logging.getLogger("docclf")
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
-    """What predicts as one: a checkpoint, or all folds of a run.
-
-    Attributes:
-        name: Label in tables.
-        path: Checkpoint file, or the folder of a folds run.
-        checkpoints: Its checkpoint; of a folds run one per fold that was trained.
-        weight: As listed.
-    """
-
-    name: str
-    path: Path
-    checkpoints: tuple[CheckpointInfo, ...]
-    weight: float = 1.0
-
-    @property
-    def is_folds(self) -> bool:
-        """Whether it is a folds run."""
-        return self.path.is_dir()
-
-    @property
-    def info(self) -> CheckpointInfo:
-        """Of the checkpoint; of a folds run of its first, with which the others share all but weights and temperature."""
-        return self.checkpoints[0]
-
-    @property
-    def temperature(self) -> float:
-        """Divides the logits that new pages get; of a folds run those of the mean of its folds, as training stored it.
-
-        A folds run without one (of an earlier docclf) has the geometric mean of its folds' own.
-        """
-        return self._temperatures[0]
-
-    def temperature_of(self, split: str) -> float:
-        """The same for a split: held-out pages of a folds run are read by single folds, which have one of their own."""
-        return self._temperatures[1 if split == VAL else 0]
-
-    @cached_property
-    def _temperatures(self) -> tuple[float, float]:
-        """Of new pages, and of held-out pages."""
-        if len(self.checkpoints) > 1 and (stored := _stored_temperatures(self)) is not None:
-            return stored
-        mean = float(np.exp(np.mean([np.log(info.temperature) for info in self.checkpoints])))
-        return mean, mean
-
-    @cached_property
-    def key(self) -> str:
-        """The same for the same checkpoints, whatever they are called."""
-        return fingerprint_of([info.sha256 for info in self.checkpoints])
-
-    @property
-    def folder(self) -> Path:
-        """Where what commands derive from it goes."""
-        return self.path if self.is_folds else self.path.parent
-
-
-def member_at(path: Path, *, name: str | None = None, weight: float = 1.0) -> Member:
-    """The member a user means: a checkpoint file, a run by its best checkpoint, or a folds run as one member.
-
-    Raises:
-        CheckpointError: There is no such file, or no checkpoint in the folder.
-    """
-    if not path.is_dir():
-        return Member(name or _label(path), path, (info_of(path),), weight)
-    if (best := RunFolder(path).best).is_file():
-        _say_unfinished(path)
-        return Member(name or path.name, best, (info_of(best),), weight)
-    if folds := fold_checkpoints(path):
-        _say_unfinished(path)
-        return Member(name or path.name, path, tuple(info_of(fold) for fold in folds), weight)
-    if path.exists():
-        raise CheckpointError(
-            f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
-        )
-    raise CheckpointError(f"{path}: there is no such checkpoint")
-
-
-def members_at(path: Path, use: Use, *, name: str | None = None, weight: float = 1.0) -> list[Member]:
-    """The members that a run gives: one, or one for each snapshot; these share the weight.
-
-    Raises:
-        CheckpointError: The run has no such checkpoints.
-    """
-    if use == "snapshots":
-        found = RunFolder(path).snapshots()
-        if not found:
-            raise CheckpointError(f"{path}: no snapshots in this run", "train with --set train.snapshots.keep=cycle")
-        label = name or path.name
-        return [Member(f"{label} {file.stem}", file, (info_of(file),), weight / len(found)) for file in found]
-    if use == "folds" and not fold_checkpoints(path):
-        raise CheckpointError(f"{path}: no folds in this run", "train with --folds 5, or say `use: best`")
-    return [member_at(path, name=name, weight=weight)]
-
-
-def fold_checkpoints(run: Path) -> list[Path]:
-    """The best checkpoint of each fold that was trained, by fold."""
-    found = [path for path in run.glob("fold-*/best.ckpt") if _FOLD.fullmatch(path.parent.name)]
-    return sorted(found, key=lambda path: int(path.parent.name.removeprefix("fold-")))
-
-
-def store_temperatures(run: RunFolder, folds: Sequence[RunFolder], *, mean_of_folds: float, out_of_fold: float) -> None:
-    """Keep the temperatures of some folds in the folder of their run: of their mean, and of each by itself."""
-    member = Member(run.path.name, run.path, tuple(info_of(fold.best) for fold in folds))
-    found = {"mean_of_folds": mean_of_folds, "out_of_fold": out_of_fold, "checkpoints": member.key}
-    write_json(run.temperature, found)
-
-
-def _stored_temperatures(member: Member) -> tuple[float, float] | None:
-    """What `store_temperatures` kept for exactly these folds; None where it is missing or damaged."""
-    try:
-        content = json.loads(RunFolder(member.path).temperature.read_text(encoding="utf-8"))
-        found = float(content["mean_of_folds"]), float(content["out_of_fold"])
-        return found if content["checkpoints"] == member.key and min(found) > 0 else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def folds_as_members(member: Member) -> list[Member]:
-    """Each fold of a folds run as a member of its own."""
-    return [Member(info.path.parent.name, info.path, (info,)) for info in member.checkpoints]
-
-
 def predictions_of(
-    member: Member,
+    member: TrainedModel,
     split: str,
     *,
     data: DataConfig | None = None,
@@ -179,7 +51,7 @@ def predictions_of(
     For a folds run `val` is out-of-fold (each page by the fold that did not train on it), `test` the mean of its folds.
 
     Args:
-        member: `member_at`.
+        member: `TrainedModel.load`.
         split: `train` or `val` of the member's run, or `test`.
         data: Other pages (`data_of`); None is what it was trained on.
         view: How pages are looked at; called with rows of the split's index.
@@ -196,17 +68,19 @@ def predictions_of(
     return merge_checkpoints(member, split, found)
 
 
-def requests_of(member: Member, split: str, indices: Indices, view: NamedView | None = None) -> list[PredictionRequest]:
+def requests_of(
+    member: TrainedModel, split: str, indices: Indices, view: NamedView | None = None
+) -> list[PredictionRequest]:
     """What must be asked for: one want for each checkpoint of a member; `merge_checkpoints` makes one of the answers."""
     requests = []
     for info in member.checkpoints:
         index = indices.of("test" if split == "test" else "train", info.class_names)
         rows = np.arange(len(index)) if split == "test" else split_rows(info, index, split)
-        requests.append(PredictionRequest(info, index, rows, split, indices.config, view or PlainView()))
+        requests.append(PredictionRequest(info, index, rows, split, indices.config, view or AS_IT_IS))
     return requests
 
 
-def merge_checkpoints(member: Member, split: str, found: Sequence[Predictions]) -> Predictions:
+def merge_checkpoints(member: TrainedModel, split: str, found: Sequence[Predictions]) -> Predictions:
     """The answers of a member's checkpoints as the member's: pooled out-of-fold, or the mean of the folds."""
     if len(found) == 1:
         return found[0]
@@ -351,7 +225,7 @@ def split_rows(info: CheckpointInfo, index: DocumentIndex, split: str) -> np.nda
     return np.sort(np.concatenate(others))
 
 
-def trained_ids(member: Member) -> np.ndarray:
+def trained_ids(member: TrainedModel) -> np.ndarray:
     """IDs of the pages that a member was trained on, text [n]; empty where its split is not known."""
     seen = [np.empty(0, np.str_)]
     for info in member.checkpoints:
@@ -367,21 +241,10 @@ def _stored_split(checkpoint: Path) -> tuple[Path | None, str]:
     folder = checkpoint.parent.parent if checkpoint.parent.name == "snapshots" else checkpoint.parent
     if (own := RunFolder(folder).split).is_file():
         return own, VAL
-    if _FOLD.fullmatch(folder.name) and (of_run := RunFolder(folder.parent).split).is_file():
+    if FOLD.fullmatch(folder.name) and (of_run := RunFolder(folder.parent).split).is_file():
         return of_run, folder.name
     return None, VAL
 
 
-def _label(checkpoint: Path) -> str:
-    stem = checkpoint.stem
-    return checkpoint.parent.name if stem == "best" and checkpoint.parent.name else stem
-
-
 def _data(predictions: Predictions) -> str:
     return predictions.fingerprint["data"]
-
-
-def _say_unfinished(run: Path) -> None:
-    folder = RunFolder(run)
-    if folder.state.is_file() and not folder.finished:
-        logger.warning("%s is not finished: its best checkpoint so far is used", run)

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.errors import CheckpointError, InputError
+from docclf_cli.files import sha256_of
 from docclf_cli.models.weights import first_line
+from docclf_cli.profile.schema import AugmentationConfig, DataConfig, TrainConfig
 
 INPUT, OUTPUT, ABOUT = "images", "logits", "docclf"
 
@@ -73,6 +76,34 @@ def load_exported(info: CheckpointInfo) -> OnnxModel:
     if about.get("checkpoint") != info.sha256:
         raise CheckpointError(f"{path}: made from another checkpoint than {info.path}", f"run `{command}` again")
     return model
+
+
+def exported_info(path: Path) -> CheckpointInfo:
+    """What an exported ONNX file says about itself; where its pages were is not in it.
+
+    Raises:
+        InputError: onnxruntime is not installed.
+        CheckpointError: The file is missing, damaged, or not written by `docclf export`.
+    """
+    told = load_onnx(path).session.get_modelmeta().custom_metadata_map.get(ABOUT)
+    try:
+        about = json.loads(told or "")
+        return CheckpointInfo(
+            path=path,
+            sha256=sha256_of(path),
+            model_name=about["architecture"],
+            class_names=tuple(about["class_names"]),
+            preprocess=Preprocess.from_dict(about["preprocess"]),
+            temperature=float(about["temperature"]),
+            augmentation=AugmentationConfig(),
+            data=DataConfig(),
+            monitor=TrainConfig().monitor,
+            epoch=int(about["epoch"]),
+            saw_all=False,
+            precision="fp32",
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not written by docclf", "export a checkpoint: docclf export") from error
 
 
 def required(package: str) -> Any:

@@ -1,54 +1,55 @@
-"""One way from pages to predictions, shared by training, evaluation, TTA, ensembles and `predict`."""
+"""Predictors: networks with their preprocessing, views, temperature, device and numerics."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from docclf_cli.data.images.preprocess import Preprocess
-from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.loading.loaders import Batch, PlainPages, View, plain_loader
-from docclf_cli.data.loading.pages import Pages
+from docclf_cli.data.loading.batch import Batch
+from docclf_cli.data.loading.pages import AS_IT_IS, NamedView
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import precision_of
-from docclf_cli.engine.runtime import distributed
+from docclf_cli.engine.checkpoints.info import CheckpointInfo, precision_of
+from docclf_cli.engine.inference.onnx_backend import load_exported, load_onnx
 from docclf_cli.engine.runtime.device import Runtime, fast_precisions, resolve_runtime
 from docclf_cli.engine.runtime.numerics import for_inference, pick_numerics, precision_here
 from docclf_cli.engine.runtime.numerics_benchmark import Workload
-from docclf_cli.errors import ResourceError, is_out_of_memory
-from docclf_cli.events import Emit, Progress, silent
+from docclf_cli.ensembling.merging import Merge, merge
+from docclf_cli.errors import InputError, ResourceError, is_out_of_memory
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.stop import NEVER, StopFlag
 
+TORCH, ONNX = "torch", "onnx"
+BACKENDS = (TORCH, ONNX)
+ONNX_SUFFIX = ".onnx"
+IMAGES_PER_PASS = 64
+# onnxruntime is fed from the main memory, in the layout that its graphs are made for.
+FOR_ONNX = RuntimeConfig(device="cpu", precision="fp32", memory_format="contiguous", compile="off")
 logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A model ready to look at pages.
+class Network:
+    """A network ready to compute.
 
     Attributes:
         model: In evaluation mode, on the runtime's device.
         preprocess: How pages become its input.
-        class_names: Names along its output.
         runtime: Device and numerics.
-        batch_size: Pages per forward pass.
     """
 
     model: torch.nn.Module
     preprocess: Preprocess
-    class_names: tuple[str, ...]
     runtime: Runtime
-    batch_size: int = 64
 
     def log_probs(self, images: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size].
+        """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size]; on the device.
 
         Where memory runs out, half of them are tried at a time, and that is said.
 
@@ -71,6 +72,102 @@ class Predictor:
         with torch.inference_mode(), self.runtime.autocast():
             logits = self.model(normalise(images, self.preprocess, self.runtime))
         return torch.log_softmax(logits.float(), dim=1)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model at work: from a batch of pages to log-probabilities.
+
+    Attributes:
+        networks: Its network; of a folds run one per fold, whose mean counts. All have the same preprocessing.
+        class_names: Names along the class axis.
+        views: How it looks at each page.
+        merge: How the probabilities of several views become one.
+        temperature: Divides the log-probabilities; 1 leaves them as the network gives them.
+    """
+
+    networks: tuple[Network, ...]
+    class_names: tuple[str, ...]
+    views: tuple[NamedView, ...] = (AS_IT_IS,)
+    merge: Merge = "mean"
+    temperature: float = 1.0
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pages become the input."""
+        return self.networks[0].preprocess
+
+    @property
+    def runtime(self) -> Runtime:
+        """Device and numerics; of several networks those of the first."""
+        return self.networks[0].runtime
+
+    @property
+    def precision(self) -> str:
+        """Number format of the networks; each where they differ."""
+        return ", ".join(sorted({network.runtime.precision for network in self.networks}))
+
+    def log_probs(self, images: torch.Tensor) -> np.ndarray:
+        """Calibrated log-probabilities, float64 [n, num_classes], with several views merged.
+
+        Args:
+            images: uint8 [views * n, 3, size, size], view after view.
+        """
+        found = [network.log_probs(images).cpu().numpy() for network in self.networks]
+        mean = found[0] if len(found) == 1 else merge(np.stack(found))
+        calibrated = log_softmax(mean.astype(np.float64) / self.temperature, axis=1)
+        views = calibrated.reshape(len(self.views), -1, calibrated.shape[1])
+        return views[0] if len(views) == 1 else merge(views, self.merge)
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Log-probabilities as the network gives them, float32 [n, num_classes], on the device.
+
+        For one network and one view; what is stored of a model is this.
+        """
+        (network,), (images,) = self.networks, batch.images
+        return network.log_probs(images)
+
+
+def open_predictor(
+    checkpoints: Sequence[CheckpointInfo],
+    config: RuntimeConfig,
+    *,
+    pages: int = 0,
+    batch_size: int = IMAGES_PER_PASS,
+    views: tuple[NamedView, ...] = (AS_IT_IS,),
+    merge: Merge = "mean",
+    temperature: float = 1.0,
+    backend: str = TORCH,
+) -> Predictor:
+    """Load the networks of a model and place them on the device.
+
+    Args:
+        checkpoints: One, or the folds of a run; exported ONNX files are run by onnxruntime.
+        config: Device and numerics; `auto` is how the run of each checkpoint scored its pages.
+        pages: About how many pages there are; 0 where that is not known.
+        batch_size: Images of a forward pass.
+        views: How to look at each page.
+        merge: How several views are merged.
+        temperature: Divides the log-probabilities.
+        backend: `torch`, or `onnx` for what `export` made of the checkpoints.
+
+    Raises:
+        CheckpointError: A checkpoint is damaged, or not exported.
+        InputError: There is no such backend.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"--backend: '{backend}' is not one of {', '.join(BACKENDS)}")
+    networks = tuple(_network(info, config, pages * len(views), batch_size, backend) for info in checkpoints)
+    return Predictor(networks, checkpoints[0].class_names, views, merge, temperature)
+
+
+def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size: int, backend: str) -> Network:
+    if backend == ONNX or info.path.suffix == ONNX_SUFFIX:
+        model = load_onnx(info.path) if info.path.suffix == ONNX_SUFFIX else load_exported(info)
+        return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
+    checkpoint = Checkpoint.load(info.path)
+    runtime = inference_runtime(config, checkpoint, pages, batch_size)
+    return Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:
@@ -113,94 +210,6 @@ def normalise(images: torch.Tensor, preprocess: Preprocess, runtime: Runtime) ->
     std = torch.tensor(preprocess.std, device=rows.device).repeat(width) * 255
     rows.sub_(mean).div_(std)
     return rows.view(pages.shape).movedim(-1, 1).contiguous(memory_format=runtime.memory_format)
-
-
-def predict(
-    predictor: Predictor,
-    pages: Pages,
-    rows: Sequence[int] | np.ndarray,
-    *,
-    view: View | None = None,
-    fingerprint: Mapping[str, str] | None = None,
-    task: str = "predict",
-    emit: Emit = silent,
-    stop: StopFlag = NEVER,
-) -> Predictions:
-    """Predict the given rows of an index, each once, in their order; of several processes each does a share.
-
-    Args:
-        predictor: Model and preprocessing.
-        pages: Where pages come from.
-        rows: Which of them.
-        view: Changes a page before the model sees it.
-        fingerprint: Stored with the predictions.
-        task: Name of the work in progress events.
-        emit: Consumer of progress events.
-        stop: Polled between batches.
-
-    Raises:
-        Interrupted: `stop` was set.
-    """
-    rows = np.asarray(rows)
-    dataset, runtime = PlainPages(pages, pages.index.targets, view), predictor.runtime
-    own = runtime.share_of(rows).tolist()
-    pin = runtime.device.type == "cuda"
-    batches = plain_loader(dataset, own, predictor.batch_size, runtime.workers, pin, stop.check_while_waiting)
-    found = answers(predictor, batches, pages.index, rows, task=task, emit=emit, stop=stop)
-    return replace(found, fingerprint=fingerprint or {})
-
-
-def answers(
-    predictor: Predictor,
-    batches: Iterable[Batch],
-    index: DocumentIndex,
-    rows: np.ndarray,
-    *,
-    task: str,
-    emit: Emit = silent,
-    stop: StopFlag = NEVER,
-) -> Predictions:
-    """Predictions for rows of an index from batches that hold each of this process's share once (`Runtime.share_of`).
-
-    Raises:
-        Interrupted: `stop` was set.
-    """
-
-    def say(done: int) -> None:
-        emit(Progress(task, min(done * predictor.runtime.world_size, len(rows)), len(rows)))
-
-    found = distributed.together(lambda: _answers(predictor, batches, predictor.runtime.share_of(rows), say, stop))
-    log_probs, status = map(distributed.interleaved, zip(*found, strict=True))
-    return Predictions(
-        ids=index.ids[rows],
-        log_probs=log_probs,
-        class_names=predictor.class_names,
-        targets=None if index.targets is None else index.targets[rows],
-        groups=None if index.groups is None else index.groups[rows],
-        status=status.astype(np.str_),
-    )
-
-
-def _answers(
-    predictor: Predictor, batches: Iterable[Batch], rows: np.ndarray, say: Callable[[int], None], stop: StopFlag
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities and status of rows, in their order."""
-    log_probs = np.full((len(rows), len(predictor.class_names)), np.nan, dtype=np.float32)
-    status = np.full(len(rows), "", dtype=object)
-    place = {int(row): position for position, row in enumerate(rows)}
-    places, told, done = list[int](), list[torch.Tensor](), 0  # what the model told stays on its device to the end
-    for batch in batches:
-        stop.raise_if_set(f"stopped after {done} of {len(rows)} pages", "start the command again; nothing was changed")
-        if len(batch.rows):
-            places += [place[int(row)] for row in batch.rows]
-            told.append(predictor.log_probs(batch.images))
-        for row, reason in batch.unreadable:
-            status[place[row]] = reason
-        done += len(batch.rows) + len(batch.unreadable)
-        say(done)
-    if told:
-        log_probs[places] = torch.cat(told).cpu().numpy()
-    return log_probs, status
 
 
 def evaluate_single_class_performance(

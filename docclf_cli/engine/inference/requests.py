@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.data.loading.pages import AS_IT_IS, NamedView
 from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.schema import DataConfig
 
 if TYPE_CHECKING:
     from docclf_cli.data.index.documents import DocumentIndex
-    from docclf_cli.data.loading.pages import NamedView
     from docclf_cli.engine.checkpoints.info import CheckpointInfo
-
-
-@dataclass(frozen=True)
-class PlainView:
-    """The page as it is."""
-
-    quick: ClassVar = True
-    name: str = PLAIN
-
-    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
-        """The page itself."""
-        return page
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +35,7 @@ class PredictionRequest:
     rows: np.ndarray
     split: str
     data: DataConfig
-    view: NamedView = PlainView()
+    view: NamedView = AS_IT_IS
 
     @cached_property
     def pages_key(self) -> str:

@@ -1,23 +1,23 @@
-"""Checkpoints that look at pages: every page is read once for all that share its pixels, in all their views."""
+"""The one way to run models over pages: every page is read once for all models and views that share its pixels."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from torch.utils.data import Dataset
+import torch
 
-from docclf_cli.data.images.decode import UnreadablePage
-from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.loading.batch import Batch
 from docclf_cli.data.loading.cache import open_or_build
-from docclf_cli.data.loading.loaders import Batch, plain_loader
-from docclf_cli.data.loading.pages import NamedView, Pages
-from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.inference.predictor import Predictor, inference_runtime
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
+from docclf_cli.data.loading.pages import Pages
+from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, Network, Predictor, open_predictor
 from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.store import fingerprint, pages_fingerprint, store
 from docclf_cli.engine.runtime import distributed
@@ -25,17 +25,136 @@ from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.stop import StopFlag
+from docclf_cli.stop import NEVER, StopFlag
 
-IMAGES_PER_PASS = 64
 TASK = "predicting"
-_Piece = tuple[np.ndarray, np.ndarray, np.ndarray]  # places in a draft, their log-probabilities and status
+T = TypeVar("T")
+_Piece = tuple[np.ndarray, np.ndarray, np.ndarray]  # places in pending predictions, their log-probabilities and status
+
+
+def run_inference(
+    predictors: Sequence[Callable[[Batch], T]],
+    batches: Iterable[Batch],
+    *,
+    total: int,
+    done: int = 0,
+    processes: int = 1,
+    count: Callable[[Batch], int] = len,
+    task: str = TASK,
+    unit: str = "pages",
+    hint: str = "start the command again; nothing was changed",
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Iterator[tuple[Batch, list[T]]]:
+    """Let predictors see batch after batch, and give each batch with what they say about it.
+
+    Args:
+        predictors: Each gives the log-probabilities of the pages in `Batch.rows`; not called where there are none.
+        batches: A data loader over this process's share of the pages.
+        total: How many pages all processes have to do.
+        done: How many were done before.
+        processes: How many processes do as much meanwhile.
+        count: How many of `total` a batch is.
+        task: Name of the work in progress events.
+        unit: What `total` counts.
+        hint: What to do about a stop.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    for batch in batches:
+        stop.raise_if_set(f"stopped after {done} of {total} {unit}", hint)
+        yield batch, [predictor(batch) for predictor in predictors] if len(batch.rows) else []
+        done += count(batch)
+        emit(Progress(task, min(done * processes, total), total))
+
+
+def predict(
+    predictor: Predictor,
+    dataset: InferenceDataset,
+    index: DocumentIndex,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    batch_size: int = IMAGES_PER_PASS,
+    task: str = "predict",
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Predictions:
+    """Predict rows of an index, each once, in their order; of several processes each does a share.
+
+    Args:
+        predictor: One network, without views.
+        dataset: Pages by row.
+        index: The pages' IDs and labels.
+        rows: Which of them.
+        batch_size: Pages per forward pass.
+        task: Name of the work in progress events.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    rows, runtime = np.asarray(rows), predictor.runtime
+    batches = data_loader(
+        dataset,
+        cut(runtime.share_of(rows).tolist(), batch_size),
+        workers=runtime.workers,
+        pin=runtime.device.type == "cuda",
+        on_wait=stop.check_while_waiting,
+    )
+    return predict_batches(predictor, batches, index, rows, task=task, emit=emit, stop=stop)
+
+
+def predict_batches(
+    predictor: Predictor,
+    batches: Iterable[Batch],
+    index: DocumentIndex,
+    rows: np.ndarray,
+    *,
+    task: str,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> Predictions:
+    """The same from batches that hold each row of this process's share once (`Runtime.share_of`).
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    own, processes = predictor.runtime.share_of(rows), predictor.runtime.world_size
+
+    def work() -> tuple[np.ndarray, np.ndarray]:
+        log_probs = np.full((len(own), len(predictor.class_names)), np.nan, dtype=np.float32)
+        status = np.full(len(own), "", dtype=object)
+        place = {int(row): position for position, row in enumerate(own)}
+        places, found = list[int](), list[torch.Tensor]()  # what is found stays on its device to the end
+        ran = run_inference([predictor], batches, total=len(rows), processes=processes, task=task, emit=emit, stop=stop)
+        for batch, outputs in ran:
+            places += [place[int(row)] for row in batch.rows]
+            found += outputs
+            for row, reason in batch.unreadable:
+                status[place[row]] = reason
+        if found:
+            log_probs[places] = torch.cat(found).cpu().numpy()
+        return log_probs, status
+
+    log_probs, status = map(distributed.interleaved, zip(*distributed.together(work), strict=True))
+    return Predictions(
+        ids=index.ids[rows],
+        log_probs=log_probs,
+        class_names=predictor.class_names,
+        targets=None if index.targets is None else index.targets[rows],
+        groups=None if index.groups is None else index.groups[rows],
+        status=status.astype(np.str_),
+    )
 
 
 def run_requests(
     requests: Sequence[PredictionRequest], runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
 ) -> list[Predictions]:
-    """Make the predictions that are wanted, and store each as soon as its checkpoint has seen all its pages.
+    """Make the requested predictions, and store each as soon as its checkpoint has seen all its pages.
 
     With a page cache one checkpoint is in memory at a time; without one all that share pixels are, so that no page is
     decoded twice.
@@ -67,12 +186,12 @@ def _run_requests(
     made: dict[int, Predictions] = {}
     groups: list[tuple[list[int], _SharedPages]] = []
     distributed.together(lambda: groups.extend((group, work.pages(requests, group)) for group in _sharing(requests)))
-    for group, sheet in groups:
-        for together in distributed.share([group] if sheet.pages.cache is None else _by_checkpoint(requests, group)):
-            drafts = {number: _PendingPredictions(requests[number], sheet) for number in together}
-            precisions = work.run(list(drafts.values()), sheet)
-            for number, draft in drafts.items():
-                made[number] = draft.finish(precisions[draft.requests.info.path])
+    for group, shared in groups:
+        for together in distributed.share([group] if shared.pages.cache is None else _by_checkpoint(requests, group)):
+            pending = {number: _PendingPredictions(requests[number], shared) for number in together}
+            precisions = work.run(list(pending.values()), shared)
+            for number, one in pending.items():
+                made[number] = one.finish(precisions[one.request.info.path])
                 if distributed.is_leader():
                     store(requests[number].info.path, requests[number].split, made[number])
     return [made[number] for number in range(len(requests))]
@@ -94,17 +213,15 @@ def _by_checkpoint(requests: Sequence[PredictionRequest], group: Sequence[int]) 
 
 @dataclass(frozen=True, eq=False)
 class _SharedPages:
-    """Pages that several wants share.
+    """Pages that several requests share.
 
     Attributes:
         pages: Their pixels, by position.
-        rows: The row of each position in the index that the wants speak of, int64 [n], sorted.
-        preprocess: How they were made.
+        rows: The row of each position in the index of the requests, int64 [n], sorted.
     """
 
     pages: Pages
     rows: np.ndarray
-    preprocess: Preprocess
 
 
 @dataclass
@@ -124,96 +241,91 @@ class _Work:
             index, preprocess, first.data, workers=self.runtime.workers, emit=self.emit, stop=self.stop,
         )  # fmt: skip
         self.stop.raise_if_set("stopped while reading pages", "start the command again; pages already read are kept")
-        return _SharedPages(Pages(index, preprocess, first.data, cache), rows, preprocess)
+        return _SharedPages(Pages(index, preprocess, first.data, cache), rows)
 
-    def run(self, drafts: Sequence[_PendingPredictions], sheet: _SharedPages) -> dict[Path, str]:
-        """Let every checkpoint of the drafts look at its pages, and return the number format of each."""
-        everything = np.unique(np.concatenate([draft.positions for draft in drafts]))
+    def run(self, pending: Sequence[_PendingPredictions], shared: _SharedPages) -> dict[Path, str]:
+        """Let every checkpoint look at its pages, and return the number format of each."""
+        everything = np.unique(np.concatenate([one.positions for one in pending]))
         positions = self.runtime.share_of(everything)
         precisions: dict[Path, str] = {}
 
         def share() -> list[_Piece]:
-            precisions.update(self._run_requests(drafts, sheet, positions))
-            return [draft.filled(positions) for draft in drafts]
+            precisions.update(self._run_requests(pending, shared, positions))
+            return [one.filled(positions) for one in pending]
 
         for pieces in distributed.together(share):
-            for draft, (places, log_probs, status) in zip(drafts, pieces, strict=True):
-                draft.log_probs[places], draft.status[places] = log_probs, status
+            for one, (places, log_probs, status) in zip(pending, pieces, strict=True):
+                one.log_probs[places], one.status[places] = log_probs, status
         return precisions
 
     def _run_requests(
-        self, drafts: Sequence[_PendingPredictions], sheet: _SharedPages, positions: np.ndarray
+        self, pending: Sequence[_PendingPredictions], shared: _SharedPages, positions: np.ndarray
     ) -> dict[Path, str]:
-        predictors = {path: self._predictor(path) for path in dict.fromkeys(d.requests.info.path for d in drafts)}
-        views = list({draft.requests.view.name: draft.requests.view for draft in drafts}.values())
-        for batch in self._batches(sheet, views, positions):
-            self.stop.raise_if_set(
-                f"stopped after {self.done} of {self.total} predictions",
-                "start the command again; the checkpoints that are finished are not run again",
-            )
-            for path, predictor in predictors.items():
-                own = [draft for draft in drafts if draft.requests.info.path == path]
-                self.done += _fill(own, predictor, batch, [view.name for view in views])
-            self.emit(Progress(TASK, min(self.done * self.runtime.world_size, self.total), self.total))
-        return {path: predictor.runtime.precision for path, predictor in predictors.items()}
-
-    def _predictor(self, path: Path) -> Predictor:
-        checkpoint = Checkpoint.load(path)
-        runtime = inference_runtime(self.config, checkpoint, self.total, IMAGES_PER_PASS)
-        network = runtime.place(checkpoint.build(path))
-        return Predictor(network, checkpoint.preprocess, checkpoint.class_names, runtime)
-
-    def _batches(self, sheet: _SharedPages, views: Sequence[NamedView], positions: np.ndarray) -> Iterable[Batch]:
-        per_batch = max(1, IMAGES_PER_PASS // len(views))
-        runtime, on_wait = self.runtime, self.stop.check_while_waiting
-        seen = _ViewedPages(sheet.pages, sheet.rows, tuple(views))
-        return plain_loader(
-            seen, positions.tolist(), per_batch, runtime.workers, runtime.device.type == "cuda", on_wait
+        infos = {one.request.info.path: one.request.info for one in pending}
+        predictors = {path: open_predictor([info], self.config, pages=self.total) for path, info in infos.items()}
+        views = {one.request.view.name: one.request.view for one in pending}
+        fills = [
+            _Fill(predictors[path].networks[0], [one for one in pending if one.request.info.path == path], [*views])
+            for path in infos
+        ]
+        dataset = InferenceDataset((ModelInput(shared.pages, tuple(views.values())),), rows=shared.rows)
+        batches = data_loader(
+            dataset,
+            cut(positions.tolist(), max(1, IMAGES_PER_PASS // len(views))),
+            workers=self.runtime.workers,
+            pin=self.runtime.device.type == "cuda",
+            on_wait=self.stop.check_while_waiting,
         )
 
+        def count(batch: Batch) -> int:
+            return sum(fill.count(batch) for fill in fills)
 
-class _ViewedPages(Dataset[Any]):
-    """Pages by position, each as all views show it: uint8 [views, size, size, 3]."""
-
-    def __init__(self, pages: Pages, rows: np.ndarray, views: tuple[NamedView, ...]) -> None:
-        self.pages, self.rows, self.views = pages, rows, views
-
-    @property
-    def quick(self) -> bool:
-        """Whether pages come from the cache and are turned or scaled at most."""
-        return self.pages.cache is not None and all(view.quick for view in self.views)
-
-    def __getitem__(self, position: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
-        try:
-            page = self.pages[position]
-        except UnreadablePage as error:
-            return None, str(error), position
-        row = int(self.rows[position])
-        return np.stack([view(page, row) for view in self.views]), -1, position
+        ran = run_inference(
+            fills,
+            batches,
+            total=self.total,
+            done=self.done,
+            processes=self.runtime.world_size,
+            count=count,
+            unit="predictions",
+            hint="start the command again; the checkpoints that are finished are not run again",
+            emit=self.emit,
+            stop=self.stop,
+        )
+        for batch, _ in ran:
+            self.done += count(batch)
+            for one in pending:
+                one.note_unreadable(batch)
+        return {path: predictor.precision for path, predictor in predictors.items()}
 
 
 @dataclass(eq=False)
 class _PendingPredictions:
     """Predictions on their way: rows fill as batches come."""
 
-    requests: PredictionRequest
-    sheet: _SharedPages
+    request: PredictionRequest
+    shared: _SharedPages
     log_probs: np.ndarray = field(init=False)
     status: np.ndarray = field(init=False)
     positions: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        count = len(self.requests.rows)
-        self.log_probs = np.full((count, len(self.requests.info.class_names)), np.nan, dtype=np.float32)
+        count = len(self.request.rows)
+        self.log_probs = np.full((count, len(self.request.info.class_names)), np.nan, dtype=np.float32)
         self.status = np.full(count, "", dtype=object)
-        self.positions = np.searchsorted(self.sheet.rows, self.requests.rows)
+        self.positions = np.searchsorted(self.shared.rows, self.request.rows)
         self._place = {int(position): place for place, position in enumerate(self.positions)}
 
     def places(self, positions: Iterable[int]) -> Iterator[tuple[int, int]]:
-        """(where in the batch, where in the draft) of the pages that belong to it."""
+        """(where in the batch, where in these predictions) of the pages that belong to it."""
         for number, position in enumerate(positions):
             if (place := self._place.get(int(position))) is not None:
                 yield number, place
+
+    def note_unreadable(self, batch: Batch) -> None:
+        """Say of pages that could not be read why."""
+        for number, place in self.places([position for position, _ in batch.unreadable]):
+            self.status[place] = batch.unreadable[number][1]
 
     def filled(self, positions: np.ndarray) -> _Piece:
         """What is known of the pages at some positions."""
@@ -221,36 +333,40 @@ class _PendingPredictions:
         return places, self.log_probs[places], self.status[places]
 
     def finish(self, precision: str) -> Predictions:
-        requests, index = self.requests, self.requests.index.take(self.requests.rows)
+        request, index = self.request, self.request.index.take(self.request.rows)
         return Predictions(
             ids=index.ids.astype(np.str_),
             log_probs=self.log_probs,
-            class_names=requests.info.class_names,
+            class_names=request.info.class_names,
             targets=index.targets,
             groups=None if index.groups is None else index.groups.astype(np.str_),
             status=self.status.astype(np.str_),
-            fingerprint=fingerprint(requests.info.sha256, pages_fingerprint(index), requests.view.name, precision),
+            fingerprint=fingerprint(request.info.sha256, pages_fingerprint(index), request.view.name, precision),
         )
 
 
-def _fill(drafts: Sequence[_PendingPredictions], predictor: Predictor, batch: Batch, views: Sequence[str]) -> int:
-    """Let one checkpoint look at a batch, images [n, views, 3, size, size], and return how many rows it filled."""
-    chosen = [
-        (number, views.index(draft.requests.view.name), draft, place)
-        for draft in drafts
-        for number, place in draft.places(batch.rows)
-    ]
-    if chosen:
-        images = batch.images[[number for number, *_ in chosen], [view for _, view, *_ in chosen]]
-        log_probs = predictor.log_probs(images).cpu().numpy()
-        for row, (_, _, draft, place) in zip(log_probs, chosen, strict=True):
-            draft.log_probs[place] = row
-    return len(chosen) + sum(_note_unreadable(draft, batch.unreadable) for draft in drafts)
+@dataclass(frozen=True, eq=False)
+class _Fill:
+    """Fills the predictions that one network is asked for, which may be about some of the pages and views only."""
 
+    network: Network
+    pending: Sequence[_PendingPredictions]
+    views: Sequence[str]
 
-def _note_unreadable(draft: _PendingPredictions, unreadable: Sequence[tuple[int, str]]) -> int:
-    noted = 0
-    for number, place in draft.places([position for position, _ in unreadable]):
-        draft.status[place] = unreadable[number][1]
-        noted += 1
-    return noted
+    def __call__(self, batch: Batch) -> None:
+        """Look at a batch."""
+        wanted = [
+            (self.views.index(one.request.view.name) * len(batch.rows) + number, one, place)
+            for one in self.pending
+            for number, place in one.places(batch.rows)
+        ]
+        if wanted:
+            images = batch.images[0][[image for image, _, _ in wanted]]
+            log_probs = self.network.log_probs(images).cpu().numpy()
+            for row, (_, one, place) in zip(log_probs, wanted, strict=True):
+                one.log_probs[place] = row
+
+    def count(self, batch: Batch) -> int:
+        """How many predictions a batch gives."""
+        positions = [*batch.rows, *(position for position, _ in batch.unreadable)]
+        return sum(len(list(one.places(positions))) for one in self.pending)

@@ -15,12 +15,12 @@ import numpy as np
 from docclf_cli.data.images.decode import RULES
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.loading.cache import identities
+from docclf_cli.data.loading.pages import PLAIN
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import fingerprint_of, may_write
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
-PLAIN = "plain"  # the view that changes nothing
 
 
 def pages_fingerprint(index: DocumentIndex, files: Sequence[str] | None = None) -> str:

@@ -6,15 +6,16 @@ import logging
 from collections.abc import Iterator
 
 from docclf_cli.engine.checkpoints.info import CheckpointInfo
-from docclf_cli.engine.inference.members import Member, merge_checkpoints
+from docclf_cli.engine.inference.members import merge_checkpoints
 from docclf_cli.engine.inference.store import PLAIN, stored_prefix
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
 
 
-def kept(member: Member, split: str, view: str = PLAIN) -> Predictions | None:
+def kept(member: TrainedModel, split: str, view: str = PLAIN) -> Predictions | None:
     """The newest predictions that a member's checkpoints made for pages of a split in a view; None unless all did.
 
     Those in the number format that a checkpoint is to predict with come first; others are named.

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from docclf_cli.data.images.augmentation import Policy
-from docclf_cli.engine.inference.members import Member
 from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.ensembling.tta import IDENTITY, View, default_views, expand, identity
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import TTAConfig
@@ -36,7 +36,7 @@ class PageView:
 PLAIN_VIEW = PageView(identity()[0])
 
 
-def views_of(config: TTAConfig, members: Sequence[Member]) -> list[tuple[PageView, ...]]:
+def views_of(config: TTAConfig, members: Sequence[TrainedModel]) -> list[tuple[PageView, ...]]:
     """The views of each member: those listed, or where none are, those that its own augmentation trained.
 
     Raises:
@@ -48,7 +48,7 @@ def views_of(config: TTAConfig, members: Sequence[Member]) -> list[tuple[PageVie
     return [_trained(member, config.include_identity) for member in members]
 
 
-def _trained(member: Member, include_identity: bool) -> tuple[PageView, ...]:
+def _trained(member: TrainedModel, include_identity: bool) -> tuple[PageView, ...]:
     policy = Policy.from_config(member.info.augmentation)
     views = default_views(policy.facts)
     if not views and not include_identity:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from docclf_cli.data.loading.process_loader import processes_can_talk
+from docclf_cli.data.loading.data_loader import processes_can_talk
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.allocator import keep_freed_memory
 from docclf_cli.errors import InputError

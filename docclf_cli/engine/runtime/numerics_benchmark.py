@@ -91,7 +91,7 @@ class Measured:
 
 def worth_probing(work: Workload, candidates: int) -> bool:
     """Whether a probe fits into its share of the work, however fast the machine is."""
-    return work.pages * SHARE >= candidates * STEPS * min(FEWEST_PAGES, work.largest_batch)
+    return work.pages > 0 and work.pages * SHARE >= candidates * STEPS * min(FEWEST_PAGES, work.largest_batch)
 
 
 def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:

@@ -13,7 +13,8 @@ from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import info_of, store_info
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.predictor import Predictor, predict
+from docclf_cli.engine.inference.predictor import Predictor
+from docclf_cli.engine.inference.run_inference import predict
 from docclf_cli.engine.inference.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
@@ -118,13 +119,20 @@ def look_at(
         logger.info("scoring in %s: %s; this model predicts in %s", predictor.runtime.precision, agreement, used)
         if not agreement.close:
             predictor, last_predictions = plain, {}
-    look = functools.partial(predict, predictor, emit=validator.emit, stop=validator.stop)
-    found = {TRAIN: look(task.prepared.pages, rows[TRAIN], task="training pages")}
+    look = functools.partial(
+        predict,
+        predictor,
+        index=task.prepared.index,
+        batch_size=validator.batch_size,
+        emit=validator.emit,
+        stop=validator.stop,
+    )
+    found = {TRAIN: look(validator.clean, rows=rows[TRAIN], task="training pages")}
     if last_predictions:
         return found | last_predictions, predictor.runtime.precision
-    found[CLEAN] = look(task.prepared.pages, rows[CLEAN], task="validation pages")
-    if (degraded := validator.degraded) is not None:
-        found[DEGRADED] = look(degraded.pages, rows[CLEAN], view=degraded.view, task="degraded validation pages")
+    found[CLEAN] = look(validator.clean, rows=rows[CLEAN], task="validation pages")
+    if validator.degraded is not None:
+        found[DEGRADED] = look(validator.degraded, rows=rows[CLEAN], task="degraded validation pages")
     return found, predictor.runtime.precision
 
 
@@ -141,11 +149,19 @@ def _compare_with_fp32(
     """
     labels, seed = task.prepared.index.labels[task.val_rows], task.profile.data.split_seed
     drawn = stratified_sample(labels, PAGES_TO_COMPARE, seed)
-    plain = replace(predictor, runtime=replace(predictor.runtime, precision="fp32"))
+    (network,) = predictor.networks
+    in_fp32 = replace(network, runtime=replace(network.runtime, precision="fp32"))
+    plain = replace(predictor, networks=(in_fp32,))
     look = functools.partial(
-        predict, pages=task.prepared.pages, rows=task.val_rows[drawn], task="comparing with fp32",
-        emit=validator.emit, stop=validator.stop,
-    )  # fmt: skip
+        predict,
+        dataset=validator.clean,
+        index=task.prepared.index,
+        rows=task.val_rows[drawn],
+        batch_size=validator.batch_size,
+        task="comparing with fp32",
+        emit=validator.emit,
+        stop=validator.stop,
+    )
     return Agreement.of(
         look(predictor) if last_predictions is None else last_predictions.take(drawn), look(plain)
     ), plain

@@ -10,7 +10,8 @@ import torch
 from timm.layers import convert_sync_batchnorm
 
 from docclf_cli.data.images.augmentation import Policy
-from docclf_cli.data.loading.loaders import Mixing, TrainPages, train_loader
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import Mixing, TrainingDataset
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import seed_of
@@ -64,12 +65,15 @@ def build_trainer(
         optimizer=build_optimizer(profile.optimizer, model),
         schedule=build_schedule(profile.scheduler, totals),
         ema=moving_average(model, profile.train.ema),
-        loader=train_loader(
-            TrainPages(prepared.pages, task.train_rows, targets, *_variation(profile, num_classes), profile.seed),
-            batches, runtime.workers, pin=runtime.device.type == "cuda",
-            # A disk, unlike a core, is better read while the model works.
-            gated=runtime.crowded and prepared.pages.cache is not None,
+        loader=data_loader(
+            TrainingDataset(prepared.pages, task.train_rows, targets, *_variation(profile, num_classes), profile.seed),
+            batches,
+            workers=runtime.workers,
+            pin=runtime.device.type == "cuda",
             on_wait=stop.check_while_waiting,
+            persistent=True,
+            # A disk, unlike a core, is better read while the model works.
+            gated=runtime.crowded and prepared.pages.cached,
         ),
         batches=batches,
         preprocess=prepared.preprocess,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from docclf_cli.data.images.corruptions import DegradedView
-from docclf_cli.data.loading.loaders import EpochBatches
+from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.data.loading.prepared_pages import PreparedPages
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import Runtime

@@ -12,7 +12,7 @@ import torch
 
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.tables import plural
-from docclf_cli.data.loading.loaders import EpochBatches
+from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.checkpoints.schema import LONGEST_NAME
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.training.losses import build_loss

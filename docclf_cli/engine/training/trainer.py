@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from docclf_cli.data.images.preprocess import Preprocess
-from docclf_cli.data.loading.loaders import Batch, EpochBatches
+from docclf_cli.data.loading.batch import Batch
+from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.inference.predictor import normalise
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.allocator import step_memory
@@ -190,7 +191,7 @@ class Trainer:
 
     def _backward(self, batch: Batch, micro: int, total: float) -> torch.Tensor:
         reseed_layers(self.seed, self.global_step, micro, self.runtime.rank)
-        images = normalise(batch.images, self.components.preprocess, self.runtime)
+        images = normalise(batch.images[0], self.components.preprocess, self.runtime)
         with self.runtime.autocast():
             logits = self.model(images)
         loss = self.loss(logits.float(), self.runtime.to_device(batch.targets)).sum() / max(total, 1e-12)

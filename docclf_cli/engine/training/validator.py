@@ -9,10 +9,14 @@ from itertools import islice
 
 import numpy as np
 import torch
+from torch.utils.data import ConcatDataset
 
-from docclf_cli.data.loading.loaders import Batch, PlainPages, ViewedPages, views_loader
+from docclf_cli.data.loading.batch import Batch
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.data.loading.prepared_pages import PreparedPages
-from docclf_cli.engine.inference.predictor import Predictor, answers
+from docclf_cli.engine.inference.predictor import Network, Predictor
+from docclf_cli.engine.inference.run_inference import predict_batches
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.events import Emit
@@ -44,7 +48,7 @@ class Validator:
         self,
         prepared: PreparedPages,
         rows: np.ndarray,
-        degraded: PlainPages | None,
+        degraded: InferenceDataset | None,
         runtime: Runtime,
         batch_size: int,
         emit: Emit,
@@ -52,6 +56,7 @@ class Validator:
     ) -> None:
         self.prepared, self.rows, self.degraded, self.runtime = prepared, rows, degraded, runtime
         self.batch_size, self.emit, self.stop = batch_size, emit, stop
+        self.clean = InferenceDataset((ModelInput(prepared.pages),), prepared.index.targets)
         self.last_predictions: dict[str, Predictions] = {}
 
     def __call__(self, model: torch.nn.Module) -> Mapping[str, float]:
@@ -74,15 +79,13 @@ class Validator:
 
     def predictor(self, model: torch.nn.Module) -> Predictor:
         """The model ready to score; a copy of it where the layout of its weights in training is another."""
-        about = self.prepared
-        return Predictor(
-            placed(model, self.runtime), about.preprocess, about.index.class_names, self.runtime, self.batch_size
-        )
+        network = Network(placed(model, self.runtime), self.prepared.preprocess, self.runtime)
+        return Predictor((network,), self.prepared.index.class_names)
 
     def _answers(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Predictions:
         own = islice(batches, -(-len(self._own) // self.batch_size))
         index = self.prepared.index
-        return answers(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop)
+        return predict_batches(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop)
 
     @property
     def _own(self) -> np.ndarray:
@@ -90,11 +93,20 @@ class Validator:
 
     @cached_property
     def _loader(self) -> Iterable[Batch]:
-        clean = PlainPages(self.prepared.pages, self.prepared.index.targets)
-        dataset = ViewedPages([clean] if self.degraded is None else [clean, self.degraded])
-        pin = self.runtime.device.type == "cuda"
-        return views_loader(
-            dataset, self._own.tolist(), self.batch_size, self.runtime.workers, pin, self.stop.check_while_waiting
+        datasets = [self.clean] if self.degraded is None else [self.clean, self.degraded]
+        # The rows of the first dataset, then the same of the next, which follows it.
+        batches = [
+            [row + number * len(self.clean) for row in batch]
+            for number in range(len(datasets))
+            for batch in cut(self._own.tolist(), self.batch_size)
+        ]
+        return data_loader(
+            ConcatDataset(datasets),
+            batches,
+            workers=self.runtime.workers,
+            pin=self.runtime.device.type == "cuda",
+            on_wait=self.stop.check_while_waiting,
+            persistent=True,
         )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Member, data_of, is_at_hand, member_at, merge_checkpoints
+from docclf_cli.engine.inference.members import data_of, is_at_hand, merge_checkpoints
 from docclf_cli.engine.inference.stored import kept
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.profile.paths import absolute_data
@@ -83,7 +84,7 @@ def inputs_of(
     """
     if path.suffix == ".npz":
         raise InputError(f"{path} is a file of predictions", "name it with --predictions")
-    member, split = member_at(path), split or ("val" if data is None else "test")
+    member, split = TrainedModel.load(path), split or ("val" if data is None else "test")
     if member.is_folds and split == "train":
         raise InputError(
             f"{path}: each page is a training page of all folds but one", "report on val (out-of-fold) or test"
@@ -115,7 +116,7 @@ def inputs_of_file(
     predictions = Predictions.load(path)
     label = split or path.stem.partition("-")[0]
     best = RunFolder(path.absolute().parent.parent).best
-    if best.is_file() and (member := member_at(best)).info.sha256 == predictions.fingerprint.get("checkpoint"):
+    if best.is_file() and (member := TrainedModel.load(best)).info.sha256 == predictions.fingerprint.get("checkpoint"):
         config = member.info.data if data is None else data_of(member.info.data, data, split=label)
         return _inputs(path, member, label, predictions, config, output)
     alone = None if data is None else absolute_data(DataConfig(root=data))
@@ -124,7 +125,7 @@ def inputs_of_file(
 
 
 def _inputs(
-    source: Path, member: Member, split: str, predictions: Predictions, config: DataConfig, output: Path | None
+    source: Path, member: TrainedModel, split: str, predictions: Predictions, config: DataConfig, output: Path | None
 ) -> ReportInputs:
     sides: dict[str, Predictions | None] = {"train": None, "val": None}
     if not member.is_folds:  # there each page is a training page of all folds but one
@@ -138,7 +139,7 @@ def _inputs(
     )
 
 
-def _kept_instead(member: Member, split: str, config: DataConfig) -> Predictions | None:
+def _kept_instead(member: TrainedModel, split: str, config: DataConfig) -> Predictions | None:
     """Stored predictions where the pages need not or cannot be held against the data."""
     if split == "train":  # `train` scores and stores a part of the training pages
         return kept(member, split)

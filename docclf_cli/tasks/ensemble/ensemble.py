@@ -18,8 +18,8 @@ from docclf_cli.engine.inference.member_predictions import (
     predict_members,
     trained_on,
 )
-from docclf_cli.engine.inference.members import Member
 from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PLAIN_VIEW, views_of
 from docclf_cli.ensembling.combine import Method, methods_of
 from docclf_cli.ensembling.held_out import FEWEST, require
@@ -53,7 +53,7 @@ class _Work:
 
     profile: Profile
     metric: str
-    members: Sequence[Member]
+    members: Sequence[TrainedModel]
     evaluation_pages: EvaluationPages
     aligned: AlignedMembers
     with_views: AlignedMembers | None
@@ -153,7 +153,7 @@ def _possible(
     return possible, [f"Left out: {', '.join(left_out)}, which need at least {FEWEST} held-out pages ({why})."]
 
 
-def _folder(profile: Profile, members: Sequence[Member], overwrite: bool) -> RunFolder:
+def _folder(profile: Profile, members: Sequence[TrainedModel], overwrite: bool) -> RunFolder:
     """Where the result goes, refused before any work where it must not."""
     run = new_run_folder(Path(profile.output), profile.name, "ensemble")
     for member in members:

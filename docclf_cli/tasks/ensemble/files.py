@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from docclf_cli.engine.checkpoints.run_folder import FINISHED, RunFolder, write_csv
 from docclf_cli.engine.inference.member_predictions import TEST, VAL, EvaluationPages, predict_members
-from docclf_cli.engine.inference.members import Member
 from docclf_cli.engine.inference.store import PLAIN
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PLAIN_VIEW
 from docclf_cli.files import write_json, write_text
 from docclf_cli.profile.load import dump_profile
@@ -46,7 +46,9 @@ def submission_of(evaluation_pages: EvaluationPages, class_names: tuple[str, ...
     return Submission.of_held_out(evaluation_pages.common, config, class_names, fill)
 
 
-def ask_for_fill(submission: Submission, member: Member, evaluation_pages: EvaluationPages, **asking: Any) -> None:
+def ask_for_fill(
+    submission: Submission, member: TrainedModel, evaluation_pages: EvaluationPages, **asking: Any
+) -> None:
     """Where each page must have a class, ask for that of unreadable pages once one member has read them.
 
     What the member said is stored, so that nothing is done twice.
@@ -102,7 +104,7 @@ def write_ensemble(
     result: EnsembleResult,
     written: CombinedPredictions,
     rows: Mapping[str, Sequence[Row]],
-    members: Sequence[Member],
+    members: Sequence[TrainedModel],
     profile: Profile,
     overwrite: bool,
 ) -> EnsembleResult:
@@ -137,7 +139,7 @@ def write_ensemble(
 
 
 def _meta(
-    result: EnsembleResult, written: CombinedPredictions, members: Sequence[Member], profile: Profile
+    result: EnsembleResult, written: CombinedPredictions, members: Sequence[TrainedModel], profile: Profile
 ) -> dict[str, Any]:
     told = plain(EnsembleResult, result)
     return {
@@ -154,7 +156,7 @@ def _meta(
     }
 
 
-def describe(member: Member) -> dict[str, Any]:
+def describe(member: TrainedModel) -> dict[str, Any]:
     """A member as JSON, with what identifies its checkpoints."""
     return {
         "name": member.name,

@@ -16,15 +16,14 @@ from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.leaks import find_leaks
 from docclf_cli.engine.inference.members import (
     Indices,
-    Member,
     data_of,
-    member_at,
     merge_checkpoints,
     precisions_of,
     requests_of,
     trained_ids,
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.metrics.calibration import calibration_error, confidences
@@ -73,7 +72,7 @@ class _Inference:
     def get_predictions(self, requests: list[PredictionRequest]) -> list[Predictions]:
         return get_predictions(requests, runtime_config=self.runtime_config, emit=self.emit, stop=self.stop)
 
-    def predictions(self, member: Member, split: str, requests: list[PredictionRequest]) -> Predictions:
+    def predictions(self, member: TrainedModel, split: str, requests: list[PredictionRequest]) -> Predictions:
         """What a member says, in the order of the index."""
         found = merge_checkpoints(member, split, self.get_predictions(requests))
         return _in_order(found, requests[0].index)
@@ -93,7 +92,7 @@ class _Evaluation:
         desk: Where more predictions are asked for.
     """
 
-    member: Member
+    member: TrainedModel
     split: str
     elsewhere: bool
     requests: list[PredictionRequest]
@@ -145,8 +144,8 @@ def evaluate(
                 "--target-precision: the model was trained on the pages of --split train, where every confidence looks precise enough",
                 "use held-out pages: --split val or --split test",
             )
-    member = member_at(checkpoint_path)
-    other = None if asked.compare is None else member_at(asked.compare)
+    member = TrainedModel.load(checkpoint_path)
+    other = None if asked.compare is None else TrainedModel.load(asked.compare)
     case = _case(member, split, data, images, _Inference(runtime_config, emit, stop), output)
     left_out = case.requests[0].index.left_out
     left_out.say(case.requests[0].data.root)
@@ -159,7 +158,7 @@ def evaluate(
 
 
 def _case(
-    member: Member, split: str | None, data: str | None, images: str | None, desk: _Inference, output: Path | None
+    member: TrainedModel, split: str | None, data: str | None, images: str | None, desk: _Inference, output: Path | None
 ) -> _Evaluation:
     trained_on = member.info.data
     split = split or ("val" if data is None else "test")
@@ -173,7 +172,7 @@ def _case(
     )
 
 
-def labelled_pages(member: Member, split: str, config: DataConfig) -> list[PredictionRequest]:
+def labelled_pages(member: TrainedModel, split: str, config: DataConfig) -> list[PredictionRequest]:
     """The pages of a split that a model can be scored on, for each of its checkpoints.
 
     Raises:
@@ -189,7 +188,7 @@ def labelled_pages(member: Member, split: str, config: DataConfig) -> list[Predi
 
 
 def _without_training_pages(
-    member: Member, requests: list[PredictionRequest], indices: Indices
+    member: TrainedModel, requests: list[PredictionRequest], indices: Indices
 ) -> list[PredictionRequest]:
     """Test pages without copies of training pages. Data that sets no test pages apart and has such is refused.
 
@@ -215,7 +214,7 @@ def _without_training_pages(
     return requests
 
 
-def _say_same_names(member: Member, index: DocumentIndex, config: DataConfig, apart: bool) -> None:
+def _say_same_names(member: TrainedModel, index: DocumentIndex, config: DataConfig, apart: bool) -> None:
     trained = {composed(name) for name in trained_ids(member).tolist()}
     same = [name for name in index.row_of if name in trained]
     if same and not apart:
@@ -250,7 +249,7 @@ def _scored(case: _Evaluation) -> EvaluateResult:
     )  # fmt: skip
 
 
-def _compared(case: _Evaluation, other: Member) -> Comparison:
+def _compared(case: _Evaluation, other: TrainedModel) -> Comparison:
     """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
     own_split = case.split != "test"
     requests = labelled_pages(other, case.split, other.info.data if own_split else case.requests[0].data)

@@ -9,8 +9,9 @@ import numpy as np
 
 from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Indices, Member, merge_checkpoints, requests_of
+from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of
 from docclf_cli.engine.inference.stored import kept
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit
 from docclf_cli.metrics.thresholds import find_threshold
@@ -21,7 +22,7 @@ from docclf_cli.stop import StopFlag
 
 
 def threshold_from_held_out(
-    member: Member, target_precision: float, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
+    member: TrainedModel, target_precision: float, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
 ) -> float:
     """The least confidence at which the pages that a member held out show this precision.
 
@@ -73,7 +74,7 @@ def threshold_on(clean: Predictions, degraded: Predictions | None, target: float
 
 
 def held_out(
-    member: Member, runtime_config: RuntimeConfig | None, emit: Emit, stop: StopFlag
+    member: TrainedModel, runtime_config: RuntimeConfig | None, emit: Emit, stop: StopFlag
 ) -> tuple[Predictions, Predictions | None]:
     """What a member says about the pages it held out: as they are, and degraded where it validates on these too.
 
@@ -96,7 +97,7 @@ def held_out(
 
 
 def _made(
-    member: Member, runtime_config: RuntimeConfig | None, emit: Emit, stop: StopFlag
+    member: TrainedModel, runtime_config: RuntimeConfig | None, emit: Emit, stop: StopFlag
 ) -> tuple[Predictions, Predictions | None]:
     data, indices = member.info.data, Indices(member.info.data)
     plain = requests_of(member, "val", indices)

@@ -12,10 +12,11 @@ from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import FileList
 from docclf_cli.data.index.inputs import find, of_index
 from docclf_cli.data.index.left_out import LeftOut
-from docclf_cli.engine.inference.ensemble_predictor import ONNX, TORCH, build_ensemble_predictor
+from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
 from docclf_cli.engine.inference.members import Indices, data_of
+from docclf_cli.engine.inference.predictor import ONNX, TORCH
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent

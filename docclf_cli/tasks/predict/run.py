@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.images.page_files import PageReader, is_paged
 from docclf_cli.data.index.file_list import FileList, PageList
-from docclf_cli.data.loading.page_loader import PageBatch, PageLoader, count_carefully, count_pages, paged_rows
+from docclf_cli.data.loading.batch import Batch, collate
+from docclf_cli.data.loading.data_loader import data_loader, read_one_by_one
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
+from docclf_cli.data.loading.pages import FilePages, PageCounts
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
-from docclf_cli.engine.inference.run_inference import IMAGES_PER_PASS
+from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS
+from docclf_cli.engine.inference.run_inference import run_inference
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.errors import InputError, ResourceError, is_dead_worker
@@ -33,6 +37,7 @@ from docclf_cli.tasks.predict.submission import Submission
 
 logger = logging.getLogger("docclf")
 COUNTED_AT_ONCE = 64
+CRASHES = "makes its decoder crash, or needs too much memory"
 GO_ON = "run the same command again to continue from here"
 
 
@@ -142,8 +147,9 @@ def _page_counts(work: _Work) -> np.ndarray:
     if kept is not None:
         return kept
     counts = np.ones(len(work.files), np.int32)
-    rows, on_wait = paged_rows(work.files), work.stop.check_while_waiting
-    batches = deque(rows[start : start + COUNTED_AT_ONCE] for start in range(0, len(rows), COUNTED_AT_ONCE))
+    rows = [row for row in range(len(work.files)) if is_paged(work.files[row].name)]
+    dataset, on_wait = PageCounts(work.files, work.reader), work.stop.check_while_waiting
+    batches = deque(cut(rows, COUNTED_AT_ONCE))
 
     def note(counted: list[tuple[int, int]]) -> None:
         work.stop.raise_if_set("stopped while documents were opened", "start the command again")
@@ -154,12 +160,13 @@ def _page_counts(work: _Work) -> np.ndarray:
 
     while batches:
         try:
-            for counted in count_pages(work.files, list(batches), work.reader, work.runtime.workers, on_wait):
+            workers = work.runtime.workers
+            for counted in data_loader(dataset, list(batches), workers=workers, collate=list, on_wait=on_wait):
                 note(counted)
         except RuntimeError as error:
             if not is_dead_worker(error):
                 raise
-            note(count_carefully(work.files, batches[0], work.reader, on_wait))
+            note([counted or (row, 0) for row, counted in read_one_by_one(dataset, batches[0], on_wait)])
     work.shards.keep_array("counts", counts)
     return counts
 
@@ -167,7 +174,9 @@ def _page_counts(work: _Work) -> np.ndarray:
 def _fill(work: _Work, plan: ShardPlan, pages: PageList) -> int:
     """Make the parts that are missing, each process some of them; how many pages that were."""
     missing = work.shards.missing(plan)
-    with distributed.handed_out(_FillJob(pages, plan, work.predictor.again, work.reader, work.shards, tuple(missing))):
+    with distributed.handed_out(
+        _FillJob(pages, plan, work.predictor.rebuild, work.reader, work.shards, tuple(missing))
+    ):
         _make_share(work, plan, pages, missing)
     if work.shards.missing(plan):
         raise ResourceError(
@@ -191,8 +200,7 @@ class _FillJob:
     def __call__(self, stop: StopFlag) -> None:
         """Make some of the missing parts."""
         predictor = self.predictor()
-        runtime = predictor.member_predictors[0].predictors[0].runtime
-        work = _Work(self.pages.files, predictor, self.reader, runtime, self.shards, silent, stop)
+        work = _Work(self.pages.files, predictor, self.reader, predictor.runtime, self.shards, silent, stop)
         _make_share(work, self.plan, self.pages, self.missing)
 
 
@@ -202,14 +210,22 @@ def _make_share(work: _Work, plan: ShardPlan, pages: PageList, missing: Sequence
 
 
 def _make_parts(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequence[int]) -> None:
-    missing = deque(numbers)
-    pin = work.runtime.device.type == "cuda"
-    loader = PageLoader(
-        pages, work.reader, work.predictor.view_specs, work.runtime.workers, pin, work.stop.check_while_waiting
-    )
+    missing, on_wait = deque(numbers), work.stop.check_while_waiting
+    inputs = [
+        ModelInput(FilePages(pages, work.reader, preprocess), views) for preprocess, views in work.predictor.inputs
+    ]
+    dataset = InferenceDataset(inputs)
     while missing:
         try:
-            batches = loader([batch for part in missing for batch in plan.batches(part)])
+            batches = iter(
+                data_loader(
+                    dataset,
+                    [batch for part in missing for batch in plan.batches(part)],
+                    workers=work.runtime.workers,
+                    pin=work.runtime.device.type == "cuda",
+                    on_wait=on_wait,
+                )
+            )
             while missing:
                 _make(work, plan, missing[0], itertools.islice(batches, len(plan.batches(missing[0]))))
                 missing.popleft()
@@ -217,26 +233,35 @@ def _make_parts(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequence
             if not is_dead_worker(error):
                 raise
             logger.info("a page crashed its loader process: this part of the pages is read one by one")
-            _make(work, plan, missing[0], map(loader.carefully, plan.batches(missing[0])))
+            _make(work, plan, missing[0], (_carefully(dataset, one, on_wait) for one in plan.batches(missing[0])))
             missing.popleft()
 
 
-def _make(work: _Work, plan: ShardPlan, part: int, batches: Iterable[PageBatch]) -> None:
-    log_probs, reasons, done = [], [], plan.numbers(part).start
-    for batch in batches:
-        work.stop.raise_if_set(f"stopped after {done} of {plan.pages} pages", GO_ON)
-        log_probs.append(_log_probs(work.predictor, batch))
-        reasons.append(batch.reasons)
-        done += len(batch.numbers)
-        work.emit(Progress("predicting", done, plan.pages))
-    work.shards.write(part, np.concatenate(log_probs), np.concatenate(reasons))
+def _carefully(dataset: InferenceDataset, numbers: range, on_wait: Callable[[], object]) -> Batch:
+    """A batch page by page; pages that end their loader process count as unreadable."""
+    read = read_one_by_one(dataset, numbers, on_wait)
+    return collate([(None, CRASHES, number) if sample is None else sample for number, sample in read])
 
 
-def _log_probs(predictor: EnsemblePredictor, batch: PageBatch) -> np.ndarray:
-    out = np.full((len(batch.numbers), len(predictor.class_names)), np.nan, np.float32)
-    if batch.images:
-        out[batch.reasons == ""] = predictor.log_probs(batch.images)
-    return out
+def _make(work: _Work, plan: ShardPlan, part: int, batches: Iterable[Batch]) -> None:
+    numbers = plan.numbers(part)
+    log_probs = np.full((len(numbers), len(work.predictor.class_names)), np.nan, np.float32)
+    reasons = np.full(len(numbers), "", dtype=object)
+    ran = run_inference(
+        [work.predictor],
+        batches,
+        total=plan.pages,
+        done=numbers.start,
+        hint=GO_ON,
+        emit=work.emit,
+        stop=work.stop,
+    )
+    for batch, outputs in ran:
+        for found in outputs:
+            log_probs[batch.rows - numbers.start] = found
+        for number, reason in batch.unreadable:
+            reasons[number - numbers.start] = reason
+    work.shards.write(part, log_probs, reasons.astype(np.str_))
 
 
 def _publish(

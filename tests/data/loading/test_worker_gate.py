@@ -6,9 +6,8 @@ import time
 import pytest
 from torch.utils.data import Dataset
 
-from docclf_cli.data.loading import worker_gate
-from docclf_cli.data.loading.process_loader import process_loader
-from docclf_cli.data.loading.worker_gate import GatedDataset, GatedLoader, Numbered, WorkerGate
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.worker_gate import Loader
 from docclf_cli.data.loading.worker_pool import start_method
 
 WORKERS = 2
@@ -31,11 +30,8 @@ def _list(samples: list[int]) -> list[int]:
     return samples
 
 
-def _loader(dataset: Counted) -> GatedLoader:
-    gate = WorkerGate(WORKERS, start_method())
-    pages = GatedDataset(dataset, gate)
-    loader = process_loader(pages, Numbered(BATCHES), _list, WORKERS, False, persistent=True, prefetch_factor=1)
-    return GatedLoader(loader, gate)
+def _loader(dataset: Counted) -> Loader:
+    return data_loader(dataset, BATCHES, workers=WORKERS, collate=_list, persistent=True, gated=True)
 
 
 def _asked_for(dataset: Counted, expected: int) -> int:

@@ -12,7 +12,8 @@ from docclf_cli.data.index.index import load_training_index
 from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.members import data_of, member_at
+from docclf_cli.engine.inference.members import data_of
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.tasks.evaluate.evaluate import evaluate
@@ -46,8 +47,8 @@ def test_a_run_of_before_finds_its_pages_beside_itself(
 ) -> None:
     shutil.copytree(project / "data", tmp_path / "b" / "data")
     monkeypatch.chdir(tmp_path / "b")
-    assert member_at(Path("../a/runs/r")).info.data.root == str(project / "data")
-    assert member_at(Path("../a/runs/r")).info.data.root == str(project / "data")  # as it is kept by now
+    assert TrainedModel.load(Path("../a/runs/r")).info.data.root == str(project / "data")
+    assert TrainedModel.load(Path("../a/runs/r")).info.data.root == str(project / "data")  # as it is kept by now
 
 
 def test_other_pages_are_not_taken_for_those_of_a_run_of_before(

@@ -23,13 +23,12 @@ from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.members import (
     Indices,
     data_of,
-    member_at,
-    members_at,
     merge_checkpoints,
     predictions_of,
     requests_of,
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
+from docclf_cli.engine.inference.trained_model import TrainedModel, members_at
 from docclf_cli.errors import CheckpointError, InputError, Interrupted
 from docclf_cli.events import Event, Progress
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
@@ -73,7 +72,7 @@ class Flipped:
 
 
 def last_predictions(run: Path, split: str = "val", **options: object) -> Predictions:
-    return predictions_of(member_at(run), split, runtime_config=ONE_PROCESS, **options)
+    return predictions_of(TrainedModel.load(run), split, runtime_config=ONE_PROCESS, **options)
 
 
 def test_what_is_stored_is_read_until_something_changes(root: Path, tmp_path: Path, looks: list[int]) -> None:
@@ -123,8 +122,9 @@ def test_asking_again_imports_no_torch(root: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", root, seed=0)
     first = last_predictions(run, "test")
     code = (
-        "import sys; from pathlib import Path; from docclf_cli.engine.inference.members import member_at, predictions_of\n"
-        f"found = predictions_of(member_at(Path({str(run)!r})), 'test')\n"
+        "import sys; from pathlib import Path; from docclf_cli.engine.inference.members import predictions_of\n"
+        "from docclf_cli.engine.inference.trained_model import TrainedModel\n"
+        f"found = predictions_of(TrainedModel.load(Path({str(run)!r})), 'test')\n"
         "print(len(found), [name for name in ('torch', 'timm', 'sklearn') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -133,16 +133,16 @@ def test_asking_again_imports_no_torch(root: Path, tmp_path: Path) -> None:
 
 def test_facts_survive_copies_and_damage(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "a", root, seed=0, temperature=1.5)
-    assert member_at(run).temperature == 1.5
+    assert TrainedModel.load(run).temperature == 1.5
     shutil.copytree(run, tmp_path / "b")
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "load", lambda path: pytest.fail("read again"))
-        assert member_at(tmp_path / "b").info.sha256 == member_at(run).info.sha256
+        assert TrainedModel.load(tmp_path / "b").info.sha256 == TrainedModel.load(run).info.sha256
     kept = run / "predictions" / "best.ckpt.info.json"
     content = json.loads(kept.read_text())
     for corruption in ("{", "[]", json.dumps({**content, "told": {}}), json.dumps({"told": content["told"]})):
         kept.write_text(corruption)
-        assert member_at(run).temperature == 1.5
+        assert TrainedModel.load(run).temperature == 1.5
         assert json.loads(kept.read_text())["told"] == content["told"]
 
 
@@ -212,7 +212,7 @@ def test_members_and_views_together_are_what_they_are_alone(root: Path, tmp_path
         for run in runs
         for split in ("val", "test")
         for view in (None, Flipped())
-        for one in requests_of(member_at(run), split, indices, view)
+        for one in requests_of(TrainedModel.load(run), split, indices, view)
     ]
     view_dataset: list[Event] = []
     together = get_predictions(requests, runtime_config=ONE_PROCESS, emit=view_dataset.append)
@@ -240,7 +240,10 @@ def test_each_page_is_decoded_once(
     )
     indices = Indices(DataConfig(root=str(root), cache="off" if cache == "off" else str(tmp_path / "cache")))
     requests = [
-        one for run in runs for view in (None, Flipped()) for one in requests_of(member_at(run), "test", indices, view)
+        one
+        for run in runs
+        for view in (None, Flipped())
+        for one in requests_of(TrainedModel.load(run), "test", indices, view)
     ]
     get_predictions(requests, runtime_config=ONE_PROCESS)
     assert sorted(read) == sorted(set(read))
@@ -265,7 +268,7 @@ def test_what_is_finished_stays_when_the_rest_is_stopped(root: Path, tmp_path: P
             stop.signal_number = 2
 
     indices = Indices(DataConfig(root=str(root)))
-    requests = [one for run in runs for one in requests_of(member_at(run), "test", indices)]
+    requests = [one for run in runs for one in requests_of(TrainedModel.load(run), "test", indices)]
     with pytest.raises(Interrupted, match="20 of 40"):
         get_predictions(requests, runtime_config=ONE_PROCESS, emit=stop_in_the_second, stop=stop)
     get_predictions(requests, runtime_config=ONE_PROCESS)
@@ -275,7 +278,7 @@ def test_what_is_finished_stays_when_the_rest_is_stopped(root: Path, tmp_path: P
 def test_other_pages_are_read_as_the_training_pages_were(root: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", root, seed=0)
     other = Path(shutil.copytree(root, tmp_path / "other"))
-    member = member_at(run)
+    member = TrainedModel.load(run)
     config = data_of(member.info.data, str(other))
     np.testing.assert_array_equal(
         last_predictions(run, "test").log_probs, last_predictions(run, "test", data=config).log_probs
@@ -288,7 +291,7 @@ def test_wrong_members_are_named(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "absent", tmp_path / "empty"):
         with pytest.raises(CheckpointError, match=path.name):
-            member_at(path)
+            TrainedModel.load(path)
     run = make_run(tmp_path / "a", root, seed=0)
     with pytest.raises(CheckpointError, match="no folds"):
         members_at(run, "folds")
@@ -300,7 +303,7 @@ def test_wrong_members_are_named(root: Path, tmp_path: Path) -> None:
 def test_facts_are_those_of_the_file(root: Path, tmp_path: Path) -> None:
     checkpoint = replace(untrained(root, 0), temperature=2.0, epoch=7)
     checkpoint.save(tmp_path / "x.ckpt")
-    info = member_at(tmp_path / "x.ckpt").info
+    info = TrainedModel.load(tmp_path / "x.ckpt").info
     assert (info.temperature, info.epoch, info.model_name) == (2.0, 7, "test_resnet")
     assert (info.class_names, info.preprocess) == (checkpoint.class_names, checkpoint.preprocess)
     assert info.data.root == str(root)

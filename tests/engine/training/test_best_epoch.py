@@ -11,7 +11,8 @@ from tiny import draw_pages, no_plots, tiny_profile
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.members import member_at, predictions_of
+from docclf_cli.engine.inference.members import predictions_of
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime import numerics
 from docclf_cli.errors import Interrupted
 from docclf_cli.events import EpochDone, Event
@@ -59,7 +60,7 @@ def held_out(run: RunFolder) -> Predictions:
 def computed(run: RunFolder, precision: str) -> np.ndarray:
     """Log-probabilities of the held-out pages, made anew."""
     config = RuntimeConfig(device="cpu", precision=precision, threads=1, workers=0, memory_format="contiguous")  # type: ignore
-    return predictions_of(member_at(run.path), "val", runtime_config=config).log_probs
+    return predictions_of(TrainedModel.load(run.path), "val", runtime_config=config).log_probs
 
 
 @pytest.mark.parametrize(("change", "precision"), [(0.0, "fp32"), (1.0, "bf16")])
@@ -136,7 +137,7 @@ def test_a_machine_without_the_number_format_says_what_it_used(
     train(checked(pages, tmp_path, name="r"))
     run = RunFolder(tmp_path / "r")
     monkeypatch.setattr(numerics, "fast_precisions", lambda device: ("fp32",))
-    member = member_at(run.path)
+    member = TrainedModel.load(run.path)
     assert predictions_of(member, "val").fingerprint["precision"] == "bf16"  # what the run itself stored
     for path in (run.path / "predictions").glob("*.npz"):
         path.unlink()

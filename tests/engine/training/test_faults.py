@@ -22,7 +22,7 @@ from docclf_cli import files
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.predictor import Predictor
+from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.runtime.nan_guard import StepMetrics
 from docclf_cli.engine.training import trainer as loop
@@ -305,13 +305,11 @@ class TestMemory:
 
         preprocess = Preprocess(8, "squash", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "bilinear")
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (7, 3, 8, 8), dtype=np.uint8))
-        predictors = [
-            Predictor(Narrow(most), preprocess, ("a", "b"), Runtime(torch.device("cpu"))) for most in (7, 2, 0)
-        ]
-        assert torch.equal(predictors[0].log_probs(images), predictors[1].log_probs(images))
+        networks = [Network(Narrow(most), preprocess, Runtime(torch.device("cpu"))) for most in (7, 2, 0)]
+        assert torch.equal(networks[0].log_probs(images), networks[1].log_probs(images))
         assert "memory is short: 3 pages at a time instead of 7" in caplog.text
         with pytest.raises(ResourceError, match="one page of 8 pixels"):
-            predictors[2].log_probs(images)
+            networks[2].log_probs(images)
 
 
 @pytest.mark.timeout(120)

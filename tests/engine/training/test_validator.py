@@ -13,9 +13,12 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.loading import cache as cache_module
 from docclf_cli.data.loading.cache import usage
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
+from docclf_cli.data.loading.pages import AS_IT_IS
 from docclf_cli.data.loading.prepared_pages import PreparedPages, prepare
 from docclf_cli.data.samples.samples import render_samples
-from docclf_cli.engine.inference.predictor import Predictor, predict
+from docclf_cli.engine.inference.predictor import Network, Predictor
+from docclf_cli.engine.inference.run_inference import predict
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.training.validator import Validator, placed
 from docclf_cli.events import Event, Progress
@@ -65,9 +68,13 @@ def test_metrics_are_those_of_separate_predictions(
     assert degraded.quick == caching
     validate = Validator(shown, rows, degraded, runtime(workers), 8, events.append, NEVER)
     measured = validate(model)
-    predictor = Predictor(model.eval(), prepared.preprocess, prepared.index.class_names, runtime(0), 8)
+    predictor = Predictor((Network(model.eval(), prepared.preprocess, runtime(0)),), prepared.index.class_names)
     clean, corrupted = (
-        compute_metrics(predict(predictor, prepared.pages, rows, view=view)) for view in (None, corruption)
+        compute_metrics(predict(predictor, dataset, prepared.index, rows, batch_size=8))
+        for dataset in (
+            InferenceDataset((ModelInput(prepared.pages, (view,)),), prepared.index.targets)
+            for view in (AS_IT_IS, corruption)
+        )
     )
     assert measured["val_loss"] == clean["log_loss"]
     assert measured["f1_macro"] == clean["f1_macro"]
@@ -81,19 +88,20 @@ def test_damaged_pages_are_stored_once_for_each_page_and_way_of_damage(
     cached: PreparedPages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    monkeypatch.setattr(degrade_module, "degrade", lambda page, rng: (made.append(1), degrade(page, rng))[1])
+    monkeypatch.setattr(degrade_module, "degrade", lambda *given: (made.append(1), degrade(*given))[1])
     corruption, index = DegradedView(cached.index.ids, 3), cached.index
     for rows, of_them in ((np.arange(2, 8), 6), (np.arange(2, 8), 0), (np.arange(4, 10), 2)):
         made.clear()
-        view_dataset = cached.view_dataset(corruption, rows, 0, NEVER)
+        stored = cached.view_dataset(corruption, rows, 0, NEVER).inputs[0].source
         assert len(made) == of_them
         for row in rows.tolist():
-            assert (view_dataset.pages[row] == corruption(cached.pages[row], row)).all()
-    assert (cached.view_dataset(DegradedView(index.ids, 4), rows, 0, NEVER).pages[5] != view_dataset.pages[5]).any()
+            assert (stored[row] == corruption(cached.pages[row], row)).all()
+    of_another_seed = cached.view_dataset(DegradedView(index.ids, 4), rows, 0, NEVER)
+    assert (of_another_seed.inputs[0].source[5] != stored[5]).any()
     renamed = replace(cached, index=replace(index, ids=np.char.add(index.ids.astype(str), "'")))
     renamed = replace(renamed, pages=replace(renamed.pages, index=renamed.index))
     other = DegradedView(renamed.index.ids, 3)  # the same files by other IDs are damaged in another way
-    assert (renamed.view_dataset(other, rows, 0, NEVER).pages[5] == other(cached.pages[5], 5)).all()
+    assert (renamed.view_dataset(other, rows, 0, NEVER).inputs[0].source[5] == other(cached.pages[5], 5)).all()
 
 
 def test_damaged_copies_do_not_push_out_the_pages_they_are_made_of(
@@ -129,9 +137,9 @@ def test_pages_are_damaged_by_processes_after_this_one_has_used_several_threads(
 def test_loader_processes_stay_for_the_next_epoch(prepared: PreparedPages, model: torch.nn.Module) -> None:
     validate = Validator(prepared, np.arange(20), None, runtime(2), 8, lambda event: None, NEVER)
     assert "f1_macro_degraded" not in validate(model)
-    first = [process.pid for process in validate._loader._iterator._workers]  # type: ignore
+    first = [process.pid for process in validate._loader.loader._iterator._workers]  # type: ignore
     validate(model)
-    assert [process.pid for process in validate._loader._iterator._workers] == first  # type: ignore
+    assert [process.pid for process in validate._loader.loader._iterator._workers] == first  # type: ignore
 
 
 def test_another_layout_leaves_the_trained_weights_where_they_are(model: torch.nn.Module) -> None:

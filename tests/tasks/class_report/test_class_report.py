@@ -11,7 +11,8 @@ from member_runs import make_folds, make_run
 from prediction_cases import naming
 
 from docclf_cli.data.samples.samples import render_samples
-from docclf_cli.engine.inference.members import member_at, predictions_of
+from docclf_cli.engine.inference.members import predictions_of
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
@@ -86,7 +87,7 @@ def _kept(run: Path) -> Path:
 def test_evidence_is_what_the_member_says_at_its_temperature(pages: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", pages, seed=0, temperature=1.5)
     found = inputs_of(run, "val", runtime_config=ONE_PROCESS)
-    said = predictions_of(member_at(run), "val")
+    said = predictions_of(TrainedModel.load(run), "val")
     np.testing.assert_array_equal(found.predictions.log_probs, said.log_probs)
     assert found.val is found.predictions
     assert (found.train, found.temperature, found.folder) == (None, 1.5, run / "class-report" / "val")

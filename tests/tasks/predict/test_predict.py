@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from page_cases import page, write_checkpoint, write_encrypted_pdf, write_images, write_pdf, write_tiff
 from scipy.special import log_softmax
 
@@ -18,6 +19,7 @@ from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.data.images.decode import read_page
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.loading.batch import Batch
 from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.errors import InputError, Interrupted, UnreadableImagesError
@@ -63,12 +65,11 @@ def rows(path: Path | str) -> list[dict[str, str]]:
 def expected(checkpoint: Path, path: Path) -> np.ndarray:
     """Calibrated probabilities of one page, by itself."""
     predictor = build_ensemble_predictor(EnsembleSpec.of_checkpoint(checkpoint), HERE)
-    return np.exp(predictor.log_probs((_pixels(path),))[0].astype(float))
+    batch = Batch((_pixels(path),), torch.tensor([-1]), np.array([0]))
+    return np.exp(predictor(batch)[0].astype(float))
 
 
-def _pixels(path: Path) -> Any:
-    import torch
-
+def _pixels(path: Path) -> torch.Tensor:
     pixels = read_page(path, Preprocess(32), max_pixels=10**6)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
 

@@ -16,10 +16,9 @@ import torch
 from tiny import PLAIN, draw_pages
 from torch.utils.data import Dataset
 
-from docclf_cli.data.loading import process_loader as module
-from docclf_cli.data.loading.loaders import collate
-from docclf_cli.data.loading.page_loader import PageBatch
-from docclf_cli.data.loading.process_loader import process_loader
+from docclf_cli.data.loading import batch as batch_module
+from docclf_cli.data.loading import data_loader as module
+from docclf_cli.data.loading.data_loader import data_loader
 from docclf_cli.data.loading.worker_pool import start_method
 from docclf_cli.errors import Interrupted, as_resource_error, is_dead_worker
 from docclf_cli.stop import StopFlag
@@ -29,22 +28,17 @@ forked = pytest.mark.skipif(start_method() != "fork", reason="what is patched mu
 
 
 class Noise(Dataset[Any]):
-    """Pages of noise by number."""
+    """Pages of noise by number, each as two inputs, the second of two views."""
 
-    def __getitem__(self, key: int) -> tuple[np.ndarray, int, int]:
+    def __getitem__(self, key: int) -> tuple[tuple[np.ndarray, ...], int, int]:
         page = np.random.default_rng(key).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-        return page, key % 2, key
-
-
-def _page_batch(samples: list[Any]) -> PageBatch:
-    images = torch.from_numpy(np.stack([page for page, _, _ in samples])).permute(0, 3, 1, 2)
-    return PageBatch(np.array([row for _, _, row in samples]), (images, images + 1), np.array([""] * len(samples)))
+        return (page[None], np.stack([page, page + 1])), key % 2, key
 
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    module._say_once.cache_clear()
+    batch_module._say_once.cache_clear()
     return lambda: [record.getMessage() for record in caplog.records if "too small" in record.getMessage()]
 
 
@@ -53,23 +47,15 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 def test_batches_are_the_same_whichever_way_they_come(
     free: float, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
 ) -> None:
-    monkeypatch.setattr(module, "_free", lambda: free)
-    for one, other in zip(
-        process_loader(Noise(), KEYS, collate, 2, False), process_loader(Noise(), KEYS, collate, 0, False), strict=True
-    ):
-        assert one.images.is_shared() == bool(free)
-        assert (one.images == other.images).all()
-        assert one.images.stride() == other.images.stride()
-        assert one.rows.tolist() == other.rows.tolist()
-    for one, other in zip(
-        process_loader(Noise(), KEYS, _page_batch, 2, False),
-        process_loader(Noise(), KEYS, _page_batch, 0, False),
-        strict=True,
-    ):
+    monkeypatch.setattr(batch_module, "free_shared_memory", lambda: free)
+    for one, other in zip(data_loader(Noise(), KEYS, workers=2), data_loader(Noise(), KEYS), strict=True):
+        assert [len(images) for images in one.images] == [len(one.rows), 2 * len(one.rows)]
         for images, others in zip(one.images, other.images, strict=True):
             assert images.is_shared() == bool(free)
             assert (images == others).all()
             assert images.stride() == others.stride()
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.targets.tolist() == other.targets.tolist()
     assert len(warnings()) == (0 if free else 1)
 
 
@@ -86,7 +72,7 @@ def test_memory_that_another_took_first(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise RuntimeError("unable to allocate shared memory(shm) for file")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    assert [batch.rows.tolist() for batch in process_loader(Noise(), KEYS, collate, 1, False)] == KEYS
+    assert [batch.rows.tolist() for batch in data_loader(Noise(), KEYS, workers=1)] == KEYS
     assert failed.exists()
 
 
@@ -98,7 +84,7 @@ def test_a_batch_that_cannot_be_sent_ends_the_loader_instead_of_being_waited_for
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(RuntimeError) as error:
-        next(iter(process_loader(Noise(), KEYS, _unsendable, 2, False)))
+        next(iter(data_loader(Noise(), KEYS, workers=2, collate=_unsendable)))
     assert is_dead_worker(error.value)
     assert as_resource_error(error.value) is not None
     assert "Traceback" not in capfd.readouterr().err
@@ -114,7 +100,7 @@ class Stuck(Dataset[Any]):
 def test_one_signal_ends_the_wait_for_a_page_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_WAIT_SECONDS", 0.2)
     stop = StopFlag()
-    batches = iter(process_loader(Stuck(), KEYS, collate, 1, False, stop.check_while_waiting))
+    batches = iter(data_loader(Stuck(), KEYS, workers=1, on_wait=stop.check_while_waiting))
     stop.signal_number = signal.SIGINT
     try:
         with pytest.raises(Interrupted) as interrupted:
@@ -126,14 +112,30 @@ def test_one_signal_ends_the_wait_for_a_page_that_never_comes(monkeypatch: pytes
     assert interrupted.value.exit_code == 130
 
 
+class Deadly(Noise):
+    """Of which one page ends its process."""
+
+    def __getitem__(self, key: int) -> tuple[tuple[np.ndarray, ...], int, int]:
+        if key == 2:
+            os._exit(1)
+        return super().__getitem__(key)
+
+
+def test_pages_are_read_one_by_one_past_one_that_ends_its_process() -> None:
+    read = list(module.read_one_by_one(Deadly(), range(5)))
+    assert [key for key, _ in read] == list(range(5))
+    assert [sample is None for _, sample in read] == [False, False, True, False, False]
+    assert [sample[2] for _, sample in read if sample is not None] == [0, 1, 3, 4]
+
+
 def test_a_slow_page_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(Noise):
-        def __getitem__(self, key: int) -> tuple[np.ndarray, int, int]:
+        def __getitem__(self, key: int) -> tuple[tuple[np.ndarray, ...], int, int]:
             time.sleep(0.3)
             return super().__getitem__(key)
 
     monkeypatch.setattr(module, "_WAIT_SECONDS", 0.05)
-    assert [batch.rows.tolist() for batch in process_loader(Slow(), KEYS, collate, 1, False)] == KEYS
+    assert [batch.rows.tolist() for batch in data_loader(Slow(), KEYS, workers=1)] == KEYS
 
 
 SMALL = pytest.mark.skipif(
@@ -144,7 +146,7 @@ SMALL = pytest.mark.skipif(
 
 def test_no_processes_without_room_for_their_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, expected in ((0.0, False), (float("inf"), True)):
-        monkeypatch.setattr(module, "_free", lambda free=free: free)
+        monkeypatch.setattr(module, "free_shared_memory", lambda free=free: free)
         assert module.processes_can_talk.__wrapped__() is expected
 
 

@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_index
+from docclf_cli.data.loading.batch import Sample
 from docclf_cli.data.loading.cache import open_or_build
-from docclf_cli.data.loading.loaders import (
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import (
     EpochBatches,
+    InferenceDataset,
     Mixing,
-    PlainPages,
-    TrainPages,
+    ModelInput,
+    TrainingDataset,
+    cut,
     epoch_order,
-    plain_loader,
-    train_loader,
 )
 from docclf_cli.data.loading.pages import Pages
 from docclf_cli.data.samples.samples import render_samples
@@ -76,27 +77,30 @@ def cached(pages: Pages, tmp_path: Path) -> Pages:
 
 def test_a_thread_reads_cached_pages_as_processes_read_files(pages: Pages, cached: Pages) -> None:
     rows = [5, 2, 9, 0, 7]
-    by_processes = plain_loader(PlainPages(pages, pages.index.labels), rows, 2, 2, False)
-    by_thread = plain_loader(PlainPages(cached, pages.index.labels), rows, 2, 2, False)
-    assert not isinstance(by_thread, DataLoader)
+    by_processes, by_thread = (
+        data_loader(InferenceDataset((ModelInput(source),), pages.index.labels), cut(rows, 2), workers=2)
+        for source in (pages, cached)
+    )
+    assert [loader.num_workers for loader in (by_processes, by_thread)] == [2, 0]
     for _ in range(2):
         for one, other in zip(by_processes, by_thread, strict=True):
-            assert (one.images == other.images).all()
-            assert one.images.stride() == other.images.stride()
+            (images,), (others,) = one.images, other.images
+            assert (images == others).all()
+            assert images.stride() == others.stride()
             assert one.targets.tolist() == other.targets.tolist()
             assert one.rows.tolist() == other.rows.tolist()
 
 
 def test_the_thread_reads_a_little_ahead_and_ends_with_its_reader(cached: Pages) -> None:
-    class Counted(PlainPages):
+    class Counted(InferenceDataset):
         read = 0
 
-        def __getitem__(self, row: int) -> tuple[np.ndarray, int, int] | tuple[None, str, int]:
+        def __getitem__(self, row: int) -> Sample:
             self.read += 1
             return super().__getitem__(row)
 
-    dataset = Counted(cached, None)
-    batches = iter(plain_loader(dataset, range(20), 1, 0, False))
+    dataset = Counted((ModelInput(cached),))
+    batches = iter(data_loader(dataset, cut(range(20), 1)))
     next(batches)
     time.sleep(0.2)
     assert 1 < dataset.read <= 3
@@ -105,7 +109,7 @@ def test_the_thread_reads_a_little_ahead_and_ends_with_its_reader(cached: Pages)
 
 
 def test_what_fails_in_the_thread_fails_in_its_reader(cached: Pages) -> None:
-    batches = iter(plain_loader(PlainPages(cached, None), [0, 10**6], 1, 0, False))
+    batches = iter(data_loader(InferenceDataset((ModelInput(cached),)), [[0], [10**6]]))
     next(batches)
     with pytest.raises(IndexError):
         next(batches)
@@ -118,13 +122,13 @@ def test_neither_cache_nor_workers_change_a_batch(pages: Pages, cached: Pages, m
     mixing = Mixing(mixup, 0.0, 1.0, len(index.class_names))
 
     def batches(pages: Pages, workers: int, gated: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-        dataset = TrainPages(
+        dataset = TrainingDataset(
             pages, np.arange(len(index)), index.labels, Policy.from_config(augmentation), mixing, seed=5
         )
         plan = EpochBatches(len(index), 8, 1, seed=5)
         plan.start(1)
-        loader = train_loader(dataset, plan, workers, False, gated)
-        return [(batch.images.numpy(), batch.targets.numpy()) for batch in loader]
+        loader = data_loader(dataset, plan, workers=workers, persistent=True, gated=gated)
+        return [(batch.images[0].numpy(), batch.targets.numpy()) for batch in loader]
 
     plain = batches(pages, 0, False)
     assert len(plain) == 3

@@ -1,0 +1,266 @@
+"""docclf from Python: `docclf_cli.load` and `docclf_cli.train`."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
+from docclf_cli.data.images.page_files import PageReader, is_paged
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
+from docclf_cli.engine.inference.trained_model import TrainedModel
+from docclf_cli.errors import InputError
+from docclf_cli.events import Emit, silent
+from docclf_cli.profile.schema import Profile, RuntimeConfig
+from docclf_cli.results.prediction import Prediction
+from docclf_cli.stop import NEVER, StopFlag
+
+if TYPE_CHECKING:
+    from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
+    from docclf_cli.results.training import TrainResult
+
+Page = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model to call from Python; `load` makes it.
+
+    It can be pickled: the copy reads the same files again when it is first used.
+
+    Attributes:
+        trained: The model.
+        spec: The same with its views.
+        runtime: Device and numerics.
+        backend: `torch` or `onnx`.
+        threshold: Pages below this confidence are to be reviewed; None where no one asked.
+    """
+
+    trained: TrainedModel
+    spec: EnsembleSpec
+    runtime: RuntimeConfig
+    backend: str = "torch"
+    threshold: float | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that it tells apart."""
+        return self.trained.info.class_names
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_predictor"}
+
+    @functools.cached_property
+    def _predictor(self) -> EnsemblePredictor:
+        from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
+
+        return build_ensemble_predictor(self.spec, self.runtime, backend=self.backend)
+
+    def predict(self, pages: Page | Iterable[Page]) -> list[Prediction]:
+        """Classify pages.
+
+        Args:
+            pages: Paths of image, TIFF or PDF files, PIL images, or arrays (uint8, [height, width] or
+                [height, width, 3 or 4], RGB); also a single one.
+
+        Returns:
+            One result a page, in order; a PDF or TIFF gives one for each of its pages. A page that cannot be read
+            has no label, and says why in `error`.
+
+        Raises:
+            InputError: Something is neither a path nor an image.
+            CheckpointError: The model's file is damaged.
+        """
+        from docclf_cli.data.loading.data_loader import data_loader
+        from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
+        from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS
+        from docclf_cli.engine.inference.run_inference import run_inference
+
+        given = [pages] if isinstance(pages, str | Path | Image.Image | np.ndarray) else list(pages)
+        data = self.trained.info.data
+        reader = PageReader(data.max_pixels, data.allow_symlinks)
+        places = [place for number, page in enumerate(given) for place in _pages_of(number, page, reader)]
+        predictor = self._predictor
+        inputs = [
+            ModelInput(_GivenPages(places, reader, preprocess, data.max_pixels), views)
+            for preprocess, views in predictor.inputs
+        ]
+        batches = data_loader(
+            InferenceDataset(inputs),
+            cut(range(len(places)), max(1, IMAGES_PER_PASS // predictor.most_views)),
+            pin=predictor.runtime.device.type == "cuda",
+        )
+        found: list[Prediction] = []
+        for batch, outputs in run_inference([predictor], batches, total=len(places)):
+            log_probs = dict(zip(batch.rows.tolist(), outputs[0], strict=True)) if outputs else {}
+            reasons = dict(batch.unreadable)
+            for number in sorted({*log_probs, *reasons}):
+                found.append(self._prediction(places[number], log_probs.get(number), reasons.get(number, "")))
+        reader.close()
+        return found
+
+    def _prediction(self, place: _Place, log_probs: np.ndarray | None, error: str) -> Prediction:
+        path = str(place.page) if isinstance(place.page, str | Path) else None
+        if log_probs is None:
+            review = None if self.threshold is None else True
+            return Prediction(path, place.number + 1, None, 0.0, {}, review, error)
+        order = np.argsort(-log_probs, kind="stable").tolist()
+        probabilities = {self.class_names[index]: float(np.exp(log_probs[index])) for index in order}
+        label, confidence = next(iter(probabilities.items()))
+        review = None if self.threshold is None else confidence < self.threshold
+        return Prediction(path, place.number + 1, label, confidence, probabilities, review)
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tta: bool = False,
+    min_confidence: float | None = None,
+    target_precision: float | None = None,
+    backend: str = "torch",
+) -> Model:
+    """Open a trained model.
+
+        import docclf_cli
+
+        model = docclf_cli.load("runs/mine", min_confidence=0.9)
+        for page in model.predict(["letter.jpg", "contract.pdf"]):
+            print(page.path, page.label, page.confidence, page.review)
+
+    Args:
+        path: A run folder (a run of folds predicts with the mean of its folds), a checkpoint, an ONNX file that
+            `docclf export` wrote, or `s3://bucket/key`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`; `auto` is what training found good enough.
+        tta: Look at each page in the views that its augmentation trained, and merge them.
+        min_confidence: Pages below this confidence are to be reviewed.
+        target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
+        backend: `torch`, or `onnx` for what `docclf export` made of the checkpoint.
+
+    Raises:
+        CheckpointError: There is no such model, or it is damaged.
+        InputError: Options contradict each other, or no confidence reaches the target.
+        RemoteError: S3 cannot be reached.
+    """
+    if min_confidence is not None and target_precision is not None:
+        raise InputError("name either min_confidence or target_precision")
+    if target_precision is not None and tta:
+        raise InputError("target_precision is about a model that looks at each page once", "name min_confidence")
+    if str(path).startswith("s3://"):
+        from docclf_cli.services.storage.cache import fetch_checkpoint
+
+        path = fetch_checkpoint(str(path))
+    runtime = RuntimeConfig.model_validate({"device": device, "precision": precision})
+    spec = EnsembleSpec.of_checkpoint(Path(path), tta)
+    (trained,) = spec.members
+    threshold = min_confidence
+    if target_precision is not None:
+        from docclf_cli.tasks.evaluate.member_threshold import threshold_from_held_out
+
+        threshold = threshold_from_held_out(trained, target_precision, runtime, silent, NEVER)
+    return Model(trained, spec, runtime, backend, threshold)
+
+
+def train(
+    profile: Profile | str | Path | Mapping[str, Any] = "config",
+    options: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> TrainResult:
+    """Train a model as `docclf train` does, without experiment tracking and S3.
+
+        result = docclf_cli.train("quickstart", {"data.root": "my-pages", "train.epochs": 5})
+        model = docclf_cli.load(result.run)
+
+    Args:
+        profile: A profile, its name or path, or its keys as nested mappings.
+        options: Keys laid over it, such as `{"train.epochs": 5}`.
+        overwrite: Replace an existing run of that name.
+        emit: Consumer of progress events.
+        stop: Polled after every step.
+
+    Raises:
+        ProfileError: The profile has faults; all of them are listed.
+        DocclfError: Pages, weights or the folder cannot be worked with.
+    """
+    from docclf_cli.commands._load import load_checked
+    from docclf_cli.tasks.train import train as run
+
+    if isinstance(profile, Profile):
+        if options:
+            raise InputError("options are laid over a profile's name, path or keys, not over a resolved profile")
+        return run(profile, overwrite=overwrite, emit=emit, stop=stop)
+    if isinstance(profile, Mapping):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "profile.yaml"
+            file.write_text(yaml.safe_dump(dict(profile), allow_unicode=True), encoding="utf-8")
+            loaded = load_checked(str(file), options or {}, ())
+    else:
+        loaded = load_checked(str(profile), options or {}, ())
+    return run(loaded.profile, overwrite=overwrite, emit=emit, stop=stop)
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A page that was given: an image, or a page (counted from 0) of a file; `error` says why a file was not opened."""
+
+    page: Page
+    number: int = 0
+    error: str = ""
+
+
+def _pages_of(number: int, page: Page, reader: PageReader) -> Iterator[_Place]:
+    if isinstance(page, Image.Image):
+        yield _Place(page)
+    elif isinstance(page, np.ndarray):
+        if page.dtype != np.uint8 or not (page.ndim == 2 or (page.ndim == 3 and page.shape[2] in (3, 4))):
+            raise InputError(
+                f"pages[{number}]: an array of {page.dtype} {list(page.shape)}",
+                "give uint8, [height, width] or [height, width, 3 or 4]",
+            )
+        yield _Place(Image.fromarray(page))
+    elif isinstance(page, str | Path):
+        try:
+            count = reader.count(Path(page)) if is_paged(Path(page).name) else 1
+        except UnreadablePage as error:
+            yield _Place(page, error=error.reason)
+            return
+        yield from (_Place(page, one) for one in range(count))
+    else:
+        raise InputError(f"pages[{number}]: a {type(page).__name__}", "give a path, a PIL image or an array")
+
+
+@dataclass(frozen=True)
+class _GivenPages:
+    """Pages that were given, as the input of a model."""
+
+    places: Sequence[_Place]
+    reader: PageReader
+    preprocess: Preprocess
+    max_pixels: int
+    cached: ClassVar = False
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        place = self.places[number]
+        if place.error:
+            raise UnreadablePage(place.error)
+        if isinstance(place.page, Image.Image):
+            with decoding(self.max_pixels):
+                return fitted(place.page, self.preprocess, self.max_pixels)
+        return self.reader.read(Path(str(place.page)), None, place.number, self.preprocess)
