@@ -1,6 +1,6 @@
 """What a given time buys: docclf as it comes against the same recipe in fp32 with everything off.
 
-    python benchmarks/equal_time.py --data ROOT [--groups FILE] [--degraded CSV] [--minutes 3] [--profile offline]
+    python benchmarks/equal_time.py --data ROOT [--groups FILE] [--degraded CSV] [--minutes 3] [--profile laptop]
 
 Both sides are whole `docclf train` commands with the same profile, seed, split and validation, an empty cache and no
 measured numerics, one after the other on the same machine. "Everything off" is fp32, contiguous, uncompiled, no page
@@ -66,7 +66,7 @@ def main() -> None:
         "--degraded", help="CSV of more labelled pages to score, such as damaged copies of the test pages"
     )
     parser.add_argument("--minutes", type=float, nargs="+", default=[3.0])
-    parser.add_argument("--profile", default="offline")
+    parser.add_argument("--profile", default="laptop")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("runs/equal_time"))
     options = parser.parse_args()

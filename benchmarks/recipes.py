@@ -25,7 +25,7 @@ from docclf_cli.results.predictions import Predictions
 
 LITE0 = "--model efficientnet_lite0 --image-size 224 --batch-size 16 --epochs 24 --augmentation rough --lr 0.001"
 EMA = f"{LITE0} --set train.ema=0.98"
-OFFLINE = f"{EMA} --set optimizer.layer_decay=0.9"  # what configs/offline.yaml says
+OFFLINE = f"{EMA} --set optimizer.layer_decay=0.9"  # what configs/laptop.yaml says
 SCRATCH = "--no-pretrained --batch-size 16 --epochs 12 --lr 0.001 --set model.dropout_rate=0.0 --image-size 160"
 # Later options win, so a recipe says how it differs from its base.
 RECIPES = {

@@ -5,7 +5,7 @@ shaken), label smoothing is 0.1, and the best epoch is that of the clean validat
 a page (timm would cut another eighth off; this is kinder). Everything else is the recipe of the profile that is compared
 with, and the run that is left is scored by `docclf evaluate` as any other.
 
-    python benchmarks/timm_recipe.py --data ROOT [--groups FILE] [--profile offline] [--seed 0] [--output runs] [--name timm]
+    python benchmarks/timm_recipe.py --data ROOT [--groups FILE] [--profile laptop] [--seed 0] [--output runs] [--name timm]
     docclf evaluate --checkpoint runs/timm --split test
 """
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--groups")
-    parser.add_argument("--profile", default="offline")
+    parser.add_argument("--profile", default="laptop")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="runs")
     parser.add_argument("--name", default="timm")

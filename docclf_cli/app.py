@@ -72,19 +72,20 @@ def _register() -> None:
         train,
         tta,
     )
+    from docclf_cli.commands._arguments import Command
 
-    app.command("train", epilog=train.EXAMPLES)(train.run)
-    app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
-    app.command("predict", epilog=predict.EXAMPLES)(predict.run)
-    app.command("class-report", epilog=class_report.EXAMPLES)(class_report.run)
-    app.command("ensemble", epilog=ensemble.EXAMPLES)(ensemble.run)
-    app.command("tta", epilog=tta.EXAMPLES)(tta.run)
-    app.command("export", epilog=export.EXAMPLES)(export.run)
+    app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
+    app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
+    app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
+    app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)
+    app.command("ensemble", cls=Command, epilog=ensemble.EXAMPLES)(ensemble.run)
+    app.command("tta", cls=Command, epilog=tta.EXAMPLES)(tta.run)
+    app.command("export", cls=Command, epilog=export.EXAMPLES)(export.run)
     app.add_typer(cache.app, name="cache")
-    app.command("audit", epilog=audit.EXAMPLES)(audit.run)
-    app.command("env-check", epilog=env_check.EXAMPLES)(env_check.run)
-    app.command("s3-push", epilog=s3_push.EXAMPLES)(s3_push.run)
-    app.command("s3-pull", epilog=s3_pull.EXAMPLES)(s3_pull.run)
+    app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.run)
+    app.command("env-check", cls=Command, epilog=env_check.EXAMPLES)(env_check.run)
+    app.command("s3-push", cls=Command, epilog=s3_push.EXAMPLES)(s3_push.run)
+    app.command("s3-pull", cls=Command, epilog=s3_pull.EXAMPLES)(s3_pull.run)
 
 
 _register()

@@ -90,6 +90,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/predict/sorting": ("predict",),
     "tasks/predict/submission": ("predict", "ensemble", "tta"),
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
+    "tasks/recipe": ("train",),
     "tasks/train": ("train",),
     "tasks/tta": ("tta",),
     "tasks/unreadable": USE,
@@ -267,7 +268,7 @@ def test_commands_with_paths_are_taken_by_the_command_line(place: str) -> None:
 
 def test_what_cannot_be_done_is_noticed() -> None:
     with pytest.raises(Exception, match="unexpected extra argument"):
-        _parse(["train", "--resume", "runs/with", "a space"])
+        _parse(["train", "--resume", "runs/with", "a", "space"])
     assert not _exists(["data", "nothing"])
     assert list(_written_commands("try `docclf train --folds 5`, or docclf x")) == [["train", "--folds", "5"]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from docclf_cli.errors import InputError, ProfileError
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
     from docclf_cli.profile.schema import EnsembleConfig, Profile, RuntimeConfig
     from docclf_cli.registry import Registry
+    from docclf_cli.tasks.recipe import Recipe
 
 READING = ("allow_symlinks", "max_pixels", "max_unreadable")  # keys of `data` that a use of a model may change
 
@@ -25,10 +26,25 @@ def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | No
     from docclf_cli.profile.load import load_profile
 
     given = {key: value for key, value in options.items() if value is not None}
-    loaded = load_profile(name, options=given, sets=sets or ())
+    loaded = load_profile(name, options=given, sets=sets or (), parameters=_parameters)
     if faults := list(_faults(loaded.profile)):
         raise ProfileError([_placed(loaded, key, text) for key, text in faults])
     return loaded
+
+
+def load_recipe(name: str, options: Mapping[str, Any], sets: Sequence[str] | None) -> tuple[LoadedProfile, Recipe]:
+    """Load the profile of a training, and what it starts from; `auto` becomes a fixed one by looking at the machine.
+
+    Raises:
+        ProfileError: As `load_checked`.
+    """
+    from docclf_cli.tasks.recipe import AUTO, Recipe, choose_recipe, own_auto
+
+    loaded = load_checked(name, options, sets)
+    if name != AUTO or own_auto():
+        return loaded, Recipe(name, "")
+    recipe = choose_recipe(loaded)
+    return load_checked(recipe.profile, options, sets), recipe
 
 
 def given_data(loaded: LoadedProfile) -> dict[str, Any]:
@@ -62,6 +78,17 @@ def settings_of_use(
             raise InputError(f"--set {key}: training fixed this value", f"--set can change {can} here")
         reading[name] = getattr(loaded.profile.data, name)
     return loaded.profile.runtime, reading
+
+
+def _parameters(section: str, name: str) -> Container[str]:
+    """The parameters of a loss, an optimizer or a scheduler; none where there is no such name, which is a fault later."""
+    from docclf_cli.engine.training.losses import LOSSES
+    from docclf_cli.engine.training.optimizers import OPTIMIZERS
+    from docclf_cli.engine.training.schedulers import SCHEDULERS
+
+    registries: dict[str, Registry[Any]] = {"loss": LOSSES, "optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}
+    known = registries.get(section)
+    return () if known is None or name not in known else known.get(name).parameters
 
 
 def _placed(loaded: LoadedProfile, key: str, text: str) -> str:

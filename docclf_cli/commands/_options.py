@@ -66,8 +66,22 @@ ShowProfile = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="PATH", help="Data root, folder tree, CSV file, or 'samples'.", rich_help_panel=COMMON
+        "--data",
+        metavar="PATH",
+        help="The same as an option: data root, folder tree, CSV file, or 'samples'.",
+        rich_help_panel=COMMON,
     ),
+]
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN", show_default=False,
+        help="Run folder, checkpoint file or s3://bucket/key \\[default: the newest finished run].",
+    ),
+]  # fmt: skip
+DataFolder = Annotated[
+    str | None,
+    typer.Argument(metavar="FOLDER", help="Data root, folder tree, CSV file, or 'samples'.", show_default=False),
 ]
 Images = Annotated[
     str | None,

@@ -16,16 +16,25 @@ AUTO = "auto"
 logger = logging.getLogger("docclf")
 
 
-def profile_to_load(resume: str | None, profile: str, chosen: bool) -> str:
-    """The profile of the run that is named, unless another one was chosen.
+def profile_to_load(resume: str | None, profile: str, chosen: bool, named: Path) -> str:
+    """The profile of the run that goes on, unless another one was chosen.
+
+    Args:
+        resume: The value of `--resume`.
+        profile: The profile to start from otherwise.
+        chosen: Whether the command line names it.
+        named: The folder of the run that `auto` starts or goes on with, if it has a name.
 
     Raises:
         InputError: What is named is no run.
     """
     from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
-    if resume in (None, AUTO) or chosen:
+    if resume is None or chosen:
         return profile
+    if resume == AUTO:
+        written = RunFolder(named).profile
+        return str(written) if written.is_file() else profile
     run = RunFolder(Path(str(resume)))
     if not run.profile.is_file():
         raise InputError(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._load import load_checked
 from docclf_cli.display import audit as _audit_tables  # noqa: F401  (registers what people see of the result)
 from docclf_cli.display import show as report
@@ -11,9 +12,9 @@ from docclf_cli.display.progress import progress_display
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf audit --data my/pages\n\n"
+    "docclf audit my/pages\n\n"
     "docclf audit --run runs/folds --name look   # also checks labels; `docclf train --folds 5` makes such a run\n\n"
-    "docclf train --data my/pages --set data.groups=runs/look/groups.csv --set data.relabel=runs/look/relabel.csv"
+    "docclf train my/pages --set data.groups=runs/look/groups.csv --set data.relabel=runs/look/relabel.csv"
 )
 
 Profile = Annotated[
@@ -42,6 +43,7 @@ Overwrite = Annotated[
 
 
 def run(
+    folder: option.DataFolder = None,
     profile: Profile = None,
     data: option.Data = None,
     run: Run = None,
@@ -62,7 +64,7 @@ def run(
     if run is not None and not (run / "profile.yaml").is_file():
         raise InputError(f"--run: {run} is not a run folder", "name one that `docclf train --folds 5` made")
     start = profile or (str(run / "profile.yaml") if run is not None else "config")
-    loaded = load_checked(start, {"data.root": data}, sets)
+    loaded = load_checked(start, {"data.root": argument_or_option(folder, data, "--data")}, sets)
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.audit.audit import audit
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
@@ -32,6 +33,7 @@ def run(
         str | None,
         typer.Argument(metavar="RUN", help="Run folder or checkpoint \\[default: the newest finished run]."),
     ] = None,
+    named: option.CheckpointPath = None,
     predictions: Annotated[
         Path | None,
         option.declare("--predictions", help="Report on this file of stored predictions (.npz) instead of a run."),
@@ -61,6 +63,7 @@ def run(
     from docclf_cli.tasks.class_report.class_report import class_report, one_class
     from docclf_cli.tasks.class_report.inputs import inputs_of, inputs_of_file
 
+    checkpoint = argument_or_option(checkpoint, named, "--checkpoint")
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         if predictions is not None:

@@ -3,6 +3,8 @@
 import logging
 from typing import Annotated
 
+import typer
+
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import with_members
 from docclf_cli.commands._completion import words
@@ -10,13 +12,14 @@ from docclf_cli.commands._load import given_data, load_checked
 from docclf_cli.display import ensemble as _ensemble_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
+from docclf_cli.errors import InputError
 
 logger = logging.getLogger("docclf")
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf ensemble --members runs/a --members runs/b --method all\n\n"
+    "docclf ensemble runs/a runs/b --method all\n\n"
     "docclf ensemble --profile ensemble --method weighted --set ensemble.weights=auto\n\n"
-    "docclf ensemble --members runs/folds --data other/pages --set ensemble.tta.enabled=true"
+    "docclf ensemble runs/folds --data other/pages --set ensemble.tta.enabled=true"
 )
 
 Method = Annotated[
@@ -47,6 +50,12 @@ UNREADABLE_HINT = "all files are written, and the table of probabilities gives t
 
 
 def run(
+    trained: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN", help="Members: run folders, checkpoint files or s3://bucket/key.", show_default=False
+        ),
+    ] = None,
     method: Method = None,
     members: option.Members = None,
     profile: option.ProfileName = "ensemble",
@@ -65,6 +74,8 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Combine trained models, and see whether together they are better than the best of them."""
+    if trained and members and trained != members:
+        raise InputError(f"{' '.join(trained)} and --members are both given, and they differ", "leave one of them out")
     options = {
         "ensemble.method": method, "data.root": data, "runtime.device": device,
         "runtime.inference.precision": precision,
@@ -75,7 +86,7 @@ def run(
         return report.show_profile(loaded, as_json=as_json)
     if any(key == "ensemble.enabled" and source.rank for key, source in loaded.sources.items()):
         logger.info("ensemble.enabled has no effect: `docclf ensemble` always combines the members")
-    resolved = with_members(loaded.profile, members or [], quiet)
+    resolved = with_members(loaded.profile, trained or members or [], quiet)
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.ensemble.ensemble import ensemble
     from docclf_cli.tasks.unreadable import require_readable

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
 from docclf_cli.display import evaluate as _evaluate_tables
 from docclf_cli.display import show as report
@@ -12,12 +13,12 @@ __all__ = ["EXAMPLES", "_evaluate_tables", "run"]
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf evaluate --checkpoint runs/mine\n\n"
-    "docclf evaluate --checkpoint runs/mine --split test --compare runs/other\n\n"
-    "docclf evaluate --checkpoint runs/mine --split test --target-precision 0.99\n\n"
-    "docclf evaluate --checkpoint runs/mine --degrade\n\n"
-    "docclf evaluate --checkpoint runs/mine/best.ckpt --data scans.csv --images scans --json\n\n"
-    "docclf evaluate --checkpoint s3://my-models/docclf/mine --split test"
+    "docclf evaluate runs/mine\n\n"
+    "docclf evaluate runs/mine --split test --compare runs/other\n\n"
+    "docclf evaluate runs/mine --split test --target-precision 0.99\n\n"
+    "docclf evaluate runs/mine --degrade\n\n"
+    "docclf evaluate runs/mine/best.ckpt --data scans.csv --images scans --json\n\n"
+    "docclf evaluate s3://my-models/docclf/mine --split test"
 )
 
 Compare = Annotated[
@@ -34,6 +35,7 @@ Limit = Annotated[int, option.declare("--limit", help="With --degrade: corrupt a
 
 
 def run(
+    trained: option.Run = None,
     checkpoint: option.CheckpointPath = None,
     split: option.Split = None,
     data: option.Data = None,
@@ -54,6 +56,7 @@ def run(
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
 
+    checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
     path = checkpoint_or_newest(checkpoint, output, quiet)
     other = None if compare is None else local_checkpoint(compare, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.display import show as report
@@ -16,13 +17,14 @@ from docclf_cli.results.export import ExportResult
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf export --checkpoint runs/mine\n\n"
-    "docclf export --checkpoint runs/mine --format safetensors --output my-model\n\n"
+    "docclf export runs/mine\n\n"
+    "docclf export runs/mine --format safetensors --output my-model\n\n"
     "docclf predict scans/ --checkpoint runs/mine --backend onnx"
 )
 
 
 def run(
+    trained: option.Run = None,
     checkpoint: option.CheckpointPath = None,
     file_format: Annotated[
         str,
@@ -50,6 +52,7 @@ def run(
     from docclf_cli.engine.checkpoints.checkpoint import find_checkpoint
     from docclf_cli.tasks.export import export
 
+    checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
     path = find_checkpoint(checkpoint_or_newest(checkpoint, None, quiet))
     report.show(export(path, file_format, output=output, overwrite=overwrite), as_json=as_json)
 

@@ -1,11 +1,13 @@
 """`docclf predict`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import load_checked, settings_of_use
@@ -20,19 +22,19 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf predict scans/ --checkpoint runs/mine\n\n"
-    "docclf predict letter.pdf 'inbox/**/*.tif' --checkpoint runs/mine --target-precision 0.99 --copy-to sorted\n\n"
-    "find /archive -name '*.pdf' -print0 | docclf predict - --checkpoint runs/mine --format jsonl -o archive.jsonl\n\n"
-    "docclf predict --split test --checkpoint runs/mine --submission"
+    "docclf predict runs/mine scans/\n\n"
+    "docclf predict runs/mine letter.pdf 'inbox/**/*.tif' --target-precision 0.99 --copy-to sorted\n\n"
+    "find /archive -name '*.pdf' -print0 | docclf predict runs/mine - --format jsonl -o archive.jsonl\n\n"
+    "docclf predict runs/mine --split test --submission"
 )
 SURE = "Review"
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INPUT]...",
-        help="Files, folders (with subfolders), globs in quotes, CSV files with a column of paths, or '-' for a list "
-        "on stdin. PDF and TIFF files are read page by page.",
+        metavar="[RUN] INPUT...",
+        help="A run folder, checkpoint or ONNX file may come first. Files, folders (with subfolders), globs in quotes, "
+        "CSV files with a column of paths, or '-' for a list on stdin. PDF and TIFF files are read page by page.",
         show_default=False,
     ),
 ]
@@ -154,6 +156,12 @@ def run(
     from docclf_cli.tasks.predict.predict import PredictOptions, predict
     from docclf_cli.tasks.unreadable import require_readable
 
+    inputs, checkpoint, backend = _split_model(inputs or [], checkpoint, backend)
+    if not inputs and split is None and checkpoint is not None and profile is None:
+        raise InputError(
+            f"{checkpoint} is the model, and there is nothing to predict",
+            f"name pages: {shlex.join(['docclf', 'predict', checkpoint, 'scans/'])}; or add --split test",
+        )
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
@@ -170,6 +178,35 @@ def run(
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable
     hint = "all files are written, and the quarantine file gives the reasons; --max-unreadable 1 accepts any number"
     require_readable(result.unreadable, result.pages, allowed, hint)
+
+
+MODEL_FILES = (".ckpt", ".pt", ".pth", ".onnx")
+
+
+def _split_model(inputs: list[str], checkpoint: str | None, backend: str) -> tuple[list[str], str | None, str]:
+    """Take the model off the inputs where it comes first: a checkpoint, an ONNX file or a folder with run.json."""
+    first = inputs[0] if inputs else ""
+    is_checkpoint = first.lower().endswith(MODEL_FILES) and (first.startswith("s3://") or Path(first).is_file())
+    if not is_checkpoint and not (Path(first) / "run.json").is_file():
+        return inputs, checkpoint, backend
+    if first.lower().endswith(".onnx"):
+        first, backend = _checkpoint_of_onnx(Path(first)), "onnx"
+    return inputs[1:], argument_or_option(first, checkpoint, "--checkpoint"), backend
+
+
+def _checkpoint_of_onnx(path: Path) -> str:
+    """The checkpoint that `docclf export` made an ONNX file of, which lies in the folder above.
+
+    Raises:
+        InputError: It is not there.
+    """
+    for suffix in (".ckpt", ".pt", ".pth"):
+        if (found := path.absolute().parent.parent / f"{path.stem}{suffix}").is_file():
+            return str(found)
+    raise InputError(
+        f"{path}: there is no {path.stem}.ckpt in the folder above, of which it was made",
+        "keep it where `docclf export` puts it, in export/ beside the checkpoint",
+    )
 
 
 def _ensemble_spec(checkpoint: str | None, profile: str | None, tta: bool, quiet: bool) -> "EnsembleSpec":

@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -11,18 +12,26 @@ from rich.table import Table
 from rich.text import Text
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._completion import groups
-from docclf_cli.commands._load import load_checked
+from docclf_cli.commands._load import load_recipe
 from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
+from docclf_cli.errors import InputError
 from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
+
+if TYPE_CHECKING:
+    from docclf_cli.profile.schema import Profile
+    from docclf_cli.tasks.recipe import Recipe
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf train --data samples --profile quickstart\n\n"
-    "docclf train --data my/pages --model convnext_small --scheduler warmup_cosine\n\n"
-    "docclf train --data my/pages --folds 5 --set train.ema=0.999\n\n"
+    "docclf train my/pages\n\n"
+    "docclf train my/pages --dry-run\n\n"
+    "docclf train samples --profile quickstart\n\n"
+    "docclf train my/pages --model convnext_small --scheduler warmup_cosine\n\n"
+    "docclf train my/pages --folds 5 --set train.ema=0.999\n\n"
     "docclf train --resume runs/mine"
 )
 
@@ -59,6 +68,12 @@ Resume = Annotated[
 AllowChanges = Annotated[
     bool, option.declare("--allow-changes", help="Resume although the profile, the code or the pages have changed.")
 ]
+DryRun = Annotated[
+    bool,
+    option.declare(
+        "--dry-run", help="Say what the run would do and how long it would take, and stop.", panel=option.PROFILE
+    ),
+]
 ShowSchedule = Annotated[
     bool, option.declare("--show-schedule", help="Show the learning rate over the run, and stop.", panel=option.PROFILE)
 ]
@@ -66,7 +81,8 @@ ShowSchedule = Annotated[
 
 def run(
     context: typer.Context,
-    profile: option.ProfileName = "config",
+    folder: option.DataFolder = None,
+    profile: option.ProfileName = "auto",
     data: option.Data = None,
     model: Model = None,
     pretrained: Pretrained = None,
@@ -90,41 +106,58 @@ def run(
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,
     show_schedule: ShowSchedule = False,
+    dry_run: DryRun = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
     """Train a classifier on labelled pages, and score it on held-out pages."""
     options = {
-        "data.root": data, "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
+        "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.batch_size": batch_size, "optimizer.lr": lr,
         "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip
     source = context.get_parameter_source("profile")
     chosen = source is not None and source.name != "DEFAULT"
-    loaded = load_checked(profile_to_load(resume, profile, chosen), options, sets)
+    start = profile_to_load(resume, profile, chosen, Path(output or "runs") / (name or ""))
+    loaded, recipe = load_recipe(start, options, sets)
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
     if show_schedule:
         from docclf_cli.tasks.dry_run import schedule_preview
 
         return report.show(schedule_preview(loaded.profile), as_json=as_json)
+    if dry_run:
+        return _show_plan(loaded.profile, recipe, resume, overwrite=overwrite, as_json=as_json)
     from docclf_cli.commands._push import push_finished
     from docclf_cli.commands._tracking import tracked
+    from docclf_cli.display.training_plan import PlanDisplay
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.train import train
 
-    folder = folder_to_go_on_with(resume, loaded.profile, name, overwrite)
-    if folder is not None and not allow_changes and (done := finished(folder)) is not None:
+    going_on = folder_to_go_on_with(resume, loaded.profile, name, overwrite)
+    if going_on is not None and not allow_changes and (done := finished(going_on)) is not None:
         return report.show(done, as_json=as_json)
-    with progress_display(quiet) as show, StopFlag().installed() as stop, tracked(loaded.profile, show) as emit:
-        result = train(
-            loaded.profile, resume=folder, allow_changes=allow_changes, overwrite=overwrite, emit=emit, stop=stop
-        )
-        emit.finished(result)
+    with progress_display(quiet) as show, StopFlag().installed() as stop:
+        plan = PlanDisplay(show, quiet=quiet)
+        with tracked(loaded.profile, plan) as emit:
+            result = train(
+                loaded.profile, resume=going_on, allow_changes=allow_changes, overwrite=overwrite, recipe=recipe,
+                announce=plan.announce, emit=emit, stop=stop,
+            )  # fmt: skip
+            emit.finished(result)
     result = push_finished(result, loaded.profile.s3, quiet)
     return report.show(result, as_json=as_json)
+
+
+def _show_plan(profile: "Profile", recipe: "Recipe", resume: str | None, *, overwrite: bool, as_json: bool) -> None:
+    from docclf_cli.display import training_plan as _plan_table  # noqa: F401  (registers the table)
+    from docclf_cli.tasks.train import training_plan
+
+    if resume is not None:
+        raise InputError("--dry-run plans a new run, and --resume goes on with one", "leave one of them out")
+    report.show(training_plan(profile, recipe, overwrite=overwrite), as_json=as_json)
 
 
 @report.render.register

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
@@ -13,9 +14,9 @@ from docclf_cli.display.progress import progress_display
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "docclf tta --checkpoint runs/mine\n\n"
-    "docclf tta --checkpoint runs/mine --prune --json\n\n"
-    "docclf tta --checkpoint runs/mine --set 'ensemble.tta.augmentations=[{type: rotation, degrees: [90, 180, 270]}]'"
+    "docclf tta runs/mine\n\n"
+    "docclf tta runs/mine --prune --json\n\n"
+    "docclf tta runs/mine --set 'ensemble.tta.augmentations=[{type: rotation, degrees: [90, 180, 270]}]'"
 )
 
 Prune = Annotated[
@@ -30,6 +31,7 @@ Merge = Annotated[
 
 
 def run(
+    trained: option.Run = None,
     checkpoint: option.CheckpointPath = None,
     prune: Prune = False,
     merge: Merge = None,
@@ -47,6 +49,7 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Test-time augmentation: predict each page in several views and score each view."""
+    checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
     options = {
         "ensemble.tta.merge": merge,
         "data.root": data,

@@ -28,29 +28,65 @@ def hub_file(name: str) -> tuple[Path, str]:
         InputError: There are no pretrained weights of this model.
         RemoteError: They are not in the cache and cannot be fetched.
     """
-    weights: Any = timm.get_pretrained_cfg(name)
-    if not timm.models.is_model_pretrained(name):
-        raise InputError(f"there are no pretrained weights of {name}", "start from scratch: --no-pretrained")
+    weights, cached = _weights(name), _cached(name)
+    if cached is not None:
+        return cached, f"{weights.hf_hub_id or weights.url} (local cache)"
+    origin = hub_origin(name)
     if not weights.hf_hub_id:
-        return _from_url(name, weights.url), weights.url
-    for file in FILES:
-        if isinstance(cached := try_to_load_from_cache(weights.hf_hub_id, file), str):
-            return Path(cached), f"{weights.hf_hub_id} (local cache)"
-    if constants.is_offline_mode():
-        _unreachable(name, "the hub client is set to offline (HF_HUB_OFFLINE)")
-    require_answer(name, hf_hub_url(weights.hf_hub_id, FILES[0]))
+        return _from_url(name, weights.url), origin
     try:
         downloaded = hf_hub_download(weights.hf_hub_id, FILES[0])
     except Exception as error:  # the hub client's own errors change with its version
         _unreachable(name, first_line(error), error)
-    return Path(downloaded), weights.hf_hub_id
+    return Path(downloaded), origin
+
+
+def hub_origin(name: str) -> str:
+    """Where `hub_file` would take the weights of a timm model from; nothing is downloaded.
+
+    Raises:
+        InputError: There are no pretrained weights of this model.
+        RemoteError: They are not in the cache, and the hub does not answer.
+    """
+    weights = _weights(name)
+    if _cached(name) is not None:
+        return f"{weights.hf_hub_id or weights.url} (local cache)"
+    if not weights.hf_hub_id:
+        require_answer(name, weights.url)
+        return str(weights.url)
+    if constants.is_offline_mode():
+        _unreachable(name, "the hub client is set to offline (HF_HUB_OFFLINE)")
+    require_answer(name, hf_hub_url(weights.hf_hub_id, FILES[0]))
+    return str(weights.hf_hub_id)
+
+
+def _weights(name: str) -> Any:
+    """What timm knows about the pretrained weights of a model.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not timm.models.is_model_pretrained(name):
+        raise InputError(f"there are no pretrained weights of {name}", "start from scratch: --no-pretrained")
+    return timm.get_pretrained_cfg(name)
+
+
+def _cached(name: str) -> Path | None:
+    """The file with the weights, if it is on this machine."""
+    weights = _weights(name)
+    if not weights.hf_hub_id:
+        path = _download_path(weights.url)
+        return path if path.is_file() else None
+    found = (try_to_load_from_cache(weights.hf_hub_id, file) for file in FILES)
+    return next((Path(file) for file in found if isinstance(file, str)), None)
+
+
+def _download_path(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def _from_url(name: str, url: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    require_answer(name, url)
+    path = _download_path(url)
     with atomic_write(path) as file:
         for block in _blocks(name, url):
             file.write(block)

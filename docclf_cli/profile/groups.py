@@ -1,12 +1,12 @@
 """Sections that are chosen by name: their group file, and what is said beside the name."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from docclf_cli.errors import ProfileError
-from docclf_cli.profile.layers import DEFAULT, GROUP_FILE, Entry, Source, entries
+from docclf_cli.profile.layers import DEFAULT, GROUP_FILE, Entry, Source, entries, leaves
 from docclf_cli.profile.lookup import find_group_file, group_names, is_name
 from docclf_cli.profile.schema import Profile
 from docclf_cli.profile.yaml_reader import read_yaml
@@ -16,6 +16,8 @@ from docclf_cli.registry import did_you_mean
 GROUPS = ("model", "optimizer", "scheduler", "loss", "augmentation")
 # These keep what they do not know themselves under `params`.
 WITH_PARAMS = ("optimizer", "scheduler", "loss")
+# These say what a name stands for, so that they never outlive it.
+DEFINITIONS = ("model.model_name", "augmentation.transforms")
 _DEFAULTS = Profile()
 _TARGET = re.compile(r"src\.\w+\.(\w+)\.\w+")
 
@@ -93,6 +95,42 @@ def one_spelling(section: str, given: Iterator[Entry], faults: list[str]) -> Ite
         elif entry.key != f"{section}._target_":
             yield found
         seen[found.key] = entry.key
+
+
+def explicit(choice: Choice, folders: Sequence[Path], whole: bool, faults: list[str]) -> list[Entry]:
+    """What a profile sets of its own beside the name of a section, in canonical spelling.
+
+    Args:
+        choice: The profile's choice of the section.
+        folders: Where group files are looked up.
+        whole: A profile that docclf wrote states every value: its own are those that differ from the group file and
+            the defaults.
+        faults: Faults found are added here.
+    """
+    stated = [
+        entry
+        for entry in one_spelling(choice.section, iter(choice.beside), faults)
+        if entry.value != {} and entry.key != "model.model_name"  # whoever names another model has replaced that
+    ]
+    if not whole:
+        return stated
+    usual = dict(leaves(getattr(_DEFAULTS, choice.section).model_dump(mode="json"), f"{choice.section}."))
+    usual |= {entry.key: entry.value for entry in group_entries(choice, folders, [])}
+    return [entry for entry in stated if entry.key not in usual or entry.value != usual[entry.key]]
+
+
+def has_key(key: str, spelled_out: Container[str], parameters: Container[str]) -> bool:
+    """Whether a key of a replaced section means something to the section that is chosen in its place.
+
+    Args:
+        key: Its dotted name, in canonical spelling.
+        spelled_out: Keys in the group file of the new choice.
+        parameters: Parameters that the new choice takes.
+    """
+    section, *names = key.split(".")
+    if names[0] == "params" and len(names) > 1:
+        return key in spelled_out or names[1] in parameters
+    return key not in DEFINITIONS and names[0] in type(getattr(_DEFAULTS, section)).model_fields
 
 
 def canonical(key: str) -> str:

@@ -1,13 +1,15 @@
 """From files and options to a profile: groups, overrides, and where each value came from.
 
-Precedence: schema default < group file < profile < named option < `--set`.
+Precedence: schema default < group file < profile < named option < `--set`. An option that names another group
+(`--optimizer sgd`) replaces the group file; what the profile set explicitly in that section stays where the new choice has
+the key, and what is dropped is said.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,19 @@ from pydantic import ValidationError
 
 from docclf_cli.errors import ProfileError
 from docclf_cli.profile.faults import MOST, faults_of, nearest
-from docclf_cli.profile.groups import GROUPS, Choice, canonical, choice_of, group_entries, is_choice, one_spelling
+from docclf_cli.profile.faults import shown as shown_value
+from docclf_cli.profile.groups import (
+    DEFINITIONS,
+    GROUPS,
+    Choice,
+    canonical,
+    choice_of,
+    explicit,
+    group_entries,
+    has_key,
+    is_choice,
+    one_spelling,
+)
 from docclf_cli.profile.keys import MAPPINGS
 from docclf_cli.profile.layers import DEFAULT, GROUP_FILE, OPTION, PROFILE, SET, Entry, Layers, Source, entries, leaves
 from docclf_cli.profile.lookup import config_folders, find_profile, group_names
@@ -30,6 +44,8 @@ __all__ = ["GROUPS", "LoadedProfile", "Source", "config_folders", "dump_profile"
 logger = logging.getLogger("docclf")
 # First key of a written profile: its sections are whole, and group files have nothing to add to them.
 RESOLVED = "resolved"
+# The parameters that a building block takes, by section and name; the registries know them.
+Parameters = Callable[[str, str], Container[str]]
 _KEY = re.compile(r"[^\s.=]{1,100}(\.[^\s.=]{1,100}){0,20}")
 
 
@@ -41,23 +57,34 @@ class LoadedProfile:
     sources: Mapping[str, Source] = field(default_factory=dict)
 
 
+def only_those_of_group_file(section: str, name: str) -> Container[str]:
+    """Parameters of a building block beyond those that its group file spells out, where no registry is asked."""
+    return ()
+
+
 def load_profile(
-    name: str, *, options: Mapping[str, Any] | None = None, sets: Sequence[str] = (), default_dir: Path | None = None
+    name: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    sets: Sequence[str] = (),
+    default_dir: Path | None = None,
+    parameters: Parameters = only_those_of_group_file,
 ) -> LoadedProfile:
     """Load a profile by name or path, and lay options over it.
 
     Args:
         name: A name, looked up in `./configs` and then among the shipped profiles, or a path.
-        options: Values of named options by dotted key. A bare section (`scheduler`) replaces the section whole.
+        options: Values of named options by dotted key. A bare section (`scheduler`) names another group file.
         sets: `a.b=value` texts, applied last.
         default_dir: Looked up in the place of `./configs`.
+        parameters: Tells which parameters a building block takes.
 
     Raises:
         ProfileError: Anything in it is wrong; all faults are listed.
     """
     folders = config_folders(default_dir)
     document = read_yaml(find_profile(name, folders))
-    work = _Work(document, folders, list(document.faults))
+    work = _Work(document, folders, list(document.faults), parameters)
     work.given = [Entry(key, value, Source(OPTION), {}) for key, value in (options or {}).items()]
     for text in sets:
         with work.collecting():
@@ -72,6 +99,7 @@ class _Work:
     document: Document
     folders: Sequence[Path]
     faults: list[str]
+    parameters: Parameters
     given: list[Entry] = field(default_factory=list)
     layers: Layers = field(default_factory=Layers)
 
@@ -101,17 +129,39 @@ class _Work:
         """Group file, profile, options: one section from the lowest layer to the highest."""
         given = [entry for entry in self.given if _within(entry.key, section)]
         chosen = [entry for entry in given if is_choice(entry.key)]
-        choice = choice_of(section, chosen[-1:] or stated)
+        of_profile = choice_of(section, stated)
+        choice = choice_of(section, chosen[-1:]) if chosen else of_profile
         if section == "loss":
             choice = self._focal(choice)
         if whole and choice.source.kind == PROFILE:
             self._lay([Entry(f"{section}.name", choice.name, choice.source, {})])
         else:
             self._lay(group_entries(choice, self.folders, self.faults))
-        self._lay(one_spelling(section, iter(choice.beside), self.faults))
+        if choice.source.kind in (OPTION, SET):
+            self._lay(self._kept(of_profile, whole))
+        else:
+            self._lay(one_spelling(section, iter(choice.beside), self.faults))
         self._lay(entry.renamed(canonical(entry.key)) for entry in given if not is_choice(entry.key))
         if section == "loss":
             self._lay_focal_parameters()
+
+    def _kept(self, of_profile: Choice, whole: bool) -> list[Entry]:
+        """What the profile set beside a name that an option has replaced, where the new choice has that key.
+
+        What is dropped is a warning; what is kept is said where the name is another one.
+        """
+        section = of_profile.section
+        name, here = self.layers.values[section]["name"], set(self.layers.sources)
+        stated = explicit(of_profile, self.folders, whole, self.faults)
+        kept = [entry for entry in stated if has_key(entry.key, here, self.parameters(section, name))]
+        for entry in stated:
+            if entry not in kept:
+                why = "has its own" if entry.key in DEFINITIONS else "has no such key"
+                logger.warning("%s (%s) is dropped: '%s' %s", entry.key, entry.source.place, name, why)
+        if kept and name != of_profile.name:
+            shown = ", ".join(f"{entry.key}={shown_value(entry.value)}" for entry in kept)
+            logger.info("%s '%s' keeps what the profile says: %s", section, name, shown)
+        return kept
 
     def _lay(self, given: Sequence[Entry] | Iterator[Entry]) -> None:
         for entry in given:

@@ -8,6 +8,7 @@ from typing import Any
 from docclf_cli.errors import ProfileError
 
 # No separators: a name cannot leave the folder it is looked up in.
+ALIASES = {"offline": "laptop"}  # earlier names of shipped profiles
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -40,7 +41,8 @@ def find_profile(name: str, folders: Sequence[Path]) -> Path:
     Raises:
         ProfileError: There is none.
     """
-    found = find_group_file("", name, folders) if is_name(name) else None
+    names = [one for one in (name, ALIASES.get(name)) if one is not None and is_name(one)]
+    found = next((path for one in names if (path := find_group_file("", one, folders)) is not None), None)
     if found or _is_file(Path(name)):
         return found or Path(name)
     from docclf_cli.registry import did_you_mean  # brings pydantic, which completion and --help do without

@@ -64,6 +64,49 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
+class TrainingPlan:
+    """What a training run is going to do, before it does it.
+
+    Attributes:
+        run: The run folder; of a run without a name it holds the time of its start.
+        profile: The fixed profile that it starts from.
+        reason: Why that one, where docclf picked it.
+        model: Architecture.
+        weights: Where its first weights come from; empty where it learns from scratch.
+        data: The data root.
+        pages: Pages to train and validate on.
+        train_pages: Training pages of a fit (of folds, the first).
+        val_pages: Its held-out pages.
+        split: How these were chosen.
+        classes: How many classes there are.
+        image_size: Side of the model input.
+        epochs: Passes over the training pages.
+        fits: How many models are trained.
+        device: What computes.
+        minutes: A guess of how long it takes.
+        left_out: How many files and folders of each kind were left out, such as `.heic`.
+    """
+
+    run: Path
+    profile: str
+    reason: str
+    model: str
+    weights: str
+    data: str
+    pages: int
+    train_pages: int
+    val_pages: int
+    split: str
+    classes: int
+    image_size: int
+    epochs: int
+    fits: int
+    device: str
+    minutes: float
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FinishedRun:
     """Printed by `train --resume` for a run that is already finished.
 

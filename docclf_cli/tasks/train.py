@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,9 +62,10 @@ from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
 from docclf_cli.profile.paths import absolute_paths, typed_paths
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.training import FoldRow, TrainResult
+from docclf_cli.results.training import FoldRow, TrainingPlan, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
 
 logger = logging.getLogger("docclf")
@@ -72,6 +73,17 @@ PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
 OUT_OF_FOLD = "out_of_fold.npz"
 MOST_SHOWN = 20
 WHILE_DRAWING = "stopped while tables and plots were written"
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A run that has passed every check that needs no page."""
+
+    index: DocumentIndex
+    own_val: int
+    fits: tuple[PlannedFit, ...]
+    split: Split
+    plan: TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,8 @@ def train(
     resume: Path | None = None,
     allow_changes: bool = False,
     overwrite: bool = False,
+    recipe: Recipe | None = None,
+    announce: Callable[[TrainingPlan], None] | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> TrainResult:
@@ -116,6 +130,8 @@ def train(
         resume: Run folder to go on with.
         allow_changes: Go on although profile, code or pages are not those the run was started with.
         overwrite: Replace an existing run of that name.
+        recipe: What the profile started from, for the plan.
+        announce: Is told the plan, before any long work.
         emit: Consumer of events.
         stop: Polled after every step.
 
@@ -130,13 +146,10 @@ def train(
     else:
         run = RunFolder(resume)
         profile = inherit_numerics(profile, run)
-    index, own_val = load_training_index(profile.data)
-    say_copies_in_validation(index, own_val)
-    index.left_out.say(profile.data.root)
-    check_settings(profile, len(index.class_names), own_val)
-    check_classes(index)
-    fits, split = _planned(profile, index, own_val)
-    check_fits(profile, index, fits, resolve_runtime(profile.runtime))
+    checked = _checked(profile, run, recipe, typed, new=resume is None)
+    index, own_val, fits, split = checked.index, checked.own_val, checked.fits, checked.split
+    if announce is not None:
+        announce(checked.plan)
     if resume is None:
         check_weights(profile, len(index.class_names))
     profile = _with_numerics(profile, index, own_val, fits)
@@ -159,6 +172,58 @@ def train(
             result = replace(result, precision=_note_precision(work))
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.metrics["f1_macro"].value)
             return replace(result, left_out=index.left_out.counts)
+
+
+def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:
+    """What `train` would do; nothing is written, and no weights are fetched.
+
+    Raises:
+        DocclfError: As `train`, as far as that can be known without reading pages.
+    """
+    typed, profile = typed_paths(profile), absolute_paths(profile)
+    run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
+    run.require_free(overwrite)
+    return _checked(profile, run, recipe, typed, new=True).plan
+
+
+def _checked(
+    profile: Profile, run: RunFolder, recipe: Recipe | None, typed: Mapping[str, str], *, new: bool
+) -> _Checked:
+    """Everything that can be known before pages are read: first of all whether the first weights are within reach."""
+    data, train = profile.data, profile.train
+    root = typed.get(data.root, data.root)
+    origin = require_weights(profile, root) if new else f"the position saved in {run.path}"
+    index, own_val = load_training_index(data)
+    say_copies_in_validation(index, own_val)
+    index.left_out.say(data.root)
+    num_classes = len(index.class_names)
+    check_settings(profile, num_classes, own_val)
+    check_classes(index)
+    fits, split = _planned(profile, index, own_val)
+    runtime = resolve_runtime(profile.runtime)
+    check_fits(profile, index, fits, runtime)
+    first = fits[0]
+    how = "a validation set of its own" if own_val else f"{data.val_fraction:.0%} held out"
+    plan = TrainingPlan(
+        run=run.path,
+        profile="" if recipe is None else recipe.profile,
+        reason="" if recipe is None else recipe.reason,
+        model=profile.model.model_name,
+        weights=origin,
+        data=root,
+        pages=len(index),
+        train_pages=len(first.train_rows),
+        val_pages=len(first.val_rows),
+        split=f"{train.folds} folds" if train.folds else how,
+        classes=num_classes,
+        image_size=data.image_size,
+        epochs=train.epochs,
+        fits=len(fits),
+        device=str(runtime.device),
+        minutes=round(expected_minutes(profile, num_classes, len(first.train_rows), len(first.val_rows), len(fits)), 1),
+        left_out=index.left_out.counts,
+    )
+    return _Checked(index, own_val, fits, split, plan)
 
 
 def _note_precision(work: _Work) -> str:

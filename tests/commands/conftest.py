@@ -17,5 +17,5 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny() -> tuple[str, ...]:
     """Options of `train` that make it quick."""
     return (
-        "--model", "test_resnet", "--no-pretrained", "--image-size", "48", "--batch-size", "8", "--augmentation", "light",
+        "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "48", "--batch-size", "8", "--augmentation", "light",
     )  # fmt: skip

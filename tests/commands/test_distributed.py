@@ -31,7 +31,7 @@ Start = Callable[..., CliProcess]
 def _train(pages: Path, model: str = "test_vit", **keys: object) -> tuple[str, ...]:
     sets = [text for key, value in (KEYS | keys).items() for text in ("--set", f"{key}={value}")]
     return (
-        "train", "--data", str(pages), "--model", model, "--no-pretrained", "--image-size", "32", "--batch-size", "8",
+        "train", "--data", str(pages), "--profile", "config", "--model", model, "--no-pretrained", "--image-size", "32", "--batch-size", "8",
         "--augmentation", "light", "--epochs", "5", *sets,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from docclf_cli.files import TEMP_PREFIX
 pytestmark = pytest.mark.slow
 Docclf = Callable[..., Outcome]
 TRAIN = (
-    "train", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation",
+    "train", "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation",
     "light", "--epochs", "3", "--name", "a", "--set", "runtime.workers=1", "--set", "tracking.backend=none",
     "--set", "train.snapshots.keep=every", "--set", "train.snapshots.k=1",
     *(text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")),

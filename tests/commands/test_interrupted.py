@@ -16,7 +16,7 @@ from docclf_cli.files import TEMP_PREFIX
 pytestmark = pytest.mark.slow
 Docclf = Callable[..., Outcome]
 TRAIN = (
-    "train", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation",
+    "train", "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation",
     "light", "--epochs", "2", "--set", "runtime.workers=2", "--set", "tracking.backend=none", "--set", "train.ema=0.9",
     *(text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")),
 )  # fmt: skip

@@ -72,6 +72,7 @@ def folder(
 
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "train --dry-run": ("--no-pretrained",),
     "train --show-schedule": ("--epochs", "2", "--batch-size", "10"),
     "train --resume": ("runs/a",),
     "evaluate": ("--split", "test"),
@@ -100,7 +101,7 @@ def test_train(folder: tuple[Path, Outcome]) -> None:
 def test_other_commands(
     start: Callable[..., CliProcess], folder: tuple[Path, Outcome], pages: Path, server: S3Server, command: str
 ) -> None:
-    data = ("--data", pages) if command in ("train --show-schedule", "env-check", "audit") else ()
+    data = ("--data", pages) if command in ("train --dry-run", "train --show-schedule", "env-check", "audit") else ()
     outcome = start(
         *command.split(), *COMMANDS[command], *data, "--json", cwd=folder[0], env=server.environment()
     ).wait()

@@ -34,7 +34,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "audit", "tta", "ensemble"])
 def test_it_is_said_and_counted(docclf: Docclf, data: Path, runs: Path, command: str) -> None:
-    plain = ("--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--epochs", "1", "--batch-size", "8")
+    plain = (
+        "--profile",
+        "config",
+        "--model",
+        "test_resnet",
+        "--no-pretrained",
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "8",
+    )
     args = {
         "train": ("--data", data, *plain, "--set", "tracking.backend=none", "--name", "t"),
         "evaluate": ("--checkpoint", runs / "a"),

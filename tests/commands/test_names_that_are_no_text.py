@@ -25,7 +25,7 @@ def test_from_training_to_prediction(docclf: Callable[..., Outcome], tmp_path: P
     pages.rename(tmp_path / data)
     settings = [text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")]
     train = docclf(
-        "train", "--data", data, "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4",
+        "train", "--data", data, "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4",
         "--epochs", "1", "--name", "r", "--set", "tracking.backend=none", "--set", "runtime.workers=0", *settings,
     )  # fmt: skip
     assert train.code == 0, train.stderr

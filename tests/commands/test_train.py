@@ -18,6 +18,8 @@ from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.results.predictions import Predictions
 
 TINY = (
+    "--profile",
+    "config",
     "--model",
     "test_resnet",
     "--no-pretrained",
@@ -93,7 +95,17 @@ def test_a_signal_saves_and_exits_with_its_code(
 
 def test_show_profile_names_sources_and_trains_nothing(docclf: Docclf, tmp_path: Path) -> None:
     outcome = docclf(
-        "train", "--model", "convnext_small", "--scheduler", "step", "--lr", "0.01", "--show-profile", "--json"
+        "train",
+        "--profile",
+        "config",
+        "--model",
+        "convnext_small",
+        "--scheduler",
+        "step",
+        "--lr",
+        "0.01",
+        "--show-profile",
+        "--json",
     )
     assert outcome.code == 0, outcome.stderr
     assert outcome.json["model.model_name"]["value"] == "convnext_small"
@@ -129,7 +141,7 @@ BAD = [
 
 @pytest.mark.parametrize(("args", "code", "text"), BAD, ids=[" ".join(args) for args, _, _ in BAD])
 def test_wrong_input_is_named(docclf: Docclf, pages: Path, args: tuple[str, ...], code: int, text: str) -> None:
-    base = ("--no-pretrained",) if "--model" in args else TINY
+    base = ("--profile", "config", "--no-pretrained") if "--model" in args else TINY
     outcome = docclf("train", "--data", pages, *base, *args)
     assert outcome.code == code
     assert text in outcome.stderr

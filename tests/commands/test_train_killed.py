@@ -30,7 +30,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     }  # fmt: skip
     sets = [text for key, value in keys.items() for text in ("--set", f"{key}={value}")]
     return (
-        "train", "--data", str(pages), "--model", "test_resnet", "--no-pretrained", "--image-size", "32",
+        "train", "--data", str(pages), "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "32",
         "--batch-size", "4", "--augmentation", "light", "--epochs", "3", "--folds", "2", *sets,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from tiny import PLAIN, draw_pages
 
 Docclf = Callable[..., Outcome]
 TINY = (
-    "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation", "none",
+    "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "32", "--batch-size", "4", "--augmentation", "none",
     "--set", "data.degraded_validation=false", "--set", "tracking.backend=none",
     *(text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")),
 )  # fmt: skip

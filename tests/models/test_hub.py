@@ -148,9 +148,10 @@ def test_weights_outside_the_hub_come_from_their_address(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(RemoteError, match="cannot be fetched"):
         hub._from_url("gcvit_xxtiny", f"http://127.0.0.1:{closed_port}/weights.pth")
-    (tmp_path / "checkpoints" / "weights.pth").parent.mkdir(exist_ok=True)
-    (tmp_path / "checkpoints" / "weights.pth").touch()
-    assert hub._from_url("gcvit_xxtiny", f"http://127.0.0.1:{closed_port}/weights.pth").name == "weights.pth"
+    url = timm.get_pretrained_cfg("gcvit_xxtiny").url
+    (tmp_path / "checkpoints").mkdir(exist_ok=True)
+    (path := tmp_path / "checkpoints" / url.rsplit("/", 1)[-1]).touch()
+    assert hub.hub_file("gcvit_xxtiny") == (path, f"{url} (local cache)")
 
 
 def test_an_architecture_that_was_never_pretrained_says_so() -> None:

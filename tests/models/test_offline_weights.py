@@ -27,7 +27,7 @@ def macro_f1(root: Path, output: Path, **options: object) -> float:
         "augmentation": "none", "train.epochs": 3, "train.batch_size": 8, "output": str(output), "runtime.precision": "fp32",
         "runtime.memory_format": "channels_last",
     }  # fmt: skip
-    profile = load_profile("offline", options=quick | options).profile
+    profile = load_profile("laptop", options=quick | options).profile
     return train(profile).val.metrics["f1_macro"].value
 
 

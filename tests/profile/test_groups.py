@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docclf_cli.profile.load import LoadedProfile, load_profile
+from docclf_cli.profile.load import LoadedProfile, dump_profile, load_profile
 
 Load = Callable[..., LoadedProfile]
 Faults = Callable[..., list[str]]
@@ -28,11 +28,68 @@ def test_keys_without_a_name_change_the_default(load: Load) -> None:
 
 
 @pytest.mark.parametrize("given", [{"options": {"scheduler": "cosine"}}, {"sets": ["scheduler.name=cosine"]}])
-def test_a_section_chosen_on_the_command_line_is_replaced_whole(load: Load, given: dict[str, object]) -> None:
-    scheduler = load(
-        "scheduler: {name: cosine_warm_restart, params: {T_0: 7, eta_min: 0.5}}\n", **given
-    ).profile.scheduler
-    assert (scheduler.name, scheduler.params) == ("cosine", {"T_max": None, "eta_min": 0.0})
+def test_another_group_keeps_what_the_profile_set_where_it_has_that_key(
+    load: Load, given: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "docclf"):
+        loaded = load("scheduler: {name: cosine_warm_restart, params: {T_0: 7, eta_min: 0.5}}\n", **given)
+    scheduler = loaded.profile.scheduler
+    assert (scheduler.name, scheduler.params) == ("cosine", {"T_max": None, "eta_min": 0.5})
+    assert loaded.sources["scheduler.params.eta_min"].kind == "profile"
+    assert "scheduler.params.T_0" in caplog.text
+    assert "is dropped: 'cosine' has no such key" in caplog.text
+    assert "keeps what the profile says: scheduler.params.eta_min=0.5" in caplog.text
+
+
+# A profile's section, the option that names another choice, what must stay, and what is dropped.
+SURVIVES = [
+    ("model", "{name: resnet18, pretrained: false, dropout_rate: 0.0}", "convnext_small",
+     {"pretrained": False, "dropout_rate": 0.0, "model_name": "convnext_small"}, ()),
+    ("model", "{name: resnet18, checkpoint_path: w.pth}", "vit", {"checkpoint_path": "w.pth", "pretrained": True}, ()),
+    ("optimizer", "{name: adamw, lr: 0.001, layer_decay: 0.9}", "adamw", {"lr": 0.001, "layer_decay": 0.9}, ()),
+    ("optimizer", "{name: adamw, lr: 0.001, weight_decay: 0.1}", "sgd",
+     {"lr": 0.001, "weight_decay": 0.1, "params": {"momentum": 0.9, "nesterov": True}}, ()),
+    ("optimizer", "{name: sgd, momentum: 0.5}", "adam", {"lr": 0.0002}, ("optimizer.params.momentum",)),
+    ("scheduler", "{name: warmup_linear, warmup_steps: 9, min_lr: 0.1}", "step",
+     {"params": {"step_size": None, "gamma": 0.1}}, ("scheduler.params.warmup_steps", "scheduler.params.min_lr")),
+    ("loss", "{name: focal, gamma: 3.0, label_smoothing: 0.1}", "cross_entropy", {"params": {"label_smoothing": 0.1}},
+     ("loss.params.gamma",)),
+    ("augmentation", "{name: document, mixup: 0.2}", "rough", {"mixup": 0.2, "name": "rough"}, ()),
+    ("augmentation", "{name: mine, transforms: [{name: blur, radius: 2}]}", "none", {"transforms": ()},
+     ("augmentation.transforms",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "text", "name", "stays", "dropped"), SURVIVES)
+def test_an_option_never_undoes_a_profile_in_silence(
+    load: Load,
+    caplog: pytest.LogCaptureFixture,
+    section: str,
+    text: str,
+    name: str,
+    stays: dict[str, object],
+    dropped: tuple[str, ...],
+) -> None:
+    def parameters(section: str, name: str) -> tuple[str, ...]:
+        return ("label_smoothing", "class_weights") if name == "cross_entropy" else ()
+
+    chosen = getattr(load(f"{section}: {text}\n", options={section: name}, parameters=parameters).profile, section)
+    assert {key: getattr(chosen, key) for key in stays} == stays
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert [message.split(" ")[0] for message in said] == list(dropped)
+
+
+def test_a_model_that_brings_its_loss_leaves_the_rest_of_the_loss(load: Load) -> None:
+    text = "loss: {name: cross_entropy, label_smoothing: 0.1}\n"
+    loss = load(text, options={"model": "convnext_with_focal"}).profile.loss
+    assert (loss.name, loss.params["label_smoothing"]) == ("focal", 0.1)
+
+
+def test_of_a_written_profile_only_what_differs_from_the_group_file_is_its_own(load: Load) -> None:
+    first = load("model: {name: resnet50, pretrained: false}\noptimizer: {name: adamw, lr: 0.3}\n").profile
+    again = load(dump_profile(first), options={"model": "convnext_with_attention", "optimizer": "sgd"}).profile
+    assert (again.model.pretrained, again.model.use_attention, again.model.dropout_rate) == (False, True, 0.1)
+    assert (again.optimizer.lr, again.optimizer.weight_decay) == (0.3, 0.0001)
 
 
 def test_other_options_stay_whatever_the_order(load: Load) -> None:
@@ -117,5 +174,5 @@ class TestFocalLoss:
         text = "loss: {name: cross_entropy, label_smoothing: 0.1}\n"
         for given in ({"options": {"model": "convnext_with_focal"}}, {"sets": ["model.use_focal_loss=true"]}):
             loss = load(text, **given).profile.loss
-            assert (loss.name, loss.params["label_smoothing"]) == ("focal", 0.0)
+            assert (loss.name, loss.params["label_smoothing"]) == ("focal", 0.1)
         assert "names cross_entropy" in faults(self.TEXT, options={"loss": "cross_entropy"})[0]

@@ -102,7 +102,7 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
     Raises:
         InputError: The device does not exist here.
     """
-    device = _device(config.device)
+    device = resolve_device(config.device)
     keep_freed_memory()
     torch.set_num_threads(config.threads or _share(physical_cores()))
     torch.use_deterministic_algorithms(config.deterministic, warn_only=False)
@@ -142,7 +142,12 @@ def _own(device: torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if one_of_many else device
 
 
-def _device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """The device that a profile names.
+
+    Raises:
+        InputError: It does not exist here.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

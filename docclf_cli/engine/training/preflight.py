@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.tables import plural
@@ -138,6 +139,20 @@ def check_weights(profile: Profile, num_classes: int) -> None:
     if source.state is not None:
         with warnings.catch_warnings(action="ignore"):  # that nothing is copied is meant
             fit_weights(_outline(profile, num_classes), source.state, source.origin, may_lack=ATTENTION_PREFIX)
+
+
+def forward_flops(profile: Profile, num_classes: int) -> float:
+    """Floating-point operations of a forward pass of one page; 0 where they cannot be counted without numbers."""
+    side = profile.data.image_size
+    try:
+        model = _network(profile, num_classes, META).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.empty(1, 3, side, side, device=META))
+    except DocclfError:
+        raise
+    except Exception:  # some networks compute with numbers on their way
+        return 0.0
+    return float(counter.get_total_flops())
 
 
 def batches_of(profile: Profile, pages: int, runtime: Runtime) -> EpochBatches:

@@ -159,7 +159,7 @@ def test_train_with_little_shared_memory_or_none(tmp_path: Path, cache_home: Pat
     done = subprocess.run(
         [
             "unshare", "-m", "bash", "-c", mount, "x", sys.executable, "-m", "docclf_cli", "train", "--data", "data",
-            "--model", "test_resnet", "--no-pretrained", "--image-size", "64", "--batch-size", "4", "--epochs", "1",
+            "--profile", "config", "--model", "test_resnet", "--no-pretrained", "--image-size", "64", "--batch-size", "4", "--epochs", "1",
             "--set", "data.cache=off", "--set", "tracking.backend=none", "--set", "runtime.workers=2",
             "--set", "data.degraded_validation=false",
             *(text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")),
