@@ -6,6 +6,7 @@ import time
 import pytest
 from torch.utils.data import Dataset
 
+from docclf_cli.data.loading import worker_gate
 from docclf_cli.data.loading.data_loader import data_loader
 from docclf_cli.data.loading.worker_gate import Loader
 from docclf_cli.data.loading.worker_pool import start_method
