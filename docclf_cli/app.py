@@ -65,6 +65,7 @@ def _register() -> None:
         evaluate,
         export,
         predict,
+        runs,
         s3_pull,
         s3_push,
         train,
@@ -75,6 +76,7 @@ def _register() -> None:
     app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", epilog=predict.EXAMPLES)(predict.run)
     app.command("class-report", epilog=class_report.EXAMPLES)(class_report.run)
+    app.command("runs", epilog=runs.EXAMPLES)(runs.run)
     app.command("ensemble", epilog=ensemble.EXAMPLES)(ensemble.run)
     app.command("tta", epilog=tta.EXAMPLES)(tta.run)
     app.command("export", epilog=export.EXAMPLES)(export.run)

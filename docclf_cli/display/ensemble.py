@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich import box
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable
 from docclf_cli.results.ensembling import EnsembleResult, Line, Measured, TTAResult
 from docclf_cli.results.figures import Difference, Estimate
 
@@ -60,17 +59,13 @@ def _score_tables(
 
 def _score_table(
     title: str, lines: Sequence[Line], measured: Iterable[Measured | None], breaks: set[int], marked: str
-) -> Table:
-    # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", overflow="fold")
-    for head in ("accuracy %", "macro-F1 %", "log loss", "Δ"):
-        table.add_column(head, justify="right", no_wrap=True)
+) -> NameTable:
+    table = NameTable(title, "", "accuracy %", "macro-F1 %", "log loss", "Δ")
     for number, (line, each) in enumerate(zip(lines, measured, strict=True)):
         if number in breaks:
             table.add_section()
-        name = f"[bold]{escape(line.name)} ←[/]" if line.name == marked else escape(line.name)
-        table.add_row(name, *_metrics(each))
+        name, style = (f"{line.name} ←", "bold") if line.name == marked else (line.name, "")
+        table.add_row(name, *_metrics(each), style=style)
     return table
 
 
@@ -97,26 +92,21 @@ def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
     weighted = [line for line in result.methods if line.weights and len(set(line.weights.values())) > 1]
     if not weighted:
         return
-    table = Table(title="Weights", title_justify="left")
-    table.add_column("", overflow="fold")
-    for line in weighted:
-        table.add_column(escape(line.name), justify="right", no_wrap=True)
+    table = NameTable("Weights", "", *(line.name for line in weighted))
     for member in result.members:
-        table.add_row(escape(member.name), *(f"{(line.weights or {})[member.name]:.3f}" for line in weighted))
+        table.add_row(member.name, *(f"{(line.weights or {})[member.name]:.3f}" for line in weighted))
     yield table
 
 
-def _alike_table(result: EnsembleResult) -> Table:
+def _alike_table(result: EnsembleResult) -> NameTable:
     """Pairs of members: how often they disagree, and whether they fail on the same pages."""
-    table = Table(title=f"How alike the members are ({result.alike_on} pages)", title_justify="left")
-    table.add_column("members", overflow="fold")
-    table.add_column("disagree", justify="right", no_wrap=True)
-    table.add_column("errors correlate", justify="right", no_wrap=True)
+    title = f"How alike the members are ({result.alike_on} pages)"
+    table = NameTable(title, "members", "disagree", "errors correlate")
     names = [member.name for member in result.members]
     for first in range(len(names)):
         for second in range(first + 1, len(names)):
             correlation = result.error_correlation[first][second] if result.error_correlation else float("nan")
             shown = "–" if correlation != correlation else f"{correlation:.2f}"
-            pair = f"{escape(names[first])} · {escape(names[second])}"
+            pair = f"{names[first]} · {names[second]}"
             table.add_row(pair, f"{100 * result.disagreement[first][second]:.1f} %", shown)
     return table

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable, difference, interval, number, short
 from docclf_cli.results.evaluation import Comparison, CorruptionReport, CorruptionRow, EvaluateResult, Trust
 from docclf_cli.results.figures import Threshold
 
@@ -26,20 +27,20 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     yield report.files_table(result.files)
 
 
-def _metrics(result: EvaluateResult) -> Table:
-    table = report.scores_table(result.scores, f"{escape(str(result.checkpoint))}, {result.split}")
+def _metrics(result: EvaluateResult) -> NameTable:
+    table = report.scores_table(result.scores, f"{result.checkpoint}, {result.split}")
     before = result.uncalibrated_ece
     name = f"the same before temperature {result.temperature:.2f}"
-    table.add_row(name, report.number(before.value), f"{report.number(before.low)} … {report.number(before.high)}")
-    table.add_row("computed in", result.precision)
+    table.add_row(name, number(before.value), f"{number(before.low)} … {number(before.high)}")
+    table.add_row("computed in", result.precision, "")
     return table
 
 
 def _comparison(comparison: Comparison) -> Table:
     title = f"Against {comparison.other}, on the same {comparison.pages} pages"
     table = report.plain_table(escape(title))
-    for difference, words in zip(comparison.differences, comparison.sentences, strict=True):
-        table.add_row(report.metric_name(difference.figure), words)
+    for found, words in zip(comparison.differences, comparison.sentences, strict=True):
+        table.add_row(report.metric_name(found.figure), words)
     by_group = ", by group" if comparison.by_group else ""
     table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy{by_group})")
     if comparison.left_out:
@@ -49,10 +50,8 @@ def _comparison(comparison: Comparison) -> Table:
 
 def _trust(trust: Trust, split: str) -> Iterator[RenderableType]:
     found, copies = trust.found, ", clean and degraded" if trust.degraded else ""
-    table = Table(title=f"When to trust: {100 * found.target:g} % precision", title_justify="left")
-    table.add_column("pages", overflow="fold")
-    for head in ("decided", "share of the pages", "precision"):
-        table.add_column(head, justify="right", no_wrap=True)
+    title = f"When to trust: {100 * found.target:g} % precision"
+    table = NameTable(title, "pages", "decided", "share of the pages", "precision")
     table.add_row(f"held-out{copies}; they chose it", *_threshold(found))
     if trust.checked is not None:
         table.add_row(f"{split}{' (they chose it: too good)' if trust.chosen_here else ''}", *_threshold(trust.checked))
@@ -68,8 +67,8 @@ def _trust(trust: Trust, split: str) -> Iterator[RenderableType]:
 def _threshold(threshold: Threshold) -> tuple[str, str, str]:
     return (
         f"{threshold.decided} of {threshold.pages}",
-        report.interval(threshold.coverage),
-        report.interval(threshold.precision),
+        interval(threshold.coverage, digits=3),
+        interval(threshold.precision, digits=3),
     )
 
 
@@ -81,22 +80,18 @@ def _value(found: Threshold) -> str:
     return f"not known yet: it needs about {found.more_pages} more held-out pages"
 
 
-def _corruptions(corruptions: CorruptionReport) -> Table:
+def _corruptions(corruptions: CorruptionReport) -> NameTable:
     drawn = (
         f"{corruptions.pages} pages"
         if corruptions.pages == corruptions.of
         else f"a draw of {corruptions.pages} of {corruptions.of} pages"
     )
-    table = Table(title=f"What damage costs: {drawn}, damages of version {corruptions.version}", title_justify="left")
-    table.add_column("damage", no_wrap=True)
-    for head in ("accuracy", "macro-F1", "macro-F1 − clean"):
-        table.add_column(head, justify="right", no_wrap=True)
+    title = f"What damage costs: {drawn}, damages of version {corruptions.version}"
+    table = NameTable(title, "damage", "accuracy", "macro-F1", "macro-F1 − clean")
     for row in corruptions.rows:
         table.add_row(f"{row.kind}, {row.severity}" if row.severity else row.kind, *_corruption(row))
     return table
 
 
 def _corruption(row: CorruptionRow) -> tuple[str, str, str]:
-    lost = row.difference
-    between = f"{lost.value:+.3f} ({lost.low:+.2f} … {lost.high:+.2f})"
-    return f"{row.accuracy.value:.3f}", report.interval(row.f1_macro), between
+    return short(row.accuracy.value, 3), interval(row.f1_macro), difference(row.difference)

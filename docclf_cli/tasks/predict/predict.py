@@ -107,6 +107,11 @@ class PredictOptions:
         if self.file_format not in (None, *FORMATS):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(FORMATS)}")
         table = self.output.suffix.lower().removeprefix(".") if self.output else ""
+        if table.isalpha() and table not in FORMATS and self.output is not None and not self.output.is_dir():
+            raise InputError(
+                f"--output {self.output}: '.{table}' is no table that docclf writes",
+                f"name a table that ends in {' or '.join(f'.{name}' for name in FORMATS)}, a folder, or - for stdout",
+            )
         if self.file_format and table in FORMATS and table != self.file_format:
             raise InputError(f"--format {self.file_format} and --output {self.output} contradict each other")
 

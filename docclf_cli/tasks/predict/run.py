@@ -33,6 +33,7 @@ from docclf_cli.tasks.predict.submission import Submission
 
 logger = logging.getLogger("docclf")
 COUNTED_AT_ONCE = 64
+MOST_ROWS = 1000  # pages that a result holds itself
 GO_ON = "the same command goes on from here"
 
 
@@ -278,6 +279,8 @@ def _publish(
         seconds=seconds,
         files=tuple(files),
         precision=predictor.precision,
+        predictions=tuple(one.as_row(names) for one in tally.first) if len(predictions.pages) <= MOST_ROWS else (),
+        predictions_file=outputs.pages,
     )
 
 
@@ -293,10 +296,13 @@ class _Tally:
 
     def __init__(self) -> None:
         self.chosen, self.review, self.unreadable = Counter[int](), Counter[int](), 0
+        self.first: list[PagePrediction] = []  # at most `MOST_ROWS`
 
     def counting(self, predictions: Iterator[PagePrediction]) -> Iterator[PagePrediction]:
         for prediction in predictions:
             self.chosen[prediction.chosen] += 1
             self.review[prediction.chosen] += bool(prediction.review)
             self.unreadable += not prediction.top
+            if len(self.first) < MOST_ROWS:
+                self.first.append(prediction)
             yield prediction
