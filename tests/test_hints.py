@@ -91,7 +91,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/predict/sorting": ("predict",),
     "tasks/predict/submission": ("predict", "ensemble", "tta"),
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
-    "tasks/runs": ("train",),
+    "tasks/runs": ("runs",),
     "tasks/train": ("train",),
     "tasks/tta": ("tta",),
     "tasks/unreadable": USE,
@@ -107,6 +107,7 @@ VERBS = {
     "itself",
     "stored",
     "without",
+    "writes",
 }  # "docclf reads ..." is no command
 FILES = {".csv", ".onnx", ".safetensors", ".ckpt", ".yaml", ".json", ".parameters"}
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
