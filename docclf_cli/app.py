@@ -67,6 +67,7 @@ def _register() -> None:
         evaluate,
         export,
         predict,
+        runs,
         s3_pull,
         s3_push,
         train,
@@ -78,6 +79,7 @@ def _register() -> None:
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
     app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)
+    app.command("runs", cls=Command, epilog=runs.EXAMPLES)(runs.run)
     app.command("ensemble", cls=Command, epilog=ensemble.EXAMPLES)(ensemble.run)
     app.command("tta", cls=Command, epilog=tta.EXAMPLES)(tta.run)
     app.command("export", cls=Command, epilog=export.EXAMPLES)(export.run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -10,12 +11,21 @@ from types import FrameType
 
 from docclf_cli.errors import Interrupted
 
+logger = logging.getLogger("docclf")
+
 
 class StopFlag:
-    """Set by the first Ctrl-C or SIGTERM; loops poll it between steps. The second signal ends the process at once."""
+    """Set by the first Ctrl-C or SIGTERM, which is answered at once; loops poll it between steps.
 
-    def __init__(self) -> None:
+    The second signal ends the process at once.
+
+    Args:
+        saves: Whether the work that stops keeps what it has done.
+    """
+
+    def __init__(self, *, saves: bool = False) -> None:
         self.signal_number: int | None = None
+        self._answer = f"stopping after this step{' and saving' if saves else ''}; again to leave now"
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -40,6 +50,8 @@ class StopFlag:
         if self.signal_number is not None:
             os._exit(128 + number)
         self.signal_number = number
+        with contextlib.suppress(RuntimeError):  # the signal came while a message was being written
+            logger.info("%s", self._answer)
 
     def raise_if_set(self, message: str, hint: str = "") -> None:
         """Leave the loop.

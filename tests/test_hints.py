@@ -39,6 +39,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "commands/evaluate": ("evaluate",),
     "commands/export": ("export",),
     "commands/predict": ("predict",),
+    "commands/runs": ("runs",),
     "commands/s3_pull": ("s3-pull",),
     "commands/s3_push": ("s3-push",),
     "commands/train": ("train",),
@@ -91,9 +92,11 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/predict/submission": ("predict", "ensemble", "tta"),
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
     "tasks/recipe": ("train",),
+    "tasks/runs": ("runs",),
     "tasks/train": ("train",),
     "tasks/tta": ("tta",),
     "tasks/unreadable": USE,
+    "tasks/verdict": ("train",),
 }  # fmt: skip
 FOREIGN = {"--shm-size", "--force-reinstall", "--cached", "--error-unmatch"}  # options of other programs
 VERBS = {
@@ -105,6 +108,7 @@ VERBS = {
     "itself",
     "stored",
     "without",
+    "writes",
 }  # "docclf reads ..." is no command
 FILES = {".csv", ".onnx", ".safetensors", ".ckpt", ".yaml", ".json", ".parameters"}
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")

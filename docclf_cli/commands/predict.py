@@ -25,8 +25,10 @@ EXAMPLES = (
     "docclf predict runs/mine scans/\n\n"
     "docclf predict runs/mine letter.pdf 'inbox/**/*.tif' --target-precision 0.99 --copy-to sorted\n\n"
     "find /archive -name '*.pdf' -print0 | docclf predict runs/mine - --format jsonl -o archive.jsonl\n\n"
+    "docclf predict runs/mine scans/ -o - > classes.csv\n\n"
     "docclf predict runs/mine --split test --submission"
 )
+STDOUT = Path("-")
 SURE = "Review"
 
 Inputs = Annotated[
@@ -82,7 +84,7 @@ Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-        help=f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it "
+        help=f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it; or '-' for stdout "
         "\\[default: predictions/; of --split, predict/ in the run].",
     ),
 ]  # fmt: skip
@@ -109,7 +111,8 @@ CopyTo = Annotated[
     Path | None,
     typer.Option(
         "--copy-to", metavar="DIR", rich_help_panel=option.OUTPUT,
-        help="Copy the files into class folders here, and files that need review into _review; nothing is overwritten.",
+        help="Copy the files into class folders here, those that need review below _review and unreadable ones into "
+        "_unreadable; nothing is overwritten.",
     ),
 ]  # fmt: skip
 Views = Annotated[
@@ -150,7 +153,11 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Say what pages are, how sure that is, and which of them a person should look at."""
+    import contextlib
+    import shutil
     import sys
+    import tempfile
+    from dataclasses import replace
 
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.predict.predict import PredictOptions, predict
@@ -168,15 +175,36 @@ def run(
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
+    to_stdout = output == STDOUT
+    if to_stdout and (as_json or submission):
+        raise InputError(
+            f"-o - writes pages to stdout, and {'--json' if as_json else '--submission'} writes another result",
+            "give one of them",
+        )
     runtime_config, reading = settings_of_use(sets, device, precision)
     spec = _ensemble_spec(checkpoint, profile, tta, quiet)
-    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+    with contextlib.ExitStack() as stack:
+        if to_stdout:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docclf-")))
+            question = replace(question, output=folder, overwrite=True)
+        emit = stack.enter_context(progress_display(quiet))
+        stop = stack.enter_context(StopFlag(saves=not to_stdout).installed())
         result = predict(
             spec, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
-    report.show(result, as_json=as_json)
+        if to_stdout:
+            with result.files[0].open("rb") as table:
+                shutil.copyfileobj(table, sys.stdout.buffer)
+            sys.stdout.flush()
+    if not to_stdout:
+        report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable
-    hint = "all files are written, and the quarantine file gives the reasons; --max-unreadable 1 accepts any number"
+    written = (
+        "the status gives the reason"
+        if to_stdout
+        else "all files are written, and the quarantine file gives the reasons"
+    )
+    hint = f"{written}; --max-unreadable 1 accepts any number"
     require_readable(result.unreadable, result.pages, allowed, hint)
 
 

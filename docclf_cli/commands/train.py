@@ -1,15 +1,9 @@
 """`docclf train`."""
 
-import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
@@ -17,9 +11,9 @@ from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_recipe
 from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
 from docclf_cli.display import show as report
+from docclf_cli.display import train as _train_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
-from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import Profile
@@ -139,7 +133,7 @@ def run(
     going_on = folder_to_go_on_with(resume, loaded.profile, name, overwrite)
     if going_on is not None and not allow_changes and (done := finished(going_on)) is not None:
         return report.show(done, as_json=as_json)
-    with progress_display(quiet) as show, StopFlag().installed() as stop:
+    with progress_display(quiet) as show, StopFlag(saves=True).installed() as stop:
         plan = PlanDisplay(show, quiet=quiet)
         with tracked(loaded.profile, plan) as emit:
             result = train(
@@ -158,80 +152,3 @@ def _show_plan(profile: "Profile", recipe: "Recipe", resume: str | None, *, over
     if resume is not None:
         raise InputError("--dry-run plans a new run, and --resume goes on with one", "leave one of them out")
     report.show(training_plan(profile, recipe, overwrite=overwrite), as_json=as_json)
-
-
-@report.render.register
-def tables(result: TrainResult) -> Iterator[RenderableType]:
-    """Classes and metrics on held-out pages, folds, what was kept and written."""
-    yield report.class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
-    yield report.scores_table(result.val, "Held-out pages")
-    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
-    if result.folds:
-        yield _folds_table(result.folds)
-    yield _train_summary(result)
-    yield report.files_table(result.files)
-
-
-@report.render.register
-def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
-    """That the run is finished."""
-    yield f"{escape(str(result.run))} finished at {result.time}. There is nothing left to do."
-    yield "To train longer, add --allow-changes, for example with more --epochs."
-
-
-@report.render.register
-def schedule_chart(result: SchedulePreview) -> Iterator[RenderableType]:
-    """The learning rate of the run as a chart in characters."""
-    yield Text(
-        f"{result.scheduler}, stepped per {result.unit}: {len(result.rates)} values, "
-        f"{result.steps_per_epoch} optimizer steps per epoch, {min(result.rates):.2e} … {max(result.rates):.2e}"
-    )
-    yield Text(_chart(result.rates))
-    yield report.files_table([result.plot])
-
-
-def _chart(values: tuple[float, ...], width: int = 64, height: int = 8) -> str:
-    """A small chart in characters: one column for each of `width` places along `values`."""
-    places = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
-    top = max(values) or 1.0
-    filled = [round(value / top * height * 8) for value in places]
-    rows = []
-    for row in range(height - 1, -1, -1):
-        rows.append("".join(" ▁▂▃▄▅▆▇█"[min(8, max(0, level - row * 8))] for level in filled).rstrip())
-    return "\n".join(rows)
-
-
-def _train_summary(result: TrainResult) -> RenderableType:
-    table = report.plain_table("Run")
-    table.add_row("run", escape(str(result.run)))
-    table.add_row("model", escape(result.model))
-    if result.best_epoch:
-        table.add_row("best epoch", f"{result.best_epoch} of {result.epochs}, chosen by {result.monitor}")
-    if result.train is not None:
-        gap = result.train.metrics["f1_macro"].value - result.val.metrics["f1_macro"].value
-        table.add_row("macro-F1 on training pages", f"{result.train.metrics['f1_macro'].value:.4f} (gap {gap:+.4f})")
-    if result.f1_macro_degraded is not None:
-        gap = result.val.metrics["f1_macro"].value - result.f1_macro_degraded
-        table.add_row("macro-F1 on degraded pages", f"{result.f1_macro_degraded:.4f} (gap {gap:+.4f})")
-    table.add_row("temperature", f"{result.temperature:.3f}")
-    table.add_row("number format for predicting", result.precision)
-    if result.pushed is not None:
-        table.add_row("stored in S3", escape(result.pushed))
-    return table
-
-
-def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:
-    from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
-
-    shown = {metric.column or name: metric.label for name, metric in headline_metrics().items()}
-    table = Table(title="Folds", title_justify="left")
-    for head in ("fold", "best epoch", *shown.values()):
-        table.add_column(head, justify="right", no_wrap=True)
-    for fold in folds:
-        table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.metrics[name]:.4f}" for name in shown))
-    if len(folds) > 1:
-        columns = [[fold.metrics[name] for fold in folds] for name in shown]
-        means = (f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns)
-        table.add_section()
-        table.add_row("mean ± sd", "", *means)
-    return table

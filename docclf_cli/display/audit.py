@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable
 from docclf_cli.results.audit import AuditResult, DuplicatePage, LabelCheck, NearDuplicatePair, Outlier
 
 SHOWN = 10  # rows a table; the CSV files have all
@@ -27,23 +27,18 @@ def tables(result: AuditResult) -> Iterator[RenderableType]:
     yield report.files_table(result.files)
 
 
-def _class_table(result: AuditResult) -> Table:
-    table = Table(title="Pages by class", title_justify="left")
-    table.add_column("class", overflow="fold")
+def _class_table(result: AuditResult) -> NameTable:
     splits = list(result.classes[0].pages)
-    for head in (*splits, "groups"):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = NameTable("Pages by class", "class", *splits, "groups")
     for row in result.classes:
-        table.add_row(escape(row.name), *(str(row.pages[split]) for split in splits), str(row.groups))
+        table.add_row(row.name, *(str(row.pages[split]) for split in splits), str(row.groups))
     return table
 
 
-def _outlier_table(outliers: tuple[Outlier, ...]) -> Table:
-    table = Table(title=_title("Outliers", len(outliers)), title_justify="left")
-    for head in ("kind", "split", "page", "detail"):
-        table.add_column(head, overflow="fold")
+def _outlier_table(outliers: tuple[Outlier, ...]) -> NameTable:
+    table = NameTable(_title("Odd pages", len(outliers)), "page", "kind<", "split<")
     for page in _some_of_each_kind(outliers):
-        table.add_row(page.kind, page.split, escape(page.id), escape(page.detail))
+        table.add_row(page.id, page.kind, page.split, below=page.detail)
     return table
 
 
@@ -53,37 +48,29 @@ def _some_of_each_kind(outliers: tuple[Outlier, ...]) -> list[Outlier]:
     return [page for kind in kinds for page in [one for one in outliers if one.kind == kind][:each]]
 
 
-def _near_duplicate_table(near_duplicates: tuple[NearDuplicatePair, ...]) -> Table:
-    table = Table(title=_title("Near duplicates", len(near_duplicates)), title_justify="left")
-    for head in ("page", "near duplicate"):
-        table.add_column(head, overflow="fold")
-    table.add_column("similarity", justify="right", no_wrap=True)
-    table.add_column("note", no_wrap=True)
+def _near_duplicate_table(near_duplicates: tuple[NearDuplicatePair, ...]) -> NameTable:
+    table = NameTable(_title("Near duplicates", len(near_duplicates)), "page, and its near duplicate", "alike", "<")
     for pair in near_duplicates[:SHOWN]:
         notes = [
             text
             for text, said in (("labels differ", pair.labels_differ), ("across splits", pair.across_splits))
             if said
         ]
-        table.add_row(_page(pair.first), _page(pair.second), f"{pair.similarity:.3f}", "\n".join(notes))
+        table.add_row(_page(pair.first), f"{pair.similarity:.3f}", ", ".join(notes), below=_page(pair.second))
     return table
 
 
 def _page(page: DuplicatePage) -> str:
     label = "" if page.label is None else f", {page.label}"
-    return escape(f"{page.id} ({page.split}{label})")
+    return f"{page.id} ({page.split}{label})"
 
 
-def _label_table(check: LabelCheck) -> Table:
-    table = Table(title=_title("Label issues", len(check.issues)), title_justify="left")
-    for head in ("page", "given label", "suggested label"):
-        table.add_column(head, overflow="fold")
-    for head in ("p(given)", "p(suggested)"):
-        table.add_column(head, justify="right", no_wrap=True)
+def _label_table(check: LabelCheck) -> NameTable:
+    table = NameTable(_title("Label issues", len(check.issues)), "given → suggested", "p(given)", "p(suggested)")
     for one in check.issues[:SHOWN]:
         given = f"{one.given_label} (from data.relabel)" if one.in_relabel_file else one.given_label
         probabilities = f"{one.given_probability:.3f}", f"{one.suggested_probability:.3f}"
-        table.add_row(escape(one.id), escape(given), escape(one.suggested_label), *probabilities)
+        table.add_row(f"{given} → {one.suggested_label}", *probabilities, below=one.id)
     return table
 
 

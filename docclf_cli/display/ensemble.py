@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich import box
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable
 from docclf_cli.results.ensembling import EnsembleResult, ScoreRow, SetScores, TTAResult
 from docclf_cli.results.metrics import Difference
 
@@ -65,20 +64,16 @@ def _score_tables(
 
 def _score_table(
     title: str, lines: Sequence[ScoreRow], measured: Iterable[SetScores | None], breaks: set[int], marked: str
-) -> Table:
-    # In per cent and without vertical lines, so that names fit into 80 columns beside the intervals.
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", overflow="fold")
+) -> NameTable:
     from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
 
     heads = (f"{metric.label} %" if metric.in_points else metric.label for metric in headline_metrics().values())
-    for head in (*heads, "Δ"):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = NameTable(title, "", *heads, "Δ")
     for number, (line, each) in enumerate(zip(lines, measured, strict=True)):
         if number in breaks:
             table.add_section()
-        name = f"[bold]{escape(line.name)} ←[/]" if line.name == marked else escape(line.name)
-        table.add_row(name, *_metrics(each))
+        name, style = (f"{line.name} ←", "bold") if line.name == marked else (line.name, "")
+        table.add_row(name, *_metrics(each), style=style)
     return table
 
 
@@ -109,26 +104,20 @@ def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
     weighted = [line for line in result.methods if line.weights and len(set(line.weights.values())) > 1]
     if not weighted:
         return
-    table = Table(title="Weights", title_justify="left")
-    table.add_column("", overflow="fold")
-    for line in weighted:
-        table.add_column(escape(line.name), justify="right", no_wrap=True)
+    table = NameTable("Weights", "", *(line.name for line in weighted))
     for member in result.members:
-        table.add_row(escape(member.name), *(f"{(line.weights or {})[member.name]:.3f}" for line in weighted))
+        table.add_row(member.name, *(f"{(line.weights or {})[member.name]:.3f}" for line in weighted))
     yield table
 
 
-def _diversity_table(result: EnsembleResult) -> Table:
+def _diversity_table(result: EnsembleResult) -> NameTable:
     """For each pair of members: how often they disagree, and how their errors correlate."""
-    table = Table(title=f"Member diversity ({result.compared_on} pages)", title_justify="left")
-    table.add_column("members", overflow="fold")
-    table.add_column("disagreement", justify="right", no_wrap=True)
-    table.add_column("error correlation", justify="right", no_wrap=True)
+    table = NameTable(f"Member diversity ({result.compared_on} pages)", "members", "disagree", "errors correlate")
     names = [member.name for member in result.members]
     for first in range(len(names)):
         for second in range(first + 1, len(names)):
             correlation = result.error_correlation[first][second] if result.error_correlation else float("nan")
             shown = "–" if correlation != correlation else f"{correlation:.2f}"
-            pair = f"{escape(names[first])} · {escape(names[second])}"
+            pair = f"{names[first]} · {names[second]}"
             table.add_row(pair, f"{100 * result.disagreement[first][second]:.1f} %", shown)
     return table

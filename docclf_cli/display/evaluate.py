@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable, difference, interval, number, short
 from docclf_cli.results.evaluation import (
     Comparison,
     CorruptionReport,
@@ -32,12 +33,12 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     yield report.files_table(result.files)
 
 
-def _metrics(result: EvaluateResult) -> Table:
-    table = report.scores_table(result.scores, f"{escape(str(result.checkpoint))}, {result.split}")
+def _metrics(result: EvaluateResult) -> NameTable:
+    table = report.scores_table(result.scores, f"{result.checkpoint}, {result.split}")
     before = result.uncalibrated_ece
     name = f"calibration error before temperature scaling (T = {result.temperature:.2f})"
-    table.add_row(name, report.number(before.value), f"{report.number(before.low)} … {report.number(before.high)}")
-    table.add_row("number format", result.precision)
+    table.add_row(name, number(before.value), f"{number(before.low)} … {number(before.high)}")
+    table.add_row("number format", result.precision, "")
     return table
 
 
@@ -46,8 +47,8 @@ def _comparison(comparison: Comparison) -> Table:
 
     title = f"Compared with {comparison.other} on the same {comparison.pages} pages"
     table = report.plain_table(escape(title))
-    for difference, words in zip(comparison.differences, comparison.sentences, strict=True):
-        table.add_row(label_of(difference.metric), words)
+    for found, words in zip(comparison.differences, comparison.sentences, strict=True):
+        table.add_row(label_of(found.metric), words)
     by_group = ", by group" if comparison.by_group else ""
     table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy{by_group})")
     if comparison.left_out:
@@ -57,10 +58,8 @@ def _comparison(comparison: Comparison) -> Table:
 
 def _confidence_threshold(result: ThresholdReport, split: str) -> Iterator[RenderableType]:
     found, copies = result.held_out, ", clean and degraded" if result.includes_degraded else ""
-    table = Table(title=f"Confidence threshold for {100 * found.target:g} % precision", title_justify="left")
-    table.add_column("pages", overflow="fold")
-    for head in ("decided", "coverage", "precision"):
-        table.add_column(head, justify="right", no_wrap=True)
+    title = f"Confidence threshold for {100 * found.target:g} % precision"
+    table = NameTable(title, "pages", "decided", "coverage", "precision")
     table.add_row(f"held-out{copies} (used to choose the threshold)", *_threshold(found))
     if result.on_split is not None:
         optimistic = " (same pages: precision is optimistic)" if result.chosen_on_split else ""
@@ -78,8 +77,8 @@ def _confidence_threshold(result: ThresholdReport, split: str) -> Iterator[Rende
 def _threshold(threshold: Threshold) -> tuple[str, str, str]:
     return (
         f"{threshold.decided} of {threshold.pages}",
-        report.interval(threshold.coverage),
-        report.interval(threshold.precision),
+        interval(threshold.coverage, digits=3),
+        interval(threshold.precision, digits=3),
     )
 
 
@@ -91,24 +90,18 @@ def _value(found: Threshold) -> str:
     return f"unknown: about {found.more_pages} more held-out pages are needed"
 
 
-def _corruptions(corruptions: CorruptionReport) -> Table:
+def _corruptions(corruptions: CorruptionReport) -> NameTable:
     drawn = (
         f"{corruptions.pages} pages"
         if corruptions.pages == corruptions.total_pages
         else f"a sample of {corruptions.pages} of {corruptions.total_pages} pages"
     )
-    table = Table(
-        title=f"Metrics by corruption: {drawn}, corruptions version {corruptions.version}", title_justify="left"
-    )
-    table.add_column("corruption", no_wrap=True)
-    for head in ("accuracy", "macro-F1", "macro-F1 − clean"):
-        table.add_column(head, justify="right", no_wrap=True)
+    title = f"Metrics by corruption: {drawn}, corruptions version {corruptions.version}"
+    table = NameTable(title, "corruption", "accuracy", "macro-F1", "macro-F1 − clean")
     for row in corruptions.rows:
         table.add_row(f"{row.kind}, {row.severity}" if row.severity else row.kind, *_corruption(row))
     return table
 
 
 def _corruption(row: CorruptionRow) -> tuple[str, str, str]:
-    lost = row.difference
-    between = f"{lost.value:+.3f} ({lost.low:+.2f} … {lost.high:+.2f})"
-    return f"{row.accuracy.value:.3f}", report.interval(row.f1_macro), between
+    return short(row.accuracy.value, 3), interval(row.f1_macro), difference(row.difference)

@@ -7,28 +7,50 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
-from docclf_cli.results.prediction import PredictResult
+from docclf_cli.display.tables import NameTable, short
+from docclf_cli.results.prediction import PageRow, PredictResult
+
+MOST_PAGES = 20  # of more, only the counts are shown
 
 
 @report.render.register
 def tables(result: PredictResult) -> Iterator[RenderableType]:
-    """Pages by class, a summary and the files."""
+    """Each page where there are few; pages by class, a summary and the files."""
+    if 0 < len(result.predictions) <= MOST_PAGES:
+        yield _page_table(result)
     yield _by_class(result)
     yield _summary(result)
     yield report.files_table(result.files)
 
 
-def _by_class(result: PredictResult) -> Table:
-    table = Table(title=f"{result.pages:,} pages by class", title_justify="left")
-    table.add_column("class", overflow="fold")
-    table.add_column("pages", justify="right", no_wrap=True)
+def _page_table(result: PredictResult) -> NameTable:
     asked = result.threshold is not None
-    if asked:
-        table.add_column("needs review", justify="right", no_wrap=True)
+    table = NameTable("Pages", "page", "class<", "confidence", *(["<"] if asked else []))
+    several = {row.path for row in result.predictions if row.page is not None and row.page > 1}
+    for row in result.predictions:
+        name = f"{row.path} p. {row.page}" if row.path in several and row.page else row.path
+        confidence = "–" if row.confidence is None else short(row.confidence)
+        cells = (row.predicted or "unreadable", confidence, *(["review" if row.needs_review else ""] if asked else []))
+        table.add_row(name, *cells, style=_style(row), below=row.status)
+    return table
+
+
+def _style(row: PageRow) -> str:
+    if row.predicted is None:
+        return "red"
+    return "yellow" if row.needs_review else ""
+
+
+def _by_class(result: PredictResult) -> NameTable:
+    asked = result.threshold is not None
+    title = f"{result.pages:,} pages by class"
+    table = NameTable(title, "class", "pages", *(["needs review"] if asked else []))
     for row in sorted(result.classes, key=lambda row: -row.pages):
-        table.add_row(escape(row.name), f"{row.pages:,}", *([f"{row.needs_review:,}"] if asked else []))
+        if row.pages:
+            table.add_row(row.name, f"{row.pages:,}", *([f"{row.needs_review:,}"] if asked else []))
     if result.unreadable:
-        table.add_row("[red]unreadable[/]", f"{result.unreadable:,}", *([f"{result.unreadable:,}"] if asked else []))
+        cells = (f"{result.unreadable:,}", *([f"{result.unreadable:,}"] if asked else []))
+        table.add_row("unreadable", *cells, style="red")
     return table
 
 

@@ -12,7 +12,7 @@ from docclf_cli.text import format_bytes
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from docclf_cli.events import Emit, EpochDone, Event, Progress, StepDone
+    from docclf_cli.events import Emit, EpochDone, Event, FitStarted, Progress, StepDone
 
 PLAIN_INTERVAL = 15.0  # seconds between two plain lines of one piece of work
 
@@ -31,19 +31,32 @@ def progress_display(quiet: bool) -> Iterator["Emit"]:
         yield _Lines()
 
 
-SHOWN = {"train_loss": "loss", "val_loss": "val loss", "f1_macro": "F1"}  # of the metrics of an epoch
+# Metrics of an epoch: heading, width, name and digits.
+COLUMNS = (
+    ("loss", 9, "train_loss", 4),
+    ("val loss", 9, "val_loss", 4),
+    ("F1", 7, "f1_macro", 4),
+    ("degraded", 9, "f1_macro_degraded", 4),
+)
+EPOCH_HEAD = f"{'epoch':>5}{''.join(f'{head:>{width}}' for head, width, _, _ in COLUMNS)}{'img/s':>8}"
 
 
-def _epoch_line(event: "EpochDone") -> str:
-    """The main metrics of an epoch, those that were measured: a refit has no pages to validate on."""
-    metrics = event.metrics
-    shown = [f"{label} {metrics[name]:.4f}" for name, label in SHOWN.items() if name in metrics]
-    if "f1_macro_degraded" in metrics:
-        gap = metrics["f1_macro"] - metrics["f1_macro_degraded"]
-        shown.append(f"degraded F1 {metrics['f1_macro_degraded']:.4f} (gap {gap:+.4f})")
-    shown.append(f"{event.timings['images_per_second']:.0f} img/s")
-    best = event.is_best and "val_loss" in metrics
-    return f"epoch {event.epoch}: {', '.join(shown)}{'  ← best so far' if best else ''}"
+def _epoch_row(event: "EpochDone") -> str:
+    """One row of the table of epochs, with those metrics that were measured: a refit has no pages to validate on."""
+    cells = [f"{event.epoch:>5}"]
+    for _, width, name, digits in COLUMNS:
+        value = event.metrics.get(name)
+        cells.append(f"{'–' if value is None else f'{value:.{digits}f}':>{width}}")
+    cells.append(f"{event.timings['images_per_second']:>8.0f}")
+    best = event.is_best and "val_loss" in event.metrics
+    return f"{''.join(cells)}{'  ← best so far' if best else ''}"
+
+
+def _start_line(event: "FitStarted") -> str:
+    """What is trained, and where a resumed training goes on."""
+    if event.step:
+        return f"{event.label}: resuming after step {event.step} of {event.total_steps}, files in {event.folder}"
+    return f"training {event.label}: {event.total_steps} steps, files in {event.folder}"
 
 
 def _amount(done: int, total: int, unit: str) -> str:
@@ -64,9 +77,10 @@ class _Lines:
         if isinstance(event, Progress):
             self._follow(event)
         if isinstance(event, FitStarted):
-            self._logger.info("training %s: %d steps, files in %s", event.label, event.total_steps, event.folder)
+            self._say(_start_line(event))
+            self._say(EPOCH_HEAD)
         elif isinstance(event, EpochDone):
-            self._say(_epoch_line(event))
+            self._say(_epoch_row(event))
         elif time.monotonic() - self._last < PLAIN_INTERVAL:
             return
         elif isinstance(event, Progress):
@@ -126,13 +140,16 @@ class _Bars:
         from docclf_cli.events import EpochDone, FitDone, FitStarted, Progress, StepDone
 
         if isinstance(event, FitStarted):
+            self._progress.console.print(_start_line(event))
+            self._progress.console.print(EPOCH_HEAD, style="bold", no_wrap=True)
             self._fit = self._progress.add_task(
                 event.label, total=event.total_steps, completed=event.step, unit="steps", note=""
             )
         elif isinstance(event, StepDone) and self._fit is not None:
             self._progress.update(self._fit, completed=event.step, note=self._note(event))
         elif isinstance(event, EpochDone):
-            self._progress.console.print(_epoch_line(event))
+            best = "green" if event.is_best else ""
+            self._progress.console.print(_epoch_row(event), style=best, no_wrap=True)
         elif isinstance(event, Progress):
             self._show_work(event)
         elif isinstance(event, FitDone) and self._fit is not None:

@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from docclf_cli.results.metrics import ClassRow, Estimate, Scores
+from docclf_cli.display.tables import NameTable, interval, number, short
+from docclf_cli.results.metrics import ClassRow, Scores
 from docclf_cli.streams import is_utf8
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
 
 # Modules of this package that register what people see of a result.
-TABLES = ("audit", "class_report", "ensemble", "evaluate", "predict")
+TABLES = ("audit", "class_report", "ensemble", "evaluate", "predict", "runs", "train", "training_plan")
+
+WEAK = "!"  # before the name of a weak class, for those who see no colour
+WEAK_F1 = 0.5
 
 
 def show(result: Any, *, as_json: bool) -> None:
@@ -66,25 +71,43 @@ def render(result: Any) -> Iterator[RenderableType]:
     raise TypeError(f"no table for {type(result).__name__}")
 
 
-def class_table(rows: Iterable[ClassRow], title: str) -> Table:
-    """The class-wise table of the seed, with intervals."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("class", overflow="fold")
-    for head in ("accuracy", "F1", "loss", "samples"):
-        table.add_column(head, justify="right", no_wrap=True)
+def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False) -> RenderableType:
+    """The class-wise table of the seed, with intervals; weak classes are marked and coloured.
+
+    Args:
+        rows: One a class.
+        title: Above the table.
+        precision: Also show the precision.
+    """
+    rows = tuple(rows)
+    heads = ("accuracy", "precision", "F1") if precision else ("accuracy", "F1")
+    table = NameTable(title, "class", *heads, "loss", "samples")
+    weak = _weak(rows)
     for row in rows:
-        table.add_row(escape(row.name), interval(row.accuracy), interval(row.f1), number(row.loss), str(row.support))
-    return table
+        shares = (row.accuracy, row.precision, row.f1) if precision else (row.accuracy, row.f1)
+        name, style = (
+            (f"{WEAK} {row.name}", "yellow") if row.name in weak else (f"{'  ' if weak else ''}{row.name}", "")
+        )
+        table.add_row(name, *map(interval, shares), number(row.loss), str(row.support), style=style)
+    if not weak:
+        return table
+    return Group(
+        table, Text(f"{WEAK} weak: F1 below {short(WEAK_F1)}, or surely below the mean of the classes\n", style="dim")
+    )
 
 
-def scores_table(scores: Scores, title: str) -> Table:
+def _weak(rows: Iterable[ClassRow]) -> set[str]:
+    """Classes whose F1 is low, or whose whole interval is below the mean."""
+    known = [row for row in rows if row.support and not math.isnan(row.f1.value)]
+    mean = sum(row.f1.value for row in known) / max(1, len(known))
+    return {row.name for row in known if row.f1.value < WEAK_F1 or row.f1.high < mean}
+
+
+def scores_table(scores: Scores, title: str) -> NameTable:
     """Metrics with their 95 % intervals."""
     from docclf_cli.metrics.metrics import label_of  # takes scipy to import
 
-    table = Table(title=f"{title}: {scores.support} pages", title_justify="left")
-    table.add_column("metric", overflow="fold")
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table = NameTable(f"{title}: {scores.support} pages", "metric", "value", "95 % interval")
     for name, estimate in scores.metrics.items():
         table.add_row(label_of(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
     if scores.unreadable:
@@ -98,18 +121,6 @@ def files_table(files: Iterable[Path]) -> RenderableType:
     for path in files:
         table.add_row("", escape(str(path)))
     return table
-
-
-def number(value: float) -> str:
-    """Four digits, or a dash where there is no value."""
-    return "–" if math.isnan(value) else f"{value:.4f}"
-
-
-def interval(estimate: Estimate) -> str:
-    """`0.954 (0.93–0.97)`."""
-    if math.isnan(estimate.value):
-        return "–"
-    return f"{estimate.value:.3f} ({estimate.low:.2f}–{estimate.high:.2f})"
 
 
 def show_profile(loaded: LoadedProfile, *, as_json: bool) -> None:

@@ -23,6 +23,27 @@ class PredictedClass:
 
 
 @dataclass(frozen=True)
+class PageRow:
+    """What is said of one page.
+
+    Attributes:
+        path: ID, or path as it was named.
+        page: Number of the page, counted from 1; None where the file could not be opened.
+        predicted: The most probable class; None for a page that could not be read.
+        confidence: Its probability.
+        needs_review: Whether a person should look at it; None where no threshold was asked for.
+        status: Empty for a page that was read, otherwise why not.
+    """
+
+    path: str
+    page: int | None
+    predicted: str | None
+    confidence: float | None
+    needs_review: bool | None
+    status: str
+
+
+@dataclass(frozen=True)
 class PredictResult:
     """The summary of `predict`; the pages are in its files.
 
@@ -43,6 +64,8 @@ class PredictResult:
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
         precision: Number format of the predictions (members: all that occur).
+        predictions: One row a page, for up to 1,000 pages; of more, `predictions_file` holds them.
+        predictions_file: The table of all pages.
     """
 
     model: str
@@ -61,6 +84,8 @@ class PredictResult:
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     precision: str = "fp32"
+    predictions: tuple[PageRow, ...] = ()
+    predictions_file: Path | None = None
 
     @property
     def pages_per_second(self) -> float:

@@ -19,13 +19,14 @@ from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
-from docclf_cli.results.training import FinishedRun, SchedulePreview, TrainingPlan, TrainResult
+from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
 
 RESULTS: Mapping[str, type] = {
     "train": TrainResult,
     "train --dry-run": TrainingPlan,
     "train --show-schedule": SchedulePreview,
     "train --resume": FinishedRun,
+    "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
     "class-report": ClassReport,

@@ -25,6 +25,21 @@ class FoldRow:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One sentence of the verdict on a run.
+
+    Attributes:
+        kind: `chance`, `too_few_pages`, `unsuited_recipe`, `never_predicted`, `under_fitted`, `over_fitted`, `still_learning` or `sound`.
+        text: What was found.
+        advice: What to do about it; empty where nothing is to be done.
+    """
+
+    kind: str
+    text: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """The result of a training run.
 
@@ -44,6 +59,8 @@ class TrainResult:
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         notes: Caveats about the metrics.
         precision: Number format that the checkpoint predicts with (folds: all that occur).
+        verdict: What the metrics say about the run, the gravest first.
+        next_commands: Commands that go on from here: report, evaluate, predict.
     """
 
     run: Path
@@ -61,6 +78,8 @@ class TrainResult:
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     precision: str = "fp32"
+    verdict: tuple[Finding, ...] = ()
+    next_commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,3 +161,47 @@ class SchedulePreview:
     epochs: tuple[float, ...]
     rates: tuple[float, ...]
     plot: Path
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run of the list.
+
+    Attributes:
+        name: Name of its folder.
+        data: Data root it was trained on; empty where the run does not say.
+        model: Architecture, or how an ensemble combines its members.
+        f1_macro: Macro-F1 on held-out pages, or None.
+        f1_macro_low: Lower bound of its 95 % interval; None for runs that did not store it.
+        f1_macro_high: Upper bound.
+        degraded: Macro-F1 on the degraded held-out pages, where it was measured.
+        minutes: Wall time of its epochs, or None.
+        time: When its state was last written (UTC, ISO 8601).
+        state: `running`, `stopped`, `failed`, `finished`, or `killed` where nobody writes a running run.
+        no_better_than_chance: Whether shuffled labels would do as well; commands do not pick such a run by themselves.
+    """
+
+    name: str
+    data: str
+    model: str
+    f1_macro: float | None
+    f1_macro_low: float | None
+    f1_macro_high: float | None
+    degraded: float | None
+    minutes: float | None
+    time: str
+    state: str
+    no_better_than_chance: bool
+
+
+@dataclass(frozen=True)
+class RunList:
+    """The runs below a folder.
+
+    Attributes:
+        folder: The folder.
+        runs: One row a run.
+    """
+
+    folder: Path
+    runs: tuple[RunRow, ...]

@@ -67,6 +67,7 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
+from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
 
 logger = logging.getLogger("docclf")
 PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
@@ -169,9 +170,24 @@ def train(
             write_provenance(run, prepared, typed)
             _write_preview(work)
             result = _train_folds(work) if profile.train.folds else _train_once(work)
-            result = replace(result, precision=_note_precision(work))
-            run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.metrics["f1_macro"].value)
-            return replace(result, left_out=index.left_out.counts)
+            result = replace(result, precision=_note_precision(work), left_out=index.left_out.counts)
+            f1 = result.val.metrics["f1_macro"]
+            run.write_state(
+                FINISHED,
+                best_epoch=result.best_epoch,
+                f1_macro=f1.value,
+                f1_macro_low=f1.low,
+                f1_macro_high=f1.high,
+                f1_macro_degraded=_mean_degraded(result),
+                no_better_than_chance=any(one.kind == CHANCE for one in result.verdict),
+            )
+            return replace(result, next_commands=next_commands(run.path, profile, index.class_names))
+
+
+def _mean_degraded(result: TrainResult) -> float | None:
+    """Macro-F1 on degraded pages; of folds the mean."""
+    folds = [fold.metrics["f1_macro_degraded"] for fold in result.folds if "f1_macro_degraded" in fold.metrics]
+    return float(np.mean(folds)) if folds else result.f1_macro_degraded
 
 
 def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:
@@ -392,11 +408,12 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
         files += write()
     files += [run.path / PREVIEW, run.metrics]
     kept = fitted.history[fitted.best_epoch - 1]
-    return TrainResult(
+    result = TrainResult(
         run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
         val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
         notes=_notes(work, fitted.temperature),
     )  # fmt: skip
+    return replace(result, verdict=verdict(result, fitted.val, [fitted.history], work.profile))
 
 
 def _train_folds(work: _Work) -> TrainResult:
@@ -420,10 +437,11 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
     )
     work.stop.raise_if_set(WHILE_DRAWING)
     files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
-    return TrainResult(
+    result = TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
         val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
     )  # fmt: skip
+    return replace(result, verdict=verdict(result, out_of_fold, [one.history for one in fitted], work.profile))
 
 
 def _notes(work: _Work, temperature: float) -> tuple[str, ...]:

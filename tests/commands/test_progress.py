@@ -102,11 +102,15 @@ class Shown:
 
     @property
     def epochs(self) -> list[str]:
-        """The lines of epochs, which are the same on a terminal and elsewhere."""
-        told = [line for record in self.told.records if (line := record.getMessage()).startswith("epoch")]
-        lines = [line for line in told if re.match(r"epoch \d+:", line)]
-        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.terminal.getvalue())
-        assert re.findall(r"epoch \d+: .*\S", plain) == lines
+        """The rows of epochs, which are the same on a terminal and elsewhere, and as wide as their heading."""
+        row = re.compile(r" {,4}\d+  .*\S")
+        told = [record.getMessage() for record in self.told.records]
+        lines = [line for line in told if row.fullmatch(line)]
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.terminal.getvalue()).replace("\r", "\n").splitlines()
+        assert [line for one in plain if row.fullmatch(line := one.rstrip())] == lines
+        assert progress.EPOCH_HEAD in told
+        assert progress.EPOCH_HEAD in [line.rstrip() for line in plain]
+        assert {len(line.removesuffix("  ← best so far")) for line in lines} == {len(progress.EPOCH_HEAD)}
         return lines
 
 
@@ -144,13 +148,13 @@ def test_every_kind_of_training_is_shown(
     shown.train(tiny_profile(small, tmp_path / "runs", **{**usual, **options}))
     started = [event.label for event in shown.events if isinstance(event, FitStarted)]
     assert len([event for event in shown.events if isinstance(event, FitDone)]) == len(started)
-    validated = [line for line in shown.epochs if "val loss" in line and "F1" in line]
+    validated = [line for line in shown.epochs if "–" not in line.split()[2:4]]
     if options.get("train.refit"):
         assert started[1] == "refit on all pages"
         (tmp_path / "runs" / "a" / "refit.ckpt").stat()
         refitted = shown.epochs[len(validated) :]
         assert refitted
-        assert not [line for line in refitted if "best" in line or "val" in line]
+        assert not [line for line in refitted if "best" in line or line.split()[2] != "–"]
     else:
         assert validated == shown.epochs
 

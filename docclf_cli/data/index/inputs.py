@@ -24,6 +24,9 @@ from docclf_cli.user_folders import user_path
 STDIN = "-"
 PATH_COLUMNS = ("path", "file", "ID")  # of a CSV list; the first of them that it has
 _BLOCK = 1 << 16
+_CONTENTS = {
+    b"%PDF-": "PDF", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"PK\x03\x04": "ZIP",
+}  # fmt: skip
 
 
 def find(
@@ -40,7 +43,8 @@ def find(
         left_out: Counts what lies in the folders and is no page.
 
     Raises:
-        InputError: An input names nothing, or a CSV has no column of paths, or names no file that there is.
+        InputError: An input names nothing, a CSV has no column of paths or names no file that there is, or stdin holds a
+            page in the place of a list.
     """
     for text in inputs:
         for file in _found(text, stdin, allow_symlinks, LeftOut() if left_out is None else left_out):
@@ -156,10 +160,26 @@ def _listed(stream: IO[bytes]) -> Iterator[str]:
     """Paths of a list, separated by NUL if there is one at its start, else one a line; blank ones are skipped."""
     rest, separator = b"", b""
     while block := stream.read(_BLOCK):
+        if not separator:
+            _refuse_content(block)
         separator = separator or (b"\0" if b"\0" in block else b"\n")
         *whole, rest = (rest + block).split(separator)
         yield from _texts(whole)
     yield from _texts([rest])
+
+
+def _refuse_content(start: bytes) -> None:
+    """Refuse a page in the place of a list of paths.
+
+    Raises:
+        InputError: It is one.
+    """
+    kind = next((kind for magic, kind in _CONTENTS.items() if start.startswith(magic)), None)
+    if kind is not None:
+        raise InputError(
+            f"standard input holds a {kind} file, and '-' reads a list of paths from it",
+            "write it to a file, and name that: `docclf predict page.pdf`",
+        )
 
 
 def _texts(names: Iterable[bytes]) -> Iterator[str]:

@@ -21,8 +21,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from docclf_cli.display import show as report
 from docclf_cli.display.html.charts import reliability_chart, risk_coverage_chart, training_charts
+from docclf_cli.display.tables import number
 from docclf_cli.files import write_bytes
 from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion_of
@@ -72,7 +72,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": report.number, "metric_name": label_of}
+    environment.filters |= {"number": number, "metric_name": label_of}
     environment.tests |= {"missing": math.isnan}
     return environment.get_template("page.html.j2")
 

@@ -139,6 +139,20 @@ class RunFolder:
         """Whether there is a checkpoint to predict with, or one for each fold."""
         return self.best.is_file() or any(self.path.glob("fold-*/best.ckpt"))
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether a process is the folder's writer; true where that cannot be known."""
+        import fcntl
+
+        try:
+            with (self.path / _LOCK).open() as lock:
+                fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Be the folder's only writer inside the block.
@@ -219,16 +233,18 @@ def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
 
 
 def newest_finished(output: Path) -> RunFolder:
-    """The trained run that finished last below `output`; ensembles have no checkpoint of their own.
+    """The trained run that finished last below `output` and is better than chance; ensembles have no checkpoint of their own.
 
     Raises:
         InputError: There is none.
     """
-    runs = [RunFolder(path.parent) for path in output.glob("*/run.json")]
-    finished = [(run.read_state().get("time", ""), run) for run in runs if run.finished and run.trained]
-    if not finished:
+    runs = [run for path in output.glob("*/run.json") if (run := RunFolder(path.parent)).finished and run.trained]
+    useful = [run for run in runs if not run.read_state().get("no_better_than_chance")]
+    if runs and not useful:
+        raise InputError(f"no finished run below {output} is better than chance", "train another one, or name a run")
+    if not useful:
         raise InputError(f"no finished run below {output}", "train one (`docclf train`), or name a run")
-    return max(finished, key=lambda item: (item[0], item[1].path.name))[1]
+    return max(useful, key=lambda run: (run.read_state().get("time", ""), run.path.name))
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:

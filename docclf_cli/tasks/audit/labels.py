@@ -11,6 +11,7 @@ import numpy as np
 from docclf_cli.data.index.overlays import rows_named
 from docclf_cli.data.index.tables import plural, read_table
 from docclf_cli.errors import InputError
+from docclf_cli.metrics.chance import SIGNIFICANCE, chance_agreement, chance_p_value
 from docclf_cli.metrics.label_errors import find_label_issues
 from docclf_cli.results.audit import LabelCheck, LabelIssue
 from docclf_cli.results.predictions import Predictions
@@ -18,7 +19,6 @@ from docclf_cli.tasks.audit.pages import Collection
 from docclf_cli.text import composed
 from docclf_cli.user_folders import user_path
 
-SHUFFLES, SIGNIFICANCE = 999, 0.01
 logger = logging.getLogger("docclf")
 
 
@@ -71,41 +71,6 @@ def relabel_file_labels(collection: Collection) -> dict[str, str]:
         name if row < 0 else str(collection.training.ids[row]) for name, row in zip(table["ID"], rows, strict=True)
     ]
     return dict(zip(names, table["target"].tolist(), strict=True))
-
-
-def chance_agreement(given: np.ndarray, seems: np.ndarray) -> float:
-    """Share of pages on which labels and predictions would agree if they knew nothing of each other.
-
-    The expected agreement of Cohen, "A Coefficient of Agreement for Nominal Scales" (1960).
-
-    Args:
-        given: Class index of each label, int64 [n].
-        seems: Class index of each prediction, int64 [n].
-    """
-    classes = int(max(given.max(), seems.max())) + 1
-    counts = [np.bincount(side, minlength=classes) for side in (given, seems)]
-    return float((counts[0] * counts[1]).sum()) / len(given) ** 2
-
-
-def chance_p_value(given: np.ndarray, seems: np.ndarray, groups: np.ndarray, seed: int = 0) -> float:
-    """How often shuffled labels agree with predictions as well as the labels do: a permutation test.
-
-    Pages of a group are no independent witnesses, so one page of each group takes part.
-
-    Args:
-        given: Class index of each label, int64 [n].
-        seems: Class index of each prediction, made without the page: int64 [n].
-        groups: Independent group of each page [n].
-        seed: Moves the shuffles.
-
-    Returns:
-        (1 + shuffles that agree as well) / (1 + shuffles), so that no p-value is 0 (Phipson and Smyth 2010).
-    """
-    _, first = np.unique(groups.astype(np.str_), return_index=True)
-    given, seems = given[first], seems[first]
-    rng, found = np.random.default_rng(seed), int((given == seems).sum())
-    as_good = sum(int((rng.permutation(given) == seems).sum()) >= found for _ in range(SHUFFLES))
-    return (1 + as_good) / (1 + SHUFFLES)
 
 
 def _skipped_reason(agreement: float, chance: float, p_value: float) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 
 from docclf_cli.data.index.file_list import PageList
 from docclf_cli.ensembling.pooling import floored
+from docclf_cli.results.prediction import PageRow
 from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
 
 UNREADABLE = -1
@@ -39,6 +40,11 @@ class PagePrediction:
     def chosen(self) -> int:
         """The most probable class, or `UNREADABLE`."""
         return self.top[0][0] if self.top else UNREADABLE
+
+    def as_row(self, names: Sequence[str]) -> PageRow:
+        """The same with the name of the class."""
+        predicted, confidence = (names[self.top[0][0]], self.top[0][1]) if self.top else (None, None)
+        return PageRow(self.shown, self.page or None, predicted, confidence, self.needs_review, self.status)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ logger = logging.getLogger("docclf")
 COUNTED_AT_ONCE = 64
 CRASHES = "makes its decoder crash, or needs too much memory"
 GO_ON = "run the same command again to continue from here"
+MOST_ROWS = 1000  # pages that a result holds itself
 
 
 @dataclass(frozen=True)
@@ -305,6 +306,8 @@ def _publish(
         seconds=seconds,
         files=tuple(files),
         precision=predictor.precision,
+        predictions=tuple(one.as_row(names) for one in tally.first) if len(predictions.pages) <= MOST_ROWS else (),
+        predictions_file=outputs.pages,
     )
 
 
@@ -320,10 +323,13 @@ class _Tally:
 
     def __init__(self) -> None:
         self.chosen, self.needs_review, self.unreadable = Counter[int](), Counter[int](), 0
+        self.first: list[PagePrediction] = []  # at most `MOST_ROWS`
 
     def counting(self, predictions: Iterator[PagePrediction]) -> Iterator[PagePrediction]:
         for prediction in predictions:
             self.chosen[prediction.chosen] += 1
             self.needs_review[prediction.chosen] += bool(prediction.needs_review)
             self.unreadable += not prediction.top
+            if len(self.first) < MOST_ROWS:
+                self.first.append(prediction)
             yield prediction

@@ -21,7 +21,7 @@ from docclf_cli.files import LINKS, TEMP_PREFIX, lacks, sweep_temporary
 from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.predict.page_predictions import PagePrediction
 
-REVIEW = "_review"
+REVIEW, UNREADABLE_FILES = "_review", "_unreadable"
 # What Windows and other systems refuse in a name, and the names that Windows keeps for devices.
 _REFUSED = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -39,7 +39,7 @@ def sort_copies(
     emit: Emit,
     stop: StopFlag,
 ) -> int:
-    """Copy each file into the folder of its class, or into `_review`; what cannot be read is not copied.
+    """Copy each file into the folder of its class, into that folder below `_review`, or into `_unreadable`.
 
     A copy keeps the path that its file has below the folder it was found in. Where another file has its name already,
     it gets a number; where the same content has it, there is nothing to do, so that the same work can be done twice.
@@ -65,16 +65,20 @@ def sort_copies(
         sweep_temporary(target)
     for done, prediction in enumerate(predictions, 1):
         stop.raise_if_set("stopped while files were copied", "run the same command again to continue from here")
-        if prediction.top:
-            place = REVIEW if prediction.needs_review else folders[prediction.chosen]
-            copied += _copied(files, prediction.row, target, place, allow_symlinks)
+        if not prediction.top:
+            place = UNREADABLE_FILES
+        elif prediction.needs_review:
+            place = f"{REVIEW}/{folders[prediction.chosen]}"
+        else:
+            place = folders[prediction.chosen]
+        copied += _copied(files, prediction.row, target, place, allow_symlinks)
         emit(Progress("copying files", done, len(files)))
     return copied
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
     """A folder name for each class that every file system takes, different ones also where case does not count."""
-    used, names = {REVIEW}, []
+    used, names = {REVIEW, UNREADABLE_FILES}, []
     for class_name in class_names:
         plain = _plain(class_name)
         name = next(name for number in itertools.count(1) if (name := _numbered(plain, number)).casefold() not in used)
@@ -108,7 +112,7 @@ def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks:
             return _placed(temp, wanted)
         finally:
             temp.unlink(missing_ok=True)
-    except UnreadablePage:  # it has gone meanwhile
+    except UnreadablePage:  # it may not be opened, or has gone meanwhile
         return False
     except OSError as error:
         raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error

@@ -46,6 +46,15 @@ def test_globs_name_pages_unless_they_name_a_suffix() -> None:
     assert shown("in/[x].png") == ["in/[x].png"]
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"%PDF-1.7\n%\xe2", "PDF"), (b"\xff\xd8\xff\xe0\0", "JPEG"), (b"\x89PNG\r\n", "PNG"), (b"II*\0\x08", "TIFF")],
+)
+def test_a_page_on_stdin_is_no_list(content: bytes, kind: str) -> None:
+    with pytest.raises(InputError, match=f"standard input holds a {kind} file"):
+        shown("-", stdin=content)
+
+
 def test_a_list_on_stdin_by_line_or_by_nul() -> None:
     assert shown("-", stdin=b"in/b.jpg\r\n\nin/gone.png\n in/c.png") == ["in/b.jpg", "in/gone.png", " in/c.png"]
     assert shown("in/c.png", "-", stdin="in/b.jpg\0줄\n바꿈.png\0".encode()) == ["in/c.png", "in/b.jpg", "줄\n바꿈.png"]

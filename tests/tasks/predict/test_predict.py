@@ -335,13 +335,17 @@ def test_copies_go_into_class_folders_and_overwrite_nothing(checkpoint: Path, tm
     first = predict_members(checkpoint, "in", **asked)
     documents = {row["path"]: row for row in rows("predictions/documents.csv")}
     folder = {"form": "form", "'=letter": "=letter", "영수증": "영수증", "bill": "bill"}
-    wanted = {
-        f"{'_review' if row['review'] == 'true' else folder[row['class']]}/{Path(path).relative_to('in')}": path
-        for path, row in documents.items()
+    places = {
+        path: f"{'_review/' if row['review'] == 'true' else ''}{folder[row['class']]}"
         if row["class"]
+        else "_unreadable"
+        for path, row in documents.items()
     }
+    assert places["in/bad.png"] == "_unreadable"
+    assert any(place.startswith("_review/") for place in places.values())
+    wanted = {f"{place}/{Path(path).relative_to('in')}": path for path, place in places.items()}
     assert _contents(Path("sorted")) == {place: Path(path).read_bytes() for place, path in wanted.items()}
-    assert first.copied == 13 == len(wanted)
+    assert first.copied == 14 == len(wanted)
     assert predict_members(checkpoint, "in", **asked).copied == 0
     (changed, source), *_ = wanted.items()
     Path("sorted", changed).write_bytes(b"mine")
@@ -356,10 +360,10 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_class_names_become_folder_names_that_every_system_takes() -> None:
-    names = ["a/b", "a:b", "A_b", "con", "..", "", "_review", "x. ", "영수증", "한" * 200]
+    names = ["a/b", "a:b", "A_b", "con", "..", "", "_review", "x. ", "영수증", "한" * 200, "_Unreadable"]
     made = folder_names(names)
     assert made[:9] == ["a_b", "a_b-2", "A_b-3", "_con", "_", "_-2", "_review-2", "x", "영수증"]
-    assert len({name.casefold() for name in [*made, "_review"]}) == len(names) + 1
+    assert len({name.casefold() for name in [*made, "_review", "_unreadable"]}) == len(names) + 2
     assert all(name and not set(name) & set('/\\:*?"<>|') and not name.startswith(".") for name in made)
     assert len(made[9].encode()) <= 255
 
