@@ -115,7 +115,9 @@ def test_show_profile_names_sources_and_trains_nothing(docclf: Docclf, tmp_path:
 
 
 def test_show_schedule_draws_the_rate(docclf: Docclf, pages: Path) -> None:
-    outcome = docclf("train", "--data", pages, "--epochs", "3", "--batch-size", "10", "--show-schedule", "--json")
+    outcome = docclf(
+        "train", pages, "--profile", "config", "--epochs", "3", "--batch-size", "10", "--show-schedule", "--json"
+    )
     assert outcome.code == 0, outcome.stderr
     rates = outcome.json["rates"]
     assert len(rates) == 3 * outcome.json["steps_per_epoch"]
