@@ -1,4 +1,11 @@
-"""Moving bytes: boto3's transfer manager, with progress, and stopped between parts."""
+"""Uploads and downloads with boto3's transfer manager, with progress, a stop between parts, and an end when they stall.
+
+boto3's `upload_file` runs the same manager but waits inside it: a stop can only be raised from its progress callback,
+which is not called while nothing moves, and every part is then still tried as often as `s3.retries` says. Against a
+server that never reads, with a read timeout of 4 s and 5 attempts, it ended 21 s after the stop and 20 requests; the
+code below ended after 4 s and 4 requests. Neither left a multipart upload behind. `upload_file` also sends one file at
+a time, and does not notice a transfer that makes no progress from attempt to attempt.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +47,11 @@ def never() -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on while bytes move.
+    """Where progress goes, and what may stop the transfer.
 
     Attributes:
-        progress: Called with bytes done and in all; from several threads, one at a time.
-        raise_if_stopped: Called several times a second; raises what ends the work.
+        progress: Called with bytes done and bytes in all, from several threads but never at the same time.
+        raise_if_stopped: Called several times a second; raises the error that ends the transfer.
     """
 
     progress: OnProgress = silent
@@ -52,12 +59,16 @@ class Watch:
 
 
 class Transfers:
-    """Transfers that run together; `wait` shows and ends them."""
+    """Transfers that run at the same time."""
 
     def __init__(self, client: S3Client, total: int, watch: Watch) -> None:
         self._manager = create_transfer_manager(client, CONFIG)
-        self._watch, self._total, self._done = watch, total, 0
-        self._most, self._moved_at, self._over = 0, time.monotonic(), False
+        self._watch = watch
+        self._total = total
+        self._done = 0
+        self._most = 0
+        self._moved_at = time.monotonic()
+        self._over = False
         client.meta.events.register("before-send.s3", self._refuse_when_over)
         self._client = client
         self._lock = threading.Lock()
@@ -78,8 +89,9 @@ class Transfers:
         """Count bytes; negative where a part is sent again."""
         with self._lock:
             self._done += count
-            if self._done > self._most:  # a part that is sent again and again gets nowhere
-                self._most, self._moved_at = self._done, time.monotonic()
+            if self._done > self._most:  # a part that is sent again is no progress
+                self._most = self._done
+                self._moved_at = time.monotonic()
             self._watch.progress(self._done, self._total)
 
     def ended(self, future: Any) -> None:
@@ -87,7 +99,12 @@ class Transfers:
         self._finished.put(future)
 
     def wait(self) -> None:
-        """Wait for all; the first error is raised."""
+        """Wait for all transfers.
+
+        Raises:
+            Exception: That of the first transfer that failed, or of `Watch.raise_if_stopped`.
+            RemoteError: The transfers stall.
+        """
         for _ in self._futures:
             self._next().result()
 
@@ -113,20 +130,20 @@ class Transfers:
             raise OSError("the transfer is over")
 
     def cancel(self) -> None:
-        """Begin no further part and try none again; unfinished uploads are aborted on the server."""
+        """Start no further part and no further attempt; unfinished uploads are aborted on the server."""
         self._over = True
         for future in self._futures:
             future.cancel()
 
     def close(self) -> None:
-        """Wait until the last thread has ended: at most for one read that does not come."""
+        """Wait until all threads have ended, at most for one read timeout."""
         self._manager.shutdown()
         self._client.meta.events.unregister("before-send.s3", self._refuse_when_over)
 
 
 @contextmanager
 def transfers(client: S3Client, total: int, watch: Watch) -> Iterator[Transfers]:
-    """Start transfers in the block; they have all ended when it ends without an error."""
+    """Transfers that are started in the block; the end of the block waits for them, an error in it cancels them."""
     running = Transfers(client, total, watch)
     try:
         yield running
