@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` pages of a named piece of work."""
+    """`done` of `total` units of a named piece of work."""
 
     task: str
     done: int
     total: int
+    unit: Literal["pages", "bytes"] = "pages"
 
 
 @dataclass(frozen=True)

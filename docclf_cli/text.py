@@ -23,6 +23,14 @@ def normalised(name: str) -> str:
     return composed(name).strip()
 
 
+def format_bytes(count: float) -> str:
+    """Bytes in decimal units, as S3 bills them ("1.5 MB")."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
 def all_composed(names: np.ndarray) -> np.ndarray:
     """The names of an array, each composed: an object array of `str` of the same length."""
     import numpy as np

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docclf_cli.commands._transfer import watching
+from docclf_cli.display.progress import progress_display
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import Profile, S3Config
@@ -28,9 +28,10 @@ def local_checkpoint(name: str, quiet: bool, config: S3Config | None = None) -> 
     if not name.startswith("s3://"):
         return Path(name)
     from docclf_cli.services.storage.cache import fetch_checkpoint
+    from docclf_cli.stop import StopFlag
 
-    with watching(f"fetch {name}", quiet) as watch:
-        return fetch_checkpoint(name, config, watch)
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        return fetch_checkpoint(name, config, emit=emit, stop=stop)
 
 
 def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> Path:

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from docclf_cli.commands._transfer import watching
+from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import DocclfError, Interrupted
 from docclf_cli.results.training import TrainResult
 
@@ -32,7 +32,7 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
     try:
         pushed = _push(result, config, quiet)
     except Interrupted as stopped:
-        message = f"the run in {result.run} is finished; {stopped.message}"
+        message = f"the run in {result.run} is finished, but its push was stopped"
         raise Interrupted(message, f"to push it: {_command(result)}", signal_number=stopped.signal_number) from stopped
     except DocclfError as error:
         return _not_pushed(result, f"{error.message} ({error.hint})" if error.hint else error.message)
@@ -44,10 +44,11 @@ def push_finished(result: TrainResult, config: "S3Config", quiet: bool) -> Train
 def _push(result: TrainResult, config: "S3Config", quiet: bool) -> "PushResult":
     from docclf_cli.services.storage.push import push
     from docclf_cli.services.storage.s3 import resolve_target
+    from docclf_cli.stop import StopFlag
 
     target = resolve_target(config)
-    with watching(f"push to {target}", quiet) as watch:
-        return push([result.run], target, watch=watch)
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        return push([result.run], target, emit=emit, stop=stop)
 
 
 def _not_pushed(result: TrainResult, why: str) -> TrainResult:

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.commands import _options as option
-from docclf_cli.commands._transfer import size
 from docclf_cli.display import show as report
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
+from docclf_cli.text import format_bytes
 
 EXAMPLES = "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json"
 HELP = "See and delete what is kept on this machine because making it takes time."
@@ -57,13 +57,13 @@ def clear(
 @report.render.register
 def usage_table(result: CacheUsage) -> Iterator[RenderableType]:
     """One line for each kind."""
-    yield _table(result.rows, f"Kept on this machine: {size(result.bytes)}")
+    yield _table(result.rows, f"Kept on this machine: {format_bytes(result.bytes)}")
 
 
 @report.render.register
 def cleared_table(result: CacheCleared) -> Iterator[RenderableType]:
     """What was deleted."""
-    yield _table(result.rows, f"Deleted: {size(result.bytes)}")
+    yield _table(result.rows, f"Deleted: {format_bytes(result.bytes)}")
 
 
 def _table(rows: tuple[CacheRow, ...], title: str) -> Table:
@@ -74,5 +74,5 @@ def _table(rows: tuple[CacheRow, ...], title: str) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("folder", overflow="fold")
     for row in rows:
-        table.add_row(row.name, row.holds, str(row.files), size(row.bytes), escape(str(row.folder)))
+        table.add_row(row.name, row.holds, str(row.files), format_bytes(row.bytes), escape(str(row.folder)))
     return table

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
-from docclf_cli.commands._transfer import size, watching
 from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 from docclf_cli.results.storage import PullResult
+from docclf_cli.text import format_bytes
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -38,10 +39,11 @@ def run(
     loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
     from docclf_cli.services.storage.pull import pull
     from docclf_cli.services.storage.s3 import resolve_target
+    from docclf_cli.stop import StopFlag
 
     target = resolve_target(loaded.profile.s3)
-    with watching(f"pull {name}", quiet) as watch:
-        result = pull(name, folder, target, overwrite=overwrite, watch=watch)
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
+        result = pull(name, folder, target, overwrite=overwrite, emit=emit, stop=stop)
     report.show(result, as_json=as_json)
 
 
@@ -54,6 +56,6 @@ def table(result: PullResult) -> Iterator[RenderableType]:
         files.add_column(head, justify="right" if head == "size" else "left", no_wrap=True)
     for file in result.files:
         state = "fetched" if file.fetched else "there already"
-        files.add_row(escape(str(file.path)), size(file.size), file.sha256[:12], state)
+        files.add_row(escape(str(file.path)), format_bytes(file.size), file.sha256[:12], state)
     yield files
-    yield f"{size(result.bytes_fetched)} fetched in {result.seconds:.1f} s into {escape(str(result.folder))}"
+    yield f"{format_bytes(result.bytes_fetched)} fetched in {result.seconds:.1f} s into {escape(str(result.folder))}"

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._load import load_checked
-from docclf_cli.commands._transfer import size, watching
 from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
 from docclf_cli.results.storage import PushResult
+from docclf_cli.text import format_bytes
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -47,11 +48,12 @@ def run(
     loaded = load_checked(profile, {"s3.bucket": bucket, "s3.prefix": prefix}, sets)
     from docclf_cli.services.storage.push import push
     from docclf_cli.services.storage.s3 import resolve_target
+    from docclf_cli.stop import StopFlag
 
     target = resolve_target(loaded.profile.s3)
-    with watching(f"push to {target}", quiet) as watch:
+    with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = push(
-            sources, target, name=name, with_last=with_last, overwrite=overwrite, dry_run=dry_run, watch=watch
+            sources, target, name=name, with_last=with_last, overwrite=overwrite, dry_run=dry_run, emit=emit, stop=stop
         )
     report.show(result, as_json=as_json)
 
@@ -66,10 +68,10 @@ def table(result: PushResult) -> Iterator[RenderableType]:
     missing = "missing" if result.dry_run else "sent"
     for file in result.files:
         state = missing if file.sent else "stored already"
-        files.add_row(escape(file.path), size(file.size), file.sha256[:12], state)
+        files.add_row(escape(file.path), format_bytes(file.size), file.sha256[:12], state)
     yield files
     if result.dry_run:
-        yield f"Dry run: {size(result.bytes_sent)} would be sent, then {escape(result.manifest)}."
+        yield f"Dry run: {format_bytes(result.bytes_sent)} would be sent, then {escape(result.manifest)}."
     else:
-        yield f"{size(result.bytes_sent)} sent in {result.seconds:.1f} s. Stored: {escape(result.manifest)}"
+        yield f"{format_bytes(result.bytes_sent)} sent in {result.seconds:.1f} s. Stored: {escape(result.manifest)}"
         yield f"Restore it: docclf s3-pull {escape(result.name)} DIR"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from docclf_cli.display.console import stderr
+from docclf_cli.text import format_bytes
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -45,6 +46,10 @@ def _epoch_line(event: "EpochDone") -> str:
     return f"epoch {event.epoch}: {', '.join(shown)}{'  ← best so far' if best else ''}"
 
 
+def _amount(done: int, total: int, unit: str) -> str:
+    return f"{format_bytes(done)} of {format_bytes(total)}" if unit == "bytes" else f"{done} of {total} pages"
+
+
 class _Lines:
     """Plain lines, not too many of them."""
 
@@ -65,7 +70,7 @@ class _Lines:
         elif time.monotonic() - self._last < PLAIN_INTERVAL:
             return
         elif isinstance(event, Progress):
-            self._say(f"{event.task}: {event.done} of {event.total} pages{self._left(event)}")
+            self._say(f"{event.task}: {_amount(event.done, event.total, event.unit)}{self._left(event)}")
         elif isinstance(event, StepDone):
             self._say(f"epoch {event.epoch}, step {event.step}: loss {event.loss:.4f}, lr {event.lr:.2e}")
 
@@ -91,10 +96,18 @@ class _Bars:
     """Rich bars: one for the training, one for the piece of work at hand."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        class AmountColumn(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                done, total = int(task.completed), int(task.total or 0)
+                if task.fields["unit"] == "bytes":
+                    return Text(f"{_amount(done, total, 'bytes')}, {format_bytes(task.speed or 0)}/s")
+                return Text(f"{done}/{total}")
 
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}"), BarColumn(), AmountColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"), console=stderr, transient=True,
         )  # fmt: skip
         self._fit: TaskID | None = None
@@ -113,7 +126,9 @@ class _Bars:
         from docclf_cli.events import EpochDone, FitDone, FitStarted, Progress, StepDone
 
         if isinstance(event, FitStarted):
-            self._fit = self._progress.add_task(event.label, total=event.total_steps, completed=event.step, note="")
+            self._fit = self._progress.add_task(
+                event.label, total=event.total_steps, completed=event.step, unit="steps", note=""
+            )
         elif isinstance(event, StepDone) and self._fit is not None:
             self._progress.update(self._fit, completed=event.step, note=self._note(event))
         elif isinstance(event, EpochDone):
@@ -134,7 +149,8 @@ class _Bars:
         if self._work is None or self._work_name != event.task:
             if self._work is not None:
                 self._progress.remove_task(self._work)
-            self._work, self._work_name = self._progress.add_task(event.task, total=event.total, note=""), event.task
+            self._work = self._progress.add_task(event.task, total=event.total, unit=event.unit, note="")
+            self._work_name = event.task
         self._progress.update(self._work, completed=event.done, total=event.total)
         if event.done >= event.total:
             self._progress.remove_task(self._work)

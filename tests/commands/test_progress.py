@@ -49,6 +49,21 @@ def test_plain_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch, told: p
     ]
 
 
+def test_bytes_are_shown_in_their_units(told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = Progress("push to s3://bucket", 1_500_000, 2_000_000_000, "bytes")
+    progress._Lines()(moved)
+    assert told.records[-1].message == "push to s3://bucket: 1.5 MB of 2.0 GB"
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(progress, "stderr", screen)
+    with progress._Bars() as bars:
+        for event in (moved, Progress("reading pages", 3, 7)):
+            bars(event)
+            bars._progress.refresh()
+    shown = screen.file.getvalue()
+    assert "1.5 MB of 2.0 GB, 0 B/s" in shown
+    assert "3/7" in shown
+
+
 def test_work_that_begins_anew_is_timed_anew(monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture) -> None:
     """Each epoch has its validation."""
     _play(monkeypatch, [(0, 32), (10, 96), (500, 32), (510, 64)], total=98)

@@ -303,7 +303,7 @@ def test_a_bug_in_the_push_is_a_warning(
 @pytest.mark.usefixtures("bucket")
 def test_a_push_that_is_stopped_stops_the_command(result: TrainResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_push, "push", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(Interrupted, match="is finished; stopped: push to") as stopped:
+    with pytest.raises(Interrupted, match="is finished, but its push was stopped") as stopped:
         push_finished(result, S3Config(), quiet=True)
     assert stopped.value.exit_code == 143
     assert f"docclf s3-push {result.run}" in stopped.value.hint

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from docclf_cli.errors import CheckpointError
+from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of, sha256_of, write_text
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.services.storage.errors import code_of, remote_errors
 from docclf_cli.services.storage.manifest import ABSENT, StoredFile, read_manifest
 from docclf_cli.services.storage.pull import download
 from docclf_cli.services.storage.s3 import Target, connect, parse_uri
-from docclf_cli.services.storage.transfer import Watch
+from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.user_folders import cache_home
 
 if TYPE_CHECKING:
@@ -28,14 +29,15 @@ FILE, SPLIT = "checkpoint.ckpt", "split.csv"
 _CONTENT_KEY = re.compile(r"(?:.*/)?sha256-([0-9a-f]{64})")
 
 
-def fetch_checkpoint(uri: str, config: S3Config | None = None, watch: Watch | None = None) -> Path:
+def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:
     """Fetch a checkpoint from S3 into the cache, if it is not there, and verify its SHA-256.
 
     Args:
         uri: `s3://bucket/key` of a checkpoint, or of a pushed model (`s3://bucket/docclf/NAME`, which means its
             `best.ckpt`, or `s3://bucket/docclf/NAME/PATH`).
         config: Endpoint and settings.
-        watch: Progress and stopping.
+        emit: Consumer of progress.
+        stop: Polled several times a second.
 
     Returns:
         The local file in the cache (`docclf/s3` below `XDG_CACHE_HOME` or `~/.cache`), which may be deleted any time.
@@ -46,6 +48,7 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, watch: Watch | No
         InputError: The address is malformed.
         CheckpointError: There is nothing at it.
         RemoteError: The store refuses or cannot be reached, or its content is damaged.
+        Interrupted: `stop` was set.
     """
     bucket, key = parse_uri(uri)
     if (match := _CONTENT_KEY.fullmatch(key)) and (cached := _cached(_by_content(match.group(1)), match.group(1))):
@@ -62,7 +65,15 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, watch: Watch | No
         return cached
     logger.info("fetching %s (%.1f MB)", target.uri(found.key), found.size / 1e6)
     sha256 = download(
-        client, target, found.key, found.local, size=found.size, sha256=found.sha256, watch=watch or Watch()
+        client,
+        target,
+        found.key,
+        found.local,
+        f"fetch {uri}",
+        size=found.size,
+        sha256=found.sha256,
+        emit=emit,
+        stop=stop,
     )
     if found.sha256 is None:
         write_text(note, sha256)
@@ -73,7 +84,7 @@ def _fetch_split(client: S3Client, stored: tuple[Target, StoredFile], folder: Pa
     model, file = stored
     if _cached(folder / SPLIT, file.sha256) is None:
         key = model.object_key(file.sha256)
-        download(client, model, key, folder / SPLIT, size=file.size, sha256=file.sha256, watch=Watch())
+        download(client, model, key, folder / SPLIT, f"fetch {SPLIT}", size=file.size, sha256=file.sha256)
 
 
 @dataclass(frozen=True)

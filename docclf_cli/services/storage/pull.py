@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docclf_cli.errors import InputError, RemoteError
+from docclf_cli.events import Emit, Event, Progress, silent
 from docclf_cli.files import atomic_write, sha256_of
 from docclf_cli.registry import did_you_mean
 from docclf_cli.results.storage import PulledFile, PullResult
 from docclf_cli.services.storage.errors import remote_errors
 from docclf_cli.services.storage.manifest import Manifest, StoredFile, read_manifest
 from docclf_cli.services.storage.s3 import OBJECTS, Target, connect, require_name
-from docclf_cli.services.storage.transfer import Watch, transfers
+from docclf_cli.services.storage.transfer import transfers
+from docclf_cli.stop import NEVER, StopFlag
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 _LAST = "run.json"  # it says that a run is finished, so it is fetched after all other files
 
 
-def pull(name: str, folder: Path, target: Target, *, overwrite: bool = False, watch: Watch | None = None) -> PullResult:
+def pull(
+    name: str,
+    folder: Path,
+    target: Target,
+    *,
+    overwrite: bool = False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> PullResult:
     """Restore a stored model into a folder.
 
     Files that are there already with the same content are kept; a pull that was interrupted goes on.
@@ -33,27 +43,33 @@ def pull(name: str, folder: Path, target: Target, *, overwrite: bool = False, wa
         folder: Where to; made where it is missing.
         target: Where from.
         overwrite: Replace files that differ.
-        watch: Progress and stopping.
+        emit: Consumer of progress; called from several threads, one at a time.
+        stop: Polled several times a second.
 
     Raises:
         InputError: There is no such model, or other files are in the way.
         RemoteError: The store refuses or cannot be reached, or its content is damaged.
         ResourceError: The disk is full or the folder cannot be written to.
+        Interrupted: `stop` was set; the same pull goes on.
     """
     began = time.monotonic()
+    task = f"pull {name}"
     require_name(name)
     client = connect(target)
     manifest = read_manifest(client, target, name)
     if manifest is None:
         raise _no_such_model(client, target, name)
-    watched = watch or Watch()
     missing = _missing(manifest, folder, overwrite)
     size = sum(file.size for file in missing)
     done = 0
-    of_all = Watch(lambda count, _: watched.progress(done + count, size), watched.raise_if_stopped)
+
+    def emit_in_all(event: Event) -> None:
+        emit(Progress(task, done + event.done, size, "bytes") if isinstance(event, Progress) else event)
+
     for file in missing:
         key = target.object_key(file.sha256)
-        download(client, target, key, folder / file.path, size=file.size, sha256=file.sha256, watch=of_all)
+        path = folder / file.path
+        download(client, target, key, path, task, size=file.size, sha256=file.sha256, emit=emit_in_all, stop=stop)
         done += file.size
     fetched = {file.path for file in missing}
     rows = tuple(
@@ -63,7 +79,16 @@ def pull(name: str, folder: Path, target: Target, *, overwrite: bool = False, wa
 
 
 def download(
-    client: S3Client, target: Target, key: str, path: Path, *, size: int, sha256: str | None, watch: Watch
+    client: S3Client,
+    target: Target,
+    key: str,
+    path: Path,
+    task: str,
+    *,
+    size: int,
+    sha256: str | None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
 ) -> str:
     """Fetch an object into a file, which appears only after its content was verified.
 
@@ -72,9 +97,11 @@ def download(
         target: Bucket.
         key: Object.
         path: The file.
+        task: What it is fetched for, as progress names it.
         size: Bytes, for the progress.
         sha256: Hexadecimal SHA-256 that the content must have; None accepts any.
-        watch: Progress and stopping.
+        emit: Consumer of progress.
+        stop: Polled several times a second.
 
     Returns:
         The hexadecimal SHA-256 of the content.
@@ -84,7 +111,7 @@ def download(
         ResourceError: The disk is full or the folder cannot be written to.
     """
     with atomic_write(path, "w+b") as file:
-        with remote_errors(target.uri(key)), transfers(client, size, watch) as running:
+        with remote_errors(target.uri(key)), transfers(client, task, size, emit, stop) as running:
             running.download(target.bucket, key, file)
         file.seek(0)
         found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

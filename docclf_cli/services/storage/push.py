@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from docclf_cli.errors import InputError
+from docclf_cli.events import Emit, silent
 from docclf_cli.files import TEMP_PREFIX, sha256_of
 from docclf_cli.results.storage import PushedFile, PushResult
 from docclf_cli.services.storage.errors import code_of, remote_errors
 from docclf_cli.services.storage.manifest import ABSENT, Manifest, StoredFile, read_manifest, write_manifest
 from docclf_cli.services.storage.s3 import OBJECTS, Target, connect, require_key, require_name
-from docclf_cli.services.storage.transfer import POLL_SECONDS, Watch, transfers
+from docclf_cli.services.storage.transfer import POLL_SECONDS, raise_if_stopped, transfers
+from docclf_cli.stop import NEVER, StopFlag
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -91,7 +93,8 @@ def push(
     with_last: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
-    watch: Watch | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
 ) -> PushResult:
     """Store a run folder, or files, as a model under a name.
 
@@ -105,28 +108,30 @@ def push(
         with_last: Push `last.ckpt` as well, to resume training elsewhere.
         overwrite: Replace a model of this name that has other checkpoints.
         dry_run: Send nothing, and return what would be sent.
-        watch: Progress and stopping.
+        emit: Consumer of progress; called from several threads, one at a time.
+        stop: Polled several times a second; ends between two parts.
 
     Raises:
         InputError: Files or names that cannot be pushed, or the name is taken.
         RemoteError: The store refuses or cannot be reached.
+        Interrupted: `stop` was set; readers see nothing of it, and the same push goes on.
     """
     began = time.monotonic()
-    watch = watch or Watch()
+    task = f"push to {target}"
     name = require_name(name or _default_name(sources))
     found = find_files(sources, with_last=with_last)
     with _reading(found) as reading:
         client = connect(target)
         stored = read_manifest(client, target, name, absent=_ABSENT_OR_HIDDEN)
-        files = [_read(future, watch) for future in reading]
+        files = [_read(future, stop, task) for future in reading]
     manifest = Manifest(name, tuple(StoredFile(file.path, file.size, file.sha256) for file in files))
     if stored and not overwrite:
         _require_same_model(target, stored, manifest)
     missing = _missing(client, target, files)
     if not dry_run:
         _abort_dangling(client, target)
-        _send(client, target, list(missing.values()), watch)
-        watch.raise_if_stopped()
+        _send(client, target, list(missing.values()), task, emit, stop)
+        raise_if_stopped(stop, task)
         if stored is None or stored.files != manifest.files:
             write_manifest(client, target, manifest, replaces=stored)
     rows = tuple(PushedFile(file.path, file.size, file.sha256, file.sha256 in missing) for file in files)
@@ -145,9 +150,9 @@ def _reading(found: Sequence[tuple[Path, str]]) -> Iterator[list[Future[LocalFil
         pool.shutdown(cancel_futures=True)
 
 
-def _read(future: Future[LocalFile], watch: Watch) -> LocalFile:
+def _read(future: Future[LocalFile], stop: StopFlag, task: str) -> LocalFile:
     while True:
-        watch.raise_if_stopped()
+        raise_if_stopped(stop, task)
         try:
             return future.result(timeout=POLL_SECONDS)
         except TimeoutError:
@@ -190,8 +195,9 @@ def _is_stored(client: S3Client, target: Target, file: LocalFile) -> bool:
     return answer["ContentLength"] == file.size and answer["Metadata"].get("sha256") == file.sha256
 
 
-def _send(client: S3Client, target: Target, files: Sequence[LocalFile], watch: Watch) -> None:
-    with remote_errors(target), transfers(client, sum(file.size for file in files), watch) as running:
+def _send(client: S3Client, target: Target, files: Sequence[LocalFile], task: str, emit: Emit, stop: StopFlag) -> None:
+    total = sum(file.size for file in files)
+    with remote_errors(target), transfers(client, task, total, emit, stop) as running:
         for file in files:
             running.upload(target, file.source, file.size, file.sha256)
     for file in files:

@@ -13,9 +13,8 @@ import base64
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,13 +22,14 @@ from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from s3transfer.subscribers import BaseSubscriber
 
 from docclf_cli.errors import RemoteError
+from docclf_cli.events import Emit, Progress
 from docclf_cli.services.storage.manifest import encryption
 from docclf_cli.services.storage.s3 import Target
+from docclf_cli.stop import StopFlag
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-OnProgress = Callable[[int, int], None]
 POLL_SECONDS = 0.2
 STALL_SECONDS = 60  # without a new byte, while there are more to move
 PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
@@ -37,34 +37,24 @@ PART = 16 * 2**20  # bytes; half the requests of boto3's own 8 MiB
 CONFIG = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, preferred_transfer_client="classic")
 
 
-def silent(done: int, total: int) -> None:
-    """Show no progress."""
+def raise_if_stopped(stop: StopFlag, task: str) -> None:
+    """End a push, pull or fetch between two parts.
 
-
-def never() -> None:
-    """Do not stop."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Where progress goes, and what may stop the transfer.
-
-    Attributes:
-        progress: Called with bytes done and bytes in all, from several threads but never at the same time.
-        raise_if_stopped: Called several times a second; raises the error that ends the transfer.
+    Raises:
+        Interrupted: `stop` is set.
     """
-
-    progress: OnProgress = silent
-    raise_if_stopped: Callable[[], None] = never
+    stop.raise_if_set(f"stopped: {task}", "the same command goes on; what has arrived is not moved again")
 
 
 class Transfers:
-    """Transfers that run at the same time."""
+    """Uploads and downloads that run at the same time; `wait` waits for all of them."""
 
-    def __init__(self, client: S3Client, total: int, watch: Watch) -> None:
+    def __init__(self, client: S3Client, task: str, total: int, emit: Emit, stop: StopFlag) -> None:
         self._manager = create_transfer_manager(client, CONFIG)
-        self._watch = watch
+        self._task = task
         self._total = total
+        self._emit = emit
+        self._stop = stop
         self._done = 0
         self._most = 0
         self._moved_at = time.monotonic()
@@ -92,7 +82,7 @@ class Transfers:
             if self._done > self._most:  # a part that is sent again is no progress
                 self._most = self._done
                 self._moved_at = time.monotonic()
-            self._watch.progress(self._done, self._total)
+            self._emit(Progress(self._task, self._done, self._total, "bytes"))
 
     def ended(self, future: Any) -> None:
         """Note that a transfer has ended, well or not."""
@@ -102,7 +92,8 @@ class Transfers:
         """Wait for all transfers.
 
         Raises:
-            Exception: That of the first transfer that failed, or of `Watch.raise_if_stopped`.
+            Exception: That of the first transfer that failed.
+            Interrupted: `stop` was set.
             RemoteError: The transfers stall.
         """
         for _ in self._futures:
@@ -110,7 +101,7 @@ class Transfers:
 
     def _next(self) -> Any:
         while True:
-            self._watch.raise_if_stopped()
+            raise_if_stopped(self._stop, self._task)
             self._raise_if_stalled()
             try:
                 return self._finished.get(timeout=POLL_SECONDS)
@@ -142,9 +133,21 @@ class Transfers:
 
 
 @contextmanager
-def transfers(client: S3Client, total: int, watch: Watch) -> Iterator[Transfers]:
-    """Transfers that are started in the block; the end of the block waits for them, an error in it cancels them."""
-    running = Transfers(client, total, watch)
+def transfers(client: S3Client, task: str, total: int, emit: Emit, stop: StopFlag) -> Iterator[Transfers]:
+    """Transfers that are started in the block; the end of the block waits for them, an error in it cancels them.
+
+    Args:
+        client: Client.
+        task: What the bytes move for, as progress names it ("push to s3://bucket").
+        total: Bytes of all transfers.
+        emit: Consumer of progress; called from several threads, one at a time.
+        stop: Polled several times a second.
+
+    Raises:
+        Interrupted: `stop` was set; the transfers are cancelled.
+        RemoteError: No byte has moved for `STALL_SECONDS`.
+    """
+    running = Transfers(client, task, total, emit, stop)
     try:
         yield running
         running.wait()

@@ -24,7 +24,7 @@ from docclf_cli.tasks.audit.files import SUMMARY, write_audit
 from docclf_cli.tasks.audit.labels import check_labels, settled_labels
 from docclf_cli.tasks.audit.near_duplicates import SIMILARITY, Pairs, find_near_duplicates, linked
 from docclf_cli.tasks.audit.outliers import find_outliers
-from docclf_cli.tasks.audit.pages import Collection, Thumbnails, blank_rows, collect_pages, thumbnails, ticker
+from docclf_cli.tasks.audit.pages import Collection, Thumbnails, blank_rows, collect_pages, thumbnails
 from docclf_cli.tasks.train import OUT_OF_FOLD
 
 logger = logging.getLogger("docclf")
@@ -82,7 +82,7 @@ def audit(
     pages = thumbnails(collection, resolve_runtime(profile.runtime), emit, stop)
     readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
     workers = resolve_runtime(profile.runtime).workers
-    pairs = find_near_duplicates(readable, pages.grey, workers=workers, similarity=similarity, tick=ticker(emit, stop))
+    pairs = find_near_duplicates(readable, pages.grey, workers=workers, similarity=similarity, emit=emit, stop=stop)
     groups = _groups(collection, pairs)
     labels = None if out_of_fold is None or run is None else check_labels(collection, run, out_of_fold, groups)
     if labels is not None and labels.refusal is not None:

@@ -18,6 +18,8 @@ import numpy as np
 
 from docclf_cli.data.loading.worker_pool import init_worker, start_method
 from docclf_cli.errors import ResourceError
+from docclf_cli.events import Emit, Progress, silent
+from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.audit.registration import registered_similarity
 
 HASH_SIZE = 12  # the hash has 144 bits
@@ -29,8 +31,9 @@ _BLANK = 3.0  # deviation of grey values below which a page shows nothing that c
 _PAPER = 95  # percentile of the grey values of a page, pure white left out, that is taken for the tone of its paper
 _CHUNK, _BLOCK = 64, 256
 
+STOPPED = ("stopped; nothing is written", "start the command again; pages already read are kept")
+
 Grey = Callable[[np.ndarray], np.ndarray]
-Tick = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Pairs:
 
 def find_near_duplicates(
     rows: np.ndarray, grey: Grey, *, workers: int = 0, similarity: float = SIMILARITY,
-    tick: Tick = lambda task, done, total: None,
+    emit: Emit = silent, stop: StopFlag = NEVER,
 ) -> Pairs:  # fmt: skip
     """Find the pairs of pages that are copies of one another: recompressed, resized, a little askew, or scanned darker.
 
@@ -59,12 +62,14 @@ def find_near_duplicates(
         grey: Gives the pages of some rows, uint8 [rows, SIDE, SIDE], aspect ratio kept on white.
         workers: Processes to hash with; below two it happens in this one.
         similarity: From here on two pages are twins.
-        tick: Told the task, the work done and all of it; may raise to stop.
+        emit: Consumer of progress.
+        stop: Polled between blocks of pages and pairs.
 
     Raises:
         ResourceError: A hashing process died.
+        Interrupted: `stop` was set.
     """
-    hashes = np.concatenate([np.zeros((0, len(TURNS), HASH_SIZE**2), bool), *_hashed(rows, grey, workers, tick)])
+    hashes = np.concatenate([np.zeros((0, len(TURNS), HASH_SIZE**2), bool), *_hashed(rows, grey, workers, emit, stop)])
     shows = np.array([bits.any() for bits in hashes], dtype=bool)
     rows, hashes = rows[shows], hashes[shows]
     one, other = candidates(hashes)
@@ -72,7 +77,8 @@ def find_near_duplicates(
     for start in range(0, len(one), _BLOCK):
         block = slice(start, start + _BLOCK)
         found[block] = registered_similarity(*(whitened(grey(rows[ends[block]])) for ends in (one, other)))
-        tick("comparing pairs", min(start + _BLOCK, len(one)), len(one))
+        stop.raise_if_set(*STOPPED)
+        emit(Progress("comparing pairs", min(start + _BLOCK, len(one)), len(one)))
     kept = found >= similarity
     ends = np.sort(np.stack([rows[one[kept]], rows[other[kept]]]), axis=0)
     return Pairs(ends[0], ends[1], found[kept])
@@ -172,12 +178,13 @@ def linked(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.nda
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _hashed(rows: np.ndarray, grey: Grey, workers: int, tick: Tick) -> Iterator[np.ndarray]:
+def _hashed(rows: np.ndarray, grey: Grey, workers: int, emit: Emit, stop: StopFlag) -> Iterator[np.ndarray]:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     done = 0
     for chunk in _in_processes((grey(chunk) for chunk in chunks), workers if len(chunks) > 1 else 0):
         done += len(chunk)
-        tick("hashing pages", done, len(rows))
+        stop.raise_if_set(*STOPPED)
+        emit(Progress("hashing pages", done, len(rows)))
         yield chunk
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,11 +20,9 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.events import Emit, Progress
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.stop import StopFlag
-from docclf_cli.tasks.audit.near_duplicates import is_blank
+from docclf_cli.tasks.audit.near_duplicates import STOPPED, is_blank
 from docclf_cli.tasks.audit.registration import SIDE
 from docclf_cli.text import composed
-
-STOPPED = ("stopped; nothing is written", "start the command again; pages already read are kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,16 +157,6 @@ def thumbnails(collection: Collection, runtime: Runtime, emit: Emit, stop: StopF
         prepare(side, small, collection.config, runtime.workers, emit=emit, stop=stop) for side in collection.sides
     ]
     return Thumbnails(collection, materials)
-
-
-def ticker(emit: Emit, stop: StopFlag) -> Callable[[str, int, int], None]:
-    """Reports progress, and leaves the loop on a stop."""
-
-    def tick(task: str, done: int, total: int) -> None:
-        stop.raise_if_set(*STOPPED)
-        emit(Progress(task, done, total))
-
-    return tick
 
 
 def blank_rows(pages: Thumbnails, rows: np.ndarray) -> Iterator[int]:

@@ -20,17 +20,15 @@ from docclf_cli.services.storage import push as s3_push
 from docclf_cli.services.storage.pull import pull
 from docclf_cli.services.storage.push import push
 from docclf_cli.services.storage.s3 import Target, connect, resolve_target
-from docclf_cli.services.storage.transfer import Watch
 
 PUSHER = """
 import sys, pathlib
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.services.storage.s3 import resolve_target
 from docclf_cli.services.storage.push import push
-from docclf_cli.services.storage.transfer import Watch
-def progress(done, total):
-    print(done, flush=True)
-push([pathlib.Path(sys.argv[1])], resolve_target(S3Config(prefix=sys.argv[2])), watch=Watch(progress))
+def progress(event):
+    print(event.done, flush=True)
+push([pathlib.Path(sys.argv[1])], resolve_target(S3Config(prefix=sys.argv[2])), emit=progress)
 """
 
 
@@ -74,14 +72,14 @@ def test_a_server_killed_in_the_middle_and_started_again(own_server: S3Server, b
     target = resolve_target(S3Config(prefix="kill", retries=5))
     restart: list[threading.Timer] = []
 
-    def kill(done: int, total: int) -> None:
-        if done > 20_000_000 and not restart:
+    def kill(event: Any) -> None:
+        if event.done > 20_000_000 and not restart:
             own_server.kill()
             restart.append(threading.Timer(1.0, own_server.start))
             restart[0].start()
 
     try:
-        push([big], target, watch=Watch(kill))
+        push([big], target, emit=kill)
     except RemoteError as error:
         assert error.hint  # gave up before the server was back; repeating is enough
         restart[0].join()
@@ -93,7 +91,7 @@ def test_a_server_killed_in_the_middle_and_started_again(own_server: S3Server, b
 def test_a_server_that_stays_away_is_given_up(own_server: S3Server, big: Path, tmp_path: Path) -> None:
     target = resolve_target(S3Config(prefix="away", retries=2))
     with pytest.raises(RemoteError, match="cannot be reached") as raised:
-        push([big], target, watch=Watch(lambda done, _: own_server.kill() if done > 20_000_000 else None))
+        push([big], target, emit=lambda event: own_server.kill() if event.done > 20_000_000 else None)
     assert raised.value.exit_code == 5
     own_server.start()
     push([big], target)

@@ -14,7 +14,6 @@ from docclf_cli.services.storage.cache import fetch_checkpoint
 from docclf_cli.services.storage.pull import pull
 from docclf_cli.services.storage.push import push
 from docclf_cli.services.storage.s3 import Target
-from docclf_cli.services.storage.transfer import Watch
 
 
 @pytest.fixture(autouse=True)
@@ -128,12 +127,10 @@ def test_the_cache_is_used_and_verified(target: Target, run: Path, monkeypatch: 
     uri = target.uri(target.key("invoice-01"))
     first = fetch_checkpoint(uri)
     moved: list[int] = []
-    assert fetch_checkpoint(uri, watch=Watch(lambda done, _: moved.append(done))) == first
+    assert fetch_checkpoint(uri, emit=lambda event: moved.append(event.done)) == first
     assert not moved
     first.write_bytes(b"rotten")
-    assert sha256_of(fetch_checkpoint(uri, watch=Watch(lambda done, _: moved.append(done)))) == sha256_of(
-        run / "best.ckpt"
-    )
+    assert sha256_of(fetch_checkpoint(uri, emit=lambda event: moved.append(event.done))) == sha256_of(run / "best.ckpt")
     assert moved
     # The address of content needs no network once it is here.
     monkeypatch.setattr(s3_cache, "connect", lambda _: pytest.fail("connected"))
@@ -142,13 +139,13 @@ def test_the_cache_is_used_and_verified(target: Target, run: Path, monkeypatch: 
 
 def test_a_checkpoint_stored_by_another_tool_is_fetched_once_per_version(server: S3Server, target: Target) -> None:
     key, moved = target.key("theirs.ckpt"), []
-    watch = Watch(lambda done, _: moved.append(done))
+    count = lambda event: moved.append(event.done)  # noqa: E731
     server.client().put_object(Bucket=BUCKET, Key=key, Body=b"one")
-    assert fetch_checkpoint(target.uri(key), watch=watch).read_bytes() == b"one"
-    assert fetch_checkpoint(target.uri(key), watch=watch).read_bytes() == b"one"
+    assert fetch_checkpoint(target.uri(key), emit=count).read_bytes() == b"one"
+    assert fetch_checkpoint(target.uri(key), emit=count).read_bytes() == b"one"
     assert len(moved) == 1
     server.client().put_object(Bucket=BUCKET, Key=key, Body=b"two")
-    assert fetch_checkpoint(target.uri(key), watch=watch).read_bytes() == b"two"
+    assert fetch_checkpoint(target.uri(key), emit=count).read_bytes() == b"two"
 
 
 def test_nothing_at_an_address_is_a_checkpoint_error(target: Target, run: Path) -> None:

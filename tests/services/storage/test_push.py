@@ -1,15 +1,18 @@
 """Pushing to a real S3 server."""
 
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import BUCKET, READER, S3Server
 
 from docclf_cli.errors import InputError, Interrupted, RemoteError
+from docclf_cli.events import Event, Progress
 from docclf_cli.files import sha256_of
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.services.storage import push as s3_push
@@ -17,7 +20,7 @@ from docclf_cli.services.storage.manifest import read_manifest
 from docclf_cli.services.storage.pull import pull
 from docclf_cli.services.storage.push import push
 from docclf_cli.services.storage.s3 import Target, connect, resolve_target
-from docclf_cli.services.storage.transfer import Watch
+from docclf_cli.stop import StopFlag
 
 BELONGING = [
     "best.ckpt",
@@ -76,13 +79,13 @@ def test_a_large_file_arrives_with_its_checksum_and_its_progress(
     server: S3Server, target: Target, tmp_path: Path
 ) -> None:
     big, seen = _big(tmp_path / "big.ckpt"), []
-    push([big], target, watch=Watch(lambda done, total: seen.append((done, total))))
+    push([big], target, emit=seen.append)
     key = target.object_key(sha256_of(big))
     answer = server.client().head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
     assert answer["ContentLength"] == 60_000_000
     assert answer["ChecksumSHA256"].endswith("-4")  # SHA-256 of the parts' SHA-256, which the server keeps
     assert answer["Metadata"]["sha256"] == sha256_of(big)
-    assert seen[-1] == (60_000_000, 60_000_000)
+    assert seen[-1] == Progress(f"push to {target}", 60_000_000, 60_000_000, "bytes")
     restored = pull("big", tmp_path / "back", target)
     assert sha256_of(restored.files[0].path) == sha256_of(big)
 
@@ -90,12 +93,12 @@ def test_a_large_file_arrives_with_its_checksum_and_its_progress(
 def test_a_file_that_changes_while_it_is_pushed_is_not_stored(server: S3Server, target: Target, tmp_path: Path) -> None:
     big = _big(tmp_path / "big.ckpt", 20)
 
-    def grow(done: int, total: int) -> None:
-        if done >= total:
+    def grow(event: Any) -> None:
+        if event.done >= event.total:
             os.utime(big, (1, 1))
 
     with pytest.raises(InputError, match="changed"):
-        push([big], target, watch=Watch(grow))
+        push([big], target, emit=grow)
     assert _keys(server, target) == []
 
 
@@ -156,14 +159,15 @@ def test_two_pushers_of_the_same_model_both_succeed(target: Target, run: Path) -
 
 
 def test_stopping_leaves_no_part_behind(server: S3Server, target: Target, tmp_path: Path) -> None:
-    moved: list[int] = []
+    stop = StopFlag()
 
-    def stop() -> None:
-        if moved:
-            raise Interrupted("stopped")
+    def stop_when_bytes_move(event: Event) -> None:
+        stop.signal_number = signal.SIGTERM
 
-    with pytest.raises(Interrupted):
-        push([_big(tmp_path / "big.ckpt")], target, watch=Watch(lambda done, _: moved.append(done), stop))
+    with pytest.raises(Interrupted, match="stopped: push to") as raised:
+        push([_big(tmp_path / "big.ckpt")], target, emit=stop_when_bytes_move, stop=stop)
+    assert raised.value.exit_code == 143
+    assert "the same command goes on" in raised.value.hint
     assert _keys(server, target) == []
     uploads = server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=target.prefix)
     assert uploads.get("Uploads", []) == []
@@ -173,18 +177,19 @@ def test_stopping_leaves_no_part_behind(server: S3Server, target: Target, tmp_pa
 def test_stopping_before_or_after_the_files_writes_no_manifest(
     server: S3Server, target: Target, tmp_path: Path, polls: int
 ) -> None:
-    seen: list[object] = []
+    class StopAtPoll(StopFlag):
+        seen = 0
 
-    def stop() -> None:
-        seen.append(None)
-        if len(seen) == polls:
-            raise Interrupted("stopped")
+        def raise_if_set(self, message: str, hint: str = "") -> None:
+            self.seen += 1
+            self.signal_number = signal.SIGINT if self.seen == polls else None
+            super().raise_if_set(message, hint)
 
     (tmp_path / "a.ckpt").write_bytes(b"a")
     push([tmp_path / "a.ckpt"], target, name="first")
     before = _keys(server, target)
     with pytest.raises(Interrupted):
-        push([tmp_path / "a.ckpt"], target, name="second", watch=Watch(raise_if_stopped=stop))
+        push([tmp_path / "a.ckpt"], target, name="second", stop=StopAtPoll())
     assert _keys(server, target) == before
 
 

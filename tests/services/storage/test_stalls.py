@@ -1,5 +1,6 @@
 """A store that accepts connections and then says nothing more is given up in a bounded time, and named."""
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from docclf_cli.services.storage.cache import fetch_checkpoint
 from docclf_cli.services.storage.errors import remote_errors
 from docclf_cli.services.storage.push import push
 from docclf_cli.services.storage.s3 import Target
-from docclf_cli.services.storage.transfer import Watch
+from docclf_cli.stop import StopFlag
 
 SIZE = 50_000_000
 GONE = threading.Event()
@@ -104,12 +105,13 @@ def test_a_download_that_stalls_again_and_again_is_named_when_attempts_are_used_
 
 
 def test_a_stop_while_nothing_moves_does_not_wait_for_more_attempts(stalling: _Server) -> None:
-    def stop() -> None:
-        if stalling.asked:
-            raise Interrupted("stopped")
+    class StopWhenAsked(StopFlag):
+        def raise_if_set(self, message: str, hint: str = "") -> None:
+            self.signal_number = signal.SIGINT if stalling.asked else None
+            super().raise_if_set(message, hint)
 
     with pytest.raises(Interrupted):
-        fetch_checkpoint("s3://bucket/some/best.ckpt", watch=Watch(raise_if_stopped=stop))
+        fetch_checkpoint("s3://bucket/some/best.ckpt", stop=StopWhenAsked())
     asked = stalling.asked
     time.sleep(0.5)
     assert stalling.asked == asked

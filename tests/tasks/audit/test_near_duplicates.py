@@ -10,6 +10,7 @@ from PIL import Image
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.samples.samples import render_samples
+from docclf_cli.events import Event, Progress
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.tasks.audit.near_duplicates import (
     RADIUS,
@@ -104,13 +105,13 @@ def test_whitened_paper_is_white_and_ink_keeps_its_distance() -> None:
 def test_rows_are_those_of_the_caller_and_blank_pages_are_nobodys_twins(samples: list[Image.Image]) -> None:
     blank = np.full((SIDE, SIDE), 250, dtype=np.uint8)
     pages = {7: small(samples[0]), 3: small(recompressed(samples[0])), 11: blank, 12: blank}
-    ticks: list[tuple[str, int, int]] = []
+    events: list[Event] = []
     pairs = find_near_duplicates(
         np.array([7, 11, 3, 12]), lambda rows: np.stack([pages[row] for row in rows.tolist()]),
-        tick=lambda *event: ticks.append(event),
+        emit=events.append,
     )  # fmt: skip
     assert (pairs.first.tolist(), pairs.second.tolist()) == ([3], [7])
-    assert ticks == [("hashing pages", 4, 4), ("comparing pairs", 1, 1)]
+    assert events == [Progress("hashing pages", 4, 4), Progress("comparing pairs", 1, 1)]
 
 
 def test_no_pages_no_pairs() -> None:
