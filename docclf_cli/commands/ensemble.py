@@ -63,7 +63,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Combine trained models, and see whether together they are better than the best of them."""
+    """Combine trained models, and test whether the ensemble is better than its best member."""
     options = {
         "ensemble.method": method, "data.root": data, "runtime.device": device,
         "runtime.inference.precision": precision,

@@ -129,7 +129,7 @@ def run(
 
 @report.render.register
 def tables(result: TrainResult) -> Iterator[RenderableType]:
-    """Classes and figures on held-out pages, folds, what was kept and written."""
+    """Classes and metrics on held-out pages, folds, a summary and the files."""
     yield report.class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
     yield report.scores_table(result.val, "Held-out pages")
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
@@ -141,7 +141,7 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
 
 @report.render.register
 def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
-    """That the run is finished."""
+    """Says that the run is finished."""
     yield f"{escape(str(result.run))} finished at {result.time}. There is nothing left to do."
     yield "To train longer, add --allow-changes, for example with more --epochs."
 

@@ -87,7 +87,7 @@ def _by_processes(
     draft: Draft, jobs: Sequence[Job], read: Read, workers: int, should_stop: Callable[[], bool]
 ) -> Iterator[Done]:
     context: Any = multiprocessing.get_context(start_method())
-    crew: dict[Connection, tuple[Any, list[Job]]] = {}
+    running: dict[Connection, tuple[Any, list[Job]]] = {}
     try:
         for number in range(workers):
             receive, send = context.Pipe(duplex=False)
@@ -95,23 +95,23 @@ def _by_processes(
             process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
             process.start()
             send.close()
-            crew[receive] = process, share
-        while crew and not should_stop():
-            for receive in wait(list(crew), _POLL_SECONDS):
-                yield from _received(receive, crew)  # type: ignore[arg-type]
+            running[receive] = process, share
+        while running and not should_stop():
+            for receive in wait(list(running), _POLL_SECONDS):
+                yield from _received(receive, running)  # type: ignore[arg-type]
     finally:
-        for process, _ in crew.values():
+        for process, _ in running.values():
             process.kill()
-        for process, _ in crew.values():
+        for process, _ in running.values():
             process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
-def _received(receive: Connection, crew: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
-    process, share = crew[receive]
+def _received(receive: Connection, running: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
+    process, share = running[receive]
     try:
         message = receive.recv()
     except EOFError:
-        del crew[receive]
+        del running[receive]
         process.join(_END_SECONDS)
         if share:
             raise ResourceError(

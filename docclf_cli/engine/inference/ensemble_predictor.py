@@ -43,7 +43,7 @@ class MemberPredictor:
         view_spec: Which of the looks it wants.
         views: How many views this look has.
         how: How these are merged.
-        columns: Where each class of the decider is on the member's own class axis.
+        columns: Where each class of the ensemble is on the member's own class axis.
     """
 
     member: Member

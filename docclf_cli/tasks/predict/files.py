@@ -57,7 +57,7 @@ class OutputFiles:
 def write_page_predictions(
     path: Path, predictions: Iterable[PagePrediction], names: Sequence[str], top_k: int, *, columns: tuple[str, str]
 ) -> Path:
-    """A table of verdicts, whole or not at all.
+    """A table of predictions, whole or not at all.
 
     Args:
         path: `.jsonl` for JSON Lines, otherwise CSV.
