@@ -1,11 +1,11 @@
 """How much `docclf audit` finds of what was planted: copies of pages, and swapped labels.
 
     python benchmarks/audit_planted.py --data ROOT --groups ROOT/train_groups.csv     # about 15 minutes on two cores
-    python benchmarks/audit_planted.py --data ROOT --only twins
+    python benchmarks/audit_planted.py --data ROOT --only near-duplicates
 
 Copies: some pages once more, each recompressed, resized, scanned 20 % darker or with less contrast, turned by 1, 2 or 3
 degrees, or all of it. Recall is the share
-of copies that are found as a twin of their original. Precision is the share of all pairs found that are copies of one
+of copies that are found as a near duplicate of their original. Precision is the share of all pairs found that are copies of one
 page; pairs that are alike without any planting are counted on their own.
 
 Labels: 5 % of the labels are swapped to a random other class, folds are trained on that, and audited. The planting and
@@ -32,7 +32,7 @@ from docclf_cli.results.audit import AuditResult
 from docclf_cli.tasks.audit.audit import audit
 from docclf_cli.tasks.train import train
 
-Damage = Callable[[Image.Image, np.random.Generator], Image.Image]
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 SWAPPED = 0.05
 TRAINING = {
     "model": "efficientnet_lite0", "augmentation": "light", "data.image_size": 128, "train.epochs": 5,
@@ -52,7 +52,7 @@ def resized(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     return page.resize((round(page.width * factor), round(page.height * factor)), Image.Resampling.BICUBIC)
 
 
-def turned(degrees: float) -> Damage:
+def turned(degrees: float) -> Change:
     def turn(page: Image.Image, rng: np.random.Generator) -> Image.Image:
         angle = degrees * rng.choice([-1, 1])
         return page.rotate(angle, Image.Resampling.BICUBIC, expand=bool(rng.integers(2)), fillcolor=(255, 255, 255))
@@ -73,7 +73,7 @@ def everything(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     return recompressed(turned(rng.uniform(1, 3))(tones(resized(page, rng), rng), rng), rng)
 
 
-DAMAGES: Mapping[str, Damage] = {
+CHANGES: Mapping[str, Change] = {
     "recompressed": recompressed,
     "resized": resized,
     "darker": darker,
@@ -96,7 +96,7 @@ def plant_copies(
         target = folder / "pages" / str(index.ids[row])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(index.path(row).read_bytes())
-    for kind, corruption in DAMAGES.items():
+    for kind, corruption in CHANGES.items():
         for row in rng.choice(len(index), copies, replace=False):
             with Image.open(index.path(row)) as page:
                 copy = corruption(flattened(page), rng)
@@ -123,7 +123,7 @@ def near_duplicates(index: DocumentIndex, copies: int, seed: int) -> None:
     pairs = {frozenset((pair.first.id, pair.second.id)) for pair in result.near_duplicates}
     origin = {str(page): str(page) for page in index.ids} | {copy: page for copy, (page, _) in planted.items()}
     print(f"\nCopies, {len(index)} pages and {len(planted)} copies, {seconds:.0f} s")
-    for kind in DAMAGES:
+    for kind in CHANGES:
         of_kind = [frozenset((copy, page)) for copy, (page, one) in planted.items() if one == kind]
         print(f"  {kind:18s} recall    {share(sum(pair in pairs for pair in of_kind), len(of_kind))}")
     ends = [tuple(origin[page] for page in pair) for pair in pairs]
@@ -153,7 +153,7 @@ def labels(index: DocumentIndex, groups: str | None, folder: Path, run: Path | N
     wrong, found = set(index.ids[swapped].tolist()), [one.id for one in check.issues]
     right = [one for one in check.issues if one.id in wrong]
     print(
-        f"\nLabels, {len(wrong)} of {len(index)} swapped; {len(found)} doubtful, {check.expected_issues:.0f} expected"
+        f"\nLabels, {len(wrong)} of {len(index)} swapped; {len(found)} label issues, {check.expected_issues:.0f} expected"
     )
     print(f"  recall    {share(len(right), len(wrong))}")
     print(f"  precision {share(len(right), len(found))}")
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="data root with training pages that are right")
     parser.add_argument("--groups", help="CSV file ID,group")
     parser.add_argument("--copies", type=int, default=80, help="of each kind")
-    parser.add_argument("--only", choices=("twins", "labels"))
+    parser.add_argument("--only", choices=("near-duplicates", "labels"))
     parser.add_argument("--run", type=Path, help="folds run trained on the same swapped labels by an earlier call")
     parser.add_argument("--work", type=Path, help="keep the folds run here")
     parser.add_argument("--seed", type=int, default=0)
@@ -184,7 +184,7 @@ def main() -> None:
     index = load_index(DataConfig(root=args.data), "train")
     if args.only != "labels":
         near_duplicates(index, args.copies, args.seed)
-    if args.only != "twins":
+    if args.only != "near-duplicates":
         with tempfile.TemporaryDirectory() as name:
             work = args.work or Path(name)
             labels(index, args.groups, work, args.run, args.seed)

@@ -2,7 +2,7 @@
 
 Each recipe is a `docclf train` command, run once for each seed with a hold-out split of its own (`data.split_seed`; pages of
 a group stay together), so that choosing never touches test pages. Runs that are finished already are not repeated. The
-table gives macro-F1 of the kept epochs' held-out pages, clean (pooled over the seeds, with its 95 % interval) and degraded
+table gives macro-F1 of the best epochs' held-out pages, clean (pooled over the seeds, with its 95 % interval) and degraded
 (mean of the seeds), their mean, and minutes of training and validation. RECIPES.md keeps what came of it.
 
     python benchmarks/recipes.py --data ROOT [--groups FILE] [--seeds 2] [--output runs/recipes] [RECIPE ...]
@@ -65,7 +65,7 @@ def main() -> None:
     names = options.recipes or list(RECIPES)
     if unknown := sorted(set(names) - set(RECIPES)):
         parser.error(f"unknown: {', '.join(unknown)}")
-    print(f"{'recipe':20} {'clean':>22} {'degraded':>9} {'mean':>6} {'minutes':>8}  kept epochs", flush=True)
+    print(f"{'recipe':20} {'clean':>22} {'degraded':>9} {'mean':>6} {'minutes':>8}  best epochs", flush=True)
     for name in names:
         runs = [train(name, seed, options) for seed in range(options.seeds)]
         print(row(name, runs), flush=True)

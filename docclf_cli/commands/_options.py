@@ -31,7 +31,7 @@ def _known_precision(name: str | None) -> str | None:
 
 
 def declare(*names: str, help: str, panel: str = COMMON, complete: Complete | None = None, **facts: Any) -> Any:
-    """An option of one command alone, under its heading of the help text; `facts` as `typer.Option` takes them."""
+    """An option of a single command, under a heading of the help text; `facts` are arguments of `typer.Option`."""
     return typer.Option(*names, help=help, rich_help_panel=panel, autocompletion=complete, **facts)
 
 

@@ -45,7 +45,7 @@ def profile_to_load(resume: str | None, profile: str, chosen: bool, named: Path)
 
 
 def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None, overwrite: bool) -> Path | None:
-    """The run that goes on; None where a new one starts.
+    """The run to resume; None for a new run.
 
     `auto` is the run of `--name`, else the newest unfinished one below `--output` with the same profile.
 
@@ -74,7 +74,7 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
 
 
 def finished(path: Path) -> FinishedRun | None:
-    """What is said of a run that needs nothing more; None for one that does."""
+    """The result to print for a finished run; None for a run that is not finished."""
     from docclf_cli.engine.checkpoints.run_folder import RunFolder
     from docclf_cli.results.training import FinishedRun
 

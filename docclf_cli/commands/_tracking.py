@@ -131,7 +131,7 @@ def _metrics_of(run: RunFolder, epoch: int) -> dict[str, float]:
 
 
 def _final_metrics(result: TrainResult) -> dict[str, float]:
-    """The kept checkpoint on held-out pages, with intervals, at its temperature."""
+    """The best checkpoint on held-out pages, with intervals, at its temperature."""
     found = {"temperature": result.temperature, "epochs": float(result.epochs)}
     for name, estimate in result.val.metrics.items():
         found |= {f"val/{name}{part}": value for part, value in _parts(estimate)}

@@ -13,8 +13,8 @@ from docclf_cli.display.progress import progress_display
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf audit my/pages\n\n"
-    "docclf audit --run runs/folds --name look   # also checks labels; `docclf train --folds 5` makes such a run\n\n"
-    "docclf train my/pages --set data.groups=runs/look/groups.csv --set data.relabel=runs/look/relabel.csv"
+    "docclf audit --run runs/folds --name check   # also checks labels; `docclf train --folds 5` makes such a run\n\n"
+    "docclf train my/pages --set data.groups=runs/check/groups.csv --set data.relabel=runs/check/relabel.csv"
 )
 
 Profile = Annotated[
@@ -56,7 +56,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Find twins, doubtful labels and odd pages; groups.csv and relabel.csv mend them, no page or label is edited."""
+    """Find near duplicates, label issues and outliers. groups.csv and relabel.csv fix them without editing the data."""
     from docclf_cli.errors import InputError
 
     if not 0 < similarity <= 1:

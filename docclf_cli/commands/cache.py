@@ -34,7 +34,7 @@ def show(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Show what is kept, where, and how large it is."""
+    """Show the caches with their folders and sizes."""
     from docclf_cli.engine.runtime.caches import cache_usage
 
     report.show(cache_usage(pages_folder), as_json=as_json)
@@ -48,7 +48,7 @@ def clear(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Delete what is kept; it is made again when it is needed."""
+    """Clear caches; they are filled again when needed."""
     from docclf_cli.engine.runtime.caches import clear_caches
 
     report.show(clear_caches(what or (), pages_folder), as_json=as_json)
@@ -56,13 +56,13 @@ def clear(
 
 @report.render.register
 def usage_table(result: CacheUsage) -> Iterator[RenderableType]:
-    """One line for each kind."""
+    """One row per cache."""
     yield _table(result.rows, f"Caches on this machine: {format_bytes(result.bytes)}")
 
 
 @report.render.register
 def cleared_table(result: CacheCleared) -> Iterator[RenderableType]:
-    """What was deleted."""
+    """The size of what was deleted."""
     yield _table(result.rows, f"Deleted: {format_bytes(result.bytes)}")
 
 

@@ -57,7 +57,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """See how each class does: accuracy, precision, F1, loss, confusions, over-fitting; from stored predictions."""
+    """Report on each class from stored predictions: accuracy, precision, F1, loss, confusions, over-fitting."""
     from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.class_report.class_report import class_report, one_class
@@ -94,7 +94,7 @@ def _check_usage(
 def _with_page(
     inputs: "ReportInputs", result: "ClassReport", pictures: bool, emit: "Emit", stop: "StopFlag"
 ) -> "ClassReport":
-    """The report with its page for the browser written as well."""
+    """Also write the report as an HTML page."""
     from dataclasses import replace
 
     from docclf_cli.display.html import Page, write_page

@@ -73,7 +73,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Combine trained models, and see whether together they are better than the best of them."""
+    """Combine trained models, and test whether the ensemble is better than its best member."""
     if trained and members and trained != members:
         raise InputError(f"{' '.join(trained)} and --members are both given, and they differ", "leave one of them out")
     options = {

@@ -40,7 +40,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Check this machine, the profile and the services; exit 8 where something would not work."""
+    """Check this machine, the profile and the services. Exit code 8 means that a check failed."""
     from docclf_cli.services.env_check.checks import Situation
     from docclf_cli.services.env_check.report import report_environment
 

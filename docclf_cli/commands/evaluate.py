@@ -51,7 +51,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Score a model on labelled pages, each metric with its 95 % interval; compare, find when not to trust it."""
+    """Score a model on labelled pages with 95 % intervals, compare it with another, and find a confidence threshold."""
     from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate

@@ -48,7 +48,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:  # fmt: skip
-    """Write a checkpoint in a form that other programs load, and compare the two on real pages."""
+    """Export a checkpoint to ONNX or safetensors, and compare the export with the checkpoint on real pages."""
     from docclf_cli.engine.checkpoints.checkpoint import find_checkpoint
     from docclf_cli.tasks.export import export
 
@@ -59,7 +59,7 @@ def run(
 
 @report.render.register
 def tables(result: ExportResult) -> Iterator[RenderableType]:
-    """How the two compare, and what was written."""
+    """The comparison with the checkpoint, and the files."""
     table = report.plain_table(escape(f"{result.format} of {result.checkpoint}"))
     kind = "pages of the training data" if result.real_pages else "random images"
     table.add_row("compared on", f"{result.pages} {kind}")

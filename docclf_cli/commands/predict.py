@@ -152,7 +152,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Say what pages are, how sure that is, and which of them a person should look at."""
+    """Predict the class of pages with a calibrated confidence, and mark the pages that need review."""
     import contextlib
     import shutil
     import sys

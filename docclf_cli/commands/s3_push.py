@@ -62,7 +62,7 @@ def run(
 
 @report.render.register
 def table(result: PushResult) -> Iterator[RenderableType]:
-    """The files, and what was done with them."""
+    """The files and their state."""
     files = Table(title=f"{escape(result.name)}: {len(result.files)} files", title_justify="left")
     files.add_column("file", overflow="fold")
     for head in ("size", "SHA-256", "state"):

@@ -28,7 +28,7 @@ _WORDS = {
     "dict_type": "must be a mapping",
     "tuple_type": "must be a list",
 }
-# Nobody mends more at a time.
+# Nobody fixes more at a time.
 MOST = 50
 # Whatever was given is shown, but never much of it.
 _SHOWN = Repr()

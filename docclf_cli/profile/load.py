@@ -105,7 +105,7 @@ class _Work:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Note the faults of one part, and go on with the next."""
+        """Note the faults of one part, and continue with the next."""
         try:
             yield
         except ProfileError as error:

@@ -56,7 +56,7 @@ def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str])
 
 
 def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
-    """Training against held-out pages, class by class: both from the kept checkpoint, without augmentation."""
+    """Training against held-out pages, class by class: both from the best checkpoint, without augmentation."""
     return plots.train_val_comparison(train.classes, val.classes, folder / "train_val_comparison.png")
 
 

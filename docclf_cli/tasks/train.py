@@ -128,7 +128,7 @@ def train(
 
     Args:
         profile: The resolved profile.
-        resume: Run folder to go on with.
+        resume: Run folder to resume.
         allow_changes: Go on although profile, code or pages are not those the run was started with.
         overwrite: Replace an existing run of that name.
         recipe: What the profile started from, for the plan.
@@ -276,7 +276,7 @@ def _begin(run: RunFolder, profile: Profile) -> None:
 
 @contextlib.contextmanager
 def _state_kept(run: RunFolder) -> Iterator[None]:
-    """Note how a run ended, and say how to go on with one that was stopped."""
+    """Note how a run ended, and say how to resume one that was stopped."""
     try:
         yield
     except Interrupted as stopped:

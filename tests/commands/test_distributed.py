@@ -1,4 +1,4 @@
-"""Two processes that work as one: the same answers, the same files, one voice."""
+"""Two processes that work as one: the same answers, the same files, one output."""
 
 import csv
 import os

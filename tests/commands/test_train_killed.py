@@ -62,7 +62,7 @@ def test_killed_at_any_moment_it_ends_the_same(
 
 
 def _kill_until_finished(start: Start, command: tuple[str, ...], seconds: float, rng: random.Random, most: int) -> int:
-    """Start or go on with a run, and kill it after a random time, until it ends by itself; how often it was killed."""
+    """Start or resume a run, and kill it after a random time, until it ends by itself; how often it was killed."""
     kills = 0
     while True:
         process = start(*command, "--resume", "auto")

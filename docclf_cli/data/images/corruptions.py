@@ -22,32 +22,32 @@ from docclf_cli.profile.schema import DataConfig
 from docclf_cli.registry import Registry
 
 Rng = np.random.Generator
-DAMAGES: Registry[Callable[[np.ndarray, int, Rng], np.ndarray]] = Registry("damage")
+CORRUPTIONS: Registry[Callable[[np.ndarray, int, Rng], np.ndarray]] = Registry("corruption")
 SEVERITIES = (1, 2, 3)
 MIRRORED = 0.25  # share of degraded pages; programs that show a camera's picture mirror it, scanners do not
 RULES = 1  # counts up whenever the same page is damaged in another way than before
 
 
-@DAMAGES.register("turn", strengths=("90°", "180°", "270°"))
+@CORRUPTIONS.register("turn", severities=("90°", "180°", "270°"))
 def turn(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """A quarter, half or three-quarter turn."""
     return np.rot90(page, severity).copy()
 
 
-@DAMAGES.register("mirror", strengths=("",))
+@CORRUPTIONS.register("mirror", severities=("",))
 def mirror(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Mirrored left and right."""
     return page[:, ::-1].copy()
 
 
-@DAMAGES.register("tilt")
+@CORRUPTIONS.register("tilt")
 def tilt(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Laid on the scanner or the desk askew: 4, 10 or 20 degrees."""
     angle = math.radians((4, 10, 20)[severity - 1]) * rng.choice((-1, 1))
     return warp(page, rotation(angle), _surface(rng))
 
 
-@DAMAGES.register("perspective")
+@CORRUPTIONS.register("perspective")
 def perspective(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Photographed from the side."""
     matrix = np.eye(3)
@@ -60,7 +60,7 @@ def _surface(rng: Rng) -> float:
     return WHITE if rng.random() < 0.5 else float(rng.choice((0, 70, 140, 210)))
 
 
-@DAMAGES.register("crop")
+@CORRUPTIONS.register("crop")
 def crop(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """One corner's part of the page: 85, 70 or 55 percent of each side."""
     keep = (0.85, 0.7, 0.55)[severity - 1]
@@ -68,7 +68,7 @@ def crop(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     return warp(page, np.array([[keep, 0, shift[0]], [0, keep, shift[1]], [0, 0, 1]]))
 
 
-@DAMAGES.register("shadow")
+@CORRUPTIONS.register("shadow")
 def shadow(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """The soft-edged shadow of a hand or a book across the page."""
     height, width = page.shape[:2]
@@ -81,26 +81,26 @@ def shadow(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     return (page * light[..., None]).astype(np.uint8)
 
 
-@DAMAGES.register("noise")
+@CORRUPTIONS.register("noise")
 def noise(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Colour noise of a sensor in the dark."""
     grain = rng.standard_normal(page.shape, dtype=np.float32) * (10, 20, 35)[severity - 1]
     return np.clip(page + grain, 0, 255).astype(np.uint8)
 
 
-@DAMAGES.register("motion")
+@CORRUPTIONS.register("motion")
 def motion(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Blurred along one direction by a moving hand."""
     return smeared(page, max(2, (3, 5, 8)[severity - 1] * page.shape[0] // 256), int(rng.integers(2)))
 
 
-@DAMAGES.register("bleach")
+@CORRUPTIONS.register("bleach")
 def bleach(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Over-exposed: the ink is nearly gone."""
     return (255 - (255 - page.astype(np.float32)) * (0.7, 0.5, 0.3)[severity - 1]).astype(np.uint8)
 
 
-@DAMAGES.register("recompress")
+@CORRUPTIONS.register("recompress")
 def recompress(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Saved again at a low quality."""
     buffer = io.BytesIO()
@@ -108,14 +108,14 @@ def recompress(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-@DAMAGES.register("bilevel", strengths=("sharp", "clotted", "thin"))
+@CORRUPTIONS.register("bilevel", severities=("sharp", "clotted", "thin"))
 def bilevel(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """Black and white only, as a fax or a bilevel scanner leaves it: sharp, clotted, or with thin strokes lost."""
     white = above_ink(page, (0.6, 0.85, 0.3)[severity - 1]) >= 0
     return np.repeat(np.where(white, np.uint8(255), np.uint8(0))[..., None], 3, axis=2)
 
 
-@DAMAGES.register("coarse")
+@CORRUPTIONS.register("coarse")
 def coarse(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     """A thumbnail enlarged: half, a third or a quarter of the resolution."""
     height, width = page.shape[:2]
@@ -141,7 +141,7 @@ def severity_names(kind: str) -> dict[int, str]:
     Raises:
         InputError: There is no such kind.
     """
-    names = DAMAGES.get(kind).facts.get("strengths", ("light", "medium", "strong"))
+    names = CORRUPTIONS.get(kind).facts.get("severities", ("light", "medium", "strong"))
     return dict(zip(SEVERITIES, names, strict=False))
 
 
@@ -154,7 +154,7 @@ def corruption(page: np.ndarray, kind: str, severity: int, rng: Rng) -> np.ndarr
         severity: 1, 2 or 3.
         rng: Draws directions and noise.
     """
-    return DAMAGES.get(kind).build(page, severity, rng)
+    return CORRUPTIONS.get(kind).build(page, severity, rng)
 
 
 def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED) -> np.ndarray:

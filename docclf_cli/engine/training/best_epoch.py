@@ -1,4 +1,4 @@
-"""The kept epoch of a fit: scored, calibrated, its predictions stored."""
+"""The best epoch of a fit: scored, calibrated, its predictions stored."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FitResult:
 
 
 def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) -> FitResult:
-    """Score the kept epoch, fit its temperature, and store its predictions.
+    """Score the best epoch, fit its temperature, and store its predictions.
 
     Args:
         task: What was trained on.
@@ -103,7 +103,7 @@ def rows_to_score(task: TrainingJob) -> dict[str, np.ndarray]:
 def look_at(
     task: TrainingJob, best: Checkpoint, rows: Mapping[str, np.ndarray], trainer: Trainer, validator: Validator
 ) -> tuple[dict[str, Predictions], str]:
-    """What the kept epoch says about each split, and about the damaged validation pages where these are wanted.
+    """What the best epoch says about each split, and about the degraded validation pages where these are wanted.
 
     Where the epoch is the last one, its validation has said most of it.
 

@@ -1,4 +1,4 @@
-"""`audit`: twins, doubtful labels, classes and odd pages of a data set, and files that mend them without editing it."""
+"""`docclf audit`: finds near duplicates, label issues and outliers, and writes overlay files that fix them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Findings:
 
     Attributes:
         collection: The pages.
-        pairs: Twins.
+        pairs: Near duplicates.
         labels: What a folds run says about the labels.
-        groups: Group of each page to train and validate on, twins in one: text [n].
+        groups: Group of each page to train and validate on, near duplicates in one: text [n].
     """
 
     collection: Collection
@@ -66,7 +66,7 @@ def audit(
         output: Parent of the new folder.
         name: Name of the new folder; None is made from the time.
         overwrite: Replace an earlier audit of this name.
-        similarity: From here on two pages are twins, between 0 and 1.
+        similarity: Pages at least this similar are near duplicates; between 0 and 1.
         emit: Consumer of progress events.
         stop: Polled in every loop.
 
@@ -120,7 +120,7 @@ def _out_of_fold(run: Path) -> Predictions:
 
 
 def _groups(collection: Collection, pairs: Pairs) -> np.ndarray:
-    """Groups of the training pages, those that twins join under the name of the first of them."""
+    """Groups of the training pages, groups joined by near duplicates have the name of the first."""
     training, count = collection.training, len(collection)
     own = np.array([f"page {name}" for name in training.ids], object) if training.groups is None else training.groups
     names, of_row = np.unique(own.astype(np.str_), return_inverse=True)

@@ -25,8 +25,8 @@ logger = logging.getLogger("docclf")
 def check_labels(collection: Collection, run: Path, out_of_fold: Predictions, groups: np.ndarray) -> LabelCheck:
     """Labels as they are now, against predictions by ID.
 
-    A label is called doubtful only where the model that doubts it is clearly better than chance (`chance_p_value`) and
-    confirms more labels than it contradicts: otherwise it is the model that is doubtful.
+    Labels are checked only by a model that is significantly better than chance (`chance_p_value`) and that agrees with
+    more labels than it contradicts.
 
     Args:
         collection: The pages.

@@ -26,7 +26,7 @@ HASH_SIZE = 12  # the hash has 144 bits
 RADIUS = 32  # bits that candidates may differ in
 # A scan that lies askew by up to 3 degrees is within 1 degree of one of these turns, which the hash bears.
 TURNS = (0, -2, 2)
-SIMILARITY = 0.75  # from here on two pages are twins
+SIMILARITY = 0.75  # at least this similar pages are near duplicates
 _BLANK = 3.0  # deviation of grey values below which a page shows nothing that could be compared
 _PAPER = 95  # percentile of the grey values of a page, pure white left out, that is taken for the tone of its paper
 _CHUNK, _BLOCK = 64, 256
@@ -38,7 +38,7 @@ Grey = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Twins among some pages.
+    """Near duplicates among some pages.
 
     Attributes:
         first: Row of one page of each pair, int64 [n].
@@ -58,10 +58,10 @@ def find_near_duplicates(
     """Find the pairs of pages that are copies of one another: recompressed, resized, a little askew, or scanned darker.
 
     Args:
-        rows: Which pages, int64 [n], each once; blank ones are nobody's twins.
+        rows: Which pages, int64 [n], each once; blank pages have no near duplicates.
         grey: Gives the pages of some rows, uint8 [rows, SIDE, SIDE], aspect ratio kept on white.
         workers: Processes to hash with; below two it happens in this one.
-        similarity: From here on two pages are twins.
+        similarity: Pages at least this similar are near duplicates.
         emit: Consumer of progress.
         stop: Polled between blocks of pages and pairs.
 

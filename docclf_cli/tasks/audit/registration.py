@@ -9,10 +9,10 @@ import torch.nn.functional as F
 SIDE = 128  # of the pages that are compared; text lines are still told apart, single letters are not
 _STEPS = ((32, 12), (64, 6), (128, 4))  # side of a level, iterations on it
 _DETAIL = 5  # pixels: paper tone, shading and layout are coarser, text and lines finer
-# Contrast is made even over a page, else the frame of a scanned book outweighs its text, and all its pages are twins.
+# Contrast is made even over a page, else the frame of a scanned book outweighs its text, and all its pages look alike.
 _NEIGHBOURHOOD, _NOISE = 17, 4.0  # pixels; grey values below which contrast is not raised
 _RIM = 3 / 32  # of the side: a turned scan shows its background there
-_HOPELESS = 0.4  # on the middle level; pairs that end as twins have .8 there
+_HOPELESS = 0.4  # on the middle level; near duplicates have .8 there
 
 
 def registered_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ def evaluate(
     if other is not None:
         result = replace(result, comparison=_compared(case, other))
     if asked.target_precision is not None:
-        result = _trusted(case, result, asked.target_precision)
+        result = _with_threshold(case, result, asked.target_precision)
     return _corrupted(case, result, asked.limit) if asked.degrade else result
 
 
@@ -258,7 +258,7 @@ def _compared(case: _Evaluation, other: TrainedModel) -> Comparison:
     return compare(mine, theirs, other.path, case.split, case.member.info.monitor)
 
 
-def _trusted(case: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
+def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
     """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)

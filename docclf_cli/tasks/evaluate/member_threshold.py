@@ -1,4 +1,4 @@
-"""The confidence from which on a member's predictions are trusted, from the pages that it held out."""
+"""The confidence threshold of a member, from the pages that it held out."""
 
 from __future__ import annotations
 

@@ -49,14 +49,14 @@ class PagePrediction:
 
 @dataclass(frozen=True, eq=False)
 class PagePredictions:
-    """All verdicts, in the order of the input, made from the parts each time they are asked for.
+    """All predictions, in the order of the input, made from the parts each time they are asked for.
 
     Attributes:
         shards: The probabilities.
         plan: Which pages each part holds.
         pages: Whose they are.
         top_k: How many classes are named.
-        threshold: Less certain ones go to a person; None where no one asked.
+        threshold: Less confident pages need review; None without a threshold.
     """
 
     shards: ShardStore
@@ -66,15 +66,15 @@ class PagePredictions:
     threshold: float | None
 
     def of_pages(self) -> Iterator[PagePrediction]:
-        """One verdict a page."""
+        """One prediction per page."""
         for row, page, log_probs, reason in self._rows():
             shown, opened = self.pages.files[row].shown, self.pages.counts[row] > 0
             yield self._prediction(shown, page + 1 if opened else 0, log_probs, reason, row)
 
     def of_documents(self) -> Iterator[PagePrediction]:
-        """One verdict a file: the mean of the log-probabilities of its readable pages, normalised.
+        """One prediction per file: the mean of the log-probabilities of its readable pages, normalised.
 
-        A document of which a page could not be read is one for a person.
+        A document with an unreadable page needs review.
         """
         total, read, reasons = np.zeros(0), 0, list[str]()
         for row, page, log_probs, reason in self._rows():

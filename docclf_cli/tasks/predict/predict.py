@@ -1,4 +1,4 @@
-"""From what a person asks of `predict` to the files, the decider and the threshold that it is about."""
+"""Turns the options of `predict` into files, a predictor and a confidence threshold."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def predict(
     """
     runtime_config = runtime_config or RuntimeConfig()
     data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
-    trusted = _trusted(spec, question, runtime_config, emit, stop)
+    threshold = _confidence_threshold(spec, question, runtime_config, emit, stop)
     files, submission, left_out = _test_split(spec, question) if question.split else _files(question, data, stdin)
     left_out.say()
     options = OutputOptions(
@@ -148,7 +148,7 @@ def predict(
         max_unreadable=data.max_unreadable,
         columns=("ID" if question.split else "path", "page"),
         top_k=question.top_k,
-        trusted=trusted,
+        confidence_threshold=threshold,
         submission=submission,
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
@@ -162,7 +162,7 @@ def predict(
     return replace(result, left_out=left_out.counts)
 
 
-def _trusted(
+def _confidence_threshold(
     spec: EnsembleSpec, question: PredictOptions, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
 ) -> ConfidenceThreshold:
     if question.min_confidence is not None:

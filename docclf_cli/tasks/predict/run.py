@@ -44,7 +44,7 @@ MOST_ROWS = 1000  # pages that a result holds itself
 
 @dataclass(frozen=True)
 class ConfidenceThreshold:
-    """The least confidence that is trusted, and where it comes from in words; None trusts no one to say."""
+    """A confidence threshold and where it comes from, in words; None without a threshold."""
 
     value: float | None = None
     source: str = ""
@@ -56,11 +56,11 @@ class OutputOptions:
 
     Attributes:
         outputs: Where the results go.
-        model: What the result calls the decider.
+        model: Name of the predictor in the result.
         max_unreadable: Share of unreadable pages that is no failure.
         columns: What the ID and the page number are called.
         top_k: How many classes a row names.
-        trusted: When a page goes to a person.
+        confidence_threshold: Below it a page needs review.
         submission: The competition's file, or None.
         copy_to: Sort copies of the files into class folders below this one.
         overwrite: Replace existing results.
@@ -71,7 +71,7 @@ class OutputOptions:
     max_unreadable: float
     columns: tuple[str, str] = ("path", "page")
     top_k: int = 3
-    trusted: ConfidenceThreshold = ConfidenceThreshold()
+    confidence_threshold: ConfidenceThreshold = ConfidenceThreshold()
     submission: Submission | None = None
     copy_to: Path | None = None
     overwrite: bool = False
@@ -127,7 +127,7 @@ def predict_files(
         pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
         plan = ShardPlan(len(pages), batch_size)
         made = _fill(work, plan, pages)
-        predictions = PagePredictions(shards, plan, pages, options.top_k, options.trusted.value)
+        predictions = PagePredictions(shards, plan, pages, options.top_k, options.confidence_threshold.value)
         shards.mark_publishing()
         result = _publish(predictions, predictor, options, len(pages) - made, time.monotonic() - started)
         if options.copy_to is not None:
@@ -299,8 +299,8 @@ def _publish(
         classes=tuple(
             PredictedClass(name, tally.chosen[index], tally.needs_review[index]) for index, name in enumerate(names)
         ),
-        threshold=options.trusted.value,
-        threshold_from=options.trusted.source,
+        threshold=options.confidence_threshold.value,
+        threshold_from=options.confidence_threshold.source,
         temperature=predictor.temperature,
         resumed_pages=kept,
         seconds=seconds,

@@ -62,7 +62,7 @@ class ShardStore:
         self.folder = folder
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Go on with what was begun under the same settings; what was begun under others is removed, and that is said.
+        """Continue what was begun under the same settings; what was begun under others is removed, and that is said.
 
         Args:
             settings: What decides the parts, representable as JSON, by a name for people.
@@ -86,7 +86,7 @@ class ShardStore:
             path.unlink()
 
     def is_begun(self, settings: Mapping[str, Any]) -> bool:
-        """Whether there is work under these settings to go on with."""
+        """Whether there is work under these settings that can be continued."""
         return self._settings() == dict(settings)
 
     def missing(self, plan: ShardPlan) -> list[int]:

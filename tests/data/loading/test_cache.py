@@ -259,11 +259,11 @@ class TestStops:
         def build():
             results.put((open_or_build(pages, PREPROCESS, config)[0] == direct(pages, 0)).all())
 
-        processes = [context.Process(target=build) for _ in range(3)]
-        for process in processes:
+        builders = [context.Process(target=build) for _ in range(3)]
+        for process in builders:
             process.start()
-        assert all(results.get() for _ in processes)
-        for process in processes:
+        assert all(results.get() for _ in builders)
+        for process in builders:
             process.join()
         assert len(counter.read_text()) == len(pages)
 

@@ -131,7 +131,9 @@ def test_asking_again_imports_no_torch(root: Path, tmp_path: Path) -> None:
     assert shown.split(maxsplit=1) == [str(len(first)), "[]\n"]
 
 
-def test_facts_survive_copies_and_damage(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_survives_copies_and_corrupt_files(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "a", root, seed=0, temperature=1.5)
     assert TrainedModel.load(run).temperature == 1.5
     shutil.copytree(run, tmp_path / "b")

@@ -84,7 +84,7 @@ def test_metrics_are_those_of_separate_predictions(
     assert validate(model) == measured
 
 
-def test_damaged_pages_are_stored_once_for_each_page_and_way_of_damage(
+def test_degraded_pages_are_stored_once_for_each_page_and_view(
     cached: PreparedPages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []

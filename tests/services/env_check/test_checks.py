@@ -56,7 +56,7 @@ def test_a_check_that_fails_hangs_or_exits_is_one_row(situation: Situation) -> N
 
     @table.register("tells", seconds=5)
     def _(_: Situation) -> Iterator[CheckRow]:
-        raise InputError("a.csv: bad", "mend it")
+        raise InputError("a.csv: bad", "fix it")
 
     @table.register("works", seconds=5)
     def _(_: Situation) -> Iterator[CheckRow]:
@@ -70,7 +70,7 @@ def test_a_check_that_fails_hangs_or_exits_is_one_row(situation: Situation) -> N
     ]  # fmt: skip
     assert "libcudart" in report.rows[0].detail
     assert "0.3 s" in report.rows[1].detail
-    assert (report.rows[3].detail, report.rows[3].fix) == ("a.csv: bad", "mend it")
+    assert (report.rows[3].detail, report.rows[3].fix) == ("a.csv: bad", "fix it")
     assert report.status == "failure"
 
 

@@ -1,4 +1,4 @@
-"""When the predictions of a model are a reason to doubt labels, and when it is the model that is doubtful."""
+"""Which models may check labels, and which label issues they report."""
 
 from docclf_cli.tasks.audit.labels import _skipped_reason
 

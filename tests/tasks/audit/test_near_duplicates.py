@@ -23,13 +23,13 @@ from docclf_cli.tasks.audit.near_duplicates import (
 )
 from docclf_cli.tasks.audit.registration import SIDE, registered_similarity
 
-Damage = Callable[[Image.Image], Image.Image]
+Change = Callable[[Image.Image], Image.Image]
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
     """Thirty different pages of ten classes."""
-    root = render_samples(tmp_path_factory.mktemp("twins") / "data", pages_per_class=3, test_pages_per_class=1)
+    root = render_samples(tmp_path_factory.mktemp("copies") / "data", pages_per_class=3, test_pages_per_class=1)
     index = load_index(DataConfig(root=str(root)), "train")
     return [Image.open(index.path(row)).convert("RGB") for row in range(len(index))]
 
@@ -54,7 +54,7 @@ def resized(page: Image.Image) -> Image.Image:
     return page.resize((page.width * 2 // 3, page.height * 2 // 3), Image.Resampling.BICUBIC)
 
 
-def turned(degrees: float) -> Damage:
+def turned(degrees: float) -> Change:
     return lambda page: page.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(255, 255, 255))
 
 
@@ -70,12 +70,12 @@ def darker_and_askew(page: Image.Image) -> Image.Image:
     return turned(-2)(darker(page))
 
 
-DAMAGES = {"recompressed": recompressed, "resized": resized, "turned": turned(1), "turned far": turned(-3),
+CHANGES = {"recompressed": recompressed, "resized": resized, "turned": turned(1), "turned far": turned(-3),
            "darker": darker, "paler": paler, "darker and askew": darker_and_askew}  # fmt: skip
 
 
-@pytest.mark.parametrize("corruption", DAMAGES.values(), ids=DAMAGES)
-def test_planted_copies_are_found_and_nothing_else(samples: list[Image.Image], corruption: Damage) -> None:
+@pytest.mark.parametrize("corruption", CHANGES.values(), ids=CHANGES)
+def test_planted_copies_are_found_and_nothing_else(samples: list[Image.Image], corruption: Change) -> None:
     copied = range(0, len(samples), 3)
     pages = np.stack([small(page) for page in samples] + [small(corruption(samples[row])) for row in copied])
     pairs = find_near_duplicates(np.arange(len(pages)), lambda rows: pages[rows])
@@ -102,7 +102,7 @@ def test_whitened_paper_is_white_and_ink_keeps_its_distance() -> None:
     assert (white[1, 0, 50], white[1, 41, 50], white[1, 41, 0]) == (255, 85, 255)
 
 
-def test_rows_are_those_of_the_caller_and_blank_pages_are_nobodys_twins(samples: list[Image.Image]) -> None:
+def test_rows_are_those_of_the_caller_and_blank_pages_have_no_near_duplicates(samples: list[Image.Image]) -> None:
     blank = np.full((SIDE, SIDE), 250, dtype=np.uint8)
     pages = {7: small(samples[0]), 3: small(recompressed(samples[0])), 11: blank, 12: blank}
     events: list[Event] = []

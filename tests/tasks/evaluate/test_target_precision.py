@@ -1,4 +1,4 @@
-"""The threshold from held-out pages, and the pages that it leaves to a person."""
+"""The threshold from held-out pages, and the pages that need review."""
 
 import csv
 from dataclasses import replace
