@@ -385,12 +385,7 @@ def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
     page(3).save(tmp_path / "a.png")
     predict_members(tmp_path / "run", "a.png", top_k=4, file_format="jsonl")
     (line,) = Path("predictions/predictions.jsonl").read_text().splitlines()
-    own = [
-        build_ensemble_predictor(EnsembleSpec.of_checkpoint(path), HERE)
-        .log_probs((_pixels(tmp_path / "a.png"),))[0]
-        .astype(float)
-        for path in paths
-    ]
+    own = [np.log(expected(path, tmp_path / "a.png")) for path in paths]
     # Both folds have the temperature 1.5, which divides the logarithm of the mean of the uncalibrated probabilities.
     mean = np.log(np.mean([np.exp(log_softmax(one * 1.5)) for one in own], axis=0))
     assert _by_class(json.loads(line)) == pytest.approx(np.exp(log_softmax(mean / 1.5)).tolist(), abs=1e-5)
