@@ -19,11 +19,11 @@ def quadrants(size=32):
 
 
 def png_chunk(kind, data):
-    return struct.cache_file(">I", len(data)) + kind + data + struct.cache_file(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width, height, *chunks, mode=2, depth=8):
-    header = png_chunk(b"IHDR", struct.cache_file(">IIBBBBB", width, height, depth, mode, 0, 0, 0))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, mode, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + png_chunk(b"IEND", b"")
 
 

@@ -1,4 +1,4 @@
-"""Members side by side: classes matched by name, pages by ID, in an order that does not depend on who listed them."""
+"""Align members: classes by name, pages by ID, members sorted by fingerprint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Stack:
         groups: Text [n], or None.
         status: Text [n]: why a page could not be read by some member, else empty.
         order: Position of each member in the list that was aligned.
-        keys: What each member is, whatever the pages.
+        keys: `member_key` of each member.
     """
 
     log_probs: np.ndarray
@@ -50,7 +50,7 @@ class Stack:
 
 
 def member_key(member: Predictions) -> str:
-    """What a member is: the fingerprint of its predictions without the pages, so that all splits sort alike."""
+    """The identity of a member: the fingerprint of its predictions without the pages, so that all splits sort alike."""
     return fingerprint_of({name: value for name, value in member.fingerprint.items() if name != "data"})
 
 
@@ -67,11 +67,11 @@ def common_held_out_rows(members: Sequence[Predictions]) -> np.ndarray:
 def align(
     members: Sequence[Predictions], *, names: Sequence[str] | None = None, ids: Sequence[str] | np.ndarray | None = None
 ) -> Stack:
-    """Put members side by side, sorted by fingerprint.
+    """Align the predictions of members, sorted by fingerprint.
 
     Args:
         members: Predictions of each.
-        names: What messages call them; default "member 1", ...
+        names: Names for messages; default "member 1", ...
         ids: Pages wanted, in this order (a submission file, `common_held_out_rows`); others are left out.
             Default: the pages of the first member, and all must be about exactly these.
 
@@ -104,8 +104,8 @@ def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
     """Raise an `InputError` where two members are the same.
 
     Args:
-        keys: What each is.
-        names: What messages call them.
+        keys: `member_key` of each.
+        names: Names for messages.
     """
     for position, key in enumerate(keys):
         if (first := keys.index(key)) != position:
@@ -120,7 +120,7 @@ def check_same_classes(class_names: Sequence[tuple[str, ...]], names: Sequence[s
 
     Args:
         class_names: Of each member.
-        names: What messages call them.
+        names: Names for messages.
     """
     expected = set(class_names[0])
     for own, name in zip(class_names, names, strict=True):
@@ -161,11 +161,11 @@ def _agreed_targets(aligned: Sequence[Predictions], names: Sequence[str]) -> np.
             continue
         if agreed is None:
             agreed = member.targets
-        outliers = np.flatnonzero((agreed >= 0) & (member.targets >= 0) & (agreed != member.targets))
-        if len(outliers):
+        disagree = np.flatnonzero((agreed >= 0) & (member.targets >= 0) & (agreed != member.targets))
+        if len(disagree):
             raise InputError(
-                f"{name} was given other labels than the members before it, for {len(outliers)} pages: "
-                f"{_some(member.ids[outliers].tolist())}"
+                f"{name} was given other labels than the members before it, for {len(disagree)} pages: "
+                f"{_some(member.ids[disagree].tolist())}"
             )
         agreed = np.where(agreed >= 0, agreed, member.targets)
     return agreed

@@ -59,7 +59,7 @@ def create_convnext_model(
 
 
 def focal_loss(logits: torch.Tensor, targets: torch.Tensor, *, alpha: float, gamma: float) -> torch.Tensor:
-    """Mean of `-alpha (1 - p)^gamma log p` over a batch (Lin et al. 2017); a test holds it to `training.losses`.
+    """Mean of `-alpha (1 - p)^gamma log p` over a batch (Lin et al. 2017); a test compares it with `training.losses`.
 
     Args:
         logits: float [n, num_classes].

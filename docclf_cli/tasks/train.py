@@ -131,7 +131,7 @@ def train(
         profile = inherit_numerics(profile, run)
     index, own_val = load_training_index(profile.data)
     say_copies_in_validation(index, own_val)
-    index.left_out.say(profile.data.root)
+    index.left_out.warn(profile.data.root)
     check_settings(profile, len(index.class_names), own_val)
     check_classes(index)
     fits, split = _planned(profile, index, own_val)

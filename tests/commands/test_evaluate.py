@@ -9,7 +9,7 @@ import pytest
 from cli_process import Outcome
 from member_runs import make_folds
 
-from docclf_cli.data.images.corruptions import DAMAGES, severity_names
+from docclf_cli.data.images.corruptions import CORRUPTIONS, severity_names
 from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.profile.load import load_profile
 from docclf_cli.tasks.train import train
@@ -98,7 +98,7 @@ def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
     assert (corruptions["pages"], corruptions["of"]) == (10, 20)
     kinds = [(row["kind"], row["severity"]) for row in corruptions["rows"]]
     mixture = [("all", ""), ("all", "mirrored"), ("all", "not mirrored")]
-    assert kinds == mixture + [(one.name, name) for one in DAMAGES for name in severity_names(one.name).values()]
+    assert kinds == mixture + [(one.name, name) for one in CORRUPTIONS for name in severity_names(one.name).values()]
     assert corruptions["rows"][1]["pages"] + corruptions["rows"][2]["pages"] == corruptions["rows"][0]["pages"] == 10
     assert [(row["damage"], row["strength"]) for row in table(folder / "damage.csv")] == kinds
     assert all(Path(path).is_file() for path in outcome.json["files"])

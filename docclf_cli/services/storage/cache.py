@@ -1,4 +1,4 @@
-"""`--checkpoint s3://bucket/key`: a checkpoint in S3 as a local file, through a cache that is verified on every use."""
+"""Fetch checkpoints from S3 (`--checkpoint s3://bucket/key`) into a local cache that is verified on every use."""
 
 from __future__ import annotations
 
@@ -57,7 +57,11 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
     client = connect(target)
     found = _locate(client, target, key)
     if found.split is not None:
-        _fetch_split(client, found.split, found.local.parent)
+        model, split = found.split
+        path = found.local.parent / SPLIT
+        if _cached(path, split.sha256) is None:
+            key = model.object_key(split.sha256)
+            download(client, model, key, path, f"fetch {SPLIT}", size=split.size, sha256=split.sha256, stop=stop)
     if cached := _cached(found.local, found.sha256 or _noted_sha256(found.local)):
         return cached
     logger.info("fetching %s (%.1f MB)", target.uri(found.key), found.size / 1e6)
@@ -75,13 +79,6 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
     if found.sha256 is None:
         write_text(_note_of(found.local), sha256)
     return found.local
-
-
-def _fetch_split(client: S3Client, stored: tuple[Target, StoredFile], folder: Path) -> None:
-    model, file = stored
-    if _cached(folder / SPLIT, file.sha256) is None:
-        key = model.object_key(file.sha256)
-        download(client, model, key, folder / SPLIT, f"fetch {SPLIT}", size=file.size, sha256=file.sha256)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What stores and boto3 answer when something is wrong, in words, with the next step."""
+"""Translate errors of stores and of boto3 into messages with a hint."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ _RAISED = (
 
 @contextlib.contextmanager
 def remote_errors(where: object) -> Iterator[None]:
-    """Turn what boto3 raises inside the block into a `RemoteError` about `where`.
+    """Translate errors of boto3 inside the block into a `RemoteError` about `where`.
 
     Raises:
         RemoteError: The store refuses or cannot be reached.

@@ -1,4 +1,4 @@
-"""The manifest of a stored model: what belongs to it, written last and only over what was read before."""
+"""The manifest of a stored model: it lists the files, is written last, and replaces only the version that was read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StoredFile:
 
     @property
     def is_weights(self) -> bool:
-        """Whether it is a checkpoint."""
+        """Whether the file is a checkpoint."""
         return self.path.endswith(".ckpt")
 
 
@@ -53,7 +53,7 @@ class Manifest:
         return {file.path: file.sha256 for file in self.files if file.is_weights}
 
     def to_json(self) -> str:
-        """As it is stored."""
+        """The manifest as JSON."""
         content = {
             "format": FORMAT,
             "name": self.name,
@@ -83,7 +83,7 @@ def read_manifest(client: S3Client, target: Target, name: str, *, absent: tuple[
 
 
 def write_manifest(client: S3Client, target: Target, manifest: Manifest, *, replaces: Manifest | None) -> None:
-    """Put a manifest in the place of the one that was read, or of none.
+    """Write a manifest, provided that the stored one is still the one that was read (or that there is none).
 
     Raises:
         RemoteError: Someone else wrote it since, or the store refuses or cannot be reached.
@@ -115,10 +115,10 @@ def write_manifest(client: S3Client, target: Target, manifest: Manifest, *, repl
 
 
 def encryption(target: Target) -> dict[str, Any]:
-    """Arguments that ask for encryption at rest."""
+    """Arguments of boto3 that request encryption at rest."""
     config = target.config
-    wanted = {"ServerSideEncryption": config.server_side_encryption, "SSEKMSKeyId": config.kms_key_id}
-    return {name: value for name, value in wanted.items() if value}
+    settings = {"ServerSideEncryption": config.server_side_encryption, "SSEKMSKeyId": config.kms_key_id}
+    return {name: value for name, value in settings.items() if value}
 
 
 def _parsed(uri: str, text: bytes, name: str, etag: str) -> Manifest:

@@ -59,18 +59,18 @@ def pull(
     manifest = read_manifest(client, target, name)
     if manifest is None:
         raise _no_such_model(client, target, name)
-    wanted = _wanted(manifest, folder, overwrite)
-    size = sum(file.size for file in wanted)
+    missing = _missing_files(manifest, folder, overwrite)
+    size = sum(file.size for file in missing)
     done = 0
 
     def emit_in_all(event: Event) -> None:
         emit(Progress(task, done + event.done, size, "bytes") if isinstance(event, Progress) else event)
 
-    for file in wanted:
+    for file in missing:
         key, path = target.object_key(file.sha256), folder / file.path
         download(client, target, key, path, task, size=file.size, sha256=file.sha256, emit=emit_in_all, stop=stop)
         done += file.size
-    fetched = {file.path for file in wanted}
+    fetched = {file.path for file in missing}
     rows = tuple(
         PulledFile(folder / file.path, file.size, file.sha256, file.path in fetched) for file in manifest.files
     )
@@ -89,7 +89,7 @@ def download(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> str:
-    """Fetch an object into a file, which appears only once its content is known to be right.
+    """Fetch an object into a file, which appears only after its content has been verified.
 
     Args:
         client: Client.
@@ -121,8 +121,8 @@ def download(
     return found
 
 
-def _wanted(manifest: Manifest, folder: Path, overwrite: bool) -> list[StoredFile]:
-    """What has to be fetched, the file that says "finished" last."""
+def _missing_files(manifest: Manifest, folder: Path, overwrite: bool) -> list[StoredFile]:
+    """The files that have to be fetched, the one that marks a finished run last."""
     missing = [file for file in manifest.files if not _is_there(folder / file.path, file.sha256)]
     inside = folder.resolve()
     if outside := [file.path for file in missing if not (folder / file.path).resolve().is_relative_to(inside)]:

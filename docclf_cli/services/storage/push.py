@@ -91,7 +91,7 @@ def push(
 
 @contextlib.contextmanager
 def _reading(found: Sequence[tuple[Path, str]]) -> Iterator[list[Future[LocalFile]]]:
-    """Read the files while the block does something else."""
+    """Read and hash the files in threads while the block runs."""
     pool = ThreadPoolExecutor(READERS)
     try:
         yield [pool.submit(LocalFile.read, path, name) for path, name in found]
@@ -116,8 +116,8 @@ def _default_name(sources: Sequence[Path]) -> str:
 
 
 def _require_same_model(target: Target, stored: Manifest, ours: Manifest) -> None:
-    kept = ours.weights()
-    other = [path for path, sha256 in stored.weights().items() if kept.get(path) != sha256]
+    weights = ours.weights()
+    other = [path for path, sha256 in stored.weights().items() if weights.get(path) != sha256]
     if other:
         raise InputError(
             f"{target.uri(target.manifest_key(ours.name))}: a model of this name with other checkpoints is stored "
@@ -160,7 +160,7 @@ def _send(client: S3Client, target: Target, files: Sequence[LocalFile], task: st
 
 
 def _abort_dangling(client: S3Client, target: Target) -> None:
-    """End uploads of pushes that were killed long ago; their parts cost money and are seen by nobody."""
+    """End uploads of pushes that were killed long ago; their parts cost money and cannot be read."""
     limit = datetime.now(UTC) - DANGLING_AFTER
     try:
         pages = client.get_paginator("list_multipart_uploads").paginate(

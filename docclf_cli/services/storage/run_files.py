@@ -1,4 +1,4 @@
-"""Which files of a run are pushed, and what they were when they were read."""
+"""The files of a run that are pushed, and their content when they were read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LocalFile:
         return file
 
     def require_unchanged(self) -> None:
-        """Check that it still is what was read.
+        """Check that the file has not changed since it was read.
 
         Raises:
             InputError: Someone wrote to it.
@@ -63,7 +63,7 @@ class LocalFile:
 
 
 def find_files(sources: Sequence[Path], *, with_last: bool = False) -> list[tuple[Path, str]]:
-    """The files that `sources` (one run folder, or files) mean, with what they are called in the model, by that name.
+    """The files of `sources` (one run folder, or files) with their names in the model, sorted by name.
 
     Of a run folder: checkpoints but `last.ckpt` (which only serves to go on training), profile, figures, predictions
     and reports. Left out are temporary and hidden files, caches, wandb's folder, and whatever is not a regular file.

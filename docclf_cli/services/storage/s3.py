@@ -1,4 +1,4 @@
-"""Where models are stored: a bucket with its prefix and settings, names checked before any network, the client."""
+"""The place where models are stored (bucket, prefix, settings), the checks of names, and the client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Target:
-    """A place in a bucket, and how to talk to it; its parts are valid.
+    """A validated place in a bucket, with the settings of its store.
 
     Attributes:
         bucket: Bucket.
@@ -50,7 +50,7 @@ class Target:
         return self.key(name, "manifest.json")
 
     def uri(self, key: str) -> str:
-        """A key as people write it."""
+        """The `s3://` address of a key."""
         return f"s3://{self.bucket}/{key}"
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def configured_bucket(config: S3Config) -> str | None:
 
 
 def resolve_target(config: S3Config) -> Target:
-    """The place a profile and the environment name.
+    """The target that the profile and the environment name.
 
     Raises:
         InputError: There is no bucket, or a name that S3 does not allow.
@@ -92,7 +92,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
 
 
 def require_bucket(name: str) -> str:
-    """A name by the naming rules of S3 general purpose buckets.
+    """Check a bucket name by the naming rules of S3 general purpose buckets.
 
     Raises:
         InputError: It breaks one.
@@ -105,7 +105,7 @@ def require_bucket(name: str) -> str:
 
 
 def require_key(key: str, what: str) -> str:
-    """A key that tools and file systems agree on.
+    """Check that a key works in all tools and file systems.
 
     Raises:
         InputError: It is too long, has empty, `.` or `..` parts, or control characters.
@@ -169,7 +169,7 @@ def connect(target: Target) -> S3Client:
 
 
 def _hash_once(request: Any, **_: Any) -> None:
-    """Sign a body by its SHA-256 checksum, which is among the signed headers, instead of computing the same again."""
+    """Sign a request by the SHA-256 checksum in its headers instead of hashing the body a second time."""
     from botocore.config import Config
 
     if "x-amz-checksum-sha256" in request.headers:
@@ -186,7 +186,7 @@ def _require_private(endpoint: str, allow_http: bool) -> None:
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can read what is sent there: `https://`, or this machine."""
+    """Whether requests are encrypted (`https://`) or stay on this machine."""
     parts = urllib.parse.urlsplit(url)
     return parts.scheme == "https" or _is_loopback(parts.hostname or "")
 

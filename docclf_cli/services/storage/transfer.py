@@ -1,4 +1,4 @@
-"""Moving bytes: boto3's transfer manager, with progress, and stopped between parts."""
+"""Uploads and downloads by boto3's transfer manager, with progress; they can be stopped between two parts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Transfers:
             self._emit(Progress(self._task, self._done, self._total, "bytes"))
 
     def ended(self, future: Any) -> None:
-        """Note that a transfer has ended, well or not."""
+        """Record that a transfer has ended, with or without an error."""
         self._finished.put(future)
 
     def wait(self) -> None:
@@ -97,12 +97,12 @@ class Transfers:
             )
 
     def _refuse_when_over(self, request: Any, **_: Any) -> None:
-        """Send nothing more: the transfer manager would otherwise try each part several times before it ends."""
+        """Refuse further requests after `cancel`: the transfer manager would otherwise retry each part several times."""
         if self._over and request.method != "DELETE":
             raise OSError("the transfer is over")
 
     def cancel(self) -> None:
-        """Begin no further part and try none again; unfinished uploads are aborted on the server."""
+        """Begin no further part and retry none; unfinished uploads are aborted on the server."""
         self._over = True
         for future in self._futures:
             future.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from docclf_cli.data.images.corruptions import DAMAGES, RULES, CorruptedView, DegradedView, severity_names
+from docclf_cli.data.images.corruptions import CORRUPTIONS, RULES, CorruptedView, DegradedView, severity_names
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import paired_difference
@@ -30,7 +30,7 @@ def corrupted_views(ids: np.ndarray) -> list[tuple[str, str, Corrupted]]:
     They depend on the pages' IDs alone, not on the run: neither on its split nor on its policy or settings.
     """
     views: list[tuple[str, str, Corrupted]] = [(MIXTURE, "", DegradedView(ids, SEED))]
-    for entry in DAMAGES:
+    for entry in CORRUPTIONS:
         for severity, name in severity_names(entry.name).items():
             views.append((entry.name, name, CorruptedView(ids, SEED, entry.name, severity)))
     return views

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from docclf_cli.data.images.corruptions import (
-    DAMAGES,
+    CORRUPTIONS,
     RULES,
     SEVERITIES,
     CorruptedView,
@@ -18,7 +18,7 @@ from docclf_cli.data.images.corruptions import (
 )
 from docclf_cli.data.images.transforms import TRANSFORMS
 
-EVERY_KIND = pytest.mark.parametrize("kind", DAMAGES.names())
+EVERY_KIND = pytest.mark.parametrize("kind", CORRUPTIONS.names())
 
 
 def _letter() -> np.ndarray:
@@ -50,7 +50,7 @@ def test_each_damage_changes_a_page_but_leaves_something_to_read(kind: str, seve
     assert out.std() > 0.25 * PAGE.std()
 
 
-@pytest.mark.parametrize("kind", [name for name in DAMAGES.names() if name != "mirror"])
+@pytest.mark.parametrize("kind", [name for name in CORRUPTIONS.names() if name != "mirror"])
 def test_strengths_differ(kind: str) -> None:
     assert len({corruption(PAGE, kind, severity, _rng()).tobytes() for severity in SEVERITIES}) == 3
 
@@ -97,7 +97,7 @@ def test_no_page_is_lost() -> None:
 
 
 def test_training_does_not_share_its_functions() -> None:
-    shared: set[Any] = {entry.build for entry in DAMAGES} & {entry.build for entry in TRANSFORMS}
+    shared: set[Any] = {entry.build for entry in CORRUPTIONS} & {entry.build for entry in TRANSFORMS}
     assert not shared
 
 
@@ -183,7 +183,7 @@ def test_damages_stay_what_their_version_says() -> None:
     assert RULES == 1
     found = {
         f"{kind} {severity}": corruption(PAGE, kind, severity, _rng(3))
-        for kind in DAMAGES.names()
+        for kind in CORRUPTIONS.names()
         for severity in severity_names(kind)
     }
     view = DegradedView(np.array(list("abcdefgh")), 0)
