@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from docclf_cli.hardware import wait_briefly
+from docclf_cli.hardware import limit_thread_spinning
 
-wait_briefly()  # as `docclf` does
+limit_thread_spinning()  # as `docclf` does
 
 import torch
 

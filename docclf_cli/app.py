@@ -13,7 +13,7 @@ import typer
 
 from docclf_cli.display import console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
-from docclf_cli.hardware import is_first_process, process_count, wait_briefly
+from docclf_cli.hardware import is_first_process, limit_thread_spinning, process_count
 from docclf_cli.services.env import load_env
 from docclf_cli.streams import flush_streams, prepare_streams
 from docclf_cli.user_folders import ensure_home
@@ -97,7 +97,7 @@ def main() -> None:
     """Run the command line and exit with the documented code."""
     prepare_streams()
     ensure_home()
-    wait_briefly()
+    limit_thread_spinning()
     gc.set_threshold(*COLLECTED_RARELY)
     console.start_logging()
     code = _run(_program)

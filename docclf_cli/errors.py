@@ -1,4 +1,4 @@
-"""Errors for people: what is wrong, what to do next, and the exit code a script sees."""
+"""Expected errors: a message, a hint and an exit code."""
 
 import errno
 import re
@@ -77,17 +77,17 @@ _DEAD_WORKER = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out; torch has a class for it on GPUs, and only a text on CPUs."""
+    """Whether an error means that memory has run out; torch has a class for it on GPUs, and only a text on CPUs."""
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _MEMORY)
 
 
 def is_dead_worker(error: BaseException) -> bool:
-    """Whether an error of torch says that a loader process is gone."""
+    """Whether an error of torch means that a loader process has died."""
     return _DEAD_WORKER.search(str(error)) is not None
 
 
 def as_resource_error(error: BaseException) -> ResourceError | None:
-    """What an error of Python or torch says about disk, memory or a process that died; None where it is another."""
+    """The `ResourceError` for an error of Python or torch about disk, memory or a dead process; None for other errors."""
     if isinstance(error, DocclfError):
         return None
     if is_out_of_memory(error):

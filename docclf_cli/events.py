@@ -1,4 +1,4 @@
-"""What long work says while it runs; progress bars, files and trackers consume the same events."""
+"""Progress events of long work; bars, log lines, files and trackers consume the same ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ After a crash either the old content or the new is there, never a part; orphaned
 `TEMP_PREFIX` and are swept by the next writer.
 
 Some file systems (exFAT, SMB, network drives in user space, shared folders of virtual machines) have no hard links, no
-locks, or cannot flush folders. There is a way without each of them, and it is said once what that means (`lacks`).
+locks, or cannot flush folders. Writing works without each of them, with one warning about the consequence (`lacks`).
 """
 
 import contextlib
@@ -33,22 +33,22 @@ _MEANS = {
 # What file systems answer to what they do not have; EPERM and EACCES mean it for links alone.
 _LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK}
 _NO_LINKS = {*_LACKING, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
-_said = set[str]()
+_warned = set[str]()
 logger = logging.getLogger("docclf")
 
 
 def lacks(feature: str, error: OSError, folder: Path) -> bool:
-    """Whether an error says that a file system lacks `LINKS`, `LOCKS` or `FLUSHES`, which is then said, once for each."""
+    """Whether an error means that a file system lacks `LINKS`, `LOCKS` or `FLUSHES`; warns once for each."""
     if error.errno not in (_NO_LINKS if feature == LINKS else _LACKING):
         return False
-    if feature not in _said:
-        _said.add(feature)
+    if feature not in _warned:
+        _warned.add(feature)
         logger.warning("%s: its file system has no %s; %s", folder, feature, _MEANS[feature])
     return True
 
 
 def may_write(folder: Path) -> bool:
-    """Whether a folder may be written to, or made where it is missing: not on a read-only disk, or in a place of others."""
+    """Whether a folder may be written to, or created where it is missing."""
     there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
     return os.access(there, os.W_OK)
 
@@ -130,14 +130,14 @@ def save_with(path: Path, save: Callable[[Any], object]) -> None:
         try:
             save(file)
         except Exception as error:
-            # torch meets a full disk in a callback, and tells of its own surprise instead.
+            # torch raises an error of its own where a full disk is met in a callback.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise
 
 
 def previous_of(path: Path) -> Path:
-    """Where `keep_previous` keeps the content before the present one."""
+    """The path under which `keep_previous` keeps the earlier content."""
     return path.with_suffix(f".previous{path.suffix}")
 
 
@@ -165,7 +165,7 @@ def keep_previous(path: Path) -> None:
 
 
 def bring_back_previous(path: Path) -> None:
-    """Undo `keep_previous`, so that a damaged `path` is not what is kept next."""
+    """Undo `keep_previous`, so that a damaged `path` is not the next content to be kept."""
     try:
         previous_of(path).replace(path)
         _sync_folder(path.parent)
@@ -188,7 +188,7 @@ def sha256_of(path: Path) -> str:
 
 
 def fingerprint_of(*parts: object) -> str:
-    """Sixteen hexadecimal digits that stand for JSON-representable `parts`."""
+    """First sixteen hexadecimal digits of the SHA-256 of JSON-representable `parts`."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 

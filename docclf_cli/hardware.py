@@ -1,4 +1,4 @@
-"""What processors there are, how many of them this process may really use, and what other processes work with it."""
+"""Processors that this process may use, and the processes that `torchrun` has started."""
 
 import os
 import platform
@@ -39,7 +39,7 @@ def physical_cores() -> int:
     return usable_cores() if "" in siblings else min(usable_cores(), len(siblings))
 
 
-def wait_briefly() -> None:
+def limit_thread_spinning() -> None:
     """Let threads that wait for work spin for about a tenth of a millisecond; to be called before torch is imported.
 
     Threads that spin for long take the cores from other processes: on two busy cores training ran at a quarter of its speed.
@@ -82,7 +82,7 @@ def cpu_name() -> str:
 
 
 def _number(variable: str, default: int) -> int:
-    """What `torchrun` says in a variable; one that is empty says nothing."""
+    """The number in a variable of `torchrun`; an empty variable counts as unset."""
     text = os.environ.get(variable, "").strip()
     if text and not text.isdecimal():
         raise InputError(

@@ -34,7 +34,7 @@ class Entry(Generic[T]):
         name: Canonical name.
         build: The registered function or class.
         description: One line for help texts and tables.
-        facts: Whatever its kind declares besides (for a scheduler: `unit`).
+        facts: Further properties that its kind declares (for a scheduler: `unit`).
     """
 
     name: str

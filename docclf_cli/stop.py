@@ -1,4 +1,4 @@
-"""The flag that stops loops; known without torch, so that what is stored can be read and told apart quickly."""
+"""The flag that ends long work after Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StopFlag:
         """Handle the two signals inside the block.
 
         Raises:
-            Interrupted: One came too late to stop anything; a script that was told to stop must not go on all the same.
+            Interrupted: A signal came after the last poll; the exit code must say so, or a script would go on.
         """
         previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -54,7 +54,7 @@ class StopFlag:
             logger.info("%s", self._answer)
 
     def raise_if_set(self, message: str, hint: str = "") -> None:
-        """Leave the loop.
+        """End the loop by an exception.
 
         Raises:
             Interrupted: The flag is set.
@@ -63,7 +63,7 @@ class StopFlag:
             raise Interrupted(message, hint, signal_number=self.signal_number)
 
     def check_while_waiting(self) -> None:
-        """Leave the loop although it still waits for pages: what a loader process reads may never come.
+        """As `raise_if_set`, for a loop that waits for pages of a loader process, which may never come.
 
         Raises:
             Interrupted: The flag is set.
@@ -71,4 +71,4 @@ class StopFlag:
         self.raise_if_set("stopped while it waited for pages", "start the command again")
 
 
-NEVER = StopFlag()
+NEVER = StopFlag()  # default of a parameter `stop`: is never set

@@ -1,4 +1,4 @@
-"""Standard input, output and error that nothing a program prints or reads can bring down."""
+"""Standard streams that survive closed descriptors, missing characters and readers that have gone."""
 
 import codecs
 import contextlib

@@ -25,7 +25,7 @@ def ensure_home() -> None:
 
 
 def cache_home() -> Path:
-    """Where docclf keeps what can be made again: below the user's cache folder (XDG base directory specification)."""
+    """The folder for what can be made again, below the user's cache folder (XDG base directory specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "docclf"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_process import CliProcess, Outcome
 
-from docclf_cli.hardware import wait_briefly
+from docclf_cli.hardware import limit_thread_spinning
 
 # No test may reach a hub, a tracker or a bucket of the person who runs it.
 for _name in (
@@ -21,7 +21,7 @@ for _name in (
     os.environ.pop(_name, None)
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
-wait_briefly()
+limit_thread_spinning()
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def poor(monkeypatch: pytest.MonkeyPatch, place: object, function: str, number: 
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(place, function, call)
-    monkeypatch.setattr(files, "_said", set())
+    monkeypatch.setattr(files, "_warned", set())
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])

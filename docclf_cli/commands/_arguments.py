@@ -70,6 +70,6 @@ class Command(TyperCommand):
 
     @staticmethod
     def _is_key(key: str) -> bool:
-        from docclf_cli.profile.keys import schema_keys
+        from docclf_cli.profile.schema import schema_keys
 
         return key in {known.name for known in schema_keys()} or ".params." in key

@@ -41,8 +41,7 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Check this machine, the profile and the services. Exit code 8 means that a check failed."""
-    from docclf_cli.services.env_check.checks import Situation
-    from docclf_cli.services.env_check.report import report_environment
+    from docclf_cli.services.env_check.checks import Situation, report_environment
 
     options = {"data.root": data, "output": None if output is None else str(output)}
     checked, text = _profile(profile, options, sets)

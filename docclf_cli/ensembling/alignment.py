@@ -1,4 +1,4 @@
-"""Members side by side: classes matched by name, pages by ID, in an order that does not depend on who listed them."""
+"""Align members: classes by name, pages by ID, members sorted by fingerprint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Stack:
         groups: Text [n], or None.
         status: Text [n]: why a page could not be read by some member, else empty.
         order: Position of each member in the list that was aligned.
-        keys: What each member is, whatever the pages.
+        keys: `member_key` of each member.
     """
 
     log_probs: np.ndarray
@@ -81,7 +81,7 @@ class Stack:
 
 
 def member_key(member: Predictions) -> str:
-    """What a member is: the fingerprint of its predictions without the pages, so that all splits sort alike."""
+    """The identity of a member: the fingerprint of its predictions without the pages, so that all splits sort alike."""
     return fingerprint_of({name: value for name, value in member.fingerprint.items() if name != "data"})
 
 
@@ -99,8 +99,8 @@ def refuse_duplicates(keys: Sequence[str], names: Sequence[str]) -> None:
     """Raise an `InputError` where two members are the same.
 
     Args:
-        keys: What each is.
-        names: What messages call them.
+        keys: `member_key` of each.
+        names: Names for messages.
     """
     for position, key in enumerate(keys):
         if (first := keys.index(key)) != position:

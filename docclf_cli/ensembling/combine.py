@@ -1,4 +1,4 @@
-"""Combiners: how the probabilities of several members become one.
+"""Combiners of the probabilities of several members.
 
 A combiner is one registered function from the members' listed weights and, where it is `fitted`, from held-out
 pages to a `Combination`. Its keyword-only parameters are what `ensemble.*` of a profile may set.
@@ -33,7 +33,7 @@ class Combination:
         apply: From members' log-probabilities [members, n, num_classes] to float64 [n, num_classes]; a page that
             one member could not read comes out as NaN.
         weights: Of each member, their sum 1; None where members have no single weight.
-        facts: What else is known about the fit, representable as JSON.
+        facts: Further results of the fit, representable as JSON.
     """
 
     apply: Callable[[np.ndarray], np.ndarray]
@@ -107,11 +107,11 @@ class Method:
         return self.name if self.params.get("space", "prob") == "prob" else f"{self.name} ({self.params['space']})"
 
     def combination(self, listed: Sequence[float] | np.ndarray, held_out: HeldOut | None = None) -> Combination:
-        """Make it ready for new pages.
+        """Fit the combiner, where it is fitted, for use on new pages.
 
         Args:
             listed: The members' weights as listed, in the order of the stack.
-            held_out: What a fitted method learns from; others ignore it.
+            held_out: Pages that a fitted method learns from; others ignore them.
 
         Raises:
             InputError: Unknown name or parameter, too few held-out pages, or all weights 0.

@@ -1,4 +1,4 @@
-"""Pages that no member was trained on: what fitted combiners learn from, and are scored on, out of sample."""
+"""Predictions for pages that no member was trained on; fitted combiners learn from them and are scored on them."""
 
 import warnings
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class HeldOut:
         log_probs: float64 [members, n, num_classes].
         targets: int64 [n].
         groups: Text [n]: pages that stay together when rows are cut into folds, or None.
-        rows: Where these pages are in the stack they come from, int64 [n].
+        rows: Rows of these pages in the stack they come from, int64 [n].
     """
 
     log_probs: np.ndarray
@@ -35,7 +35,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, stack: Stack) -> "HeldOut":
-        """The rows of a stack that can be learned from.
+        """The labelled rows of a stack that all members could read.
 
         Args:
             stack: Members aligned on `common_held_out_rows`.

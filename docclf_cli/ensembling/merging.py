@@ -1,4 +1,4 @@
-"""How what several views of a page tell is merged, and which views are worth keeping."""
+"""Merge the predictions of several views, and drop the views that lower the score."""
 
 from typing import Literal
 
@@ -28,35 +28,35 @@ def prune(
 ) -> tuple[int, ...]:
     """The views to keep: as long as the merge without some view scores higher, the most harmful one is dropped.
 
-    Backward elimination, because the views that are listed are believed in until they are seen to hurt. The choice
+    Backward elimination, because listed views are taken as useful until they lower the score. The choice
     fits these pages a little, so it is made on held-out pages and reported on others.
 
     Args:
         log_probs: [views, n, num_classes] of held-out pages.
         targets: int64 [n]; pages with an unknown label (-1) or a row of NaN are left out.
         how: As for `merge`.
-        score: What is to be high, of merged log-probabilities and targets.
+        score: Function of merged log-probabilities and targets; larger is better.
 
     Returns:
-        Positions of the kept views, ascending; at least one.
+        Positions of the views that stay, ascending; at least one.
     """
     rows = (targets >= 0) & ~np.isnan(log_probs).any(axis=(0, 2))
     log_probs, targets = log_probs[:, rows], targets[rows]
-    kept = list(range(len(log_probs)))
+    views = list(range(len(log_probs)))
     best = score(merge(log_probs, how), targets)
-    while len(kept) > 1:
-        rests = [[view for view in kept if view != dropped] for dropped in kept]
+    while len(views) > 1:
+        rests = [[view for view in views if view != dropped] for dropped in views]
         scores = [score(merge(log_probs[rest], how), targets) for rest in rests]
         if max(scores) <= best:
             break
-        best, kept = max(scores), rests[int(np.argmax(scores))]
-    return tuple(kept)
+        best, views = max(scores), rests[int(np.argmax(scores))]
+    return tuple(views)
 
 
 def cross_pruned(
     log_probs: np.ndarray, targets: np.ndarray, part: np.ndarray, how: Merge = "mean", score: Score = by_log_loss
 ) -> np.ndarray:
-    """Views merged as pruning leaves them for pages that did not choose: what it is worth on new pages.
+    """Prune and merge views by cross-fitting: each page is merged in the views that other pages chose.
 
     Args:
         log_probs: [views, n, num_classes] of held-out pages.
@@ -71,6 +71,6 @@ def cross_pruned(
     merged = np.empty(log_probs.shape[1:])
     for number in np.unique(part):
         rows, others = part == number, (part != number) & (part >= 0)
-        kept = prune(log_probs[:, others], targets[others], how, score)
-        merged[rows] = merge(log_probs[list(kept)][:, rows], how)
+        views = prune(log_probs[:, others], targets[others], how, score)
+        merged[rows] = merge(log_probs[list(views)][:, rows], how)
     return merged

@@ -51,7 +51,7 @@ def log_loss(log_probs: np.ndarray, targets: np.ndarray) -> float:
 
 
 def by_log_loss(log_probs: np.ndarray, targets: np.ndarray) -> float:
-    """The score that choices are made by unless another is given: minus the log loss."""
+    """The default score of all choices: the negative log loss."""
     return -log_loss(log_probs, targets)
 
 

@@ -9,8 +9,8 @@ from scipy.special import log_softmax
 from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.ensembling.pooling import LOG_FLOOR, arithmetic, log_loss
 
-# Inverse strengths of the L2 penalty that are tried, from a nearly constant model to a nearly free one.
-STRENGTHS = tuple(10.0**power for power in range(-4, 2))
+# Values of C, the inverse L2 penalty, that are tried: from a nearly constant model to a nearly unregularised one.
+PENALTIES = tuple(10.0**power for power in range(-4, 2))
 INNER_FOLDS = 3
 # Below one in a million, differences between log-probabilities are about how sure a network is of an impossible class.
 FEATURE_FLOOR = float(np.log(1e-6))
@@ -33,22 +33,22 @@ def fit_stacking(held_out: HeldOut) -> tuple[_Apply, dict[str, Any]]:
 
     # The matrices are small: threads that wait for each other make a fit ten times as slow.
     with threadpool_limits(limits=1):
-        losses = [_cross_validated(held_out, strength) for strength in STRENGTHS]
-        chosen = STRENGTHS[int(np.argmin(losses))]
+        losses = [_cross_validated(held_out, penalty) for penalty in PENALTIES]
+        chosen = PENALTIES[int(np.argmin(losses))]
         return _fit(held_out, chosen), {"C": chosen, "cross_validated_log_loss": min(losses)}
 
 
-def _cross_validated(held_out: HeldOut, strength: float) -> float:
+def _cross_validated(held_out: HeldOut, penalty: float) -> float:
     fold = held_out.folds(INNER_FOLDS)
     total = 0.0
     for number in np.unique(fold):
         left_out = held_out.take(fold == number)
-        apply = _fit(held_out.take(fold != number), strength)
+        apply = _fit(held_out.take(fold != number), penalty)
         total += log_loss(apply(left_out.log_probs), left_out.targets) * len(left_out)
     return total / len(held_out)
 
 
-def _fit(held_out: HeldOut, strength: float) -> _Apply:
+def _fit(held_out: HeldOut, penalty: float) -> _Apply:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -56,7 +56,7 @@ def _fit(held_out: HeldOut, strength: float) -> _Apply:
     seen = np.unique(held_out.targets)
     if len(seen) == 1:
         return arithmetic
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, solver="newton-cg", max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, solver="newton-cg", max_iter=1000))
     model.fit(_features(held_out.log_probs), held_out.targets)
     return lambda log_probs: _apply(model, seen, log_probs)
 

@@ -1,4 +1,4 @@
-"""Test-time augmentation: fixed ways to look at a page, and how what is seen is merged.
+"""Test-time augmentation: the registered views of a page.
 
 A kind of view is one registered function whose keyword-only parameters are what `ensemble.tta.augmentations` may
 set; it returns one or more views. Each view is a deterministic function of the page, uint8 [H, W, 3] in and out.
@@ -33,14 +33,14 @@ Fractions = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_lengt
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a page; the name tells all its parameters and is part of the fingerprint of predictions."""
+    """A fixed transform of a page; its name holds all its parameters and is part of the fingerprint of predictions."""
 
     name: str
     apply: Callable[[Page], Page]
 
 
 class TrainedViews(Protocol):
-    """What an augmentation policy has shown to a model: quarter turns, mirrored pages, tilts up to some degrees."""
+    """The geometry that an augmentation policy trained: quarter turns, mirrored pages, rotations up to some degrees."""
 
     @property
     def turns(self) -> bool: ...
@@ -125,7 +125,7 @@ def expand(augmentations: Sequence[ViewConfig], include_identity: bool = True) -
 
 
 def default_views(trained: TrainedViews) -> tuple[ViewConfig, ...]:
-    """The views for a model where none are listed: what its own augmentation policy has shown to it.
+    """The views for a model where none are listed: those that its own augmentation policy trained.
 
     Quarter turns, tilts by half the largest trained angle, and the mirror image only if mirrored pages were trained.
     """

@@ -53,8 +53,8 @@ def greedy_weights(held_out: HeldOut, rounds: int) -> tuple[np.ndarray, list[int
         picks.append(int(candidates.argmin()))
         losses.append(float(candidates.min()))
         total += probs[picks[-1]]
-    kept = picks[: int(np.argmin(losses)) + 1]
-    return np.bincount(kept, minlength=len(probs)) / len(kept), kept
+    best_picks = picks[: int(np.argmin(losses)) + 1]
+    return np.bincount(best_picks, minlength=len(probs)) / len(best_picks), best_picks
 
 
 def _of_true_class(held_out: HeldOut) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From the model section of a profile to a network."""
+"""Build a network from the model section of a profile."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ from torch import nn
 
 from docclf_cli.errors import InputError
 from docclf_cli.models.attention import ATTENTION_PREFIX, add_attention
-from docclf_cli.models.depthwise import quicken
+from docclf_cli.models.depthwise import use_fast_gradients
 from docclf_cli.models.sources import RANDOM, Source, find_weights
 from docclf_cli.models.weights import classifier_names, fit_weights
 from docclf_cli.profile.schema import ModelConfig
@@ -72,11 +72,11 @@ def create_model(
         _start_near_zero(model)
     if weights:
         logger.info("%s: weights from %s%s", name, source.origin, ", with a new classifier" if new_head else "")
-    return quicken(model)
+    return use_fast_gradients(model)
 
 
 def new_parts(model: nn.Module) -> tuple[nn.Module, ...]:
-    """What pretrained weights do not have: the classifier (distilled transformers have two), and an attention block."""
+    """The modules that start without pretrained weights: the classifiers (distilled transformers have two) and an attention block."""
     found = model.get_classifier()  # type: ignore[operator]
     heads = found if isinstance(found, tuple) else (found,)
     return (*heads, *(child for name, child in model.named_children() if f"{name}." == ATTENTION_PREFIX))
@@ -85,7 +85,7 @@ def new_parts(model: nn.Module) -> tuple[nn.Module, ...]:
 def pretrained_stats(
     config: ModelConfig,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
-    """Mean and standard deviation (RGB, of pixels in 0..1) and interpolation the pretrained weights were made with.
+    """Mean and standard deviation (RGB, pixels in 0..1) and interpolation with which the weights were pretrained.
 
     Raises:
         InputError: timm has no such model.
@@ -95,7 +95,7 @@ def pretrained_stats(
 
 
 def _new_classifier(model: nn.Module, source: Source, num_classes: int) -> bool:
-    """Put the weights in place; whether learned features now meet a classifier that is not."""
+    """Load the weights; True where the classifier stays at its random initialisation above pretrained features."""
     if source.state is not None:
         return fit_weights(model, source.state, source.origin, may_lack=ATTENTION_PREFIX)
     about: Any = model.pretrained_cfg
@@ -103,10 +103,10 @@ def _new_classifier(model: nn.Module, source: Source, num_classes: int) -> bool:
 
 
 def _start_near_zero(model: nn.Module) -> None:
-    """Let all classes be about equally likely at the first step.
+    """Initialise the classifier with small weights, so that all classes are about equally likely at the first step.
 
     Some architectures draw a classifier so wide that the first loss is twice log(num_classes): timm's EfficientNets
-    do (loss 4.5 with 9 classes). Its first, large gradients then disturb the features that are to be kept.
+    do (loss 4.5 with 9 classes). Its first, large gradients then disturb the pretrained features.
     """
     for name in classifier_names(model):
         classifier: Any = model.get_submodule(name)
@@ -128,8 +128,8 @@ def _build(name: str, config: ModelConfig, num_classes: int, image_size: int | N
     try:
         model: nn.Module = timm.create_model(name, **options)
     except (TypeError, ValueError, AssertionError) as error:
-        told = ", ".join(f"{key}={value}" for key, value in options.items() if not key.startswith("pretrained"))
-        raise InputError(f"timm cannot build {name} with {told}: {error}") from error
+        given = ", ".join(f"{key}={value}" for key, value in options.items() if not key.startswith("pretrained"))
+        raise InputError(f"timm cannot build {name} with {given}: {error}") from error
     return model
 
 

@@ -1,4 +1,4 @@
-"""Weights from timm's hub: from its local cache, else from the hub itself, which has ten seconds to answer."""
+"""Pretrained weights from the local cache of timm's hub, else from the hub, with a time limit of ten seconds."""
 
 import http.client
 import threading
@@ -107,14 +107,14 @@ def _blocks(name: str, url: str) -> Iterator[bytes]:
 
 
 def require_answer(name: str, url: str) -> None:
-    """Ask a server for a file's headers, and wait at most `ANSWER_SECONDS`, name look-up and redirections included.
+    """Request a file's headers from a server, and wait at most `ANSWER_SECONDS`, name look-up and redirections included.
 
     Raises:
         RemoteError: It does not answer in time, or has no such file.
     """
     failures = [f"no answer within {ANSWER_SECONDS:g} s"]
 
-    def predict_members() -> None:
+    def send_head() -> None:
         try:
             get_session().head(url, timeout=ANSWER_SECONDS).raise_for_status()
         except Exception as error:  # requests or httpx, by version of the hub client
@@ -123,9 +123,9 @@ def require_answer(name: str, url: str) -> None:
             failures.clear()
 
     # In a thread of its own because the look-up of a name knows no time limit.
-    asking = threading.Thread(target=predict_members, daemon=True)
-    asking.start()
-    asking.join(ANSWER_SECONDS)
+    thread = threading.Thread(target=send_head, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
     if failures:
         _unreachable(name, f"{url}: {failures[-1]}")
 

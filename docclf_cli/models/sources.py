@@ -1,4 +1,4 @@
-"""Where the first weights of a model come from: a file, an installed package, or the hub."""
+"""The initial weights of a model: from a file, an installed package, or the hub."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Source:
     """Where the weights of a model come from.
 
     Attributes:
-        origin: For people.
+        origin: Description for messages.
         state: Weights to be fitted strictly, or None.
         file: A file of the hub, for timm to read and adapt, or None.
     """

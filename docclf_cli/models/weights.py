@@ -1,4 +1,4 @@
-"""Weights in files: read as data, and fitted into a network without anything being passed over."""
+"""Read weight files as data, and load them strictly into a network."""
 
 import importlib
 import pickle
@@ -32,7 +32,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_data(path: Path) -> Any:
-    """What `torch.save` wrote, if it is tensors and plain values.
+    """Read a file of `torch.save` that holds only tensors and plain values.
 
     Raises:
         CheckpointError: The file is missing, damaged, or holds anything else.
@@ -122,7 +122,7 @@ def _unwrapped(content: Any) -> dict[str, torch.Tensor]:
 
 
 def _adapted(model: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names as timm's, position embeddings at the size of the model: timm knows how, by architecture."""
+    """The weights with timm's names and with position embeddings resized to the model, by timm's own filter."""
     module = importlib.import_module(type(model).__module__)
     adapt = getattr(module, "checkpoint_filter_fn", None)
     return dict(state if adapt is None else adapt(dict(state), model))
@@ -136,5 +136,5 @@ def classifier_names(model: Any) -> tuple[str, ...]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, short enough for a message."""
+    """The first line of an error of a library, short enough for a message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

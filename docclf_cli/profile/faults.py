@@ -1,4 +1,4 @@
-"""Pydantic's findings in plain words, each with its place and a suggestion."""
+"""Validation errors of pydantic as plain sentences, each with its file, line and a suggestion."""
 
 import difflib
 import json
@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from docclf_cli.profile.keys import schema_keys
 from docclf_cli.profile.layers import Source
+from docclf_cli.profile.schema import schema_keys
 
 _WORDS = {
     "greater_than": "must be greater than {gt:g}",
@@ -30,14 +30,14 @@ _WORDS = {
 }
 # Nobody fixes more at a time.
 MOST = 50
-# Whatever was given is shown, but never much of it.
+# Given values are shown, shortened.
 _SHOWN = Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 60
 _SHOWN.maxlevel = 3
 
 
 def faults_of(error: ValidationError, sources: Mapping[str, Source]) -> list[str]:
-    """One line a fault: place, dotted key, what is wrong, what is known.
+    """One line for each fault: its place, its dotted key, what is wrong, and the known values.
 
     Args:
         error: What validation found.
@@ -76,8 +76,8 @@ def _finding(item: Any) -> tuple[str, str]:
         name, colon, text = str(item["ctx"]["error"]).partition(": ")
         return (f"{key}.{name}", text) if colon and name.isidentifier() else (key, str(item["ctx"]["error"]))
     words = _WORDS.get(item["type"])
-    said = words.format(**item.get("ctx", {})) if words else item["msg"][:1].lower() + item["msg"][1:]
-    return key, f"{said}, not {shown(item['input'])}"
+    message = words.format(**item.get("ctx", {})) if words else item["msg"][:1].lower() + item["msg"][1:]
+    return key, f"{message}, not {shown(item['input'])}"
 
 
 def shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Sections that are chosen by name: their group file, and what is said beside the name."""
+"""Sections that are chosen by name: their group file, and the keys given beside the name."""
 
 import re
 from collections.abc import Container, Iterator, Sequence
@@ -24,7 +24,7 @@ _TARGET = re.compile(r"src\.\w+\.(\w+)\.\w+")
 
 @dataclass(frozen=True)
 class Choice:
-    """A section's name, where that comes from, and the keys given beside it."""
+    """The name chosen for a section, the source of the name, and the keys given beside it."""
 
     section: str
     name: str
@@ -37,12 +37,12 @@ class Choice:
 
 
 def default_choice(section: str, beside: Sequence[Entry] = ()) -> Choice:
-    """What a section is where nobody names it."""
+    """The default choice of a section."""
     return Choice(section, getattr(_DEFAULTS, section).name, Source(DEFAULT), beside)
 
 
 def choice_of(section: str, given: Sequence[Entry]) -> Choice:
-    """What the entries of one section, from one place, choose.
+    """The choice that the entries of one section from one source make.
 
     Args:
         section: One of `GROUPS`.
@@ -65,7 +65,7 @@ def choice_of(section: str, given: Sequence[Entry]) -> Choice:
 
 
 def group_entries(choice: Choice, folders: Sequence[Path], faults: list[str]) -> Iterator[Entry]:
-    """What a choice stands for: the values of its group file, and its name."""
+    """The entries of a choice: the values of its group file, and its name."""
     section, name = choice.section, choice.name
     path = find_group_file(section, name, folders)
     if path is not None:
@@ -86,7 +86,7 @@ def group_entries(choice: Choice, folders: Sequence[Path], faults: list[str]) ->
 
 
 def one_spelling(section: str, given: Iterator[Entry], faults: list[str]) -> Iterator[Entry]:
-    """Entries of one place in canonical spelling; what is given in both spellings is a fault."""
+    """The entries of one source in canonical spelling; a key given in both spellings is a fault."""
     seen: dict[str, str] = {}
     for entry in given:
         found = entry.renamed(canonical(entry.key))

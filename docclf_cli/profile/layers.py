@@ -1,4 +1,4 @@
-"""Values laid over one another, each with where it came from."""
+"""Layers of values that override one another, each value with its source."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ DEFAULT, GROUP_FILE, PROFILE, OPTION, SET = KINDS = ("default", "group file", "p
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value came from: its kind, and the file with its line.
+    """The source of a value: its kind, file and line.
 
     Attributes:
         kind: One of `KINDS`.
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def place(self) -> str:
-        """What a message about the value starts with."""
+        """The start of a message about the value: its file and line, or its option."""
         return self.where or self.kind
 
     @property
@@ -52,13 +52,13 @@ class Entry(NamedTuple):
 
 @dataclass
 class Layers:
-    """What has been put so far."""
+    """The merged values of all layers so far, and their sources."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
 
     def put(self, entry: Entry) -> None:
-        """Lay one value over what is there; an empty mapping leaves a mapping as it is."""
+        """Override one value; an empty mapping leaves an existing mapping as it is."""
         *parents, name = entry.key.split(".")
         place = self.values
         for depth, parent in enumerate(parents, start=1):

@@ -1,4 +1,4 @@
-"""From files and options to a profile: groups, overrides, and where each value came from.
+"""Load a profile from files and options, with the source of each value.
 
 Precedence: schema default < group file < profile < named option < `--set`. An option that names another group
 (`--optimizer sgd`) replaces the group file; what the profile set explicitly in that section stays where the new choice has
@@ -33,10 +33,9 @@ from docclf_cli.profile.groups import (
     is_choice,
     one_spelling,
 )
-from docclf_cli.profile.keys import MAPPINGS
 from docclf_cli.profile.layers import DEFAULT, GROUP_FILE, OPTION, PROFILE, SET, Entry, Layers, Source, entries, leaves
 from docclf_cli.profile.lookup import config_folders, find_profile, group_names
-from docclf_cli.profile.schema import ModelConfig, Profile
+from docclf_cli.profile.schema import MAPPINGS, ModelConfig, Profile
 from docclf_cli.profile.yaml_reader import MAX_BYTES, Document, read_value, read_yaml
 
 __all__ = ["GROUPS", "LoadedProfile", "Source", "config_folders", "dump_profile", "group_names", "load_profile"]
@@ -70,7 +69,7 @@ def load_profile(
     default_dir: Path | None = None,
     parameters: Parameters = only_those_of_group_file,
 ) -> LoadedProfile:
-    """Load a profile by name or path, and lay options over it.
+    """Load a profile by name or path, and apply options to it.
 
     Args:
         name: A name, looked up in `./configs` and then among the shipped profiles, or a path.
@@ -94,7 +93,7 @@ def load_profile(
 
 @dataclass
 class _Work:
-    """One profile on its way, with the faults found so far."""
+    """The state of loading one profile, with the faults found so far."""
 
     document: Document
     folders: Sequence[Path]
@@ -168,29 +167,29 @@ class _Work:
             self.layers.put(entry)
 
     def _focal(self, loss: Choice) -> Choice:
-        """The choice of the loss after `model.use_focal_loss` has had its say: it is a way to name it."""
-        asked = self._focal_source()
-        if asked is None or loss.name == "focal":
+        """The choice of the loss with `model.use_focal_loss` applied, which is another way to name the focal loss."""
+        focal = self._focal_source()
+        if focal is None or loss.name == "focal":
             return loss
         if loss.source.kind == DEFAULT:
-            return Choice("loss", "focal", asked, loss.beside)
-        if loss.source.rank >= asked.rank:
+            return Choice("loss", "focal", focal, loss.beside)
+        if loss.source.rank >= focal.rank:
             self.faults.append(
-                f"{loss.source.place}: loss: names {loss.name}, and model.use_focal_loss ({asked}) asks for the focal "
+                f"{loss.source.place}: loss: names {loss.name}, and model.use_focal_loss ({focal}) asks for the focal "
                 "loss; set model.use_focal_loss to false, or remove the loss"
             )
             return loss
-        return Choice("loss", "focal", asked)
+        return Choice("loss", "focal", focal)
 
     def _focal_source(self) -> Source | None:
-        """What asks for the focal loss through the model, if anything does."""
+        """The source that sets `model.use_focal_loss`; None where none does."""
         model, sources = self.layers.values.get("model", {}), self.layers.sources
         if model.get("use_focal_loss") is not True:
             return None
         return max(sources["model.use_focal_loss"], sources["model.name"], key=lambda source: source.rank)
 
     def _lay_focal_parameters(self) -> None:
-        """Alpha and gamma of the model are those of the loss, unless the loss section itself says otherwise."""
+        """Alpha and gamma of the model are those of the loss, unless the loss section sets them itself."""
         model, loss, sources = self.layers.values.get("model", {}), self.layers.values["loss"], self.layers.sources
         if self._focal_source() is None or loss["name"] != "focal" or not isinstance(loss.get("params", {}), dict):
             return
@@ -221,7 +220,7 @@ def _within(key: str, section: str) -> bool:
 
 
 def _line_of(fault: str) -> int:
-    """Faults are shown in the order of the file, those of options last."""
+    """Sort key: faults in the order of the file, those of options last."""
     line = re.search(r":(\d+): ", fault)
     return int(line[1]) if line else MAX_BYTES
 
@@ -246,7 +245,7 @@ def dump_profile(profile: Profile) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text so that every YAML reader reads it back as text, and every list where it stands."""
+    """A YAML dumper that quotes text which some YAML reader would take for another type, and writes lists in full."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """No anchors: a written profile is read and edited by people."""
@@ -259,7 +258,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 def _is_word(text: str) -> bool:
-    """Whether older readers of YAML take a text for something else: `on`, `null`, `y`."""
+    """Whether readers of YAML 1.1 take a text for another type: `on`, `null`, `y`."""
     return text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 

@@ -1,4 +1,4 @@
-"""Where the names of profiles and group files are looked up."""
+"""Look up profiles and group files by name."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The paths of a profile made absolute, so that a run means the same files wherever it is used from."""
+"""Make the paths of a profile absolute, so that a run refers to the same files from any working folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def absolute_paths(profile: Profile) -> Profile:
 
 
 def typed_paths(profile: Profile) -> dict[str, str]:
-    """What was typed for each absolute path of a profile that was typed otherwise."""
+    """The typed text by absolute path, for paths of a profile that were not typed as absolute."""
     sections: list[tuple[Section, _Keys]] = [(profile.data, _DATA), (profile.model, _MODEL)]
     sections += [(member, _MEMBER) for member in profile.ensemble.models]
     texts = (text for section, keys in sections for _, text in _paths(section, keys))

@@ -5,7 +5,8 @@ Names of building blocks (a scheduler, a loss, ...) and their `params` are check
 the commands, which alone may import them; here only shape, type and range are checked.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -141,7 +142,7 @@ class AugmentationConfig(Section):
 
 
 class SnapshotConfig(Section):
-    """Which epochs are kept as members of a snapshot ensemble."""
+    """Which epochs are stored as members of a snapshot ensemble."""
 
     keep: Literal["none", "cycle", "every", "best"] = Field(
         "none", description="none; cycle: the end of each restart cycle; every: every k epochs; best: the k best epochs"
@@ -289,7 +290,7 @@ class ViewConfig(BaseModel):
 
 
 class TTAConfig(Section):
-    """How members look at a page a second time."""
+    """Test-time augmentation: the views of a page and how they are merged."""
 
     enabled: Flag = Field(False, description="Also predict with views and write tta_predictions.csv")
     augmentations: tuple[ViewConfig, ...] | None = Field(
@@ -364,3 +365,35 @@ class Profile(Section):
     ensemble: EnsembleConfig = Field(default_factory=EnsembleConfig, description="Ensembles and TTA")
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="Experiment tracking")
     s3: S3Config = Field(default_factory=S3Config, description="Model storage")
+
+
+class Key(NamedTuple):
+    """A key of the schema; keys of list items are listed without the item's number.
+
+    Attributes:
+        name: Dotted name.
+        is_mapping: Whether its value is a section or a free mapping.
+    """
+
+    name: str
+    is_mapping: bool
+
+
+def schema_keys(model: type[BaseModel] = Profile, prefix: str = "") -> Iterator[Key]:
+    """All keys of a model and of what it holds, in the order of declaration."""
+    for name, info in model.model_fields.items():
+        full = f"{prefix}{name}"
+        inner = _model_in(info.annotation)
+        yield Key(full, inner is info.annotation or get_origin(info.annotation) is dict)
+        if inner is not None:
+            yield from schema_keys(inner, f"{full}.")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or that its list holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((inner for part in get_args(annotation) if (inner := _model_in(part))), None)
+
+
+MAPPINGS = frozenset(key.name for key in schema_keys() if key.is_mapping)

@@ -1,4 +1,4 @@
-"""Reads YAML as people mean it, and as data only.
+"""Read YAML 1.2 as data.
 
 Plain values follow the YAML 1.2 core schema: `1e-4` is a number, `NO` and `12:30` are text, `010` is ten. Files
 are capped in size, depth and number of values (aliases written out), duplicate keys and tags are faults, and every
@@ -34,7 +34,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Document:
-    """One mapping, as far as it could be read.
+    """The mapping of a file, as far as it could be read, and the faults found.
 
     Attributes:
         values: Plain data.
@@ -103,11 +103,11 @@ def _text_of(path: Path) -> str:
 
 
 class _Excess(yaml.MarkedYAMLError):
-    """Valid YAML, but more of it than a profile has."""
+    """Valid YAML that exceeds the limits of a profile in size, depth or number of values."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only, and of text only; what a plain word means is decided in `_scalar`."""
+    """Composes nodes of text only; `_scalar` decides the type of plain values."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (the base class declares it so)
 

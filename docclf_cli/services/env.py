@@ -1,4 +1,4 @@
-"""The environment: the variables docclf knows, the `.env` file they may stand in, and keeping secrets out of output.
+"""The environment variables of docclf, the `.env` file, and the redaction of secrets.
 
 Only this module reads these variables.
 """

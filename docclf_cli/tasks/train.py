@@ -211,7 +211,7 @@ def _checked(
     origin = require_weights(profile, root) if new else f"the position saved in {run.path}"
     index, own_val = load_training_index(data)
     say_copies_in_validation(index, own_val)
-    index.left_out.say(data.root)
+    index.left_out.warn(data.root)
     num_classes = len(index.class_names)
     check_settings(profile, num_classes, own_val)
     check_classes(index)

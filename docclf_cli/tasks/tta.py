@@ -118,7 +118,7 @@ def tta(
     if prune_views:
         require(len(evaluation_pages.common), "--prune")
     (views,) = views_of(config, [member])
-    evaluation_pages.left_out(member.info.class_names).say(evaluation_pages.target.config.root)
+    evaluation_pages.left_out(member.info.class_names).warn(evaluation_pages.target.config.root)
     ask_for_fill(submission, member, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
     asked = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
     (answers,) = predict_members(

@@ -11,7 +11,13 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 from docclf_cli.models import depthwise
-from docclf_cli.models.depthwise import DepthwiseConv2d, DepthwiseConv2dSame, image_gradient, quicken, weight_gradient
+from docclf_cli.models.depthwise import (
+    DepthwiseConv2d,
+    DepthwiseConv2dSame,
+    image_gradient,
+    use_fast_gradients,
+    weight_gradient,
+)
 
 sides = st.integers(5, 9)
 
@@ -30,7 +36,7 @@ def test_gradients_are_those_of_the_library(
     plain = nn.Conv2d(channels, channels, (kernel_high, kernel_wide), groups=channels, **options).double()
     ours = nn.Conv2d(channels, channels, (kernel_high, kernel_wide), groups=channels, **options).double()
     ours.load_state_dict(plain.state_dict())
-    quicken(ours)
+    use_fast_gradients(ours)
     images = torch.randn(count, channels, *size, dtype=torch.float64)
     found = []
     for layer in (plain, ours):
@@ -79,7 +85,7 @@ def test_a_network_learns_the_same_in_all_formats(dtype: torch.dtype, layout: to
     for layer in layers:
         images = torch.randn(2, 6, 15, 16).contiguous(memory_format=layout)
         gradients = []
-        for one, kind in ((layer, torch.float64), (quicken(copy.deepcopy(layer)), dtype)):
+        for one, kind in ((layer, torch.float64), (use_fast_gradients(copy.deepcopy(layer)), dtype)):
             given = images.to(kind).requires_grad_()
             one.to(kind)(given).square().sum().backward()
             gradients.append([given.grad, *(parameter.grad for parameter in one.parameters())])
@@ -99,7 +105,7 @@ def test_the_quick_way_is_taken_where_it_is_quick(monkeypatch: pytest.MonkeyPatc
 
     def ways(side: int, stride: int, dtype: torch.dtype, layout: torch.memory_format) -> list[str]:
         taken.clear()
-        layer = quicken(nn.Conv2d(4, 4, side, stride, side // 2, groups=4)).to(dtype)
+        layer = use_fast_gradients(nn.Conv2d(4, 4, side, stride, side // 2, groups=4)).to(dtype)
         images = torch.randn(2, 4, 16, 16, dtype=dtype).contiguous(memory_format=layout)
         layer(images.requires_grad_()).sum().backward()
         return list(taken)
@@ -115,7 +121,7 @@ def test_the_quick_way_is_taken_where_it_is_quick(monkeypatch: pytest.MonkeyPatc
 def test_padding_like_tensorflow_stays() -> None:
     model = timm.create_model("tf_efficientnet_lite0", num_classes=3)
     kinds = {name: type(module) for name, module in model.named_modules()}
-    quicken(model)
+    use_fast_gradients(model)
     changed = [module for module in model.modules() if isinstance(module, DepthwiseConv2dSame)]
     assert [module.kernel_size for module in changed] == [(3, 3), (5, 5), (3, 3), (5, 5)]
     assert sum(kind is Conv2dSame for kind in kinds.values()) == len(changed) + 1  # the stem is no depthwise one
@@ -124,7 +130,7 @@ def test_padding_like_tensorflow_stays() -> None:
 def test_only_depthwise_convolutions_that_gain_change() -> None:
     model = timm.create_model("test_convnext", num_classes=3)
     state, random = {name: weight.clone() for name, weight in model.state_dict().items()}, torch.get_rng_state()
-    quicken(model)
+    use_fast_gradients(model)
     changed = [module for module in model.modules() if isinstance(module, DepthwiseConv2d)]
     assert changed
     assert all(module.groups > 1 and module.kernel_size == (7, 7) for module in changed)
@@ -133,12 +139,12 @@ def test_only_depthwise_convolutions_that_gain_change() -> None:
     small = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 5), nn.Conv2d(4, 8, 5, 2, groups=4))
     small.append(nn.Conv2d(4, 4, 3, 2, padding=3, groups=4))
     small.append(nn.Conv2d(4, 4, 5, groups=4, dilation=2)).append(nn.Conv2d(4, 4, 5, groups=4, padding="same"))
-    assert {type(module) for module in quicken(small)} == {nn.Conv2d}
+    assert {type(module) for module in use_fast_gradients(small)} == {nn.Conv2d}
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_autocast_is_followed(training: bool) -> None:
-    layer = quicken(nn.Conv2d(4, 4, 5, groups=4, padding=2)).train(training)
+    layer = use_fast_gradients(nn.Conv2d(4, 4, 5, groups=4, padding=2)).train(training)
     with torch.autocast("cpu", torch.bfloat16):
         out = layer(torch.randn(2, 4, 8, 8))
     assert out.dtype == torch.bfloat16

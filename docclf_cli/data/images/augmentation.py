@@ -17,11 +17,11 @@ WHITE = 255.0
 
 @dataclass(frozen=True)
 class PolicyFacts:
-    """What a policy has shown to the model, which decides the default views of TTA.
+    """The geometry that a policy trains on; the default TTA views follow from it.
 
     Attributes:
-        turns: Pages on their side and upside down were among them.
-        mirror: Mirrored pages were.
+        turns: Whether it rotates pages by quarter turns.
+        mirror: Whether it mirrors pages.
         max_rotation: Largest tilt in degrees.
     """
 
@@ -40,7 +40,7 @@ class _Step:
 
 
 class Policy:
-    """Varies a page, as a function of the generator it is given.
+    """Augments a page; the random generator that is passed in decides all draws.
 
     Args:
         steps: Name, probability `p` (1 where it is left out) and parameters of each transform, in order.
@@ -59,20 +59,22 @@ class Policy:
         return cls([_step(transform.name, transform.params) for transform in config.transforms])
 
     def __call__(self, page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A varied page: geometry first, in one warp, then the other transforms in order, tones that follow another in one.
+        """Augment a page: all geometry in one warp first, then the other transforms in order.
+
+        Tone transforms that follow one another are composed into one look-up table.
 
         Args:
             page: uint8 [S, S, 3], square as preprocessing leaves it; never written to.
-            rng: Decides everything that is left to chance.
+            rng: Random generator of all draws.
         """
         drawn = [step for step in self._steps if rng.random() < step.probability]
-        matrix, percentile_interval = IDENTITY, WHITE
+        matrix, background = IDENTITY, WHITE
         for step in drawn:
             if step.kind == "geometry":
                 matrix = matrix @ step.apply(rng, **step.params)
             elif step.kind == "backdrop":
-                percentile_interval = step.apply(rng, **step.params)
-        page = warp(page, matrix, percentile_interval)
+                background = step.apply(rng, **step.params)
+        page = warp(page, matrix, background)
         tones: np.ndarray | None = None
         for step in drawn:
             if step.kind == "tone":
@@ -84,7 +86,7 @@ class Policy:
 
     @property
     def facts(self) -> PolicyFacts:
-        """What the policy shows."""
+        """The geometry that the policy trains on."""
         shown = [step for step in self._steps if step.probability > 0]
         names = {step.name for step in shown}
         tilt = max((float(step.params["degrees"]) for step in shown if step.name == "rotate"), default=0.0)
@@ -108,8 +110,8 @@ def _toned(page: np.ndarray, table: np.ndarray | None) -> np.ndarray:
     return np.frombuffer(bytearray(page).translate(table.tobytes()), np.uint8).reshape(page.shape)
 
 
-def warp(page: np.ndarray, matrix: np.ndarray, percentile_interval: float = WHITE) -> np.ndarray:
-    """Look at a page through a homography, bilinearly.
+def warp(page: np.ndarray, matrix: np.ndarray, background: float = WHITE) -> np.ndarray:
+    """Warp a page by a homography with bilinear interpolation.
 
     This is the kernel under `torchvision.transforms.v2.functional.perspective`, called directly: a homography of
     one's own saves fitting it to four corners, and a page that is zero outside needs no second warp of a mask.
@@ -117,24 +119,24 @@ def warp(page: np.ndarray, matrix: np.ndarray, percentile_interval: float = WHIT
     Args:
         page: uint8 [H, W, 3].
         matrix: 3x3, from output to input coordinates; the page spans -1..1 both ways.
-        percentile_interval: Grey value of what is outside the page.
+        background: Grey value outside of the page.
     """
     if np.array_equal(matrix, IDENTITY):
         return page
     from torch import from_numpy
     from torch.nn.functional import grid_sample
 
-    ink = from_numpy(page - np.float32(percentile_interval)).permute(2, 0, 1)
-    places = from_numpy(_looked_at(matrix.astype(np.float32), *page.shape[:2]))
-    seen = grid_sample(ink[None], places[None], mode="bilinear", padding_mode="zeros", align_corners=False)
+    ink = from_numpy(page - np.float32(background)).permute(2, 0, 1)
+    grid = from_numpy(_sampling_grid(matrix.astype(np.float32), *page.shape[:2]))
+    warped = grid_sample(ink[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
     out = np.empty_like(page)
-    for channel, values in enumerate(seen[0].add_(percentile_interval + 0.5).numpy()):
+    for channel, values in enumerate(warped[0].add_(background + 0.5).numpy()):
         out[..., channel] = values  # a third of the time of transposing all channels at once
     return out
 
 
-def _looked_at(matrix: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Where each pixel of the output looks in the input, float32 [height, width, 2] as (x, y)."""
+def _sampling_grid(matrix: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Input coordinates of each output pixel, float32 [height, width, 2] as (x, y)."""
     x = (np.arange(width, dtype=np.float32) * 2 + 1) / width - 1
     y = ((np.arange(height, dtype=np.float32) * 2 + 1) / height - 1)[:, None]
     places = np.empty((height, width, 2), dtype=np.float32)

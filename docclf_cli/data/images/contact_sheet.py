@@ -1,4 +1,4 @@
-"""Many small pages on one picture."""
+"""Contact sheets: thumbnails of many pages in one picture."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Pa
     rows = -(-len(pages) // columns)
     above = CAPTION * max((caption.count("\n") + 1 for caption in captions), default=1)
     cell_w, cell_h = THUMBNAIL + GAP, THUMBNAIL + above + GAP
-    sheet = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), GREY)
-    draw = ImageDraw.Draw(sheet)
+    picture = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), GREY)
+    draw = ImageDraw.Draw(picture)
     for number, (page, caption) in enumerate(zip(pages, captions, strict=True)):
         left, top = GAP + number % columns * cell_w, GAP + number // columns * cell_h
         thumbnail = Image.fromarray(page)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-        sheet.paste(thumbnail, (left, top + above))
+        picture.paste(thumbnail, (left, top + above))
         for line, words in enumerate(caption.split("\n")):
             text, font = _drawable(words)
             draw.text((left, top + line * CAPTION), text, fill=WHITE, font=font)
-    save_with(path, lambda file: sheet.save(file, "PNG"))
+    save_with(path, lambda file: picture.save(file, "PNG"))
     return path
 
 
@@ -46,11 +46,11 @@ def _drawable(caption: str) -> tuple[str, Font]:
     font = None if caption.isascii() else hangul(TEXT_SIZE)
     if font is None:
         caption, font = caption.encode("ascii", "replace").decode(), latin(TEXT_SIZE)
-    kept = len(caption)
-    while font.getlength(_shortened(caption, kept)) > THUMBNAIL:
-        kept -= 1
-    return _shortened(caption, kept), font
+    length = len(caption)
+    while font.getlength(_shortened(caption, length)) > THUMBNAIL:
+        length -= 1
+    return _shortened(caption, length), font
 
 
-def _shortened(caption: str, kept: int) -> str:
-    return caption if kept == len(caption) else caption[:kept] + "..."
+def _shortened(caption: str, length: int) -> str:
+    return caption if length == len(caption) else caption[:length] + "..."

@@ -1,7 +1,7 @@
-"""Damage that pages take on their way: a fixed catalogue for validation, apart from what training policies do.
+"""A fixed catalogue of corruptions (after ImageNet-C, Hendrycks and Dietterich 2019) for validation.
 
-Kinds and strengths are this module's own, so that a degraded validation measures what a policy was not tuned to.
-They stay as they are while figures are compared: `RULES` is their version, and counts up with any change.
+Kinds and severities are separate from the training transforms, so that a degraded validation measures what a policy
+was not tuned to. `RULES` is the version of the catalogue: metrics are comparable only where it is the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rng = np.random.Generator
 CORRUPTIONS: Registry[Callable[[np.ndarray, int, Rng], np.ndarray]] = Registry("corruption")
 SEVERITIES = (1, 2, 3)
 MIRRORED = 0.25  # share of degraded pages; programs that show a camera's picture mirror it, scanners do not
-RULES = 1  # counts up whenever the same page is damaged in another way than before
+RULES = 1  # increases whenever the same page is corrupted in another way than before
 
 
 @CORRUPTIONS.register("turn", severities=("90°", "180°", "270°"))
@@ -42,7 +42,7 @@ def mirror(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
 
 @CORRUPTIONS.register("tilt")
 def tilt(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
-    """Laid on the scanner or the desk askew: 4, 10 or 20 degrees."""
+    """Tilted on the scanner or the desk: 4, 10 or 20 degrees."""
     angle = math.radians((4, 10, 20)[severity - 1]) * rng.choice((-1, 1))
     return warp(page, rotation(angle), _surface(rng))
 
@@ -62,7 +62,7 @@ def _surface(rng: Rng) -> float:
 
 @CORRUPTIONS.register("crop")
 def crop(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
-    """One corner's part of the page: 85, 70 or 55 percent of each side."""
+    """A part of the page from one corner: 85, 70 or 55 percent of each side."""
     keep = (0.85, 0.7, 0.55)[severity - 1]
     shift = rng.choice((-1, 1), 2) * (1 - keep)
     return warp(page, np.array([[keep, 0, shift[0]], [0, keep, shift[1]], [0, 0, 1]]))
@@ -124,19 +124,19 @@ def coarse(page: np.ndarray, severity: int, rng: Rng) -> np.ndarray:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-# What happens to one page on its way, in this order: how it lies, how it is seen, its light, its file. At most one of
-# each, with these chances; slight damage is more frequent than heavy.
+# The stages of a degraded page, in this order: orientation, geometry, light, sensor and file. At most one corruption of
+# each stage, with these probabilities; low severities are more frequent than high ones.
 _STAGES = (
     (("turn", "mirror"), 2 * MIRRORED),
     (("tilt", "perspective", "crop"), 0.6),
     (("shadow", "bleach", "bilevel"), 0.4),
     (("noise", "motion", "coarse", "recompress"), 0.7),
 )
-_FREQUENCIES = (0.45, 0.35, 0.2)  # of the strengths
+_FREQUENCIES = (0.45, 0.35, 0.2)  # of the severities
 
 
 def severity_names(kind: str) -> dict[int, str]:
-    """The strengths that a kind of damage has, with their names.
+    """The severities of a kind of corruption, with their names.
 
     Raises:
         InputError: There is no such kind.
@@ -146,28 +146,28 @@ def severity_names(kind: str) -> dict[int, str]:
 
 
 def corruption(page: np.ndarray, kind: str, severity: int, rng: Rng) -> np.ndarray:
-    """One kind of damage.
+    """Apply one corruption to a page.
 
     Args:
         page: uint8 [S, S, 3], square as preprocessing leaves it.
-        kind: A registered damage.
+        kind: A registered corruption.
         severity: 1, 2 or 3.
-        rng: Draws directions and noise.
+        rng: Random generator of directions and noise.
     """
     return CORRUPTIONS.get(kind).build(page, severity, rng)
 
 
 def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED) -> np.ndarray:
-    """A production-like combination of damages, drawn by `rng`; one page in 28 arrives as it was.
+    """Apply a random, production-like combination of corruptions; one page in 28 stays as it is.
 
     Args:
         page: uint8 [S, S, 3].
-        rng: Decides everything.
+        rng: Random generator of all draws.
         mirrored: Share of pages that are mirrored, from 0 to 0.75. Another share changes nothing but that: each page
-            keeps its other damages, and those mirrored under a smaller share are under a larger one.
+            keeps its other corruptions, and pages mirrored under a smaller share are under a larger one.
     """
-    lies, *later = _STAGES
-    if first := _drawn(*lies, rng):
+    orientation, *later = _STAGES
+    if first := _drawn(*orientation, rng):
         page = corruption(page, *first, rng) if first[0] != "mirror" else page
     if _is_mirrored(first, rng, mirrored):
         page = mirror(page, 1, rng)
@@ -178,7 +178,7 @@ def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED) -> np.ndarra
 
 
 def _drawn(kinds: tuple[str, ...], chance: float, rng: Rng) -> tuple[str, int] | None:
-    """Kind and strength of a stage's damage, if any."""
+    """Kind and severity of a stage's corruption; None where it has none."""
     if rng.random() >= chance:
         return None
     return str(rng.choice(kinds)), int(rng.choice(SEVERITIES, p=_FREQUENCIES))
@@ -194,7 +194,7 @@ def _is_mirrored(drawn: tuple[str, int] | None, rng: Rng, share: float) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class DegradedView:
-    """A fixed damaged copy of each page: computed from the seed, the page's ID and the share of mirrored pages."""
+    """A fixed degraded copy of each page, computed from the seed, the page's ID and the share of mirrored pages."""
 
     quick: ClassVar = False
     ids: np.ndarray
@@ -203,17 +203,17 @@ class DegradedView:
 
     @classmethod
     def of_validation(cls, ids: np.ndarray, data: DataConfig) -> DegradedView:
-        """The copy of its held-out pages that a run validates on."""
+        """The degraded copies of held-out pages on which a run validates."""
         return cls(ids, data.split_seed, data.degraded_mirrored)
 
     @property
     def name(self) -> str:
-        """What stored predictions are known by."""
+        """Name of the view in the fingerprint of stored predictions."""
         share = "" if self.mirrored == MIRRORED else f"-mirrored-{self.mirrored:g}"
         return f"degraded-{RULES}-{self.seed}{share}"
 
     def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
-        """The damaged page."""
+        """Corrupt the page of a row."""
         return degrade(page, _rng_of_page(self.ids[row], self.seed), self.mirrored)
 
     def is_mirrored(self, row: int) -> bool:
@@ -224,7 +224,7 @@ class DegradedView:
 
 @dataclass(frozen=True, eq=False)
 class CorruptedView:
-    """One kind and strength of damage, fixed for each page as in `DegradedView`."""
+    """One corruption at one severity, fixed for each page as in `DegradedView`."""
 
     quick: ClassVar = False
     ids: np.ndarray
@@ -234,11 +234,11 @@ class CorruptedView:
 
     @property
     def name(self) -> str:
-        """What stored predictions are known by."""
+        """Name of the view in the fingerprint of stored predictions."""
         return f"{self.kind}-{self.severity}-{RULES}-{self.seed}"
 
     def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
-        """The damaged page."""
+        """Corrupt the page of a row."""
         return corruption(page, self.kind, self.severity, _rng_of_page(self.ids[row], self.seed))
 
 

@@ -1,4 +1,4 @@
-"""From an image file, which may be hostile, to the resized page.
+"""Decode an image file, which may be hostile, into the resized page.
 
 Every kind of file has one meaning, the same with and without the cache:
 
@@ -44,7 +44,7 @@ _SUFFIXES = {
     "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     "AVIF": (".avif",),
 }
-# Pillow may have been built without these; then their files are none of ours, and said to be left out.
+# Pillow may have been built without these; their files are then reported as left out.
 _MISSING = {
     name
     for name, feature in (("WEBP", "webp"), ("JPEG2000", "jpg_2000"), ("AVIF", "avif"))
@@ -75,7 +75,7 @@ class UnreadablePage(ValueError):  # noqa: N818  (a page is, in the words of the
 
     @property
     def reason(self) -> str:
-        """Why not."""
+        """Why the page cannot be read."""
         return str(self)
 
 
@@ -108,7 +108,7 @@ def read_page(
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself: pixels as the page is shown, and its EXIF orientation (1: as stored)."""
+    """Size of an image in pixels after its EXIF orientation is applied, and that orientation (1: as stored)."""
 
     width: int
     height: int
@@ -135,7 +135,7 @@ def read_header(path: Path, *, root: Path | None = None, allow_symlinks: bool = 
 
 
 def open_page(path: Path, root: Path | None = None, allow_symlinks: bool = False) -> IO[bytes]:
-    """Open a regular file for reading; a pipe or a device is refused, and never waited for.
+    """Open a regular file for reading; a pipe or a device is refused without waiting for it.
 
     Raises:
         UnreadablePage: There is no such file, it is something else than a regular file, or it is not below `root`.
@@ -176,7 +176,7 @@ def _open_reason(error: OSError) -> str:
 
 @contextlib.contextmanager
 def decoding(max_pixels: int) -> Iterator[None]:
-    """Read by the rules of this module inside the block.
+    """Apply the decoding rules of this module inside the block.
 
     Raises:
         UnreadablePage: A decoder met bytes that it cannot read.
@@ -259,7 +259,7 @@ def _draft(image: Image.Image, size: tuple[int, int]) -> tuple[float, float, flo
 
 
 def target_size(width: float, height: float, preprocess: Preprocess) -> tuple[int, int]:
-    """What the whole image measures once it is resized (for crop: including what is cut off)."""
+    """Width and height of the whole image after resizing (for crop: before the cut)."""
     size = preprocess.size
     if preprocess.resize_mode == "squash":
         return size, size

@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019): who is mixed with whom is computed from (seed, epoch, index)."""
+"""Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019): the partner and λ are computed from (seed, epoch, index)."""
 
 from __future__ import annotations
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Protocol
 
-from docclf_cli.data.images.decode import SUFFIXES, UnreadablePage, decoding, fitted, open_image, open_page
-from docclf_cli.data.images.pdf import PDF_SUFFIX, PdfPages
+from docclf_cli.data.images.decode import (
+    DRAFT_GAP,
+    SUFFIXES,
+    UnreadablePage,
+    check_pixels,
+    decoding,
+    fitted,
+    open_image,
+    open_page,
+    target_size,
+)
+from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +26,7 @@ if TYPE_CHECKING:
 
     from docclf_cli.data.images.preprocess import Preprocess
 
+PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
 PAGED_SUFFIXES = frozenset((PDF_SUFFIX, ".tif", ".tiff"))  # files that must be opened to know how many pages they have
 MAX_PAGES = 10_000  # of one file
@@ -31,7 +44,7 @@ class _Document(Protocol):
 
 
 class PageReader:
-    """Reads pages of files, by the rules of `data.decode`.
+    """Reads pages of files, by the rules of `data.images.decode`.
 
     The last file stays open, because the pages of a document are asked for one after another.
 
@@ -45,11 +58,11 @@ class PageReader:
         self._open: tuple[Path, _Document] | None = None
 
     def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool]]:
-        """A copy in another process opens files for itself."""
+        """Pickle without open files: a copy in another process opens its own."""
         return PageReader, (self._max_pixels, self.allow_symlinks)
 
     def count(self, path: Path, root: Path | None = None) -> int:
-        """How many pages a file has; only files of `PAGED_SUFFIXES` can have more than one.
+        """Number of pages of a file; only files of `PAGED_SUFFIXES` can have more than one.
 
         Args:
             path: The file.
@@ -147,3 +160,81 @@ class _ImagePages:
 
     def close(self) -> None:
         self._file.close()
+
+
+def require_pdf_support(path: str) -> None:
+    """Raise an `InputError` that says what to install where PDFs cannot be read.
+
+    Raises:
+        InputError: The package that renders PDFs is not installed.
+    """
+    if importlib.util.find_spec("pypdfium2") is None:
+        raise InputError(f"{path}: PDF files need the package pypdfium2", "pip install 'docclf[pdf]'")
+
+
+class PdfPages:
+    """The pages of an open PDF; filled-in form fields and annotations are drawn, scripts are never run.
+
+    Args:
+        file: The PDF, seekable; closed with the document.
+        max_pixels: Pages that would be larger are refused.
+
+    Raises:
+        UnreadablePage: It is encrypted, damaged, or no PDF.
+    """
+
+    def __init__(self, file: IO[bytes], max_pixels: int) -> None:
+        import pypdfium2
+
+        self._file, self._max_pixels = file, max_pixels
+        try:
+            self._pdf = pypdfium2.PdfDocument(file)
+        except pypdfium2.PdfiumError as error:
+            raise UnreadablePage(_reason(str(error))) from error
+        self._pdf.init_forms()
+
+    @property
+    def pages(self) -> int:
+        """Number of pages."""
+        return len(self._pdf)
+
+    def page(self, number: int, preprocess: Preprocess) -> np.ndarray:
+        """Render one page, uint8 [size, size, 3].
+
+        Raises:
+            UnreadablePage: It has no area, is too large, or cannot be drawn.
+        """
+        import pypdfium2
+
+        try:
+            page = self._pdf[number]
+        except pypdfium2.PdfiumError as error:
+            raise UnreadablePage(f"damaged: page {number + 1} of the PDF cannot be loaded") from error
+        try:
+            width, height = page.get_size()
+            bitmap = page.render(scale=self._scale(width, height, preprocess), rev_byteorder=True)
+            return fitted(bitmap.to_pil(), preprocess, self._max_pixels)
+        finally:
+            page.close()
+
+    def _scale(self, width: float, height: float, preprocess: Preprocess) -> float:
+        """Pixels per point: as many as the antialiasing filter can use."""
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            raise UnreadablePage("a page without area")
+        across, down = target_size(width, height, preprocess)
+        scale = DRAFT_GAP * max(across / width, down / height)
+        check_pixels(math.ceil(width * scale), math.ceil(height * scale), self._max_pixels)
+        return scale
+
+    def close(self) -> None:
+        """Close the document and its file."""
+        self._pdf.close()
+        self._file.close()
+
+
+def _reason(error: str) -> str:
+    if "password" in error.lower():
+        return "an encrypted PDF: it opens only with a password"
+    if "security" in error.lower():
+        return "a PDF with an encryption that is not known"
+    return "damaged, or not a PDF"

@@ -1,4 +1,4 @@
-"""Preprocessing is a value: it lives in the checkpoint, and what it made is keyed by its fingerprint."""
+"""The preprocessing of pages, a value stored in the checkpoint; caches and predictions are keyed by its fingerprint."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,20 +38,20 @@ class Preprocess:
             raise ValueError(f"interpolation '{self.interpolation}' is not one of {INTERPOLATIONS}")
 
     def fingerprint(self) -> str:
-        """Stands for everything; stored predictions are keyed by it."""
+        """Fingerprint of all fields; stored predictions are keyed by it."""
         return fingerprint_of(self.to_dict())
 
     def pixel_fingerprint(self) -> str:
-        """Stands for what decides the resized pixels; models that differ in mean and std share them."""
+        """Fingerprint of the fields that decide the resized pixels (without mean and std); page caches are keyed by it."""
         return fingerprint_of(self.size, self.resize_mode, self.interpolation)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON and checkpoints."""
+        """The fields as a dict, for JSON and checkpoints."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """What `to_dict` gave.
+        """The inverse of `to_dict`.
 
         Raises:
             ValueError: A value is out of range.

@@ -90,7 +90,7 @@ def shear(rng: Rng, *, degrees: NonNegative = 4.0) -> np.ndarray:
 
 @TRANSFORMS.register("perspective", kind="geometry")
 def perspective(rng: Rng, *, strength: Share = 0.1) -> np.ndarray:
-    """Look at the page from the side, as a hand-held camera does."""
+    """Show the page in perspective, as a hand-held camera does."""
     tilt = IDENTITY.copy()
     tilt[2, :2] = rng.uniform(-strength, strength, 2)
     return tilt
@@ -142,26 +142,26 @@ def contrast(rng: Rng, *, amount: Share = 0.2) -> np.ndarray:
 
 @TRANSFORMS.register("fade", kind="tone")
 def fade(rng: Rng, *, amount: Share = 0.5) -> np.ndarray:
-    """Ink that has paled: dark values move towards white."""
+    """Fade the ink: dark values move towards white."""
     return _as_page(255 - (255 - _LEVELS) * (1 - rng.uniform(0, amount)))
 
 
 @TRANSFORMS.register("tint", kind="pixels")
 def tint(page: Page, rng: Rng, *, amount: Share = 0.12) -> Page:
-    """Paper of another tone: each channel is darkened a little."""
+    """Tint the paper: each channel is darkened a little."""
     factors = 1 - rng.uniform(0, amount, 3)
     return _as_page(page * factors.astype(np.float32))
 
 
 @TRANSFORMS.register("grayscale", kind="pixels")
 def grayscale(page: Page, rng: Rng) -> Page:
-    """Without colour, as a copier sees it."""
+    """Remove colour, as a copier does."""
     return np.asarray(Image.fromarray(page).convert("L").convert("RGB"))
 
 
 @TRANSFORMS.register("shade", kind="pixels")
 def shade(page: Page, rng: Rng, *, strength: Share = 0.5) -> Page:
-    """Uneven light: darker towards one side, along a soft curve."""
+    """Uneven lighting: darker towards one side, along a soft curve."""
     height, width = page.shape[:2]
     angle, bend = rng.uniform(0, 2 * math.pi), rng.uniform(0.5, 2.0)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
@@ -185,7 +185,7 @@ def blur(page: Page, rng: Rng, *, radius: NonNegative = 1.5) -> Page:
 
 @TRANSFORMS.register("motion", kind="pixels")
 def motion(page: Page, rng: Rng, *, length: NonNegative = 7.0) -> Page:
-    """A hand that moved, across or along; `length` is the longest smear in pixels of a 256-pixel page."""
+    """Motion blur, horizontal or vertical; `length` is the longest smear in pixels of a 256-pixel page."""
     return smeared(page, 1 + round(rng.uniform(0, length) * page.shape[0] / 256), int(rng.integers(2)))
 
 
@@ -264,7 +264,7 @@ def jpeg(page: Page, rng: Rng, *, worst: Quality = 30, best: Quality = 90) -> Pa
 
 @TRANSFORMS.register("downscale", kind="pixels")
 def downscale(page: Page, rng: Rng, *, smallest: Annotated[float, Field(gt=0, le=1)] = 0.4) -> Page:
-    """Lost resolution: smaller, then back."""
+    """Lower the resolution: downscale, then upscale."""
     height, width = page.shape[:2]
     factor = rng.uniform(smallest, 1.0)
     small = Image.fromarray(page).resize(

@@ -1,4 +1,4 @@
-r"""A text as the cell of a CSV file, and back: the one place that knows what is escaped.
+r"""Escape texts as cells of a CSV file, and unescape them.
 
 - A text that starts like a formula (`=`, `+`, `-`, `@`, tab), which a spreadsheet would run, comes behind a quote `'`
   (OWASP: CSV injection).
@@ -22,7 +22,7 @@ _ESCAPED = re.compile(rf"(\\+)({_NUMBER})")
 
 
 def to_cell(value: Any) -> Any:
-    """What a table holds for a value; numbers stay what they are."""
+    """A value as the cell of a table: texts are escaped, everything else is returned as it is."""
     if not isinstance(value, str):
         return value
     text = value if value.isascii() and value.isprintable() and "\\" not in value else _UNSAFE.sub(_numbered, value)
@@ -30,7 +30,7 @@ def to_cell(value: Any) -> Any:
 
 
 def from_cell(cell: str) -> str:
-    """The text that `to_cell` made a cell of."""
+    """The text of a cell: the inverse of `to_cell`."""
     text = cell[1:] if cell.startswith("'") and _QUOTED.match(cell) else cell
     return _ESCAPED.sub(_unnumbered, text) if "\\u" in text else text
 

@@ -1,4 +1,4 @@
-"""Files with the same bytes, whatever they are called. Only files of one size are ever read."""
+"""Find files with the same content; only files of equal size are read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BLOCK = 1 << 20
 
 
 def copies_of(files: Sequence[str], known: Sequence[str]) -> np.ndarray:
-    """Which known file each file is a copy of (or the very same), int64 [n]: its place in `known`, or -1.
+    """For each file, the position in `known` of a file with the same content, int64 [n]; -1 where there is none.
 
-    Files that cannot be read are copies of none.
+    A file that cannot be read has no copies.
     """
     of_size: dict[int, list[int]] = defaultdict(list)
     for place, path in enumerate(known):

@@ -17,17 +17,17 @@ from docclf_cli.text import composed
 
 
 def within(split: str, ids: np.ndarray) -> np.ndarray:
-    """The IDs of a split told apart from those of another: an object array of `str`."""
+    """The IDs with their split in front (`val/a.jpg`): an object array of `str`."""
     return np.array([f"{split}/{name}" for name in ids.tolist()], dtype=object)
 
 
 def alone(page: str) -> str:
-    """The group of a page that stands for itself."""
+    """The group name of a page that belongs to no group with others."""
     return f"page {page}"
 
 
 def _groups(side: DocumentIndex, ids: np.ndarray) -> np.ndarray:
-    """The groups of pages under other IDs, text [n]: what stands for itself under one name does so under the other."""
+    """The groups of pages whose IDs change to `ids`, text [n]; pages on their own get a group of the new ID."""
     if side.groups is None:
         return ids.astype(np.str_)
     pages = zip(side.groups.tolist(), side.ids.tolist(), ids.tolist(), strict=True)
@@ -44,9 +44,9 @@ class DocumentIndex:
         paths: Object array of `str` [n]: image files relative to the folder `below`.
         targets: int64 [n] class indices; None for unlabelled pages.
         class_names: Names along the class axis.
-        groups: Text [n]: pages that belong together; None where each page stands for itself.
+        groups: Text [n]: pages that belong together; None where each page is on its own.
         below: Folder of the image files, relative to `root`.
-        left_out: What lies in the folders and is no page.
+        left_out: Counts of files and folders that are no pages.
     """
 
     root: Path
@@ -132,7 +132,7 @@ class DocumentIndex:
         return np.bincount(self.labels, minlength=len(self.class_names))
 
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits for what the index says (not for the content of the images)."""
+        """Sixteen hexadecimal digits of the index: IDs, paths, groups and targets, not the content of the images."""
         digest = hashlib.sha256("\0".join((self.below, *self.class_names)).encode("utf-8", "surrogateescape"))
         for column in (self.ids, self.paths, self.groups):
             digest.update(b"\1" if column is None else "\0".join(column.tolist()).encode("utf-8", "surrogateescape"))

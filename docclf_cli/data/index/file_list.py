@@ -1,4 +1,4 @@
-"""Millions of files in little memory: each path once, as bytes, in the order of the input."""
+"""A memory-saving list of millions of input files: each path once, as bytes, in the order of the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Found:
     Attributes:
         folder: What `name` is relative to; empty where it stands for itself.
         name: The file.
-        shown: What tables call it.
+        shown: Its name in tables.
         root: Folder that the file may not leave; empty where the user named the file itself.
     """
 
@@ -30,7 +30,7 @@ class Found:
 
 
 class _Texts:
-    """Many short texts as one."""
+    """A list of many short texts in one byte buffer."""
 
     def __init__(self) -> None:
         self._bytes, self._ends = bytearray(), array("q", [0])
@@ -50,7 +50,7 @@ class FileList:
     """Files in the order of the input, each once.
 
     Args:
-        found: The files; where one is named again, `repeated` counts it and nothing else does.
+        found: The files; files named again are dropped, and `repeated` counts them.
     """
 
     def __init__(self, found: Iterable[Found]) -> None:
@@ -94,7 +94,7 @@ class FileList:
         return Path(file.folder, file.name), Path(file.root) if file.root else None
 
     def fingerprint(self) -> str:
-        """Stands for which files there are, in which order, their sizes and times of change."""
+        """SHA-256 of the paths in their order, the sizes and the modification times."""
         return self._hexdigest
 
 
@@ -116,11 +116,11 @@ def _state(path: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class PageList:
-    """The pages of a list of files: numbered through, file after file.
+    """The pages of a list of files, numbered file by file.
 
     Attributes:
         files: The files.
-        counts: int32 [files]: pages of each; 0 where a file could not be opened, which takes one number as well.
+        counts: int32 [files]: pages of each; 0 where a file could not be opened; it takes one number as well.
         starts: int64 [files + 1]: number of each file's first page.
     """
 
@@ -130,7 +130,7 @@ class PageList:
 
     @classmethod
     def of(cls, files: FileList, counts: np.ndarray) -> PageList:
-        """Number the pages."""
+        """Build the list from the page counts of the files."""
         return cls(files, counts, np.concatenate([[0], np.cumsum(np.maximum(counts, 1), dtype=np.int64)]))
 
     def __len__(self) -> int:

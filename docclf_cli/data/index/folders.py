@@ -1,4 +1,4 @@
-"""Which files there are: by one listing per folder, never by asking for each file."""
+"""List image files with one directory listing per folder, never one call per file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _is_unsafe(name: str) -> bool:
 
 
 def holds_each_once(folder: Path, ids: np.ndarray) -> bool:
-    """Whether every ID is the name of a file in this very folder, and none stands twice.
+    """Whether every ID is the name of a file directly in the folder, and no ID occurs twice.
 
     Compared by sorted hashes, which for a million names is faster than a set. Should two of the
     64-bit hashes ever agree, a missing file is noticed when it is opened.
@@ -78,7 +78,7 @@ def locate(ids: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int]]:
 
 
 def ambiguous(ids: np.ndarray, rows: Iterable[int], folder: Path) -> dict[int, list[str]]:
-    """Of rows for which `locate` has no file, those whose name without suffix is that of several, with these files."""
+    """The files of each row whose ID lacks a suffix and fits several files, for rows that `locate` could not resolve."""
     wanted = {row: normalised(ids[row]) for row in rows}
     of_stem: dict[str, list[str]] = {name: [] for name in wanted.values()}
     for below in {posixpath.dirname(name) for name in of_stem}:
@@ -90,7 +90,7 @@ def ambiguous(ids: np.ndarray, rows: Iterable[int], folder: Path) -> dict[int, l
 
 
 class _Spelled:
-    """Subfolders as they are spelled on the disk, whose names may be decomposed."""
+    """Maps folder names to their spelling on the disk, which may be decomposed Unicode."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -133,7 +133,7 @@ def image_files(folder: Path, follow_links: bool = False, left_out: LeftOut | No
 def subfolders(folder: Path) -> list[str]:
     """Names of the visible folders in a folder, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not is_passed_over(entry.name) and entry.is_dir())
+        return sorted(entry.name for entry in entries if not is_skipped(entry.name) and entry.is_dir())
 
 
 def walk(
@@ -185,10 +185,10 @@ def _walk(
 
 
 def _counts(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
-    """Whether an entry is looked at; a folder of the system is counted, a hidden one is not."""
+    """Whether an entry is read; folders of the system are counted as left out, hidden ones are not."""
     if is_system_folder(entry.name) and _is_folder(entry, True):
         left_out.add(SYSTEM_FOLDER)
-    return not is_passed_over(entry.name)
+    return not is_skipped(entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
@@ -198,11 +198,11 @@ def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
         return False
 
 
-def is_passed_over(name: str) -> bool:
-    """Whether a file or folder is hidden, or a folder that a system makes for itself: it holds nobody's pages."""
+def is_skipped(name: str) -> bool:
+    """Whether a file or folder is skipped: it is hidden, or made by a system for itself."""
     return name.startswith((".", "__MACOSX")) or is_system_folder(name)
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether systems make folders of this name: thumbnails, recycle bins, snapshots."""
+    """Whether a name is that of a system folder: thumbnails, recycle bins, snapshots."""
     return name.casefold() in _OF_SYSTEMS

@@ -1,4 +1,4 @@
-"""From a data section to the index of a split: classes, corrections and groups applied, faults named."""
+"""Load the index of a split from the data section of a profile, with its corrections and groups applied."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load_index(config: DataConfig, split: Split, class_names: Sequence[str] | No
 
     Args:
         config: The data section.
-        split: `train`; `test`; or `val`: a validation set of one's own (`data.val`, `val.csv`, `val/`).
+        split: `train`; `test`; or `val`: a separate validation set (`data.val`, `val.csv`, `val/`).
         class_names: The class axis of a model; labels are mapped to it by name. By default the data's own.
 
     Raises:
@@ -76,12 +76,12 @@ def resolve_root(config: DataConfig) -> Path:
 
 
 def names_split(config: DataConfig, split: Split) -> bool:
-    """Whether the data root sets pages of this split apart by name."""
+    """Whether the data root has a file or folder of its own for this split."""
     return has_split(resolve_root(config), split)
 
 
 def has_own_validation(config: DataConfig) -> bool:
-    """Whether there is a validation set of one's own, so that none is held out."""
+    """Whether there is a separate validation set, so that no training pages are held out."""
     return config.val is not None or names_split(config, "val")
 
 
@@ -92,7 +92,7 @@ def submission_ids(config: DataConfig) -> np.ndarray | None:
 
 
 def submission_targets(config: DataConfig, class_names: Sequence[str]) -> dict[str, str]:
-    """What a submission calls each class: its number in `meta.csv`, or its name where there is no such file.
+    """The target of each class in a submission: its number in `meta.csv`, or its name where there is no such file.
 
     Raises:
         InputError: `meta.csv` does not know a class.
@@ -110,7 +110,7 @@ def submission_targets(config: DataConfig, class_names: Sequence[str]) -> dict[s
 
 
 def _read(config: DataConfig, split: Split, class_names: Sequence[str] | None) -> tuple[DocumentIndex, Path]:
-    """The pages of a split as the data says it, and the CSV file or folder that lists them."""
+    """The pages of a split without corrections, and the CSV file or folder that lists them."""
     root = resolve_root(config)
     if split != "val":
         listing = read_listing(root, split, config)
@@ -158,29 +158,25 @@ def _classes(
     own = read_meta(listing.meta) if listing.meta is not None else None
     if own is None and split == "val" and config.val is not None and listing.source.is_file():
         own = _own_classes(config)  # it is a part of the same data, wherever it lies
-    if class_names is None and listing.labels is not None and not _shares_meta(listing, root):
+    folder = root if root.is_dir() else root.parent
+    shares_meta = listing.meta is not None and listing.meta.parent == folder
+    if class_names is None and listing.labels is not None and not shares_meta:
         class_names = _training_names(config, root, split)
     if own is not None:
         return own.onto(class_names) if class_names else own
     if class_names:
         return Classes.of_names(class_names)
-    return Classes((), {}) if listing.labels is None else Classes.of_labels(_distinct(listing.labels))
+    if listing.labels is None:
+        return Classes((), {})
+    import pandas as pd
 
-
-def _shares_meta(listing: Listing, root: Path) -> bool:
-    return listing.meta is not None and listing.meta.parent == (root if root.is_dir() else root.parent)
+    return Classes.of_labels(list(pd.unique(listing.labels)))
 
 
 def _training_names(config: DataConfig, root: Path, split: Split) -> Sequence[str] | None:
     if split == "train" or (split == "test" and not has_split(root, "train")):
         return None
     return _classes(read_listing(root, "train", config), config, root, "train", None).names
-
-
-def _distinct(labels: np.ndarray) -> list[str]:
-    import pandas as pd
-
-    return list(pd.unique(labels))
 
 
 def _own_classes(config: DataConfig) -> Classes | None:

@@ -1,4 +1,4 @@
-"""What a user names as input: files, folders, globs, CSV lists, a list on stdin, or a split of a data root."""
+"""The inputs of `predict`: files, folders, globs, CSV lists, a list on stdin, or a split of a data root."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from docclf_cli.data.images.page_files import PAGE_SUFFIXES
-from docclf_cli.data.images.pdf import PDF_SUFFIX, require_pdf_support
+from docclf_cli.data.images.page_files import PAGE_SUFFIXES, PDF_SUFFIX, require_pdf_support
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.file_list import Found
 from docclf_cli.data.index.folders import ambiguous, locate, walk

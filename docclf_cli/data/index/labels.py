@@ -1,4 +1,4 @@
-"""Class names, and what a label column may say for them."""
+"""Class names, and the texts of a label column that mean them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Classes:
         return np.asarray(indices, dtype=np.int64)[codes]
 
     def faults(self, labels: np.ndarray, targets: np.ndarray) -> list[str]:
-        """What is wrong with labels that were encoded as unknown, one line a kind."""
+        """Describe the labels that were encoded as unknown, one line a kind of fault."""
         unknown = np.flatnonzero(targets == UNKNOWN).tolist()
         blank = [row for row in unknown if not labels[row].strip()]
         wrong = [row for row in unknown if labels[row].strip()]
@@ -74,7 +74,7 @@ class Classes:
         return faults
 
     def hint(self, labels: np.ndarray, targets: np.ndarray) -> str:
-        """What to do about labels that were encoded as unknown."""
+        """A hint on how to correct labels that were encoded as unknown."""
         known = f"classes: {and_more(list(self.names[:_NAMED]), len(self.names))}"
         wrong = [normalised(labels[row]) for row in np.flatnonzero(targets == UNKNOWN).tolist()]
         if any(text.isdecimal() for text in wrong) and not any(name.isdecimal() for name in self.index_of):

@@ -1,4 +1,4 @@
-"""The three ways data lies on a disk, each read into one listing: labels still as text, nothing decided.
+"""The three layouts of a data root, each read into a `Listing` whose labels are still text.
 
 - competition: `train.csv` and `train/`, `test.csv` or `sample_submission.csv` and `test/`, `meta.csv`
 - folder tree: `train/ val/ test/` (or their other names, `split_places`) with class folders inside, or class folders alone
@@ -8,15 +8,25 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from docclf_cli.data.index.folders import ambiguous, holds_each_once, image_files, locate, subfolders, unsafe
+from docclf_cli.data.index.folders import (
+    ambiguous,
+    holds_each_once,
+    image_files,
+    is_skipped,
+    locate,
+    subfolders,
+    unsafe,
+)
 from docclf_cli.data.index.left_out import LeftOut
-from docclf_cli.data.index.split_places import SUBMISSION, TRAIN, SplitPlaces, split_places
 from docclf_cli.data.index.tables import SHOWN, Table, and_more, examples, plural, read_table, row_number
 from docclf_cli.errors import InputError
 from docclf_cli.text import normalised
@@ -31,7 +41,7 @@ QUICKSTART = "to try docclf without data of your own: docclf train --profile qui
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What a layout holds for one split.
+    """The pages of one split as the layout lists them.
 
     Attributes:
         source: The CSV file or folder, for messages.
@@ -57,7 +67,7 @@ class Listing:
 
 
 def has_split(root: Path, split: str) -> bool:
-    """Whether a data root sets pages of this split apart by name (a lone CSV or class tree does not)."""
+    """Whether a data root has a file or folder of its own for this split (a single CSV or class tree has none)."""
     if not root.is_dir():
         return False
     if split == "test" and (root / SUBMISSION).is_file():
@@ -67,15 +77,16 @@ def has_split(root: Path, split: str) -> bool:
 
 
 def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
-    """What a data root lists for a split.
+    """List the pages of a split of a data root.
 
-    A root that sets no split apart (a CSV, class folders, a folder of images) is read whole for any split.
+    A root without splits (a CSV, class folders, a folder of images) is read whole for any split.
 
     Raises:
         InputError: There is no such root or split, or its CSV has faults.
     """
     if root.is_file():
-        return _csv_listing(root, _images_of(root, config), config, split)
+        images = user_path(config.images) if config.images else root.with_suffix("")
+        return _csv_listing(root, images, config, split)
     if not root.is_dir():
         raise InputError(f"{root}: there is no such data root (a folder or CSV file; --data names one)", QUICKSTART)
     places = split_places(root)
@@ -119,14 +130,10 @@ def _csv_listing(
 
 
 def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
-    # Splits need to know what belongs together; of pages that are only scored it may be unknown.
+    # Splits need to know what belongs together; for pages that are only scored they may be unknown.
     if column is None or (split == "test" and column not in table.columns):
         return None
     return table.names(column)
-
-
-def _images_of(path: Path, config: DataConfig) -> Path:
-    return user_path(config.images) if config.images else path.with_suffix("")
 
 
 def _found(table: Table, ids: np.ndarray, labels: np.ndarray | None, images: Path) -> np.ndarray:
@@ -135,11 +142,11 @@ def _found(table: Table, ids: np.ndarray, labels: np.ndarray | None, images: Pat
     if missing:
         where = f"missing in {images}" if images.is_dir() else f"missing (there is no folder {images})"
         what = plural(len(missing), "image is", "images are")
-        is_distributed = ambiguous(ids, missing, images)
-        shown = [f"{ids[row]!r} can be {' or '.join(files)}" for row, files in is_distributed.items()][:SHOWN]
+        candidates = ambiguous(ids, missing, images)
+        shown = [f"{ids[row]!r} can be {' or '.join(files)}" for row, files in candidates.items()][:SHOWN]
         raise InputError(
             f"{table.path}: {what} {where}, of {len(ids)}: {examples(ids, missing)}",
-            f"write the suffix: {and_more(shown, len(is_distributed))}" if is_distributed else "",
+            f"write the suffix: {and_more(shown, len(candidates))}" if candidates else "",
         )
     return files
 
@@ -204,7 +211,10 @@ def _class_folders(root: Path, below: str, config: DataConfig) -> Listing:
     if not files:
         raise InputError(_nothing_in(folder), QUICKSTART)
     labels = np.array([_class_of(name) for name in files], dtype=object)
-    _say_what_is_left_out(folder, stray, sorted({normalised(name) for name in classes} - set(labels)))
+    if stray:
+        logger.warning("%s: %s outside of the class folders: left out", folder, plural(stray, "image", "images"))
+    if empty := sorted({normalised(name) for name in classes} - set(labels)):
+        logger.warning("%s: no image in %s: left out", folder, and_more(empty[:SHOWN], len(empty)))
     ids = np.array(files, dtype=object)
     return Listing(folder, root, below, ids, ids, labels, left_out=left_out)
 
@@ -222,13 +232,6 @@ def _unlabelled_folder(root: Path, below: str, config: DataConfig) -> Listing:
     return Listing(folder, root, below, files, files, left_out=left_out)
 
 
-def _say_what_is_left_out(folder: Path, stray: int, empty: list[str]) -> None:
-    if stray:
-        logger.warning("%s: %s outside of the class folders: left out", folder, plural(stray, "image", "images"))
-    if empty:
-        logger.warning("%s: no image in %s: left out", folder, and_more(empty[:SHOWN], len(empty)))
-
-
 def _nothing_in(folder: Path) -> str:
     linked = any(path.is_symlink() for path in folder.iterdir())
     links = "; symbolic links are followed with --set data.allow_symlinks=true" if linked else ""
@@ -241,3 +244,82 @@ def _nothing_in(folder: Path) -> str:
 def _content(folder: Path) -> str:
     names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     return and_more(names[:SHOWN], len(names)) or "nothing"
+
+
+TRAIN = "train"
+SUBMISSION = "sample_submission.csv"
+SPLITS = (TRAIN, "val", "test")
+_SPLIT_OF = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SplitPlaces:
+    """The names of the folders and CSV files of the splits of a data root.
+
+    Attributes:
+        folders: Name of the folder by split.
+        tables: Name of the CSV file by split.
+        beside: Visible folders beside those of a folder tree, which are part of no split.
+    """
+
+    folders: Mapping[str, str]
+    tables: Mapping[str, str]
+    beside: tuple[str, ...] = ()
+
+
+def split_places(root: Path) -> SplitPlaces:
+    """Find the folders and CSV files of a data root whose names are those of splits, in any case (`Train`, `valid`, `dev`).
+
+    A folder named otherwise than `train`, `val` or `test` could be a class as well (`training`, `dev`). It is a split
+    where training pages lie in class folders below one of its kind, or where there are no other folders.
+
+    Raises:
+        InputError: Two folders or files name one split, or the root cannot be listed.
+    """
+    try:
+        with os.scandir(root) as scanned:
+            entries = [entry for entry in scanned if not is_skipped(entry.name)]
+            folders = sorted(entry.name for entry in entries if entry.is_dir())
+            tables = sorted(e.name for e in entries if PurePath(e.name).suffix.lower() == ".csv" and e.is_file())
+    except OSError as error:
+        raise InputError(f"{root} cannot be listed: {error.strerror}") from error
+    of_tables = _one_each(root, _by_split(tables), "")
+    if TRAIN not in of_tables and not any(f"{split}.csv" in tables for split in SPLITS):
+        of_tables = {}
+    named = _one_each(root, _by_split(folders), "/")
+    if not of_tables and SUBMISSION not in tables and not _are_splits(root, folders, named):
+        named = {}
+    beside = tuple(name for name in folders if name not in named.values()) if named else ()
+    return SplitPlaces(named, of_tables, beside)
+
+
+def _by_split(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if (split := _SPLIT_OF.get(PurePath(name).stem.casefold())) is not None:
+            found[split].append(name)
+    return found
+
+
+def _one_each(root: Path, named: Mapping[str, list[str]], mark: str) -> dict[str, str]:
+    """One name for each split; `train`, `val`, `test` themselves take precedence."""
+    found = {}
+    for split, names in named.items():
+        own = [name for name in names if PurePath(name).stem == split]
+        if len(own or names) > 1:
+            both = " and ".join(f"{name}{mark}" for name in names)
+            raise InputError(f"{root}: {both} both name the {split} split", "rename or move one of them")
+        found[split] = (own or names)[0]
+    return found
+
+
+def _are_splits(root: Path, folders: list[str], named: Mapping[str, str]) -> bool:
+    if any(split in folders for split in SPLITS):
+        return True
+    if TRAIN in named and subfolders(root / named[TRAIN]):
+        return True
+    return set(folders) == set(named.values()) and any(subfolders(root / name) for name in folders)

@@ -1,4 +1,4 @@
-"""What lies in a folder and is not read as a page, counted by kind, so that nothing is passed over in silence."""
+"""Counts of files and folders that are not read as pages, by kind, so that none is skipped in silence."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class LeftOut:
         self.add(suffix if _SUFFIX.fullmatch(suffix) else NO_SUFFIX)
 
     def update(self, other: LeftOut) -> None:
-        """Count all that another one has counted."""
+        """Add the counts of another."""
         self.counts.update(other.counts)
 
     def joined(self, other: LeftOut) -> LeftOut:
-        """What both have counted."""
+        """The sum of both counts."""
         return LeftOut(self.counts + other.counts)
 
     def __bool__(self) -> bool:
         """Whether anything was left out."""
         return bool(self.counts)
 
-    def say(self, where: object = "") -> None:
-        """Say it in the log, where anything was."""
+    def warn(self, where: object = "") -> None:
+        """Log the counts as a warning, where anything was left out."""
         if self:
             logger.warning("%s%s", f"{where}: " if where else "", self.sentence())
 
@@ -59,12 +59,9 @@ class LeftOut:
         if not self:
             return ""
         kinds = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        shown = [f"{count:,} {_in_words(kind, count)}" for kind, count in kinds[:_SHOWN]]
+        shown = []
+        for kind, count in kinds[:_SHOWN]:
+            singular = count == 1 or kind.startswith(".")
+            shown.append(f"{count:,} {kind if singular else _PLURALS.get(kind, f'{kind}s')}")
         others = sum(count for _, count in kinds[_SHOWN:])
         return f"left out: {', '.join(shown)}{f' and {others:,} of other kinds' if others else ''}"
-
-
-def _in_words(kind: str, count: int) -> str:
-    if count == 1 or kind.startswith("."):
-        return kind
-    return _PLURALS.get(kind, f"{kind}s")

@@ -1,4 +1,4 @@
-"""Corrected labels and groups, laid over an index from files of their own; the data itself is never edited."""
+"""Corrected labels and groups from separate files, applied to an index; the data itself is never edited."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def relabelled(
 ) -> DocumentIndex:
     """The index with the labels of a CSV `ID,target` in place of its own.
 
-    IDs of other splits are left out, and said.
+    IDs of other splits are left out with a warning.
 
     Args:
         index: The pages.
         path: The CSV.
-        classes: What its targets may say, on the class axis of the index.
+        classes: The class of each target text, on the class axis of the index.
         splits: Which splits the index holds.
         elsewhere: IDs that mean pages of other splits unless the split stands in front.
 
@@ -43,12 +43,14 @@ def relabelled(
     rows = rows_named(table, index, splits, elsewhere)
     targets = index.targets.copy()
     targets[rows[rows >= 0]] = corrected[rows >= 0]
-    _say_left_out(path, table["ID"], np.flatnonzero(rows < 0))
+    if len(outside := np.flatnonzero(rows < 0)):
+        what = plural(len(outside), "ID is", "IDs are")
+        logger.warning("%s: %s not in this split, and left out: %s", path, what, examples(table["ID"], outside))
     return replace(index, targets=targets)
 
 
 def grouped(index: DocumentIndex, path: Path, splits: Sequence[str]) -> DocumentIndex:
-    """The index with the groups of a CSV `ID,group`; a page it does not name stands for itself, and that is said.
+    """The index with the groups of a CSV `ID,group`; a page it does not name is on its own, with a warning.
 
     Args:
         index: The pages.
@@ -107,7 +109,7 @@ def _meant(name: str, row_of: Mapping[str, int], splits: Sequence[str]) -> list[
 
 
 def with_groups(index: DocumentIndex, groups: np.ndarray) -> DocumentIndex:
-    """The index with these group names; an empty one means that the page stands for itself."""
+    """The index with these group names; an empty one means that the page is on its own."""
     named = [group or alone(page) for group, page in zip(groups, index.ids, strict=True)]
     return replace(index, groups=np.array(named, dtype=np.str_))
 
@@ -118,9 +120,3 @@ def _refuse_named_twice(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
     if twice := [place for place, page in enumerate(meant) if first.setdefault(page, place) != place]:
         what = plural(len(twice), "ID appears", "IDs appear")
         raise InputError(f"{path}: {what} more than once: {examples(ids, twice)}")
-
-
-def _say_left_out(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
-    if len(rows):
-        what = plural(len(rows), "ID is", "IDs are")
-        logger.warning("%s: %s not in this split, and left out: %s", path, what, examples(ids, rows))

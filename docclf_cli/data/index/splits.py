@@ -1,4 +1,4 @@
-"""Hold-out, folds and draws: stratified by class, groups kept together, computed from a seed alone.
+"""Hold-out, folds and stratified samples; groups stay together, and a seed decides all draws.
 
 Groups are never split. As in scikit-learn's `StratifiedGroupKFold`, each group goes where it brings the class
 counts nearest to their share; the rules here are our own, so that a split stays what it is across versions.
@@ -17,7 +17,6 @@ import numpy as np
 
 from docclf_cli.data.index.cells import to_cell
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.grouping import placed, share_of_groups
 from docclf_cli.data.index.tables import SHOWN, and_more, plural, read_table
 from docclf_cli.errors import InputError
 from docclf_cli.files import write_text
@@ -29,7 +28,7 @@ _HOLD_OUT, _FOLDS, _SAMPLE = 1, 2, 3  # keep the random streams of one seed apar
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which page is in which part, by ID: `split.csv` of a run.
+    """The part (such as `train` or `val`) of each page by ID: `split.csv` of a run.
 
     Attributes:
         ids: Text [n].
@@ -82,7 +81,7 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Read what `save` wrote.
+        """Read a `split.csv`.
 
         Raises:
             InputError: The file is missing or damaged.
@@ -93,7 +92,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """Pages as groups: what moves together.
+    """Pages by group; all pages of a group are in the same part.
 
     Attributes:
         of_row: Group of each page, int64 [n].
@@ -105,7 +104,7 @@ class _Groups:
 
 
 def hold_out(index: DocumentIndex, val_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Set a share of the pages of each class aside for validation.
+    """Hold out a share of the pages of each class for validation.
 
     Every class keeps at least one page for training and, where it has two pages (or groups), gives at least one;
     classes that give none are named in the log.
@@ -125,7 +124,7 @@ def hold_out(index: DocumentIndex, val_fraction: float, seed: int) -> tuple[np.n
         return np.arange(len(index)), np.empty(0, dtype=np.int64)
     rng = np.random.default_rng((seed, _HOLD_OUT))
     if index.groups is None:
-        val = _share_of_each_class(index.labels, val_fraction, rng)
+        val = _hold_out_by_class(index.labels, val_fraction, rng)
     else:
         groups = _grouped(index)
         val = share_of_groups(groups.counts, val_fraction, rng)[groups.of_row]
@@ -133,7 +132,7 @@ def hold_out(index: DocumentIndex, val_fraction: float, seed: int) -> tuple[np.n
         raise InputError(
             "no class has two pages, so none can be held out", "add pages, or name a validation set: data.val"
         )
-    _say_what_is_not_held_out(index, val)
+    _warn_not_held_out(index, val)
     return np.flatnonzero(~val), np.flatnonzero(val)
 
 
@@ -154,7 +153,7 @@ def folds(index: DocumentIndex, k: int, seed: int) -> list[np.ndarray]:
     _check_enough_pages(index, k)
     rng = np.random.default_rng((seed, _FOLDS))
     if index.groups is None:
-        fold = _dealt(index.labels, k, rng)
+        fold = _assign_folds(index.labels, k, rng)
     else:
         groups = _grouped(index)
         _check_enough_groups(index, groups, k)
@@ -163,7 +162,7 @@ def folds(index: DocumentIndex, k: int, seed: int) -> list[np.ndarray]:
 
 
 def stratified_sample(targets: np.ndarray, at_most: int, seed: int) -> np.ndarray:
-    """Draw positions so that classes keep their shares, each at least one where that fits.
+    """Draw a stratified sample of positions, at least one of each class where that fits.
 
     Args:
         targets: Class indices, int64 [n].
@@ -177,7 +176,7 @@ def stratified_sample(targets: np.ndarray, at_most: int, seed: int) -> np.ndarra
         return np.arange(len(targets))
     rng = np.random.default_rng((seed, _SAMPLE))
     counts = np.bincount(targets)
-    quota = _apportioned(counts, at_most)
+    quota = _allocate(counts, at_most)
     return np.flatnonzero(_rank_within_class(targets, rng) < quota[targets])
 
 
@@ -211,24 +210,24 @@ def _rank_within_class(targets: np.ndarray, rng: np.random.Generator) -> np.ndar
     return rank
 
 
-def _share_of_each_class(targets: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _hold_out_by_class(targets: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     counts = np.bincount(targets)
     quota = np.clip(np.rint(counts * share), np.minimum(counts, 1), np.maximum(counts - 1, 0)).astype(np.int64)
     return _rank_within_class(targets, rng) < quota[targets]
 
 
-def _dealt(targets: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    # Like cards, one class after the other: counts of a class and sizes of folds differ by one page at most.
+def _assign_folds(targets: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    # Round robin over the classes: counts of a class and sizes of folds differ by one page at most.
     counts = np.bincount(targets)
     return (_rank_within_class(targets, rng) + (np.cumsum(counts) - counts)[targets]) % k
 
 
-def _apportioned(counts: np.ndarray, seats: int) -> np.ndarray:
-    # By largest remainder; classes that would get nothing take one from the largest, where that fits.
-    exact = counts * (seats / counts.sum())
+def _allocate(counts: np.ndarray, total: int) -> np.ndarray:
+    # Largest-remainder method; classes that would get nothing take one from the largest, where that fits.
+    exact = counts * (total / counts.sum())
     quota = np.floor(exact).astype(np.int64)
-    quota[np.argsort(quota - exact, kind="stable")[: seats - quota.sum()]] += 1
-    if seats >= np.count_nonzero(counts):
+    quota[np.argsort(quota - exact, kind="stable")[: total - quota.sum()]] += 1
+    if total >= np.count_nonzero(counts):
         for label in np.flatnonzero((quota == 0) & (counts > 0)):
             quota[np.argmax(quota)] -= 1
             quota[label] = 1
@@ -251,7 +250,7 @@ def _check_enough_groups(index: DocumentIndex, groups: _Groups, k: int) -> None:
         logger.warning("fewer groups than %d folds, so not in every fold: %s", k, and_more(short[:SHOWN], len(short)))
 
 
-def _say_what_is_not_held_out(index: DocumentIndex, val: np.ndarray) -> None:
+def _warn_not_held_out(index: DocumentIndex, val: np.ndarray) -> None:
     held = np.bincount(index.labels[val], minlength=len(index.class_names))
     without = [
         name for name, all_, out in zip(index.class_names, index.counts(), held, strict=True) if all_ and not out
@@ -260,3 +259,78 @@ def _say_what_is_not_held_out(index: DocumentIndex, val: np.ndarray) -> None:
         logger.warning(
             "too few pages or groups to hold any out, all stay in training: %s", and_more(without[:SHOWN], len(without))
         )
+
+
+def share_of_groups(counts: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose groups so that they hold a given share of the pages of each class.
+
+    Groups come in random order, and are taken where that brings the classes, each measured by its size, nearer to
+    the share. A class never loses its last group; one that would give none gives its smallest.
+
+    Args:
+        counts: Pages by group and class, int64 [groups, num_classes].
+        share: Between 0 and 1.
+        rng: Moves the choice.
+
+    Returns:
+        Whether a group is chosen, bool [groups].
+    """
+    total = counts.sum(axis=0)
+    weight = 1 / np.maximum(total, 1) ** 2
+    held, chosen = np.zeros_like(total), np.zeros(len(counts), dtype=bool)
+    for group in rng.permutation(len(counts)):
+        pages = counts[group]
+        # |held + pages - share * total|² < |held - share * total|²
+        nearer = (weight * pages * (2 * (share * total - held) - pages)).sum() > 0
+        if nearer and _leaves_some(pages, held, total):
+            held, chosen[group] = held + pages, True
+    return _with_every_class(counts, chosen, rng)
+
+
+def placed(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Assign each group to one of `k` parts, uneven groups first, each to the part that lacks its classes most.
+
+    Args:
+        counts: Pages by group and class, int64 [groups, num_classes].
+        k: Number of parts.
+        rng: Moves the order of groups that are alike.
+
+    Returns:
+        Part of each group, int64 [groups].
+    """
+    total = np.maximum(counts.sum(axis=0), 1)
+    order = _sorted_by(-counts.std(axis=1), rng)
+    filled, sizes, part = np.zeros((k, counts.shape[1])), np.zeros(k), np.empty(len(counts), dtype=np.int64)
+    for group in order:
+        present = np.flatnonzero(counts[group])
+        pages = counts[group, present]
+        # Pages in part i raise the sum of squared shares by 2 filled[i] · pages + pages², each class by its size.
+        crowded = np.round((filled[:, present] * (pages / total[present] ** 2)).sum(axis=1), 12)
+        best = np.lexsort((sizes, crowded))[0]
+        part[group] = best
+        filled[best, present] += pages
+        sizes[best] += pages.sum()
+    return part
+
+
+def _leaves_some(pages: np.ndarray, held: np.ndarray, total: np.ndarray) -> bool:
+    return bool(((held + pages < total) | (pages == 0)).all())
+
+
+def _with_every_class(counts: np.ndarray, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    total = counts.sum(axis=0)
+    order = _sorted_by(counts.sum(axis=1), rng)
+    for label in np.flatnonzero(total):
+        held = counts[chosen].sum(axis=0)
+        if held[label]:
+            continue
+        fitting = (group for group in order[counts[order, label] > 0] if _leaves_some(counts[group], held, total))
+        if (group := next(fitting, None)) is not None:
+            chosen[group] = True
+    return chosen
+
+
+def _sorted_by(key: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    # Ties in random order.
+    shuffled = rng.permutation(len(key))
+    return shuffled[np.argsort(key[shuffled], kind="stable")]

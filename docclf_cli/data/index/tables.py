@@ -1,4 +1,4 @@
-"""CSV files as columns of text: nothing is guessed, and everything wrong is named with its row."""
+"""Read CSV files as columns of text; faults are reported with their row."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Table:
         return self.columns[name]
 
     def names(self, name: str) -> np.ndarray:
-        """The names in a column, as names are compared (`docclf_cli.text`): an object array of `str`.
+        """The names in a column in NFC (see `docclf_cli.text`): an object array of `str`.
 
         Raises:
             InputError: There is no such column; the message lists those there are.
@@ -132,7 +132,9 @@ def _as_utf8(path: Path, content: bytes) -> bytes:
     except UnicodeDecodeError as error:
         korean = _decodes(content, "cp949")
         kind = " but looks like cp949 (EUC-KR), as Excel writes in Korean" if korean else ""
-        hint = _convert(path, "cp949") if korean else "save it as UTF-8"
+        command = f"iconv -f cp949 -t utf-8 {path.name} > utf8.csv"
+        convert = f"convert it: `{command}`, or save it as 'CSV UTF-8' in the spreadsheet"
+        hint = convert if korean else "save it as UTF-8"
         raise InputError(f"{path} is not UTF-8{kind} (line {_line(content, error.start)})", hint) from error
     return content
 
@@ -147,11 +149,6 @@ def _decodes(content: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _convert(path: Path, encoding: str) -> str:
-    command = f"iconv -f {encoding} -t utf-8 {path.name} > utf8.csv"
-    return f"convert it: `{command}`, or save it as 'CSV UTF-8' in the spreadsheet"
 
 
 def _columns(path: Path, content: bytes) -> dict[str, np.ndarray]:

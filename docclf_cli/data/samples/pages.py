@@ -103,7 +103,7 @@ def resume(rng: random.Random, layout: int) -> Sheet:
         if layout != 1:
             sheet.rule()
         for _ in range(rng.randint(1, 3)):
-            if not sheet.room(70):
+            if not sheet.has_room(70):
                 return sheet
             sheet.pair(sheet.words(2).title(), f"{rng.randint(2001, 2014)}-{rng.randint(2015, 2026)}")
             for _ in range(rng.randint(1, 3)):
@@ -157,7 +157,7 @@ def letter(rng: random.Random, layout: int) -> Sheet:
     sheet.gap(rng.uniform(0.5, 2))
     sheet.put(f"Dear {sheet.name()},")
     for _ in range(rng.randint(2, 4)):
-        if sheet.room(200):
+        if sheet.has_room(200):
             sheet.gap(0.5)
             sheet.paragraph(rng.randint(3, 7))
     sheet.gap()
@@ -177,7 +177,7 @@ def form(rng: random.Random, layout: int) -> Sheet:
         "centre" if layout else "left",
     )
     sheet.put(f"Form {sheet.code(4)}-{sheet.code(1, ALPHABET)}", 9, "right")
-    while sheet.room(110):
+    while sheet.has_room(110):
         label, height = sheet.words(rng.randint(1, 2)).capitalize(), sheet.line * 1.6
         if layout == 0:
             sheet.box(sheet.left, sheet.y, sheet.right - sheet.left, height)

@@ -1,4 +1,4 @@
-"""A blank sheet with a pencil: what the sample documents are drawn with."""
+"""A page to draw on, with the text, table and picture elements of the sample documents."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Sheet:
     def text(
         self, x: float, y: float, text: str, size: int = 0, fill: tuple[int, int, int] | None = None, anchor: str = "la"
     ) -> None:
-        """Text at a place; Korean is said in English where the system has no font for it."""
+        """Draw text at a position; Korean becomes English where the system has no font for it."""
         size = size or self.size
         font = latin(size) if text.isascii() else hangul(size)
         if font is None:
@@ -140,11 +140,11 @@ class Sheet:
         self.y += 6
 
     def gap(self, lines: float = 1.0) -> None:
-        """Empty space."""
+        """Leave vertical space."""
         self.y += lines * self.line
 
     def words(self, count: int) -> str:
-        """Words that mean nothing."""
+        """Random filler words."""
         return " ".join(self.rng.choice(WORDS) for _ in range(count))
 
     def paragraph(self, lines: int, left: float | None = None, right: float | None = None) -> None:
@@ -221,7 +221,7 @@ class Sheet:
         bottom = int(self.y) + self.rng.randint(10, 40)
         self.image = self.image.crop((0, 0, self.width, min(bottom, self.height)))
 
-    def room(self, below: float) -> bool:
+    def has_room(self, below: float) -> bool:
         """Whether more than `below` pixels are left."""
         return self.y < self.height - below
 
@@ -243,7 +243,7 @@ class Sheet:
         return image.point(lambda value: int(value * factor))
 
     def _on_the_glass(self, image: Image.Image) -> Image.Image:
-        """With the scanner's lid around it."""
+        """The page with the scanner's lid around it."""
         tone, rng = self.rng.choice((40, 120, 200, 235, 250)), self.rng
         sides = [int(length * rng.uniform(0, 0.12)) for length in (image.width, image.height) * 2]
         glass = Image.new("RGB", (image.width + sides[0] + sides[2], image.height + sides[1] + sides[3]), (tone,) * 3)

@@ -1,17 +1,20 @@
-"""`env-check`: small checks, run side by side, each bounded in time and none able to take the table down."""
+"""The checks of `env-check`: they run concurrently, each with a time limit; one that crashes becomes a row."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.errors import DocclfError
+from docclf_cli.errors import DocclfError, InputError
 from docclf_cli.profile.schema import Profile
 from docclf_cli.registry import Entry, Registry
 from docclf_cli.results.environment import CheckRow, EnvReport
+from docclf_cli.services import env
 from docclf_cli.version import __version__
 
 STATUSES = ("skipped", "ok", "warning", "failure")  # from good to bad
@@ -104,5 +107,18 @@ class _Running:
         except DocclfError as error:
             self._rows = [failure(self._entry.name, error.message, error.hint)]
         except BaseException as error:  # a broken library may even call sys.exit when it is imported
-            told = f"the check itself failed: {type(error).__name__}: {error}"
-            self._rows = [failure(self._entry.name, told, "reinstall what it names (pip install --force-reinstall)")]
+            text = f"the check itself failed: {type(error).__name__}: {error}"
+            self._rows = [failure(self._entry.name, text, "reinstall what it names (pip install --force-reinstall)")]
+
+
+# Importing them registers their checks, in this order.
+GROUPS = ("machine", "project", "remote")
+
+
+def report_environment(situation: Situation) -> EnvReport:
+    """Read `.env` as any command does, and run all checks."""
+    with contextlib.suppress(InputError):  # has a row of its own
+        env.load_env(situation.folder)
+    for group in GROUPS:
+        importlib.import_module(f"docclf_cli.services.env_check.{group}")
+    return run_checks(situation)

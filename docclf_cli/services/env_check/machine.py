@@ -145,13 +145,13 @@ def memory(situation: Situation) -> Iterator[CheckRow]:
         return
     total, available = (int(facts[name]) * 1024 for name in ("MemTotal", "MemAvailable"))
     limit = _read("/sys/fs/cgroup/memory.max").strip()
-    told = f"{available / GB:.1f} of {total / GB:.1f} GB free"
+    text = f"{available / GB:.1f} of {total / GB:.1f} GB free"
     if limit.isdigit() and int(limit) < total:
         used = int(_read("/sys/fs/cgroup/memory.current").strip() or 0)
         available = min(available, int(limit) - used)
-        told = f"{available / GB:.1f} GB free of the container's {int(limit) / GB:.1f} GB"
+        text = f"{available / GB:.1f} GB free of the container's {int(limit) / GB:.1f} GB"
     fix = "close other programs, or train with a smaller --batch-size and --image-size"
-    yield ok("memory", told) if available > 2 * GB else warning("memory", told, fix)
+    yield ok("memory", text) if available > 2 * GB else warning("memory", text, fix)
 
 
 @CHECKS.register("shared memory", seconds=3)
@@ -161,9 +161,9 @@ def shared_memory(situation: Situation) -> Iterator[CheckRow]:
         yield skipped("shared memory", "not used on this system")
         return
     free = shutil.disk_usage("/dev/shm").free
-    told = f"{free / GB:.2f} GB free in /dev/shm"
+    text = f"{free / GB:.2f} GB free in /dev/shm"
     fix = "docker run --shm-size=2g, or load in the main process: --set runtime.workers=0"
-    yield ok("shared memory", told) if free > GB // 4 else warning("shared memory", told, fix)
+    yield ok("shared memory", text) if free > GB // 4 else warning("shared memory", text, fix)
 
 
 @CHECKS.register("output folder", seconds=3)
@@ -176,12 +176,12 @@ def output_folder(situation: Situation) -> Iterator[CheckRow]:
         file.write(bytes(1_000_000))
     path.unlink()
     free = shutil.disk_usage(folder).free
-    told = f"{output} can be written to{'' if folder == output else ' (made when needed)'}, {free / GB:.1f} GB free"
+    text = f"{output} can be written to{'' if folder == output else ' (made when needed)'}, {free / GB:.1f} GB free"
     fix = "free some space, or name another folder with --output"
     if free < GB // 2:
-        yield failure("output folder", told, fix)
+        yield failure("output folder", text, fix)
     else:
-        yield ok("output folder", told) if free > 5 * GB else warning("output folder", told, fix)
+        yield ok("output folder", text) if free > 5 * GB else warning("output folder", text, fix)
 
 
 def _read(path: str) -> str:

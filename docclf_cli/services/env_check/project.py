@@ -30,11 +30,11 @@ def env_file(situation: Situation) -> Iterator[CheckRow]:
         return
     known = [variable.name for variable in env.VARIABLES]
     mistyped = [f"{name}{did_you_mean(name, known)}" for name in file.unknown if did_you_mean(name, known)]
-    told = f"{file.path}: {len(file.values)} variables are read, {len(file.unknown)} unknown ones ignored"
+    text = f"{file.path}: {len(file.values)} variables are read, {len(file.unknown)} unknown ones ignored"
     if mistyped:
-        yield warning(".env", f"{told}: {'; '.join(mistyped)}", "see env_example.txt for the names")
+        yield warning(".env", f"{text}: {'; '.join(mistyped)}", "see env_example.txt for the names")
     else:
-        yield ok(".env", told)
+        yield ok(".env", text)
     if not file.has_secrets:
         return
     if file.private:
@@ -117,13 +117,13 @@ def data(situation: Situation) -> Iterator[CheckRow]:
     from docclf_cli.data.index.index import load_index
 
     index = load_index(config, "train")
-    told = f"{root}: {len(index)} training pages of {len(index.class_names)} classes"
+    text = f"{root}: {len(index)} training pages of {len(index.class_names)} classes"
     try:
         read_page(index.path(0), Preprocess(config.image_size, config.resize_mode), max_pixels=config.max_pixels)
     except UnreadablePage as error:
-        yield failure("data", f"{told}, but {index.path(0)}: {error.reason}", "look at this file")
+        yield failure("data", f"{text}, but {index.path(0)}: {error.reason}", "look at this file")
     else:
-        yield ok("data", f"{told}, the first one decoded")
+        yield ok("data", f"{text}, the first one decoded")
 
 
 @CHECKS.register("fonts", seconds=10)
@@ -147,8 +147,8 @@ def model(situation: Situation) -> Iterator[CheckRow]:
     if "error" in answer:
         yield failure("model", answer["error"], answer.get("hint", "see the rows about torch and packages"))
         return
-    told = f"{answer['name']}, {answer['parameters'] / 1e6:.1f} M parameters"
+    text = f"{answer['name']}, {answer['parameters'] / 1e6:.1f} M parameters"
     if "missing" in answer:
-        yield warning("model", f"{told}; its pretrained weights are not here and will be fetched", answer["missing"])
+        yield warning("model", f"{text}; its pretrained weights are not here and will be fetched", answer["missing"])
     else:
-        yield ok("model", f"{told}, weights from {answer['weights']}")
+        yield ok("model", f"{text}, weights from {answer['weights']}")

@@ -102,12 +102,12 @@ def s3(situation: Situation) -> Iterator[CheckRow]:
         return
     connect(target)  # finds a wrong endpoint; nothing is sent
     source = _credentials_source()
-    told = f"finished runs are pushed to {target}" if target.config.auto_push else f"{target}, for pushes on request"
+    text = f"finished runs are pushed to {target}" if target.config.auto_push else f"{target}, for pushes on request"
     if source is None:
         fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; a machine's role shows with --online"
-        yield warning("s3", f"{told}; no credentials found here", fix)
+        yield warning("s3", f"{text}; no credentials found here", fix)
     else:
-        yield ok("s3", f"{told}; credentials from {source}")
+        yield ok("s3", f"{text}; credentials from {source}")
 
 
 @CHECKS.register("s3 bucket", seconds=30, only="online")
@@ -190,7 +190,7 @@ def _skew(date: str) -> CheckRow:
         seconds = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
     except (TypeError, ValueError):
         return skipped("clock", "the store does not report its time")
-    told = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the store"
+    text = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the store"
     if abs(seconds) > LARGEST_SKEW:
-        return warning("clock", told, "set this machine's clock: timedatectl set-ntp true")
-    return ok("clock", told)
+        return warning("clock", text, "set this machine's clock: timedatectl set-ntp true")
+    return ok("clock", text)

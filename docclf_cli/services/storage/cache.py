@@ -57,7 +57,11 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
     client = connect(target)
     found = _locate(client, target, key)
     if found.split is not None:
-        _fetch_split(client, found.split, found.local.parent)
+        model, split = found.split
+        path = found.local.parent / SPLIT
+        if _cached(path, split.sha256) is None:
+            key = model.object_key(split.sha256)
+            download(client, model, key, path, f"fetch {SPLIT}", size=split.size, sha256=split.sha256, stop=stop)
     # An object of another tool may have no SHA-256; the one it was fetched with is stored beside it.
     note = found.local.with_suffix(".sha256")
     noted = note.read_text(encoding="utf-8").strip() if note.is_file() else None
@@ -78,13 +82,6 @@ def fetch_checkpoint(uri: str, config: S3Config | None = None, *, emit: Emit = s
     if found.sha256 is None:
         write_text(note, sha256)
     return found.local
-
-
-def _fetch_split(client: S3Client, stored: tuple[Target, StoredFile], folder: Path) -> None:
-    model, file = stored
-    if _cached(folder / SPLIT, file.sha256) is None:
-        key = model.object_key(file.sha256)
-        download(client, model, key, folder / SPLIT, f"fetch {SPLIT}", size=file.size, sha256=file.sha256)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class StoredFile:
 
     @property
     def is_weights(self) -> bool:
-        """Whether it is a checkpoint."""
+        """Whether the file is a checkpoint."""
         return self.path.endswith(".ckpt")
 
 
@@ -114,7 +114,7 @@ def write_manifest(client: S3Client, target: Target, manifest: Manifest, *, repl
 
 
 def encryption(target: Target) -> dict[str, Any]:
-    """Arguments that ask for encryption at rest."""
+    """Arguments of boto3 that request encryption at rest."""
     config = target.config
     settings = {"ServerSideEncryption": config.server_side_encryption, "SSEKMSKeyId": config.kms_key_id}
     return {name: value for name, value in settings.items() if value}

@@ -173,7 +173,7 @@ def connect(target: Target) -> S3Client:
 
 
 def _hash_once(request: Any, **_: Any) -> None:
-    """Sign a body by its SHA-256 checksum, which is among the signed headers, instead of computing the same again."""
+    """Sign a request by the SHA-256 checksum in its headers instead of hashing the body a second time."""
     from botocore.config import Config
 
     if "x-amz-checksum-sha256" in request.headers:

@@ -85,7 +85,7 @@ class Transfers:
             self._emit(Progress(self._task, self._done, self._total, "bytes"))
 
     def ended(self, future: Any) -> None:
-        """Note that a transfer has ended, well or not."""
+        """Record that a transfer has ended, with or without an error."""
         self._finished.put(future)
 
     def wait(self) -> None:
@@ -116,7 +116,7 @@ class Transfers:
             )
 
     def _refuse_when_over(self, request: Any, **_: Any) -> None:
-        """Send nothing more: the transfer manager would otherwise try each part several times before it ends."""
+        """Refuse further requests after `cancel`: the transfer manager would otherwise retry each part several times."""
         if self._over and request.method != "DELETE":
             raise OSError("the transfer is over")
 

@@ -1,6 +1,6 @@
-"""Experiment trackers: mirrors of what a run writes for itself, never a condition of it.
+"""Experiment trackers: they mirror the metrics and files of a run, and a run never depends on them.
 
-A tracker is told what happens and must not raise, stop or delay the run. Another tracker is one file: a class with
+A tracker receives the events of a run and must not raise, stop or delay the run. Another tracker is one file: a class with
 the methods of `Tracker`, registered in `TRACKERS` by a function that imports it.
 """
 
@@ -23,7 +23,7 @@ SHARED_KEYS = (
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker is told when a run starts.
+    """The description of a run that a tracker receives at its start.
 
     Attributes:
         folder: The run folder; whatever the tracker keeps goes there.
@@ -61,7 +61,7 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """Tells nobody anything."""
+    """A tracker that does nothing."""
 
     def start(self, run: RunInfo) -> None:
         """Nothing."""

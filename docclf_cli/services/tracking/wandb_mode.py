@@ -1,4 +1,4 @@
-"""Whether W&B is written to online, kept for later, or left alone; decided once, and never by asking."""
+"""Choose whether W&B runs online, offline or not at all, once and without a prompt."""
 
 import netrc
 import urllib.error

@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror: told everything, waited for only at the end, and then not for long."""
+"""The Weights & Biases tracker; training waits for it only at the end, for a bounded time."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _LAUNCH = (
 
 
 class WandbTracker:
-    """Passes what it is told to a process of its own, in which wandb runs.
+    """Passes all calls to a separate process in which wandb runs.
 
-    A failure is warned about once; from then on nothing more is told, and the run goes on as it would without.
+    A failure is warned about once; from then on nothing more is passed on, and the run goes on as it would without.
 
     Args:
         config: The tracking section.

@@ -78,7 +78,7 @@ def audit(
     out_of_fold = None if run is None else _out_of_fold(run)
     run_folder = None if run is None else RunFolder(run)
     collection = collect_pages(profile.data, run_folder, None if out_of_fold is None else out_of_fold.class_names)
-    collection.left_out.say(profile.data.root)
+    collection.left_out.warn(profile.data.root)
     pages = thumbnails(collection, resolve_runtime(profile.runtime), emit, stop)
     readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
     workers = resolve_runtime(profile.runtime).workers

@@ -97,7 +97,7 @@ def ensemble(
     submission = submission_of(evaluation_pages, members[0].info.class_names, fill)
     looks = views_of(config.tta, members) if config.tta.enabled else [() for _ in members]
     views = [tuple(dict.fromkeys((PLAIN_VIEW, *own))) for own in looks]
-    evaluation_pages.left_out(members[0].info.class_names).say(evaluation_pages.target.config.root)
+    evaluation_pages.left_out(members[0].info.class_names).warn(evaluation_pages.target.config.root)
     ask_for_fill(submission, members[0], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
     answers = predict_members(members, views, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
     in_sample = trained_on(members, evaluation_pages)

@@ -148,7 +148,7 @@ def evaluate(
     other = None if asked.compare is None else TrainedModel.load(asked.compare)
     case = _case(member, split, data, images, _Inference(runtime_config, emit, stop), output)
     left_out = case.requests[0].index.left_out
-    left_out.say(case.requests[0].data.root)
+    left_out.warn(case.requests[0].data.root)
     result = replace(_scored(case), left_out=left_out.counts)
     if other is not None:
         result = replace(result, comparison=_compared(case, other))

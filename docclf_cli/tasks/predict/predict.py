@@ -141,7 +141,7 @@ def predict(
     data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
     threshold = _confidence_threshold(spec, question, runtime_config, emit, stop)
     files, submission, left_out = _test_split(spec, question) if question.split else _files(question, data, stdin)
-    left_out.say()
+    left_out.warn()
     options = OutputOptions(
         outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),
         model=spec.name,

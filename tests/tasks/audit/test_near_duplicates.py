@@ -1,6 +1,7 @@
 """Copies of pages are found, whatever was done to them; pages that only look alike are not."""
 
 import io
+import signal
 from collections.abc import Callable
 
 import numpy as np
@@ -10,8 +11,10 @@ from PIL import Image
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.samples.samples import render_samples
+from docclf_cli.errors import Interrupted
 from docclf_cli.events import Event, Progress
 from docclf_cli.profile.schema import DataConfig
+from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.audit.near_duplicates import (
     RADIUS,
     SIMILARITY,
@@ -112,6 +115,25 @@ def test_rows_are_those_of_the_caller_and_blank_pages_have_no_near_duplicates(sa
     )  # fmt: skip
     assert (pairs.first.tolist(), pairs.second.tolist()) == ([3], [7])
     assert events == [Progress("hashing pages", 4, 4), Progress("comparing pairs", 1, 1)]
+
+
+@pytest.mark.parametrize("task", ["hashing pages", "comparing pairs"])
+def test_a_stop_ends_the_search_at_its_next_block(samples: list[Image.Image], task: str) -> None:
+    pages = np.stack([small(page) for page in samples])
+    stop, events = StopFlag(), list[Progress]()
+
+    def stop_in_task(event: Event) -> None:
+        assert isinstance(event, Progress)
+        events.append(event)
+        if event.task == task:
+            stop.signal_number = signal.SIGTERM
+
+    with pytest.raises(Interrupted) as stopped:
+        find_near_duplicates(
+            np.arange(5 * len(pages)), lambda rows: pages[rows % len(pages)], emit=stop_in_task, stop=stop
+        )
+    assert stopped.value.exit_code == 143
+    assert [event.task for event in events].count(task) == 1
 
 
 def test_no_pages_no_pairs() -> None:

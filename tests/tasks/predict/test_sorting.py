@@ -14,7 +14,7 @@ from docclf_cli.tasks.predict.sorting import _placed
 def test_nothing_that_is_there_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
         monkeypatch.setattr(os, "link", _no_links)
-        monkeypatch.setattr(files, "_said", set())
+        monkeypatch.setattr(files, "_warned", set())
     wanted, temp = tmp_path / "page.png", tmp_path / "temp"
     for content, new in (("one", True), ("two", True), ("one", False), ("three", True)):
         temp.write_text(content)
