@@ -21,7 +21,7 @@ from docclf_cli.metrics.confusion import MATRIX_METRICS, counts_of, f1_scores, p
 from docclf_cli.metrics.intervals import bootstrap_mean
 from docclf_cli.results.figures import Estimate
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.evaluate.member_threshold import threshold_on
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_on
 
 CORRELATIONS = (0.0, 0.4, 1.0)
 POOLED = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")

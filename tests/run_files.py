@@ -10,7 +10,7 @@ OWN = {"timings.csv", "run.json", ".lock", "last.previous.ckpt"}
 def contents(run: Path) -> dict[str, bytes]:
     """Every file of a run that is computed, by its path inside the folder."""
     found = (path for path in sorted(run.rglob("*")) if path.is_file())
-    files = (path for path in found if path.name not in OWN and not path.name.endswith(".facts.json"))
+    files = (path for path in found if path.name not in OWN and not path.name.endswith(".info.json"))
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 

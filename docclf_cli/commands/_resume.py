@@ -20,19 +20,21 @@ def profile_to_load(resume: str | None, profile: str, chosen: bool) -> str:
     """The profile of the run that is named, unless another one was chosen.
 
     Raises:
-        InputError: What is named is no run.
+        InputError: The folder named is not a run, or its run cannot be resumed.
     """
+    if resume in (None, AUTO):
+        return profile
+    from docclf_cli.engine.checkpoints.provenance import require_resumable
     from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
-    if resume in (None, AUTO) or chosen:
-        return profile
     run = RunFolder(Path(str(resume)))
     if not run.profile.is_file():
         raise InputError(
             f"--resume: {run.path} is not a run folder (no {run.profile.name} in it)",
             "name the folder of a run, such as runs/mine; or --resume auto, which starts or continues",
         )
-    return str(run.profile)
+    require_resumable(run)
+    return profile if chosen else str(run.profile)
 
 
 def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None, overwrite: bool) -> Path | None:
@@ -43,7 +45,7 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
     Raises:
         InputError: Other options contradict.
     """
-    from docclf_cli.engine.checkpoints.provenance import newest_unfinished
+    from docclf_cli.engine.checkpoints.provenance import newest_unfinished, require_resumable
     from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
     if resume is None:
@@ -58,7 +60,10 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
         return Path(resume)
     if profile.name is not None:
         run = RunFolder(Path(profile.output) / profile.name)
-        return run.path if run.profile.is_file() else None
+        if not run.profile.is_file():
+            return None
+        require_resumable(run)
+        return run.path
     newest = newest_unfinished(profile)
     logger.info("starting a new run" if newest is None else f"going on with {newest.path}")
     return None if newest is None else newest.path

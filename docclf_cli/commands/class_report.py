@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from docclf_cli.events import Emit
     from docclf_cli.results.class_report import ClassReport
     from docclf_cli.stop import StopFlag
-    from docclf_cli.tasks.class_report.inputs import ReportInputs
+    from docclf_cli.tasks.class_report.class_report import ReportInputs
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -58,8 +58,7 @@ def run(
     """See how each class does: accuracy, precision, F1, loss, confusions, over-fitting; from stored predictions."""
     from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
-    from docclf_cli.tasks.class_report.class_report import class_report, one_class
-    from docclf_cli.tasks.class_report.inputs import inputs_of, inputs_of_file
+    from docclf_cli.tasks.class_report.class_report import class_report, inputs_of, inputs_of_file, one_class
 
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:

@@ -138,17 +138,17 @@ def run(
     from docclf_cli.tasks.predict.predict import PredictOptions, predict
     from docclf_cli.tasks.unreadable import require_readable
 
-    question = PredictOptions(
+    options = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
-    question.check(precision or "auto")
+    options.check(precision or "auto")
     runtime_config, reading = settings_of_use(sets, device, precision)
     spec = _ensemble_spec(checkpoint, profile, tta, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = predict(
-            spec, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
+            spec, options, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable

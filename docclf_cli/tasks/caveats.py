@@ -1,20 +1,20 @@
-"""Figures of the pages that chose and fitted: how they are measured, and what is said where they stand."""
+"""Scores pages that selected the epoch or fitted the temperature, and words the notes on such scores."""
 
 from __future__ import annotations
 
 from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
 from docclf_cli.results.predictions import Predictions
 
-UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such as snapshots
+UNFITTED = 1.0  # temperature of checkpoints without a fitted one, such as snapshots
 
 
-def as_judged(predictions: Predictions, split: str, temperature: float) -> Predictions:
-    """Predictions of a split as their figures are measured: validation pages at temperatures that others of them fitted.
+def calibrated_for_scoring(predictions: Predictions, split: str, temperature: float) -> Predictions:
+    """Calibrate the predictions of a split for scoring: validation pages by cross-fitting, as they fitted the temperature.
 
     Args:
-        predictions: Uncalibrated.
-        split: `val` names the pages that fitted the temperature.
-        temperature: The model's, for these pages.
+        predictions: Uncalibrated predictions.
+        split: `val` are the pages that fitted the temperature.
+        temperature: The model's temperature for these pages.
     """
     if split == "val" and temperature != UNFITTED:
         return cross_fitted(predictions)
@@ -22,13 +22,13 @@ def as_judged(predictions: Predictions, split: str, temperature: float) -> Predi
 
 
 def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tuple[str, ...]:
-    """Sentences for people beside the figures of a split.
+    """Write the notes that a reader needs to judge the scores of a split.
 
     Args:
-        split: `val` and `train` are the run's own; others are no part of its training.
-        monitor: The figure that chose the epoch.
+        split: `val` and `train` are the run's own; other pages are no part of its training.
+        monitor: The metric that selected the epoch.
         folds: Whether the model is a folds run.
-        temperature: The model's.
+        temperature: The model's temperature.
     """
     found = []
     if split == "val":

@@ -1,4 +1,4 @@
-"""What a run would do, before it does it."""
+"""Previews the learning-rate schedule of a run without training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from docclf_cli.results.training import SchedulePreview
 
 
 def schedule_preview(profile: Profile) -> SchedulePreview:
-    """The learning rate of every optimizer step of a run (of its first fold, where there are folds).
+    """Compute and plot the learning rate of every optimizer step of a run (of its first fold, if it has folds).
 
     Raises:
-        InputError: The schedule follows figures that are not known yet, or the data cannot be read.
+        InputError: The schedule follows metrics of validation, or the data cannot be read.
     """
-    batches = EpochBatches(_train_pages(profile), profile.train.batch_size, profile.train.accumulate, profile.seed)
+    batches = EpochBatches(
+        _count_train_pages(profile), profile.train.batch_size, profile.train.accumulate, profile.seed
+    )
     totals = ScheduleTotals.of_run(profile, batches.steps)
     schedule = build_schedule(profile.scheduler, totals)
     if not schedule.foreseeable:
@@ -35,7 +37,7 @@ def schedule_preview(profile: Profile) -> SchedulePreview:
     return SchedulePreview(profile.scheduler.name, schedule.unit, batches.steps, epochs, rates, plot)
 
 
-def _train_pages(profile: Profile) -> int:
+def _count_train_pages(profile: Profile) -> int:
     data = profile.data
     index = load_index(data, "train")
     rows = hold_out(index, 0 if has_own_validation(data) else data.val_fraction, data.split_seed)[0]

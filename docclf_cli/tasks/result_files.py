@@ -1,4 +1,4 @@
-"""Files a person reads after training: class tables and plots, made from predictions alone."""
+"""Writes the tables and plots that people read, from predictions alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from docclf_cli.results.predictions import Predictions
 
 
 def write_class_metrics(path: Path, rows: Iterable[ClassRow]) -> Path:
-    """`*_class_metrics.csv`: one row per class; `accuracy` is recall, `_low` and `_high` bound 95 % intervals."""
+    """Write one row per class; `accuracy` is recall, `_low` and `_high` bound 95 % intervals."""
     write_csv(path, [_class_record(row) for row in rows])
     return path
 
@@ -34,7 +34,7 @@ def _class_record(row: ClassRow) -> dict[str, Any]:
 
 
 def write_class_report(folder: Path, split: str, predictions: Predictions, scores: Scores) -> list[Path]:
-    """The class table and the two plots of one split."""
+    """Write the class table, the class plot and the confusion matrix of one split."""
     scored = predictions.scored()
     matrix = confusion(scored.labels, scored.predicted(), scored.num_classes)
     return [
@@ -46,7 +46,7 @@ def write_class_report(folder: Path, split: str, predictions: Predictions, score
 
 
 def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str]) -> Path:
-    """One row for each pair of true and predicted class that has pages."""
+    """Write one row for each pair of true and predicted class that has pages."""
     rows = [
         {"target": class_names[target], "prediction": class_names[predicted], "pages": matrix[target, predicted]}
         for target, predicted in np.argwhere(matrix)
@@ -56,24 +56,26 @@ def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str])
 
 
 def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
-    """Training against held-out pages, class by class: both from the kept checkpoint, without augmentation."""
+    """Plot the scores of training and held-out pages by class, both of the best epoch and without augmentation."""
     return plots.train_val_comparison(train.classes, val.classes, folder / "train_val_comparison.png")
 
 
 def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
-    """Figures over the epochs."""
+    """Plot the metrics over the epochs."""
     return plots.training_curves(history, folder / "training_curves.png")
 
 
 def write_predictions(path: Path, predictions: Predictions, temperature: float) -> Path:
-    """`predictions.csv`: one row a page in the order of the input; an unreadable page keeps its row, and says why."""
-    names, chosen = predictions.class_names, predictions.predicted()
-    probs, losses = predictions.probs(temperature), per_sample_loss(predictions, temperature)
+    """Write one row per page in the order of the input; the `status` of an unreadable page is the reason."""
+    names = predictions.class_names
+    predicted = predictions.predicted()
+    probs = predictions.probs(temperature)
+    losses = per_sample_loss(predictions, temperature)
     rows = [
         {
             "ID": predictions.ids[row],
             "target": _label(predictions, row),
-            "prediction": names[chosen[row]] if chosen[row] >= 0 else "",
+            "prediction": names[predicted[row]] if predicted[row] >= 0 else "",
             "confidence": _digits(probs[row].max()),
             "loss": _digits(losses[row]),
             "status": "" if predictions.status is None else predictions.status[row],
@@ -85,21 +87,21 @@ def write_predictions(path: Path, predictions: Predictions, temperature: float) 
 
 
 def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
-    """`review_queue.csv`: the pages for a person, unreadable ones first and then the least certain.
+    """Write the pages that need review: unreadable ones first, then by confidence, the lowest first.
 
     Args:
-        path: The CSV.
-        predictions: Pages of a split.
+        path: The CSV file.
+        predictions: Predictions for the pages of a split.
         temperature: Divides the logits.
-        threshold: Pages of at least this confidence are decided; None decides no page.
+        threshold: Pages below this confidence need review; None lists all pages.
 
     Returns:
-        How many pages it lists.
+        Number of pages listed.
     """
     probs = predictions.probs(temperature)
     confidence = np.nan_to_num(probs.max(axis=1), nan=-1.0)
-    waiting = np.flatnonzero(confidence < (np.inf if threshold is None else threshold))
-    queue = waiting[np.argsort(confidence[waiting], kind="stable")]
+    below = np.flatnonzero(confidence < (np.inf if threshold is None else threshold))
+    queue = below[np.argsort(confidence[below], kind="stable")]
     columns = ("ID", "prediction", "confidence", "runner_up", "runner_up_confidence", "target", "status")
     write_csv(path, [_review_record(predictions, probs, int(row)) for row in queue], columns)
     return len(queue)
@@ -124,22 +126,21 @@ def _review_record(predictions: Predictions, probs: np.ndarray, row: int) -> dic
 
 
 def _label(predictions: Predictions, row: int) -> str:
-    known = predictions.targets is not None and predictions.targets[row] >= 0
-    return predictions.class_names[predictions.labels[row]] if known else ""
+    is_labelled = predictions.targets is not None and predictions.targets[row] >= 0
+    return predictions.class_names[predictions.labels[row]] if is_labelled else ""
 
 
 def _digits(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6f}"
 
 
-def write_trust_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
-    """Whether confidence means what it says, and what goes wrong when only the most confident pages are decided."""
+def write_confidence_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
+    """Plot the reliability diagram and the risk-coverage curve."""
     scored = predictions.scored()
     confidence, correct = confidences(scored, temperature)
     bins = reliability_bins(confidence, correct, scored.groups)
     coverage, risk, _ = risk_coverage(confidence, correct)
-    means, accuracies = [one.confidence for one in bins], [one.accuracy for one in bins]
     return [
-        plots.reliability(means, accuracies, folder / "reliability.png"),
+        plots.reliability([one.confidence for one in bins], [one.accuracy for one in bins], folder / "reliability.png"),
         plots.risk_coverage(coverage, risk, folder / "risk_coverage.png"),
     ]

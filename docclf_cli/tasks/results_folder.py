@@ -1,4 +1,4 @@
-"""Where a command puts what it derives from a model: by split, and apart for other data than the model was trained on."""
+"""Names the folder for what a command derives from a model: one per split, and one per other data set."""
 
 from __future__ import annotations
 
@@ -12,54 +12,55 @@ from docclf_cli.files import fingerprint_of, may_write, write_text
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.user_folders import cache_home
 
-OWNER = "data.txt"  # says which data the results in a folder are of
+OWNER = "data.txt"  # names the data that the results in a folder are for
 logger = logging.getLogger("docclf")
 
 
 def results_folder(member: Member, command: str, split: str, data: DataConfig, output: Path | None = None) -> Path:
-    """`<run>/<command>/<split>`; for other data `<split>-<name>`, which belongs to the first data of that name.
+    """Return `<run>/<command>/<split>`, or for other data `<split>-<name>`, which belongs to the first data of that name.
 
     Args:
         member: The model.
-        command: The command.
-        split: Which pages.
-        data: Where they are, with absolute paths.
-        output: The folder that was asked for in place of the run (`writable_place`).
+        command: Name of the command.
+        split: The split.
+        data: Data section of the pages, with absolute paths.
+        output: Folder to use instead of the run (`writable_place`).
     """
-    parent, trained_on = writable_place(member.folder, output) / command, member.info.data
+    parent = writable_place(member.folder, output) / command
+    trained_on = member.info.data
     if (data.root, data.images) == (trained_on.root, trained_on.images):
         return parent / split
     owner = "\n".join(filter(None, (data.root, data.images))) + "\n"
-    named = f"{split}-{Path(data.root).stem}"
-    names = [named, f"{named}-{fingerprint_of(owner)[:6]}"]
-    if not is_placed(trained_on):  # a run of before, whose own pages these may well be
+    name = f"{split}-{Path(data.root).stem}"
+    names = [name, f"{name}-{fingerprint_of(owner)[:6]}"]
+    if not is_placed(trained_on):  # an earlier version stored a relative path: these may be the pages of the run
         names.insert(0, split)
-    folder = next((parent / name for name in names if _is_of(parent / name, owner)), parent / names[-1])
-    with contextlib.suppress(ResourceError):  # told when the results themselves are written
+    folder = next((parent / name for name in names if _belongs_to(parent / name, owner)), parent / names[-1])
+    with contextlib.suppress(ResourceError):  # raised again when the results are written
         write_text(folder / OWNER, owner)
     return folder
 
 
 def writable_place(run: Path, output: Path | None) -> Path:
-    """The folder for what is derived from a run: the run itself, or one of its name below `output`.
+    """Return the folder for what is derived from a run: the run itself, or a folder of its name below `output`.
 
-    Where the run may not be written to, it is a folder in the user's cache, and that is said.
+    If the run may not be written to, it is a folder in the user's cache, and a warning names it.
 
     Args:
-        run: The run's folder, or that of a checkpoint.
-        output: The folder that was asked for.
+        run: Folder of the run or of the checkpoint.
+        output: The folder that the user named.
     """
-    whose = run.absolute().name
+    name = run.absolute().name
     if output is not None:
-        return output / whose
+        return output / name
     if may_write(run):
         return run
-    place = cache_home() / "results" / f"{whose}-{fingerprint_of(str(run.resolve()))}"
+    place = cache_home() / "results" / f"{name}-{fingerprint_of(str(run.resolve()))}"
     logger.warning("%s may not be written to: results go to %s; --output DIR names another place", run, place)
     return place
 
 
-def _is_of(folder: Path, owner: str) -> bool:
+def _belongs_to(folder: Path, owner: str) -> bool:
     try:
         return (folder / OWNER).read_text(encoding="utf-8") == owner
     except OSError:

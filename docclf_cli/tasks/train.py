@@ -1,4 +1,4 @@
-"""`train`: a run from a profile, with its folds, its refit, its files and its result."""
+"""`train`: trains the model (or the folds) of a profile, and writes the files of the run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ from docclf_cli.profile.paths import absolute_paths, typed_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import FoldRow, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.caveats import calibrated_for_scoring, caveats
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
 
 logger = logging.getLogger("docclf")
@@ -74,11 +74,11 @@ WHILE_DRAWING = "stopped while tables and plots were written"
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What all fits of one run share."""
+class _Run:
+    """A run whose pages are prepared, and how its fits are trained."""
 
     profile: Profile
-    run: RunFolder
+    folder: RunFolder
     runtime: Runtime
     scoring: Runtime
     prepared: PreparedPages
@@ -87,16 +87,21 @@ class _Work:
     emit: Emit
     stop: StopFlag
 
-    def task(self, planned: PlannedFit) -> TrainingJob:
-        run, label = self.run, self.profile.model.name
-        if planned.fold is not None:
-            run, label = run.fold(planned.fold), f"fold {planned.fold} of {self.profile.train.folds}"
+    def job(self, planned: PlannedFit) -> TrainingJob:
+        is_fold = planned.fold is not None
         return TrainingJob(
-            self.profile, self.prepared, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label
+            profile=self.profile,
+            prepared=self.prepared,
+            train_rows=planned.train_rows,
+            val_rows=planned.val_rows,
+            run=self.folder.fold(planned.fold) if planned.fold is not None else self.folder,
+            runtime=self.runtime,
+            scoring=self.scoring,
+            label=f"fold {planned.fold} of {self.profile.train.folds}" if is_fold else self.profile.model.name,
         )
 
-    def fit(self, task: TrainingJob) -> FitResult:
-        return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)
+    def fit(self, job: TrainingJob) -> FitResult:
+        return fit(job, resume=self.resume, emit=self.emit, stop=self.stop)
 
 
 def train(
@@ -108,19 +113,19 @@ def train(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> TrainResult:
-    """Train what a profile describes, in a new run folder or on from an interrupted one.
+    """Train the model of a profile, in a new run folder or by resuming a run.
 
     Args:
         profile: The resolved profile.
-        resume: Run folder to go on with.
-        allow_changes: Go on although profile, code or pages are not those the run was started with.
+        resume: Run folder to resume.
+        allow_changes: Resume although profile, code or pages have changed.
         overwrite: Replace an existing run of that name.
         emit: Consumer of events.
         stop: Polled after every step.
 
     Raises:
-        Interrupted: `stop` was set; the run can go on.
-        DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
+        Interrupted: `stop` was set; the run can be resumed.
+        DocclfError: Pages, weights or the folder cannot be used; each kind has its own exit code.
     """
     typed, profile = typed_paths(profile), absolute_paths(profile)
     if resume is None:
@@ -134,7 +139,7 @@ def train(
     index.left_out.say(profile.data.root)
     check_settings(profile, len(index.class_names), own_val)
     check_classes(index)
-    fits, split = _planned(profile, index, own_val)
+    fits, split = _plan_fits(profile, index, own_val)
     check_fits(profile, index, fits, resolve_runtime(profile.runtime))
     if resume is None:
         check_weights(profile, len(index.class_names))
@@ -146,40 +151,43 @@ def train(
     with run.writing():
         if resume is None:  # again, now that nobody else can write
             run.require_free(overwrite)
-        with _state_kept(run):
-            prepared = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
-            _set_unreadable_aside(run, profile, prepared)
+        with _recording_state(run):
+            if resume is None:
+                run.clear()
+                _begin(run, profile)
+                prepared = read()
+            else:
+                prepared = _resume(profile, run, read, allow_changes)
+            _quarantine_unreadable(run, profile, prepared)
             split.save(run.split)
-            fits = _readable(profile, prepared, fits, runtime)
-            work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop)
+            fits = _without_unreadable(profile, prepared, fits, runtime)
+            started = _Run(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop)
             write_provenance(run, prepared, typed)
-            _write_preview(work)
-            result = _train_folds(work) if profile.train.folds else _train_once(work)
-            result = replace(result, precision=_note_precision(work))
+            _write_preview(started)
+            result = _train_folds(started) if profile.train.folds else _train_once(started)
+            result = replace(result, precision=_write_precision(started))
             run.write_state(FINISHED, best_epoch=result.best_epoch, f1_macro=result.val.figures["f1_macro"].value)
             return replace(result, left_out=index.left_out.counts)
 
 
-def _note_precision(work: _Work) -> str:
-    """Write what the checkpoints are to predict with into the run's profile (of folds that differ fp32), and return it."""
-    run, runtime = work.run, work.profile.runtime
-    found = sorted({info_of(path).precision for path in fold_checkpoints(run.path) or [run.best]})
-    changes = {"precision": found[0] if len(found) == 1 else "fp32", "check": "off"}
+def _write_precision(run: _Run) -> str:
+    """Write the number format of prediction into the run's profile (fp32 if folds differ), and return it."""
+    runtime = run.profile.runtime
+    precisions = sorted({info_of(path).precision for path in fold_checkpoints(run.folder.path) or [run.folder.best]})
+    changes = {"precision": precisions[0] if len(precisions) == 1 else "fp32", "check": "off"}
     runtime = runtime.model_copy(update={"inference": runtime.inference.model_copy(update=changes)})
-    write_text(run.profile, dump_profile(work.profile.model_copy(update={"runtime": runtime})))
-    return ", ".join(found)
+    write_text(run.folder.profile, dump_profile(run.profile.model_copy(update={"runtime": runtime})))
+    return ", ".join(precisions)
 
 
-def _started(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages]) -> PreparedPages:
-    """Begin a run in its folder, and read its pages."""
-    run.clear()
-    _begin(run, profile)
-    return read()
-
-
-def _gone_on(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages], allow_changes: bool) -> PreparedPages:
-    """Read the pages of a run, and begin again if it is still made of the same."""
-    _say_how_it_ended(run)
+def _resume(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages], allow_changes: bool) -> PreparedPages:
+    """Read the pages of a run, and mark it as running if its profile, code and pages are unchanged."""
+    if run.read_state().get("status") == RUNNING:
+        logger.warning(
+            "%s ended without a word: it was killed (exit 137), or the machine stopped. If nobody killed it, memory is "
+            "the likely cause: fewer loader processes (--set runtime.workers=0) need less and change nothing else",
+            run.path,
+        )
     _refuse([*profile_differences(profile, run), *code_differences(run)], run, allow_changes)
     prepared = read()
     _refuse(data_differences(prepared, run), run, allow_changes)
@@ -193,8 +201,8 @@ def _begin(run: RunFolder, profile: Profile) -> None:
 
 
 @contextlib.contextmanager
-def _state_kept(run: RunFolder) -> Iterator[None]:
-    """Note how a run ended, and say how to go on with one that was stopped."""
+def _recording_state(run: RunFolder) -> Iterator[None]:
+    """Write how the block ended into `run.json`, and add the command that resumes a stopped run to the error."""
     try:
         yield
     except Interrupted as stopped:
@@ -204,45 +212,40 @@ def _state_kept(run: RunFolder) -> Iterator[None]:
             f"go on with it: {shlex.join(['docclf', 'train', '--resume', str(run.path)])}",
             signal_number=stopped.signal_number,
         ) from stopped
-    except ChangedRunError:  # nothing was touched
+    except ChangedRunError:  # nothing was changed
         raise
     except Exception as error:
-        with contextlib.suppress(ResourceError):  # that the disk is full is what is being told already
+        with contextlib.suppress(ResourceError):  # a full disk is reported already
             run.write_state(FAILED)
         if (known := as_resource_error(error)) is not None:
             raise known from error
         raise
 
 
-def _say_how_it_ended(run: RunFolder) -> None:
-    if run.read_state().get("status") == RUNNING:
-        logger.warning(
-            "%s ended without a word: it was killed (exit 137), or the machine stopped. If nobody killed it, memory is "
-            "the likely cause: fewer loader processes (--set runtime.workers=0) need less and change nothing else",
-            run.path,
-        )
-
-
 def _refuse(differences: Sequence[str], run: RunFolder, allow_changes: bool) -> None:
     if not differences:
         return
-    shown = "\n  ".join((*differences[:MOST_SHOWN], *(["…"] if len(differences) > MOST_SHOWN else ())))
+    listed = "\n  ".join((*differences[:MOST_SHOWN], *(["…"] if len(differences) > MOST_SHOWN else ())))
     if not allow_changes:
         raise ChangedRunError(
-            f"{run.path} was started with something else, and would not end as it should:\n  {shown}",
+            f"{run.path} was started with something else, and would not end as it should:\n  {listed}",
             "put it back as it was, or go on all the same with --allow-changes",
         )
-    logger.warning("%s goes on with changes:\n  %s", run.path, shown)
+    logger.warning("%s goes on with changes:\n  %s", run.path, listed)
 
 
 def preprocess_of(profile: Profile) -> Preprocess:
-    """The preprocessing of a profile, with the mean, deviation and interpolation its model was made for."""
+    """Return the preprocessing of a profile, with the mean, deviation and interpolation of its pretrained model."""
     mean, std, interpolation = pretrained_stats(profile.model)
     return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
 
 
-def _set_unreadable_aside(run: RunFolder, profile: Profile, prepared: PreparedPages) -> None:
-    """List pages that cannot be read, and refuse to go on where they are too many."""
+def _quarantine_unreadable(run: RunFolder, profile: Profile, prepared: PreparedPages) -> None:
+    """Write `quarantine.csv` with the pages that cannot be read.
+
+    Raises:
+        UnreadableImagesError: They are more than `data.max_unreadable` allows.
+    """
     index, reasons = prepared.index, prepared.unreadable
     if not reasons:
         return
@@ -255,44 +258,46 @@ def _set_unreadable_aside(run: RunFolder, profile: Profile, prepared: PreparedPa
     logger.warning("%s", text)
 
 
-def _readable(
+def _without_unreadable(
     profile: Profile, prepared: PreparedPages, fits: tuple[PlannedFit, ...], runtime: Runtime
 ) -> tuple[PlannedFit, ...]:
-    """The same fits without training pages that cannot be read; held-out ones stay, and are not scored.
+    """Remove unreadable training pages from the fits; unreadable held-out pages stay, and are not scored.
 
     Raises:
-        InputError: What is left is too little.
+        InputError: Too few pages are left.
     """
     if not prepared.unreadable:
         return fits
     unreadable = np.array(list(prepared.unreadable))
-    left = [replace(fit, train_rows=np.setdiff1d(fit.train_rows, unreadable)) for fit in fits]
-    scored = [replace(fit, val_rows=np.setdiff1d(fit.val_rows, unreadable)) for fit in left]
-    check_batches(profile, len(prepared.index.class_names), scored, runtime)
-    return tuple(left)
+    fits = tuple(replace(fit, train_rows=np.setdiff1d(fit.train_rows, unreadable)) for fit in fits)
+    readable = [replace(fit, val_rows=np.setdiff1d(fit.val_rows, unreadable)) for fit in fits]
+    check_batches(profile, len(prepared.index.class_names), readable, runtime)
+    return fits
 
 
-def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tuple[PlannedFit, ...], Split]:
-    """Which pages each fit of a run trains on, and the split that is stored."""
-    data, train, everything = profile.data, profile.train, np.arange(len(index))
+def _plan_fits(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tuple[PlannedFit, ...], Split]:
+    """Choose the pages of each fit, and the split to store."""
+    data = profile.data
+    train = profile.train
+    all_rows = np.arange(len(index))
 
-    def planned(rows: np.ndarray, val_rows: np.ndarray, fold: int | None = None) -> PlannedFit:
+    def plan(rows: np.ndarray, val_rows: np.ndarray, fold: int | None = None) -> PlannedFit:
         return PlannedFit(limit(rows, index.labels, data.limit, data.split_seed), val_rows, fold)
 
     if train.folds is not None:
         held_out = folds(index, train.folds, data.fold_seed)
         chosen = range(train.folds) if train.fold is None else [train.fold]
-        fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
+        fits = [plan(np.setdiff1d(all_rows, held_out[fold]), held_out[fold], fold) for fold in chosen]
         return tuple(fits), Split.of_folds(index, held_out)
     if own_val:
-        one = planned(everything[:-own_val], everything[-own_val:])
+        one = plan(all_rows[:-own_val], all_rows[-own_val:])
     else:
-        one = planned(*hold_out(index, data.val_fraction, data.split_seed))
+        one = plan(*hold_out(index, data.val_fraction, data.split_seed))
     return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows})
 
 
 def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: Sequence[PlannedFit]) -> Profile:
-    """The profile with all that its runtime section leaves to `auto` picked, for steps no larger than the pages allow."""
+    """Resolve each `auto` of the runtime section, for steps no larger than the number of pages."""
     train = profile.train
     most = max(len(fit.train_rows) for fit in fits)
     batch_size = min(train.batch_size, -(-most // train.accumulate) * train.accumulate)
@@ -301,85 +306,93 @@ def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: S
     return profile.model_copy(update={"runtime": runtime})
 
 
-def _train_once(work: _Work) -> TrainResult:
-    (planned,) = work.fits
-    task = work.task(planned)
-    fitted = work.fit(task)
-    if work.profile.train.refit:
-        refit(task, fitted, resume=work.resume, emit=work.emit, stop=work.stop)
-    return _single_result(work, fitted)
-
-
-def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
-    val, train = (
-        score(as_judged(fitted.val, "val", fitted.temperature)),
-        score(fitted.train, temperature=fitted.temperature),
-    )
-    run = work.run
-    files = [run.best]
+def _train_once(run: _Run) -> TrainResult:
+    """Train one model (and its refit), and write its tables and plots."""
+    (planned,) = run.fits
+    job = run.job(planned)
+    fitted = run.fit(job)
+    if run.profile.train.refit:
+        refit(job, fitted, resume=run.resume, emit=run.emit, stop=run.stop)
+    val = score(calibrated_for_scoring(fitted.val, "val", fitted.temperature))
+    train = score(fitted.train, temperature=fitted.temperature)
+    path = run.folder.path
+    files = [run.folder.best]
     for write in (
-        lambda: write_class_report(run.path, "val", fitted.val, val),
-        lambda: [write_comparison(run.path, train, val)],
-        lambda: [write_curves(run.path, fitted.history)],
+        lambda: write_class_report(path, "val", fitted.val, val),
+        lambda: [write_comparison(path, train, val)],
+        lambda: [write_curves(path, fitted.history)],
     ):
-        work.stop.raise_if_set(WHILE_DRAWING)
+        run.stop.raise_if_set(WHILE_DRAWING)
         files += write()
-    files += [run.path / PREVIEW, run.metrics]
-    kept = fitted.history[fitted.best_epoch - 1]
+    files += [path / PREVIEW, run.folder.metrics]
     return TrainResult(
-        run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
-        val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
-        notes=_notes(work, fitted.temperature),
-    )  # fmt: skip
+        run=path,
+        model=run.profile.model.model_name,
+        best_epoch=fitted.best_epoch,
+        epochs=fitted.epochs,
+        monitor=run.profile.train.monitor,
+        val=val,
+        train=train,
+        degraded=fitted.history[fitted.best_epoch - 1].get("f1_macro_degraded"),
+        temperature=fitted.temperature,
+        files=tuple(files),
+        notes=_notes(run, fitted.temperature),
+    )
 
 
-def _train_folds(work: _Work) -> TrainResult:
-    fitted = [work.fit(work.task(planned)) for planned in work.fits]
-    return _folds_result(work, [int(planned.fold or 0) for planned in work.fits], fitted)
-
-
-def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResult]) -> TrainResult:
-    """Pooled out-of-fold predictions, each row from the model that did not train on it."""
-    out_of_fold = pooled([one.val for one in fitted], work.prepared.index.ids)
+def _train_folds(run: _Run) -> TrainResult:
+    """Train the folds, and pool their out-of-fold predictions: each row is from the model that did not train on it."""
+    fitted = [run.fit(run.job(planned)) for planned in run.fits]
+    path = run.folder.path
+    out_of_fold = pooled([one.val for one in fitted], run.prepared.index.ids)
     temperature = fitted[0].temperature
     if len(fitted) > 1:
         temperature = temperature_of_mean(out_of_fold, [one.train for one in fitted])
         alone = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
-        store_temperatures(work.run, [one.run for one in fitted], mean_of_folds=temperature, out_of_fold=alone)
-    out_of_fold.save(work.run.path / OUT_OF_FOLD)
-    val = score(as_judged(out_of_fold, "val", temperature))
+        store_temperatures(run.folder, [one.run for one in fitted], mean_of_folds=temperature, out_of_fold=alone)
+    out_of_fold.save(path / OUT_OF_FOLD)
+    val = score(calibrated_for_scoring(out_of_fold, "val", temperature))
     rows = tuple(
-        FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
-        for number, one in zip(numbers, fitted, strict=True)
+        FoldRow(int(planned.fold or 0), one.best_epoch, one.history[one.best_epoch - 1])
+        for planned, one in zip(run.fits, fitted, strict=True)
     )
-    work.stop.raise_if_set(WHILE_DRAWING)
-    files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
+    run.stop.raise_if_set(WHILE_DRAWING)
+    files = [*write_class_report(path, "val", out_of_fold, val), path / OUT_OF_FOLD]
     return TrainResult(
-        work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
-        val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
-    )  # fmt: skip
+        run=path,
+        model=run.profile.model.model_name,
+        best_epoch=0,
+        epochs=max(one.epochs for one in fitted),
+        monitor=run.profile.train.monitor,
+        val=val,
+        temperature=temperature,
+        folds=rows,
+        files=tuple(files),
+        notes=_notes(run, temperature),
+    )
 
 
-def _notes(work: _Work, temperature: float) -> tuple[str, ...]:
-    train = work.profile.train
+def _notes(run: _Run, temperature: float) -> tuple[str, ...]:
+    train = run.profile.train
     return caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
 
 
-def _write_preview(work: _Work) -> None:
-    """What the model really sees: a few training pages, each plain and then as the policy varies it."""
-    policy, index = Policy.from_config(work.profile.augmentation), work.prepared.index
-    rows = work.fits[0].train_rows
-    drawn = stratified_sample(index.labels[rows], PREVIEW_PAGES, work.profile.seed)[:PREVIEW_PAGES]
+def _write_preview(run: _Run) -> None:
+    """Draw a contact sheet of a few training pages, each followed by its augmented variants."""
+    policy = Policy.from_config(run.profile.augmentation)
+    index = run.prepared.index
+    rows = run.fits[0].train_rows
+    drawn = stratified_sample(index.labels[rows], PREVIEW_PAGES, run.profile.seed)[:PREVIEW_PAGES]
     pages, captions = [], []
     for row in rows[drawn].tolist():
         try:
-            page = work.prepared.pages[row]
+            page = run.prepared.pages[row]
         except UnreadablePage:
             continue
-        variants = [policy(page, np.random.default_rng((work.profile.seed, row, n))) for n in range(PREVIEW_VARIANTS)]
+        variants = [policy(page, np.random.default_rng((run.profile.seed, row, n))) for n in range(PREVIEW_VARIANTS)]
         pages += [page, *variants]
         captions += [
             index.class_names[index.labels[row]],
-            *[f"{work.profile.augmentation.name} {n + 1}" for n in range(PREVIEW_VARIANTS)],
+            *[f"{run.profile.augmentation.name} {n + 1}" for n in range(PREVIEW_VARIANTS)],
         ]
-    contact_sheet(pages, captions, work.run.path / PREVIEW, columns=PREVIEW_VARIANTS + 1)
+    contact_sheet(pages, captions, run.folder.path / PREVIEW, columns=PREVIEW_VARIANTS + 1)

@@ -1,4 +1,4 @@
-"""`tta`: what a model gains from looking at each page in several views, view by view."""
+"""`tta`: scores a model on several views of each page, one by one and merged, and predicts with the merge."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_json
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.ensembling import Line, TTAResult
+from docclf_cli.results.ensembling import Line, Measured, TTAResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.ensemble.files import (
@@ -46,39 +46,40 @@ from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.version import __version__
 
-PARTS = 5  # of the held-out pages, to score pruning on pages that did not choose
+FOLDS = 5  # of the held-out pages, for the nested cross-fitting of pruning
 PROBABILITIES, META = "tta_probabilities.csv", "tta_predictions_meta.json"
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
-    """What a member says in its views.
+class _ViewPredictions:
+    """The predictions of a member in each view.
 
     Attributes:
-        answers: By name of the view.
+        predictions: By name of the view.
         views: Names of the views to merge.
         evaluation_pages: The pages.
-        figure: What choices follow.
+        figure: The metric that choices follow.
         merge: How views are merged.
     """
 
-    answers: MemberPredictions
+    predictions: MemberPredictions
     views: tuple[str, ...]
     evaluation_pages: EvaluationPages
     figure: str
     merge: Merge
 
-    def line(self, name: str, answers: MemberPredictions, view: str) -> Line:
-        """One view, compared with the plain page."""
-        baseline = None if view == PLAIN else PLAIN
-        sides = [(answers.held_out, self.answers.held_out)]
-        if self.evaluation_pages.split != VAL:
-            sides.append((answers.target, self.answers.target))
-        measured = [
-            measure(side[view], None if baseline is None else plain_side[baseline], self.figure) if side else None
-            for side, plain_side in sides
-        ]
-        return Line(name, measured[0], measured[1] if len(measured) > 1 else None)
+    def line(self, name: str, predictions: MemberPredictions, view: str) -> Line:
+        """Score predictions in one view, and compare them with the plain page."""
+
+        def measured(in_view: Mapping[str, Predictions], plain_page: Mapping[str, Predictions]) -> Measured | None:
+            if not in_view:
+                return None
+            return measure(in_view[view], None if view == PLAIN else plain_page[PLAIN], self.figure)
+
+        held_out = measured(predictions.held_out, self.predictions.held_out)
+        if self.evaluation_pages.split == VAL:
+            return Line(name, held_out, None)
+        return Line(name, held_out, measured(predictions.target, self.predictions.target))
 
 
 def tta(
@@ -93,7 +94,7 @@ def tta(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> TTAResult:
-    """Score a model view by view and with all views merged, and predict with the merge.
+    """Score a model in each view and with all views merged, and predict with the merge.
 
     Args:
         checkpoint: Checkpoint file or run folder.
@@ -120,77 +121,83 @@ def tta(
     (views,) = views_of(config, [member])
     evaluation_pages.left_out(member.info.class_names).say(evaluation_pages.target.config.root)
     ask_for_fill(submission, member, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
-    asked = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
-    (answers,) = predict_members(
-        [member], [asked], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop
+    predicted_views = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
+    (predictions,) = predict_members(
+        [member], [predicted_views], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop
     )
     in_sample = trained_on([member], evaluation_pages)
-    look = _Look(
-        _without_labels(answers, in_sample), tuple(view.name for view in views), evaluation_pages, figure, config.merge
+    found = _ViewPredictions(
+        predictions=_without_labels(predictions, in_sample),
+        views=tuple(view.name for view in views),
+        evaluation_pages=evaluation_pages,
+        figure=figure,
+        merge=config.merge,
     )
-    kept, nested = _pruned(look) if prune_views else (look.views, None)
+    kept, cross_fitted = _prune(found) if prune_views else (found.views, None)
     folder = results_folder(member, "tta", evaluation_pages.split, evaluation_pages.target.config, output)
-    return _finish(member, look, asked, kept, nested, in_sample, submission, folder)
+    return _finish(member, found, predicted_views, kept, cross_fitted, in_sample, submission, folder)
 
 
-def _without_labels(answers: MemberPredictions, in_sample: np.ndarray) -> MemberPredictions:
-    """Pages that the member was trained on are not scored."""
-
-    def hidden(predictions: Predictions) -> Predictions:
-        targets = predictions.targets
-        return predictions if targets is None else replace(predictions, targets=np.where(in_sample, -1, targets))
-
+def _without_labels(predictions: MemberPredictions, in_sample: np.ndarray) -> MemberPredictions:
+    """Remove the labels of pages that the member was trained on, so that these are not scored."""
     if not in_sample.any():
-        return answers
-    return replace(answers, target={name: hidden(predictions) for name, predictions in answers.target.items()})
+        return predictions
+    target = {
+        name: one if one.targets is None else replace(one, targets=np.where(in_sample, -1, one.targets))
+        for name, one in predictions.target.items()
+    }
+    return replace(predictions, target=target)
 
 
-def _pruned(look: _Look) -> tuple[tuple[str, ...], Predictions]:
-    """The views that all held-out pages choose to keep, and these pages in the views that others of them chose."""
-    sides = [look.answers.held_out[name] for name in look.views]
-    log_probs, labels = np.stack([side.log_probs for side in sides]).astype(np.float64), sides[0].labels
-    score = score_by(look.figure)
-    places = prune(log_probs, labels, look.merge, score)
+def _prune(found: _ViewPredictions) -> tuple[tuple[str, ...], Predictions]:
+    """Choose the views to keep on all held-out pages, and merge these pages by nested cross-fitting."""
+    in_views = [found.predictions.held_out[name] for name in found.views]
+    log_probs = np.stack([one.log_probs for one in in_views]).astype(np.float64)
+    labels = in_views[0].labels
+    score = score_by(found.figure)
+    places = prune(log_probs, labels, found.merge, score)
     rows = np.flatnonzero((labels >= 0) & ~np.isnan(log_probs).any(axis=(0, 2)))
-    groups = None if sides[0].groups is None else sides[0].groups[rows]
-    part = np.full(len(labels), -1)
-    part[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(PARTS)
-    nested = cross_pruned(log_probs, labels, part, look.merge, score)
-    return tuple(look.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
+    groups = None if in_views[0].groups is None else in_views[0].groups[rows]
+    fold_of = np.full(len(labels), -1)
+    fold_of[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(FOLDS)
+    merged = cross_pruned(log_probs, labels, fold_of, found.merge, score)
+    return tuple(found.views[place] for place in places), replace(in_views[0], log_probs=merged.astype(np.float32))
 
 
 def _finish(
     member: Member,
-    look: _Look,
-    asked: Sequence[PageView],
+    found: _ViewPredictions,
+    predicted_views: Sequence[PageView],
     kept: tuple[str, ...],
-    nested: Predictions | None,
+    cross_fitted: Predictions | None,
     in_sample: np.ndarray,
     submission: Submission,
     folder: Path,
 ) -> TTAResult:
-    merged = look.answers.merged(kept, look.merge)
+    """Merge the views, score the merge, and write its predictions."""
+    merged = found.predictions.merged(kept, found.merge)
     target = merged.target[MERGED]
     rows = submission_rows(submission, target)
-    title = f"{look.merge} of {len(kept)} views"
-    line = look.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
+    title = f"{found.merge} of {len(kept)} views"
+    scored = merged if cross_fitted is None else replace(merged, held_out={MERGED: cross_fitted})
+    line = found.line(title, scored, MERGED)
     result = TTAResult(
         checkpoint=member.path,
-        monitor=look.figure,
-        merge=look.merge,
-        views=tuple(look.line(view.view.name, look.answers, view.name) for view in asked),
+        monitor=found.figure,
+        merge=found.merge,
+        views=tuple(found.line(view.view.name, found.predictions, view.name) for view in predicted_views),
         merged=line,
-        kept=_shown(asked, kept),
-        pruned=_shown(asked, [name for name in look.views if name not in kept]),
+        kept=_view_names(predicted_views, kept),
+        pruned=_view_names(predicted_views, [name for name in found.views if name not in kept]),
         advice=advice(title, line, "the plain page"),
-        notes=tuple(_notes(look, nested is not None, in_sample)),
-        split=look.evaluation_pages.split,
+        notes=tuple(_notes(found, cross_fitted is not None, in_sample)),
+        split=found.evaluation_pages.split,
         pages=len(target),
         unreadable=unreadable_in(target),
-        max_unreadable=look.evaluation_pages.target.config.max_unreadable,
-        left_out=look.evaluation_pages.left_out(member.info.class_names).counts,
+        max_unreadable=found.evaluation_pages.target.config.max_unreadable,
+        left_out=found.evaluation_pages.left_out(member.info.class_names).counts,
         files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
-        precision=look.answers.precision,
+        precision=found.predictions.precision,
     )
     write_csv(folder / TTA_PREDICTIONS, rows)
     write_csv(folder / PROBABILITIES, probability_rows(target))
@@ -198,23 +205,25 @@ def _finish(
     return result
 
 
-def _shown(asked: Sequence[PageView], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(view.view.name for view in asked if view.name in names)
+def _view_names(views: Sequence[PageView], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(view.view.name for view in views if view.name in names)
 
 
-def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
+def _notes(found: _ViewPredictions, pruned: bool, in_sample: np.ndarray) -> list[str]:
     notes = []
-    if not look.answers.held_out:
-        notes.append(f"No page is known to be held out from this model ({look.evaluation_pages.why_none}).")
+    if not found.predictions.held_out:
+        notes.append(f"No page is known to be held out from this model ({found.evaluation_pages.why_none}).")
     else:
         notes.append("Held-out pages also chose the model's epoch, so scores on them are a little too good.")
     if pruned:
         notes.append(
             "Held-out scores of the merge are nested: each page is read in the views that the other held-out pages chose."
         )
-    held_out, target = (next(iter(side.values()), None) for side in (look.answers.held_out, look.answers.target))
-    assert target is not None
-    notes += unreadable_notes(None if held_out is None else held_out.log_probs, target.log_probs, look.evaluation_pages)
+    held_out = next(iter(found.predictions.held_out.values()), None)
+    target = next(iter(found.predictions.target.values()))
+    notes += unreadable_notes(
+        None if held_out is None else held_out.log_probs, target.log_probs, found.evaluation_pages
+    )
     if not can_be_scored(target):
         notes.append("The pages have no labels: they are predicted, and not scored.")
     elif in_sample.any():
@@ -223,10 +232,10 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
 
 
 def _meta(result: TTAResult, member: Member, target: Predictions) -> dict[str, Any]:
-    told = plain(TTAResult, result)
+    content = plain(TTAResult, result)
     return {
         "docclf": __version__,
         "member": describe(member),
         "classes": list(target.class_names),
-        **{key: value for key, value in told.items() if key not in ("files", "checkpoint")},
+        **{key: value for key, value in content.items() if key not in ("files", "checkpoint")},
     }

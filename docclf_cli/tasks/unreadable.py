@@ -1,4 +1,4 @@
-"""Pages that cannot be read, and how many of them are no failure."""
+"""Decides whether too many pages could not be read."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from docclf_cli.errors import UnreadableImagesError
 
 
 def require_readable(unreadable: int, pages: int, allowed: float, hint: str) -> None:
-    """Say by the exit code that too many pages could not be read; everything is written all the same.
+    """Fail if the share of unreadable pages is too large; called after all results are written.
 
     Args:
-        unreadable: How many could not.
-        pages: Of how many.
-        allowed: Share that is no failure, such as `data.max_unreadable`.
-        hint: How any number is accepted.
+        unreadable: Number of unreadable pages.
+        pages: Number of all pages.
+        allowed: Largest share that is no failure, such as `data.max_unreadable`.
+        hint: How to accept more.
 
     Raises:
-        UnreadableImagesError: Their share is above the one allowed.
+        UnreadableImagesError: The share is larger than `allowed`.
     """
     if unreadable > allowed * pages:
         raise UnreadableImagesError(f"{unreadable} of {pages} pages cannot be read, more than {allowed:.2%}", hint)

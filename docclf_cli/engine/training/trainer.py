@@ -1,7 +1,6 @@
-"""The training loop: epochs as a generator of events.
+"""The training loop: a generator of events.
 
-Everything a step depends on is computed from (seed, epoch, step), so `snapshot` between any two steps is
-enough to go on exactly.
+Randomness is a function of (seed, epoch, step), so training resumes exactly from a `snapshot` between any two steps.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ from docclf_cli.profile.schema import TrainConfig
 
 LOWER_IS_BETTER = ("val_loss", "train_loss")
 TRAINING_FIGURES = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
-NAMED = 8  # pages of a batch that are named in a message
+MOST_NAMED = 8  # pages of a batch in a message
 logger = logging.getLogger("docclf")
 
 
 @dataclass
 class TrainState:
-    """Where a fit stands; plain values only.
+    """Position and history of a fit, as plain values.
 
     Attributes:
-        epoch: Epochs completed.
-        step: Optimizer steps done in the current epoch.
-        loss_sum: Weighted sum of losses of the current epoch.
-        loss_weight: Its weights.
-        skipped: Steps left out because their loss was not finite.
+        epoch: Completed epochs.
+        step: Completed optimizer steps of the current epoch.
+        loss_sum: Weighted sum of the step losses of the current epoch.
+        loss_weight: Sum of their weights.
+        skipped: Steps skipped because the loss or the gradient was not finite.
         best: Best monitored figure so far.
-        best_epoch: The epoch it belongs to, counted from 1; 0 before the first.
+        best_epoch: Epoch of `best`, counted from 1; 0 before the first.
         history: One row of figures per epoch.
     """
 
@@ -64,17 +63,29 @@ class TrainState:
 
 @dataclass(frozen=True)
 class TrainerComponents:
-    """What a trainer is made of; the loss is kept where batches come from, so that their weight is known at once."""
+    """The parts of a trainer.
+
+    Attributes:
+        model: The network, on its device.
+        loss: The loss, with class weights on the CPU: the weight of a batch is computed before it is copied.
+        optimizer: Over the parameters of `model`.
+        schedule: The learning rate.
+        ema: `timm.utils.ModelEmaV3`, or None.
+        loader: Yields the micro-batches of this process.
+        batches: Plan of the batches.
+        preprocess: How a page becomes the input.
+        ids: IDs of all pages for messages, text [n].
+    """
 
     model: torch.nn.Module
     loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    ema: Any  # timm.utils.ModelEmaV3 | None
+    ema: Any
     loader: Iterable[Batch]
     batches: EpochBatches
     preprocess: Preprocess
-    ids: Any  # text [n]: names the pages of a batch in messages
+    ids: Any
 
 
 class Trainer:
@@ -96,23 +107,21 @@ class Trainer:
         seed: int,
         validate: Callable[[torch.nn.Module], Mapping[str, float]],
     ) -> None:
-        self.components, self.config, self.runtime, self.seed, self.validate = (
-            components,
-            config,
-            runtime,
-            seed,
-            validate,
-        )
+        self.components = components
+        self.config = config
+        self.runtime = runtime
+        self.seed = seed
+        self.validate = validate
         self.state = TrainState()
         self.loss = components.loss.to(runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.model: Any = runtime.compiled(components.model)
-        # The host runs ahead of a GPU by a step, where nothing has to be taken back nor agreed upon with others.
+        # The host runs one step ahead of a GPU, unless steps may be undone or must be agreed upon with other ranks.
         self.runs_ahead = (
             runtime.device.type == "cuda" and not config.nan_tolerance and not distributed.is_distributed()
         )
         self._pending: StepMetrics | None = None
-        self._loss = math.nan  # of the last step whose figures have been read
+        self._loss = math.nan  # of the last step whose metrics were read
 
     @property
     def total_steps(self) -> int:
@@ -121,18 +130,18 @@ class Trainer:
 
     @property
     def global_step(self) -> int:
-        """Optimizer steps done."""
+        """Completed optimizer steps."""
         return self.state.epoch * self.components.batches.steps + self.state.step
 
     @property
     def weights_model(self) -> torch.nn.Module:
-        """The model that is validated and kept: the moving average where there is one."""
+        """The model that is validated and saved: the moving average if there is one."""
         return self.components.ema.module if self.components.ema is not None else self.components.model
 
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or patience has run out."""
-        if self.state.step:  # an epoch ends with its validation, not with its last step
+        if self.state.step:  # an epoch ends after its validation, not after its last step
             return False
         patience = self.config.patience
         waited = self.state.epoch - self.state.best_epoch
@@ -150,7 +159,7 @@ class Trainer:
         components, state = self.components, self.state
         set_mode(components.model, frozen=state.epoch < self.config.freeze_epochs)
         left = min(components.batches.steps - state.step, self.total_steps - self.global_step)
-        if left <= 0:  # stopped while it was validated
+        if left <= 0:  # the run was stopped during validation
             return
         components.batches.start(state.epoch, state.step)
         micro_batches = iter(components.loader)
@@ -167,11 +176,11 @@ class Trainer:
             sum(float(components.loss.weights(batch.targets).sum()) for batch in micro_batches),
             sum(len(batch.rows) for batch in micro_batches),
         )
-        # Without a tolerance the first fault ends the fit, and there is nothing to take back.
+        # Without a tolerance the first fault ends the fit, and nothing has to be restored.
         buffers = Buffers(components.model.buffers() if self.config.nan_tolerance else ())
         losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
         distributed.merge_step(components.model)
-        figures = self._ready(self._measured(losses, total, micro_batches))
+        figures = self._ready(self._step_metrics(losses, total, micro_batches))
         if figures is None or self._counts(figures):
             self._update()
         else:
@@ -197,31 +206,34 @@ class Trainer:
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _measured(self, losses: Sequence[torch.Tensor], total: float, micro_batches: list[Batch]) -> StepMetrics:
-        """The losses of a step and the norm of its gradient, which is clipped; all still on the device."""
+    def _step_metrics(self, losses: Sequence[torch.Tensor], total: float, micro_batches: list[Batch]) -> StepMetrics:
+        """Clip the gradient, and collect the losses of a step and the norm before clipping, without waiting for the device."""
         self.scaler.unscale_(self.components.optimizer)
         norm = gradient_norm(self.components.model.parameters(), self.config.clip_grad)
         rows = [batch.rows for batch in micro_batches]
         return StepMetrics(torch.stack([*losses, norm]), self.global_step + 1, total, rows)
 
     def _ready(self, figures: StepMetrics) -> StepMetrics | None:
-        """The figures to judge now: those of this step, or, with the next step at work already, of the one before."""
-        if not self.runs_ahead or math.isnan(self._loss):  # the first ones, so that there is a loss to show
+        """Return the metrics to check now: of this step or, if the host runs ahead, of the step before."""
+        if not self.runs_ahead or math.isnan(self._loss):  # the first step, so that there is a loss to report
             return figures
         before, self._pending = self._pending, figures
         return before
 
     def _flush(self) -> None:
-        """Wait for the figures of the last step."""
+        """Wait for the metrics of the last step, and check them."""
         figures, self._pending = self._pending, None
         if figures is not None:
             self._counts(figures)
 
     def _counts(self, figures: StepMetrics) -> bool:
-        """Add the loss of a step to that of its epoch, or tell of it why not.
+        """Add the loss of a step to that of its epoch; a step that is not finite is skipped.
+
+        Returns:
+            Whether the step counts.
 
         Raises:
-            DivergedError: It is one too many of those that do not count.
+            DivergedError: More steps were skipped than `nan_tolerance` allows.
         """
         *losses, norm = figures.read()
         (self._loss,) = distributed.totals(sum(losses))
@@ -233,10 +245,10 @@ class Trainer:
         return True
 
     def _fault(self, loss: float, norm: float) -> str:
-        """What of a step is no finite number; empty where all is well."""
+        """Say what of a step is not finite; empty if all is."""
         if not math.isfinite(loss):
             return f"the loss became {loss}"
-        # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
+        # An overflow at a large loss scale is how the scale is found; the scaler skips the step by itself.
         if math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
             return ""
         return f"the norm of the gradient became {norm}"
@@ -247,12 +259,16 @@ class Trainer:
             self.components.ema.update(self.components.model, step=self.global_step)
 
     def _skip(self, fault: str, figures: StepMetrics) -> None:
-        """Count a step that is left out as if it had not been; too many of them end the fit."""
+        """Count a skipped step, and warn.
+
+        Raises:
+            DivergedError: More steps were skipped than `nan_tolerance` allows.
+        """
         self.state.skipped += 1
         names = [str(self.components.ids[row]) for part in figures.rows for row in part]
         text = (
             f"{fault} in epoch {self.state.epoch + 1}, step {figures.step}; "
-            f"pages of that batch: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"
+            f"pages of that batch: {', '.join(names[:MOST_NAMED])}{' …' if len(names) > MOST_NAMED else ''}"
         )
         if self.state.skipped > self.config.nan_tolerance:
             raise DivergedError(text, LOWER)
@@ -272,7 +288,7 @@ class Trainer:
         }
         state.history.append(figures)
         state.epoch, state.step, state.loss_sum, state.loss_weight = state.epoch + 1, 0, 0.0, 0.0
-        is_best = self._judge(figures)
+        is_best = self._update_best(figures)
         self.components.schedule.observe(figures)
         timings = {
             "epoch": state.epoch,
@@ -282,7 +298,7 @@ class Trainer:
         }
         return EpochDone(state.epoch, figures, is_best, timings)
 
-    def _judge(self, figures: Mapping[str, float]) -> bool:
+    def _update_best(self, figures: Mapping[str, float]) -> bool:
         value = self._monitored(figures)
         if not value > self.state.best:
             return False
@@ -290,22 +306,22 @@ class Trainer:
         return True
 
     def _monitored(self, figures: Mapping[str, float]) -> float:
-        """The figure that chooses epochs, turned so that larger is better."""
+        """Return the metric that selects epochs, negated if lower is better."""
         monitor = self.config.monitor
         if monitor not in figures:
             raise InputError(f"train.monitor: '{monitor}' is not measured", f"measured: {', '.join(figures)}")
         return -figures[monitor] if monitor in LOWER_IS_BETTER else figures[monitor]
 
     def ranked_epochs(self) -> list[int]:
-        """Epochs so far, counted from 1, the best first."""
+        """Return the numbers of the epochs so far, counted from 1, the best first."""
         rows = sorted(self.state.history, key=self._monitored, reverse=True)
         return [int(row["epoch"]) for row in rows]
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything needed to go on from here, as tensors and plain values.
+        """Return everything needed to resume from here, as tensors and plain values.
 
         Raises:
-            DivergedError: The step before was none to go on from.
+            DivergedError: The last step was not finite, and no more may be skipped.
         """
         self._flush()
         components = self.components
@@ -319,7 +335,7 @@ class Trainer:
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from what `snapshot` returned."""
+        """Resume from what `snapshot` returned."""
         components = self.components
         components.model.load_state_dict(snapshot["model"])
         load_state(components.optimizer, snapshot["optimizer"])
@@ -331,7 +347,7 @@ class Trainer:
 
 
 def set_mode(model: torch.nn.Module, frozen: bool) -> None:
-    """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
+    """Set training mode; with a frozen backbone only the new parts are trained: classifier and attention."""
     model.train(not frozen)
     model.requires_grad_(not frozen)
     if frozen:

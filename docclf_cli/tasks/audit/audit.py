@@ -1,10 +1,10 @@
-"""`audit`: twins, doubtful labels, classes and odd pages of a data set, and files that mend them without editing it."""
+"""`audit`: finds near duplicates, label issues and outliers of a data set, and writes files that fix them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,30 +21,13 @@ from docclf_cli.results.audit import AuditResult, ClassCount, DuplicatePage, Lab
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.audit.files import SUMMARY, write_audit
-from docclf_cli.tasks.audit.labels import check_labels, settled_labels
-from docclf_cli.tasks.audit.near_duplicates import SIMILARITY, Pairs, find_near_duplicates, linked
+from docclf_cli.tasks.audit.labels import check_labels, reviewed_labels
+from docclf_cli.tasks.audit.near_duplicates import SIMILARITY, Pairs, connected_components, find_near_duplicates
 from docclf_cli.tasks.audit.outliers import find_outliers
 from docclf_cli.tasks.audit.pages import Collection, Thumbnails, blank_rows, collect_pages, thumbnails, ticker
 from docclf_cli.tasks.train import OUT_OF_FOLD
 
 logger = logging.getLogger("docclf")
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """Everything that was found, by row of the collection.
-
-    Attributes:
-        collection: The pages.
-        pairs: Twins.
-        labels: What a folds run says about the labels.
-        groups: Group of each page to train and validate on, twins in one: text [n].
-    """
-
-    collection: Collection
-    pairs: Pairs
-    labels: LabelCheck | None
-    groups: np.ndarray
 
 
 def audit(
@@ -58,39 +41,42 @@ def audit(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> AuditResult:
-    """Look for what is wrong with a data set.
+    """Find near duplicates, label issues and outliers of a data set.
 
     Args:
-        profile: Its data section says which pages.
+        profile: Its data section names the pages.
         run: A folds run on these pages; without one the labels are not checked.
         output: Parent of the new folder.
         name: Name of the new folder; None is made from the time.
         overwrite: Replace an earlier audit of that name.
-        similarity: From here on two pages are twins, between 0 and 1.
+        similarity: Two pages at least this similar are near duplicates, between 0 and 1.
         emit: Consumer of progress events.
         stop: Polled in every loop.
 
     Raises:
-        InputError: The data or the run cannot be used, or the folder is there already.
+        InputError: The data or the run cannot be used, or the folder exists.
         Interrupted: `stop` was set; nothing is written.
     """
-    folder, profile = _new_folder(output, name, overwrite), absolute_paths(profile)
-    out_of_fold = None if run is None else _out_of_fold(run)
+    folder = _new_folder(output, name, overwrite)
+    profile = absolute_paths(profile)
+    out_of_fold = None if run is None else _load_out_of_fold(run)
     run_folder = None if run is None else RunFolder(run)
     collection = collect_pages(profile.data, run_folder, None if out_of_fold is None else out_of_fold.class_names)
     collection.left_out.say(profile.data.root)
-    pages = thumbnails(collection, resolve_runtime(profile.runtime), emit, stop)
+    runtime = resolve_runtime(profile.runtime)
+    pages = thumbnails(collection, runtime, emit, stop)
     readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
-    workers = resolve_runtime(profile.runtime).workers
-    pairs = find_near_duplicates(readable, pages.grey, workers=workers, similarity=similarity, tick=ticker(emit, stop))
-    groups = _groups(collection, pairs)
+    pairs = find_near_duplicates(
+        readable, pages.grey, workers=runtime.workers, similarity=similarity, tick=ticker(emit, stop)
+    )
+    groups = _group_near_duplicates(collection, pairs)
     labels = None if out_of_fold is None or run is None else check_labels(collection, run, out_of_fold, groups)
     if labels is not None and labels.refusal is not None:
         logger.warning("%s cannot judge labels: %s. No label is called doubtful", run, labels.refusal)
-    findings = Findings(collection, pairs, labels, groups)
-    result = _result(folder, findings, tuple(_outliers(collection, pages, readable, emit, stop)))
+    outliers = tuple(_outliers(collection, pages, readable, emit, stop))
+    result = _result(folder, collection, pairs, labels, groups, outliers)
     with atomic_folder(folder) as new:
-        files = write_audit(new, collection, findings.groups, result, settled_labels(collection))
+        files = write_audit(new, collection, groups, result, reviewed_labels(collection))
         stop.raise_if_set("stopped; nothing is written")
     return replace(result, files=tuple(folder / file.name for file in files))
 
@@ -108,7 +94,7 @@ def _new_folder(output: Path, name: str | None, overwrite: bool) -> Path:
     return path
 
 
-def _out_of_fold(run: Path) -> Predictions:
+def _load_out_of_fold(run: Path) -> Predictions:
     path = run / OUT_OF_FOLD
     if not path.is_file():
         raise InputError(
@@ -117,28 +103,43 @@ def _out_of_fold(run: Path) -> Predictions:
     return Predictions.load(path)
 
 
-def _groups(collection: Collection, pairs: Pairs) -> np.ndarray:
-    """Groups of the training pages, those that twins join under the name of the first of them."""
-    training, count = collection.training, len(collection)
+def _group_near_duplicates(collection: Collection, pairs: Pairs) -> np.ndarray:
+    """Return the group of each training page; groups with near duplicates are joined under the name of the first."""
+    training = collection.training
+    count = len(collection)
     own = np.array([f"page {name}" for name in training.ids], object) if training.groups is None else training.groups
-    names, of_row = np.unique(own.astype(np.str_), return_inverse=True)
-    member_of = np.arange(len(training)), of_row + count
-    parts = linked(count + len(names), [(pairs.first, pairs.second), member_of])[: len(training)]
-    _, first, part = np.unique(parts, return_index=True, return_inverse=True)
-    return own[first][part]
+    names, group_of_row = np.unique(own.astype(np.str_), return_inverse=True)
+    # Nodes are the pages, and after them the groups: a page is linked to its group and to its near duplicates.
+    membership = np.arange(len(training)), group_of_row + count
+    components = connected_components(count + len(names), [(pairs.first, pairs.second), membership])[: len(training)]
+    _, first, component = np.unique(components, return_index=True, return_inverse=True)
+    return own[first][component]
 
 
-def _result(folder: Path, findings: Findings, outliers: tuple[Outlier, ...]) -> AuditResult:
-    collection, pairs = findings.collection, findings.pairs
+def _result(
+    folder: Path,
+    collection: Collection,
+    pairs: Pairs,
+    labels: LabelCheck | None,
+    groups: np.ndarray,
+    outliers: tuple[Outlier, ...],
+) -> AuditResult:
     splits, counts = np.unique(collection.splits.astype(np.str_), return_counts=True)
-    sets = linked(len(collection), [(pairs.first, pairs.second)])
-    of_class = collection.training.counts()
+    sets = connected_components(len(collection), [(pairs.first, pairs.second)])
+    class_counts = collection.training.counts()
     return AuditResult(
-        folder, collection.config.root, dict(zip(splits.tolist(), counts.tolist(), strict=True)),
-        tuple(_near_duplicates(collection, pairs)), int((np.bincount(sets) > 1).sum()), findings.labels,
-        float(of_class.max() / of_class[of_class > 0].min()), tuple(_classes(collection, findings.groups)), outliers, (),
+        folder,
+        collection.config.root,
+        dict(zip(splits.tolist(), counts.tolist(), strict=True)),
+        tuple(_near_duplicates(collection, pairs)),
+        int((np.bincount(sets) > 1).sum()),
+        labels,
+        float(class_counts.max() / class_counts[class_counts > 0].min()),
+        tuple(_classes(collection, groups)),
+        outliers,
+        (),
         collection.left_out.counts,
-    )  # fmt: skip
+    )
 
 
 def _near_duplicates(collection: Collection, pairs: Pairs) -> Iterator[NearDuplicatePair]:

@@ -1,4 +1,4 @@
-"""The files of an audit: tables, pictures, and the two overlays that the data section of a profile accepts."""
+"""Writes the files of an audit: tables, contact sheets, and the two overlays that a profile's data section accepts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _PAIRS, _LABELS = 40, 60  # on the pictures; the tables have all
 
 
 def write_audit(
-    folder: Path, collection: Collection, groups: np.ndarray, result: AuditResult, settled: Mapping[str, str]
+    folder: Path, collection: Collection, groups: np.ndarray, result: AuditResult, reviewed: Mapping[str, str]
 ) -> list[Path]:
-    """Write everything into a new folder, and return what is there, most useful first.
+    """Write all files into a new folder, and return their paths, most useful first.
 
     Args:
-        folder: Where to.
+        folder: The folder.
         collection: The pages.
         groups: Group of each page to train and validate on, text [n].
-        result: What was found.
-        settled: Labels of the profile's relabel file by ID, which stay as they are.
+        result: The result.
+        reviewed: Labels of the profile's relabel file by ID, which stay as they are.
     """
     issues = () if result.labels is None else result.labels.issues
     sheets = _Sheets(folder, collection)
@@ -48,7 +48,7 @@ def write_audit(
         files.append(folder / "odd.csv")
     write_csv(folder / "classes.csv", [_class_record(one) for one in result.classes])
     files += [folder / "classes.csv", _write_overlay(folder / "groups.csv", "group", collection.training.ids, groups)]
-    corrected = {one.id: one.suggested for one in issues} | dict(settled)
+    corrected = {one.id: one.suggested for one in issues} | dict(reviewed)
     if corrected:
         files.append(_write_overlay(folder / "relabel.csv", "target", list(corrected), list(corrected.values())))
     write_json(folder / SUMMARY, _summary(result))
@@ -85,10 +85,10 @@ def _summary(result: AuditResult) -> dict[str, Any]:
 
 
 class _Sheets:
-    """Pictures of what was found.
+    """Draws contact sheets of near duplicates and label issues.
 
     Args:
-        folder: Where to.
+        folder: Where they are written.
         collection: The pages.
     """
 
@@ -97,27 +97,26 @@ class _Sheets:
         places = zip(collection.splits.tolist(), collection.ids.tolist(), strict=True)
         self._row_of = {place: row for row, place in enumerate(places)}
         self._training_row_of = {name: row for row, name in enumerate(collection.training.ids.tolist())}
-        self._sides = [Pages(side, Preprocess(THUMBNAIL), collection.config) for side in collection.sides]
+        self._pages = [Pages(index, Preprocess(THUMBNAIL), collection.config) for index in collection.indices]
 
     def near_duplicates(self, pairs: Sequence[NearDuplicatePair]) -> Path:
-        """Two pages of a pair side by side, two pairs a row."""
+        """Draw the pages of each pair side by side, two pairs per row."""
         pages = [page for pair in pairs for page in (pair.first, pair.second)]
-        likeness = [pair.similarity for pair in pairs for _ in range(2)]
-        captions = [_caption(page, alike) for page, alike in zip(pages, likeness, strict=True)]
+        captions = [_caption(page, pair.similarity) for pair in pairs for page in (pair.first, pair.second)]
         rows = [self._row_of[page.split, page.id] for page in pages]
         return contact_sheet([self._page(row) for row in rows], captions, self.folder / "twins.png", columns=4)
 
     def labels(self, issues: Sequence[LabelIssue]) -> Path:
-        """Pages with the class that is given and the one they seem to have."""
+        """Draw pages with their given class and the class they seem to have."""
         captions = [f"given {one.given}\nseems {one.suggested}" for one in issues]
         pages = [self._page(self._training_row_of[one.id]) for one in issues]
         return contact_sheet(pages, captions, self.folder / "labels.png")
 
     def _page(self, row: int) -> np.ndarray:
-        side, own = self.collection.place(row)
+        number, own_row = self.collection.place(row)
         try:
-            return self._sides[side][own]
-        except UnreadablePage:  # it was readable a moment ago
+            return self._pages[number][own_row]
+        except UnreadablePage:  # it was removed meanwhile
             return np.full((THUMBNAIL, THUMBNAIL, 3), 255, dtype=np.uint8)
 
 

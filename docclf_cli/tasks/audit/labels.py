@@ -1,4 +1,4 @@
-"""Labels against out-of-fold predictions, and whether these can be believed."""
+"""Finds label issues by out-of-fold predictions, if the model is good enough to judge labels."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ logger = logging.getLogger("docclf")
 
 
 def check_labels(collection: Collection, run: Path, out_of_fold: Predictions, groups: np.ndarray) -> LabelCheck:
-    """Labels as they are now, against predictions by ID.
+    """Compare the present labels with out-of-fold predictions, matched by ID.
 
-    A label is called doubtful only where the model that doubts it is clearly better than chance (`chance_p_value`) and
-    confirms more labels than it contradicts: otherwise it is the model that is doubtful.
+    Labels are judged only if the model is clearly better than chance (`chance_p_value`) and confirms more labels than
+    it contradicts.
 
     Args:
         collection: The pages.
         run: The folds run.
-        out_of_fold: What it predicts for pages that the predicting model was not trained on.
+        out_of_fold: Its predictions, each by a model that was not trained on the page.
         groups: Independent group of each training page, text [n].
 
     Raises:
@@ -48,20 +48,22 @@ def check_labels(collection: Collection, run: Path, out_of_fold: Predictions, gr
         )
     rows = rows[inside]
     predicted = replace(out_of_fold.take(inside), targets=training.labels[rows], ids=training.ids[rows].astype(np.str_))
-    known = (predicted.labels >= 0) & ~np.isnan(predicted.log_probs).any(axis=1)
+    readable = (predicted.labels >= 0) & ~np.isnan(predicted.log_probs).any(axis=1)
     scored = predicted.scored()
-    given, seems = scored.labels, scored.predicted()
-    agreement, chance = float((given == seems).mean()), chance_agreement(given, seems)
-    p_value = chance_p_value(given, seems, groups[rows[known]])
+    given = scored.labels
+    predicted_labels = scored.predicted()
+    agreement = float((given == predicted_labels).mean())
+    chance = chance_agreement(given, predicted_labels)
+    p_value = chance_p_value(given, predicted_labels, groups[rows[readable]])
     refusal = _refusal(agreement, chance, p_value)
     if refusal is not None:
         return LabelCheck(run, len(predicted), agreement, chance, p_value, refusal, None, ())
-    expected, issues = _doubtful(collection, predicted)
+    expected, issues = _label_issues(collection, predicted)
     return LabelCheck(run, len(predicted), agreement, chance, p_value, None, expected, issues)
 
 
-def settled_labels(collection: Collection) -> dict[str, str]:
-    """Labels that the profile's relabel file already gives, by ID: people have decided."""
+def reviewed_labels(collection: Collection) -> dict[str, str]:
+    """Return the labels of the profile's relabel file by ID: people have reviewed these pages."""
     if collection.config.relabel is None:
         return {}
     table = read_table(user_path(collection.config.relabel))
@@ -73,57 +75,66 @@ def settled_labels(collection: Collection) -> dict[str, str]:
     return dict(zip(names, table["target"].tolist(), strict=True))
 
 
-def chance_agreement(given: np.ndarray, seems: np.ndarray) -> float:
-    """Share of pages on which labels and predictions would agree if they knew nothing of each other.
+def chance_agreement(given: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute the share of pages on which labels and predictions would agree if they were independent.
 
     The expected agreement of Cohen, "A Coefficient of Agreement for Nominal Scales" (1960).
 
     Args:
         given: Class index of each label, int64 [n].
-        seems: Class index of each prediction, int64 [n].
+        predicted: Class index of each prediction, int64 [n].
     """
-    classes = int(max(given.max(), seems.max())) + 1
-    counts = [np.bincount(side, minlength=classes) for side in (given, seems)]
+    classes = int(max(given.max(), predicted.max())) + 1
+    counts = [np.bincount(labels, minlength=classes) for labels in (given, predicted)]
     return float((counts[0] * counts[1]).sum()) / len(given) ** 2
 
 
-def chance_p_value(given: np.ndarray, seems: np.ndarray, groups: np.ndarray, seed: int = 0) -> float:
-    """How often shuffled labels agree with predictions as well as the labels do: a permutation test.
+def chance_p_value(given: np.ndarray, predicted: np.ndarray, groups: np.ndarray, seed: int = 0) -> float:
+    """Test by permutation how often shuffled labels agree with the predictions as well as the labels do.
 
-    Pages of a group are no independent witnesses, so one page of each group takes part.
+    Pages of a group are not independent, so one page of each group takes part.
 
     Args:
         given: Class index of each label, int64 [n].
-        seems: Class index of each prediction, made without the page: int64 [n].
+        predicted: Class index of each prediction, by a model not trained on the page: int64 [n].
         groups: Independent group of each page [n].
-        seed: Moves the shuffles.
+        seed: Seed of the shuffles.
 
     Returns:
         (1 + shuffles that agree as well) / (1 + shuffles), so that no p-value is 0 (Phipson and Smyth 2010).
     """
     _, first = np.unique(groups.astype(np.str_), return_index=True)
-    given, seems = given[first], seems[first]
-    rng, found = np.random.default_rng(seed), int((given == seems).sum())
-    as_good = sum(int((rng.permutation(given) == seems).sum()) >= found for _ in range(SHUFFLES))
+    given = given[first]
+    predicted = predicted[first]
+    agreeing = int((given == predicted).sum())
+    rng = np.random.default_rng(seed)
+    as_good = sum(int((rng.permutation(given) == predicted).sum()) >= agreeing for _ in range(SHUFFLES))
     return (1 + as_good) / (1 + SHUFFLES)
 
 
 def _refusal(agreement: float, chance: float, p_value: float) -> str | None:
-    """Why the predictions are no reason to doubt a label; None where they are one."""
+    """Say why the predictions cannot judge labels; None if they can."""
     found = f"the model confirms {agreement:.0%} of the labels; by chance it would {chance:.0%}"
     if p_value > SIGNIFICANCE:
         return f"{found}, which is no clear difference (p = {p_value:.2g})"
     return None if agreement > 0.5 else f"{found}, but it contradicts more labels than it confirms"
 
 
-def _doubtful(collection: Collection, predicted: Predictions) -> tuple[float, tuple[LabelIssue, ...]]:
-    found, probs = find_label_issues(predicted), predicted.probs()
-    settled, names = settled_labels(collection), collection.class_names
+def _label_issues(collection: Collection, predicted: Predictions) -> tuple[float, tuple[LabelIssue, ...]]:
+    """Return the expected number of label issues, and the issues found."""
+    found = find_label_issues(predicted)
+    probs = predicted.probs()
+    reviewed = reviewed_labels(collection)
+    names = collection.class_names
     issues = tuple(
         LabelIssue(
-            str(predicted.ids[row]), names[predicted.labels[row]], names[suggested],
-            float(probs[row, predicted.labels[row]]), float(probs[row, suggested]), str(predicted.ids[row]) in settled,
+            str(predicted.ids[row]),
+            names[predicted.labels[row]],
+            names[suggested],
+            float(probs[row, predicted.labels[row]]),
+            float(probs[row, suggested]),
+            str(predicted.ids[row]) in reviewed,
         )
         for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
-    )  # fmt: skip
+    )
     return found.expected, issues

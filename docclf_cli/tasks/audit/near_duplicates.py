@@ -1,9 +1,9 @@
-"""Near-duplicate pages: candidates by a perceptual hash, then a second look at each pair.
+"""Finds near-duplicate pages: a perceptual hash proposes candidates, and registration compares each pair.
 
-Document pages look alike from afar, so a hash alone either misses copies that lie a little askew or takes every
-page of a form for the same. The hash is therefore only asked for candidates, generously, and `registration`
-decides. Both see pages whose paper is white (`whitened`): a darker scan has another edge between its paper and the
-white around it, which outweighs what is on the paper. Figures of both stages: `benchmarks/audit_planted.py`.
+Document pages resemble one another at low resolution, so a hash alone either misses copies that are slightly rotated or
+takes all pages of a form for copies. The hash therefore proposes candidates with a large radius, and `registration`
+decides. Both use pages whose paper is white (`whitened`): the edge between the paper of a darker scan and the white
+around it would outweigh what is on the paper. `benchmarks/audit_planted.py` measures both stages.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from docclf_cli.tasks.audit.registration import registered_similarity
 
 HASH_SIZE = 12  # the hash has 144 bits
 RADIUS = 32  # bits that candidates may differ in
-# A scan that lies askew by up to 3 degrees is within 1 degree of one of these turns, which the hash bears.
+# A scan rotated by up to 3 degrees is within 1 degree of one of these rotations, which the hash tolerates.
 TURNS = (0, -2, 2)
-SIMILARITY = 0.75  # from here on two pages are twins
-_BLANK = 3.0  # deviation of grey values below which a page shows nothing that could be compared
-_PAPER = 95  # percentile of the grey values of a page, pure white left out, that is taken for the tone of its paper
+SIMILARITY = 0.75  # two pages at least this similar are near duplicates
+_BLANK = 3.0  # standard deviation of grey values below which a page is blank
+_PAPER = 95  # percentile of the grey values of a page, without pure white, that is the tone of its paper
 _CHUNK, _BLOCK = 64, 256
 
 Grey = Callable[[np.ndarray], np.ndarray]
@@ -35,7 +35,7 @@ Tick = Callable[[str, int, int], object]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Twins among some pages.
+    """Near duplicates among some pages.
 
     Attributes:
         first: Row of one page of each pair, int64 [n].
@@ -49,37 +49,42 @@ class Pairs:
 
 
 def find_near_duplicates(
-    rows: np.ndarray, grey: Grey, *, workers: int = 0, similarity: float = SIMILARITY,
+    rows: np.ndarray,
+    grey: Grey,
+    *,
+    workers: int = 0,
+    similarity: float = SIMILARITY,
     tick: Tick = lambda task, done, total: None,
-) -> Pairs:  # fmt: skip
-    """Find the pairs of pages that are copies of one another: recompressed, resized, a little askew, or scanned darker.
+) -> Pairs:
+    """Find the pairs of pages that are copies of one another: recompressed, resized, slightly rotated or darker.
 
     Args:
-        rows: Which pages, int64 [n], each once; blank ones are nobody's twins.
-        grey: Gives the pages of some rows, uint8 [rows, SIDE, SIDE], aspect ratio kept on white.
-        workers: Processes to hash with; below two it happens in this one.
-        similarity: From here on two pages are twins.
-        tick: Told the task, the work done and all of it; may raise to stop.
+        rows: Rows of the pages, int64 [n], each once; blank pages have no near duplicates.
+        grey: Returns the pages of some rows, uint8 [rows, SIDE, SIDE], aspect ratio kept on white.
+        workers: Number of hashing processes; below two this process hashes.
+        similarity: Two pages at least this similar are near duplicates.
+        tick: Called with the task, the work done and all of it; may raise to stop.
 
     Raises:
         ResourceError: A hashing process died.
     """
     hashes = np.concatenate([np.zeros((0, len(TURNS), HASH_SIZE**2), bool), *_hashed(rows, grey, workers, tick)])
-    shows = np.array([bits.any() for bits in hashes], dtype=bool)
-    rows, hashes = rows[shows], hashes[shows]
+    has_content = np.array([bits.any() for bits in hashes], dtype=bool)
+    rows = rows[has_content]
+    hashes = hashes[has_content]
     one, other = candidates(hashes)
     found = np.zeros(len(one), dtype=np.float32)
     for start in range(0, len(one), _BLOCK):
         block = slice(start, start + _BLOCK)
         found[block] = registered_similarity(*(whitened(grey(rows[ends[block]])) for ends in (one, other)))
         tick("comparing pairs", min(start + _BLOCK, len(one)), len(one))
-    kept = found >= similarity
-    ends = np.sort(np.stack([rows[one[kept]], rows[other[kept]]]), axis=0)
-    return Pairs(ends[0], ends[1], found[kept])
+    similar = found >= similarity
+    ends = np.sort(np.stack([rows[one[similar]], rows[other[similar]]]), axis=0)
+    return Pairs(ends[0], ends[1], found[similar])
 
 
 def hash_pages(pages: np.ndarray) -> np.ndarray:
-    """Perceptual hashes (ImageHash's `phash`) of grey pages and of these pages turned.
+    """Compute perceptual hashes (ImageHash's `phash`) of grey pages and of their rotations.
 
     Args:
         pages: uint8 [n, SIDE, SIDE].
@@ -101,15 +106,15 @@ def hash_pages(pages: np.ndarray) -> np.ndarray:
 
 
 def is_blank(page: np.ndarray) -> bool:
-    """Whether a grey page shows nothing but even paper; pure white, which also fills up the square, is not looked at."""
+    """Return whether a grey page is blank; pure white, which also pads the square, is not counted."""
     toned = page[page < 255]
     return bool(toned.size == 0 or toned.std() < _BLANK)
 
 
 def whitened(pages: np.ndarray) -> np.ndarray:
-    """Pages with their paper as white as what is around them, however bright they were scanned.
+    """Brighten pages until their paper is as white as the padding around it.
 
-    Contrast is left as it is: neither the hash nor the registration takes notice of it.
+    Contrast is not changed: neither the hash nor the registration depends on it.
 
     Args:
         pages: uint8 [n, H, W], on white squares.
@@ -121,15 +126,16 @@ def whitened(pages: np.ndarray) -> np.ndarray:
     for page in white:
         toned = page[page < 255]
         if len(toned):
-            np.minimum(page, 255 - (lift := 255 - int(np.percentile(toned, _PAPER))), out=page)
+            lift = 255 - int(np.percentile(toned, _PAPER))
+            np.minimum(page, 255 - lift, out=page)
             page += np.uint8(lift)
     return white
 
 
 def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of pages one of which, in some turn, has nearly the hash of the other as it is.
+    """Find pairs of pages where a rotation of one has nearly the hash of the other.
 
-    Compared in blocks as matrix products: with bits as ±1, the product counts equal bits minus different ones.
+    Hashes are compared in blocks as matrix products: with bits as ±1, the product is equal bits minus different bits.
 
     Args:
         hashes: bool [n, turns, bits].
@@ -153,23 +159,22 @@ def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pairs[0], pairs[1]
 
 
-def linked(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Which nodes hang together.
+def connected_components(count: int, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Find the connected components of an undirected graph.
 
     Args:
         count: Number of nodes.
-        edges: Ends of links, pairs of int64 arrays.
+        edges: Nodes at both ends of the edges, pairs of int64 arrays.
 
     Returns:
-        Number of each node's component, int64 [count].
+        Component of each node, int64 [count].
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse import coo_array, csgraph
 
     one = np.concatenate([ends[0] for ends in edges])
     other = np.concatenate([ends[1] for ends in edges])
     graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _hashed(rows: np.ndarray, grey: Grey, workers: int, tick: Tick) -> Iterator[np.ndarray]:

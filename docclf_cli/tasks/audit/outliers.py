@@ -1,4 +1,4 @@
-"""Pages that are unlike the others: by what their files say of themselves, and by whether they show anything."""
+"""Finds pages whose files are unlike the others: too small, of an unusual shape, or rotated by EXIF."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 
 from docclf_cli.data.images.decode import Header
 
-# Shape: how far the logarithm of height / width may lie from the class's median, in robust deviations and at least.
+# Shape: largest distance of log(height / width) from the median of the class, in robust deviations and at least.
 _DEVIATIONS, _AT_LEAST = 5.0, np.log(1.6)
 _TO_SIGMA = 1.4826  # of the median absolute deviation of a normal distribution
 
 
 def find_outliers(
-    headers: Sequence[Header | None], kinds: np.ndarray, image_size: int
+    headers: Sequence[Header | None], classes: np.ndarray, image_size: int
 ) -> Iterator[tuple[int, str, str]]:
-    """What is odd about pages as files.
+    """Find outliers by the headers of the image files.
 
     Args:
-        headers: One a page; None for one that cannot be read.
-        kinds: What pages are compared with their like by, such as the class index, int64 [n].
+        headers: Header of each page; None if it cannot be read.
+        classes: Class index of each page, int64 [n]; shapes are compared within a class.
         image_size: Side of the model input in pixels.
 
     Yields:
-        Row, kind (`small`, `shape` or `rotated`) and what is odd, in words.
+        Row, kind (`small`, `shape` or `rotated`) and the reason in words.
     """
     known = {row: header for row, header in enumerate(headers) if header is not None}
     for row, header in known.items():
@@ -34,16 +34,16 @@ def find_outliers(
             yield row, "rotated", f"EXIF orientation {header.orientation}; docclf applies it, other programs may not"
     rows = np.array(list(known), dtype=np.int64)
     shapes = np.log([header.height / header.width for header in known.values()])
-    for place, median in _outlying(shapes, kinds[rows]):
+    for place, median in _shape_outliers(shapes, classes[rows]):
         width, height = known[int(rows[place])].width, known[int(rows[place])].height
         usual = f"height / width is {height / width:.2f}, in its class {np.exp(median):.2f}"
         yield int(rows[place]), "shape", f"{width} x {height} pixels: {usual}"
 
 
-def _outlying(values: np.ndarray, kinds: np.ndarray) -> Iterator[tuple[int, float]]:
-    """Places of values far from the median of their kind, and that median."""
-    for kind in np.unique(kinds):
-        places = np.flatnonzero(kinds == kind)
+def _shape_outliers(values: np.ndarray, classes: np.ndarray) -> Iterator[tuple[int, float]]:
+    """Yield positions of values far from the median of their class, and that median."""
+    for number in np.unique(classes):
+        places = np.flatnonzero(classes == number)
         median = float(np.median(values[places]))
         distance = np.abs(values[places] - median)
         far = distance > max(_AT_LEAST, _DEVIATIONS * _TO_SIGMA * float(np.median(distance)))

@@ -1,4 +1,4 @@
-"""All pages of a data root, whatever their split, under one numbering: what `audit` looks at."""
+"""Collects all pages of a data root, whatever their split, under one numbering, for `audit`."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ STOPPED = ("stopped; nothing is written", "start the command again; pages alread
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """Pages to train and validate on, then those of the test split where there are any.
+    """Pages to train and validate on, followed by those of the test split if there are any.
 
     Attributes:
         config: The data section.
-        sides: The two indices, or the first alone.
-        splits: Text [n]: where each page is.
-        targets: int64 [n] class indices, -1 where a page has no label.
+        indices: Index of the training pages and, if there are any, of the test pages.
+        splits: Split of each page, text [n].
+        targets: Class index of each page, int64 [n], -1 without a label.
     """
 
     config: DataConfig
-    sides: tuple[DocumentIndex, ...]
+    indices: tuple[DocumentIndex, ...]
     splits: np.ndarray
     targets: np.ndarray
 
@@ -49,12 +49,12 @@ class Collection:
     @property
     def training(self) -> DocumentIndex:
         """The pages to train and validate on: the first rows."""
-        return self.sides[0]
+        return self.indices[0]
 
     @property
     def left_out(self) -> LeftOut:
-        """What lies in the folders and is no page."""
-        return functools.reduce(LeftOut.joined, (side.left_out for side in self.sides))
+        """Files and folders that are no pages."""
+        return functools.reduce(LeftOut.joined, (index.left_out for index in self.indices))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -63,30 +63,30 @@ class Collection:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """Object array of `str` [n]; unique in each split."""
-        return np.concatenate([side.ids for side in self.sides])
+        """IDs of the pages, object array of `str` [n]; unique within a split."""
+        return np.concatenate([index.ids for index in self.indices])
 
     def place(self, row: int) -> tuple[int, int]:
-        """Which of the two indices a page is in, and its row there."""
+        """Return the position of a page's index in `indices`, and its row there."""
         first = len(self.training)
         return (0, row) if row < first else (1, row - first)
 
     def label(self, row: int) -> str | None:
-        """Class name of a page."""
+        """Return the class name of a page; None without a label."""
         return self.class_names[self.targets[row]] if self.targets[row] >= 0 else None
 
     def headers(self, unreadable: set[int], emit: Emit, stop: StopFlag) -> list[Header | None]:
-        """What each file says of itself; None where the page cannot be read."""
+        """Read the headers of the image files; None if a page cannot be read."""
         return [None if row in unreadable else self._header(row, emit, stop) for row in range(len(self))]
 
     def _header(self, row: int, emit: Emit, stop: StopFlag) -> Header | None:
         stop.raise_if_set(*STOPPED)
         emit(Progress("looking at files", row + 1, len(self)))
-        side, own = self.place(row)
-        index = self.sides[side]
+        number, own_row = self.place(row)
+        index = self.indices[number]
         try:
-            return read_header(index.path(own), root=index.root, allow_symlinks=self.config.allow_symlinks)
-        except UnreadablePage:  # it was readable a moment ago
+            return read_header(index.path(own_row), root=index.root, allow_symlinks=self.config.allow_symlinks)
+        except UnreadablePage:  # it was removed meanwhile
             return None
 
 
@@ -95,39 +95,39 @@ class Thumbnails:
     """Small pages of a collection, decoded once.
 
     Attributes:
-        materials: One for each index of the collection.
-        collection: Which pages.
+        collection: The collection.
+        prepared: The small pages of each index of the collection.
     """
 
     collection: Collection
-    materials: Sequence[PreparedPages]
+    prepared: Sequence[PreparedPages]
 
     def grey(self, rows: np.ndarray) -> np.ndarray:
-        """Pages of some rows, uint8 [rows, SIDE, SIDE]: the mean of the channels."""
+        """Return the pages of some rows in grey, uint8 [rows, SIDE, SIDE]: the mean of the channels."""
         return np.stack([self._page(row).mean(axis=2).round().astype(np.uint8) for row in rows.tolist()])
 
     def _page(self, row: int) -> np.ndarray:
-        side, own = self.collection.place(row)
-        return self.materials[side].pages[own]
+        number, own_row = self.collection.place(row)
+        return self.prepared[number].pages[own_row]
 
     @cached_property
     def unreadable(self) -> dict[int, str]:
-        """Why a page cannot be read, by row."""
+        """Why pages cannot be read, by row."""
         first = len(self.collection.training)
         return {
-            row + side * first: reason
-            for side, material in enumerate(self.materials)
-            for row, reason in material.unreadable.items()
+            row + number * first: reason
+            for number, prepared in enumerate(self.prepared)
+            for row, reason in prepared.unreadable.items()
         }
 
 
 def collect_pages(config: DataConfig, run: RunFolder | None, class_names: Sequence[str] | None) -> Collection:
-    """The pages of a data root.
+    """Index all pages of a data root.
 
     Args:
         config: The data section.
-        run: A run whose split says where training pages are.
-        class_names: Its class axis.
+        run: A run whose split is used for the training pages.
+        class_names: Class axis of the run.
 
     Raises:
         InputError: The data is missing or faulty.
@@ -149,20 +149,20 @@ def collect_pages(config: DataConfig, run: RunFolder | None, class_names: Sequen
 
 
 def thumbnails(collection: Collection, runtime: Runtime, emit: Emit, stop: StopFlag) -> Thumbnails:
-    """Small pages, from the cache where they are there.
+    """Decode small pages, or read them from the cache.
 
     Raises:
         Interrupted: `stop` was set.
     """
     small = Preprocess(SIDE)
-    materials = [
-        prepare(side, small, collection.config, runtime.workers, emit=emit, stop=stop) for side in collection.sides
+    prepared = [
+        prepare(index, small, collection.config, runtime.workers, emit=emit, stop=stop) for index in collection.indices
     ]
-    return Thumbnails(collection, materials)
+    return Thumbnails(collection, prepared)
 
 
 def ticker(emit: Emit, stop: StopFlag) -> Callable[[str, int, int], None]:
-    """Reports progress, and leaves the loop on a stop."""
+    """Build a function that reports progress, and raises if `stop` is set."""
 
     def tick(task: str, done: int, total: int) -> None:
         stop.raise_if_set(*STOPPED)
@@ -172,5 +172,5 @@ def ticker(emit: Emit, stop: StopFlag) -> Callable[[str, int, int], None]:
 
 
 def blank_rows(pages: Thumbnails, rows: np.ndarray) -> Iterator[int]:
-    """Rows of pages that show nothing."""
+    """Yield the rows of blank pages."""
     return (row for row in rows.tolist() if is_blank(pages.grey(np.array([row]))[0]))

@@ -1,4 +1,4 @@
-"""Are two pages the same one? One is laid over the other, as exactly as it goes, and what is left is compared."""
+"""Measures how similar two pages are after an affine registration of one onto the other."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-SIDE = 128  # of the pages that are compared; text lines are still told apart, single letters are not
+SIDE = 128  # of the pages that are compared, in pixels: text lines can be told apart, letters cannot
 _STEPS = ((32, 12), (64, 6), (128, 4))  # side of a level, iterations on it
-_DETAIL = 5  # pixels: paper tone, shading and layout are coarser, text and lines finer
-# Contrast is made even over a page, else the frame of a scanned book outweighs its text, and all its pages are twins.
+_DETAIL = 5  # pixels: paper tone, shading and layout are coarser, text and lines are finer
+# Local contrast is normalised, else the frame of a scanned book outweighs its text, and all its pages are duplicates.
 _NEIGHBOURHOOD, _NOISE = 17, 4.0  # pixels; grey values below which contrast is not raised
-_RIM = 3 / 32  # of the side: a turned scan shows its background there
-_HOPELESS = 0.4  # on the middle level; pairs that end as twins have .8 there
+_RIM = 3 / 32  # of the side: a rotated scan shows its background there
+_HOPELESS = 0.4  # on the middle level, where near duplicates have about 0.8
 
 
 def registered_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How alike pages are once the second is moved, turned, stretched and sheared onto the first.
+    """Register each second page onto the first by an affine warp, and correlate their fine detail.
 
     Args:
         a: Grey pages, uint8 [n, SIDE, SIDE].
         b: As many others.
 
     Returns:
-        Correlation of their fine detail, float32 [n]; 1 for the same page, 0 for a blank one.
+        Correlation, float32 [n]; 1 for the same page, 0 for a blank one.
     """
     first, second = (torch.from_numpy(pages).float() for pages in (a, b))
     warp = torch.eye(3).repeat(len(a), 1, 1)
@@ -32,8 +32,8 @@ def registered_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for side, iterations in _STEPS:
         if not len(alive):
             break
-        left, right = (_shrunk(pages[alive], side) for pages in (first, second))
-        warp[alive] = _registered(_smooth(left), _smooth(right), warp[alive], iterations)
+        left, right = (F.avg_pool2d(pages[alive], SIDE // side) for pages in (first, second))
+        warp[alive] = _registered(_box_blur(left, 3), _box_blur(right, 3), warp[alive], iterations)
         found[alive] = _correlation(left, _warped(right, warp[alive]))
         if side > _STEPS[0][0]:  # the coarsest level shows too little to judge
             alive = alive[found[alive] > _HOPELESS]
@@ -47,24 +47,20 @@ def _registered(fixed: torch.Tensor, moving: torch.Tensor, warp: torch.Tensor, i
     derivatives belong to the fixed page, so they are computed once.
     """
     side = fixed.shape[1]
-    template, inside = _standard(fixed), _inside(side)
+    template, inside = _standardise(fixed), _inside(side)
     down, right = torch.gradient(template, spacing=2 / side, dim=(1, 2))
     y, x = torch.meshgrid(*[(torch.arange(side) + 0.5) * 2 / side - 1] * 2, indexing="ij")
     steepest = torch.stack([right * x, right * y, right, down * x, down * y, down], dim=1)[..., inside, :][..., inside]
     steepest = steepest.flatten(2)
     hessian = steepest @ steepest.transpose(1, 2)
-    # Where a page shows lines of one direction only, nothing holds it along them: a little damping does.
+    # Lines of one direction only do not fix the position along them: damping keeps the system solvable.
     damping = 1e-3 * hessian.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-6
     solve = torch.linalg.solve(hessian + damping[:, None, None] * torch.eye(6), steepest)
     for _ in range(iterations):
-        error = (_standard(_warped(moving, warp)) - template)[:, inside][..., inside].flatten(1)
+        error = (_standardise(_warped(moving, warp)) - template)[:, inside][..., inside].flatten(1)
         step = (solve @ error[..., None]).reshape(-1, 2, 3)
-        warp = warp @ torch.linalg.inv(_square(step))
+        warp = warp @ torch.linalg.inv(torch.eye(3) + F.pad(step, (0, 0, 0, 1)))
     return warp
-
-
-def _square(step: torch.Tensor) -> torch.Tensor:
-    return torch.eye(3) + F.pad(step, (0, 0, 0, 1))
 
 
 def _warped(pages: torch.Tensor, warp: torch.Tensor) -> torch.Tensor:
@@ -74,30 +70,22 @@ def _warped(pages: torch.Tensor, warp: torch.Tensor) -> torch.Tensor:
 
 def _correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     inside = _inside(a.shape[1])
-    one, other = (_standard(_detail(pages)[:, inside][..., inside]) for pages in (a, b))
+    one, other = (_standardise(_detail(pages)[:, inside][..., inside]) for pages in (a, b))
     return (one * other).mean(dim=(1, 2))
 
 
 def _detail(pages: torch.Tensor) -> torch.Tensor:
-    fine = pages - _mean_around(pages, _DETAIL)
-    return fine / (_mean_around(fine.square(), _NEIGHBOURHOOD).sqrt() + _NOISE)
+    fine = pages - _box_blur(pages, _DETAIL)
+    return fine / (_box_blur(fine.square(), _NEIGHBOURHOOD).sqrt() + _NOISE)
 
 
-def _smooth(pages: torch.Tensor) -> torch.Tensor:
-    return _mean_around(pages, 3)
-
-
-def _mean_around(pages: torch.Tensor, width: int) -> torch.Tensor:
+def _box_blur(pages: torch.Tensor, width: int) -> torch.Tensor:
     padded = F.pad(pages[:, None], [width // 2] * 4, mode="replicate")
     return F.avg_pool2d(padded, width, stride=1)[:, 0]
 
 
-def _shrunk(pages: torch.Tensor, side: int) -> torch.Tensor:
-    return F.avg_pool2d(pages[:, None], pages.shape[1] // side)[:, 0]
-
-
-def _standard(pages: torch.Tensor) -> torch.Tensor:
-    """Pages with mean 0 and deviation 1; a blank one stays 0."""
+def _standardise(pages: torch.Tensor) -> torch.Tensor:
+    """Standardise pages to mean 0 and deviation 1; a blank page stays 0."""
     centred = pages - pages.mean(dim=(1, 2), keepdim=True)
     return centred / (centred.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3)
 

@@ -1,4 +1,4 @@
-"""`ensemble`: members and methods side by side, each figure out of sample, and the predictions of one of them."""
+"""`ensemble`: scores members and methods on held-out pages, and predicts with one of the methods."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from docclf_cli.tasks.ensemble.leaderboard import AlignedMembers, CombinedPredic
 from docclf_cli.tasks.ensemble.selection import advice, can_be_scored, metric_of
 from docclf_cli.tasks.predict.submission import Submission
 
-CHOSEN_ON_THEM = (
+HELD_OUT_NOTE = (
     "Each member's epoch was chosen on pages it held out, so held-out scores flatter members and methods alike."
 )
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
-    """An ensemble whose members have spoken."""
+class _Ensemble:
+    """An ensemble after its members have predicted."""
 
     profile: Profile
     figure: str
@@ -93,70 +93,75 @@ def ensemble(
     figure, config = metric_of(profile.train.monitor), profile.ensemble
     members = open_members(config.models)
     evaluation_pages = find_evaluation_pages(members, data or {}, split)
-    every = config.method == "all"
-    methods, notes = _possible(methods_of(config), every, len(evaluation_pages.common), evaluation_pages)
+    all_methods = config.method == "all"
+    methods, notes = _usable_methods(methods_of(config), all_methods, len(evaluation_pages.common), evaluation_pages)
     run = _folder(profile, members, overwrite)
     submission = submission_of(evaluation_pages, members[0].info.class_names, fill)
-    looks = views_of(config.tta, members) if config.tta.enabled else [() for _ in members]
-    views = [tuple(dict.fromkeys((PLAIN_VIEW, *own))) for own in looks]
+    tta_views = views_of(config.tta, members) if config.tta.enabled else [() for _ in members]
+    views = [tuple(dict.fromkeys((PLAIN_VIEW, *own))) for own in tta_views]
     evaluation_pages.left_out(members[0].info.class_names).say(evaluation_pages.target.config.root)
     ask_for_fill(submission, members[0], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
-    answers = predict_members(members, views, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
+    predictions = predict_members(
+        members, views, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop
+    )
     in_sample = trained_on(members, evaluation_pages)
     with_views = None
     if config.tta.enabled:
         merged = [
-            answer.merged([view.name for view in own], config.tta.merge)
-            for answer, own in zip(answers, looks, strict=True)
+            one.merged([view.name for view in own], config.tta.merge)
+            for one, own in zip(predictions, tta_views, strict=True)
         ]
         with_views = AlignedMembers.of(merged, MERGED, evaluation_pages, in_sample)
-    aligned = AlignedMembers.of(answers, PLAIN, evaluation_pages, in_sample)
-    methods, dropped = _possible(
-        methods, every, 0 if aligned.fit_rows is None else len(aligned.fit_rows), evaluation_pages
-    )
+    aligned = AlignedMembers.of(predictions, PLAIN, evaluation_pages, in_sample)
+    fit_pages = 0 if aligned.fit_rows is None else len(aligned.fit_rows)
+    methods, dropped = _usable_methods(methods, all_methods, fit_pages, evaluation_pages)
     held_out = None if aligned.held_out is None else aligned.held_out.log_probs
     notes += [
         *dropped,
         *_notes(evaluation_pages, in_sample),
         *unreadable_notes(held_out, aligned.target.log_probs, evaluation_pages),
     ]
-    work = _Work(
-        profile,
-        figure,
-        members,
-        evaluation_pages,
-        aligned,
-        with_views,
-        tuple(notes),
-        {answer.member.name: answer.precision for answer in answers},
+    found = _Ensemble(
+        profile=profile,
+        figure=figure,
+        members=members,
+        evaluation_pages=evaluation_pages,
+        aligned=aligned,
+        with_views=with_views,
+        notes=tuple(notes),
+        precision={one.member.name: one.precision for one in predictions},
     )
-    return _finish(work, methods, submission, run, overwrite)
+    return _finish(found, methods, submission, run, overwrite)
 
 
-def _possible(
-    methods: Sequence[Method], every: bool, pages: int, evaluation_pages: EvaluationPages
+def _usable_methods(
+    methods: Sequence[Method], all_methods: bool, pages: int, evaluation_pages: EvaluationPages
 ) -> tuple[list[Method], list[str]]:
-    """The methods that have enough pages to learn from; one that was asked for by name must have."""
-    possible, left_out = [], []
+    """Return the methods that have enough pages to be fitted, and a note on the others.
+
+    Raises:
+        InputError: A method that was named, rather than `all`, has too few pages.
+    """
+    usable, left_out = [], []
     for method in methods:
         if not method.fitted or pages >= FEWEST:
-            possible.append(method)
-        elif every:
+            usable.append(method)
+        elif all_methods:
             left_out.append(method.label)
         else:
             require(pages, method.label)
     if not left_out:
-        return possible, []
+        return usable, []
     why = (
         f"only {pages} pages can be read and are held out by all members"
         if pages
         else f"no page is held out by all members: {evaluation_pages.why_none}"
     )
-    return possible, [f"Left out: {', '.join(left_out)}, which learn from at least {FEWEST} held-out pages ({why})."]
+    return usable, [f"Left out: {', '.join(left_out)}, which learn from at least {FEWEST} held-out pages ({why})."]
 
 
 def _folder(profile: Profile, members: Sequence[Member], overwrite: bool) -> RunFolder:
-    """Where the result goes, refused before any work where it must not."""
+    """Return the run folder for the result, and refuse one that holds a member or has content."""
     run = new_run_folder(Path(profile.output), profile.name, "ensemble")
     for member in members:
         if member.path.resolve().is_relative_to(run.path.resolve()):
@@ -168,7 +173,7 @@ def _folder(profile: Profile, members: Sequence[Member], overwrite: bool) -> Run
 def _notes(evaluation_pages: EvaluationPages, in_sample: np.ndarray) -> list[str]:
     notes = ["Probabilities are taken at each checkpoint's own temperature."]
     if len(evaluation_pages.common):
-        notes.append(CHOSEN_ON_THEM)
+        notes.append(HELD_OUT_NOTE)
     else:
         notes.append(f"No page is held out by all members, so nothing was chosen ({evaluation_pages.why_none}).")
     if in_sample.any():
@@ -177,17 +182,20 @@ def _notes(evaluation_pages: EvaluationPages, in_sample: np.ndarray) -> list[str
 
 
 def _finish(
-    work: _Work, methods: Sequence[Method], submission: Submission, run: RunFolder, overwrite: bool
+    ensemble: _Ensemble, methods: Sequence[Method], submission: Submission, run: RunFolder, overwrite: bool
 ) -> EnsembleResult:
-    aligned, figure = work.aligned, work.figure
+    """Combine the members by each method, choose one, and write its predictions."""
+    aligned = ensemble.aligned
+    figure = ensemble.figure
+    split = ensemble.evaluation_pages.split
     best = aligned.best(figure)
     alone = (None, None) if best is None else aligned.member(best)
     candidates = [aligned.combined(method) for method in methods]
     written = aligned.choose(candidates, figure)
-    seen = None if work.with_views is None else work.with_views.combined(written.method)
+    with_tta = None if ensemble.with_views is None else ensemble.with_views.combined(written.method)
     rows = {
         name: submission_rows(submission, one.target)
-        for name, one in ((PREDICTIONS, written), (TTA_PREDICTIONS, seen))
+        for name, one in ((PREDICTIONS, written), (TTA_PREDICTIONS, with_tta))
         if one is not None
     }
     lines = tuple(method_line(aligned, one, alone, figure) for one in candidates)
@@ -199,32 +207,33 @@ def _finish(
         method=written.method.label,
         members=member_lines(aligned, figure),
         methods=lines,
-        tta=None if seen is None else _tta_line(work, seen, written),
-        **_alike(aligned, work.evaluation_pages.split),
+        tta=None if with_tta is None else _tta_line(ensemble, with_tta, written),
+        **_similarity(aligned, split),
         advice=advice(written.method.label, lines[candidates.index(written)], best_name or "the best member"),
-        notes=work.notes,
-        split=work.evaluation_pages.split,
+        notes=ensemble.notes,
+        split=split,
         pages=len(written.target),
         unreadable=unreadable_in(written.target),
-        max_unreadable=work.evaluation_pages.target.config.max_unreadable,
-        left_out=work.evaluation_pages.left_out(work.members[0].info.class_names).counts,
+        max_unreadable=ensemble.evaluation_pages.target.config.max_unreadable,
+        left_out=ensemble.evaluation_pages.left_out(ensemble.members[0].info.class_names).counts,
         files=(),
-        precision=work.precision,
+        precision=ensemble.precision,
     )
-    profile = work.profile.model_copy(update={"data": work.evaluation_pages.target.config})
-    return write_ensemble(run, result, written, rows, work.members, profile, overwrite)
+    profile = ensemble.profile.model_copy(update={"data": ensemble.evaluation_pages.target.config})
+    return write_ensemble(run, result, written, rows, ensemble.members, profile, overwrite)
 
 
-def _tta_line(work: _Work, seen: CombinedPredictions, plain: CombinedPredictions) -> Line:
-    assert work.with_views is not None
-    name = f"{seen.method.label} with views"
-    return method_line(work.with_views, seen, (plain.held_out, plain.target), work.figure, name)
+def _tta_line(ensemble: _Ensemble, with_tta: CombinedPredictions, plain: CombinedPredictions) -> Line:
+    assert ensemble.with_views is not None
+    name = f"{with_tta.method.label} with views"
+    return method_line(ensemble.with_views, with_tta, (plain.held_out, plain.target), ensemble.figure, name)
 
 
-def _alike(aligned: AlignedMembers, split: str) -> dict[str, Any]:
-    """Disagreement and error correlation of the members, on held-out pages where there are any."""
+def _similarity(aligned: AlignedMembers, split: str) -> dict[str, Any]:
+    """Measure disagreement and error correlation of the members, on held-out pages if there are any."""
     held_out = aligned.held_out is not None
-    members = [side for place in range(len(aligned.names)) if (side := aligned.member(place)[0 if held_out else 1])]
+    pairs = [aligned.member(place) for place in range(len(aligned.names))]
+    members = [one for pair in pairs if (one := pair[0 if held_out else 1])]
     correlation = error_correlation(members) if can_be_scored(members[0]) else None
     return {
         "disagreement": _rows(disagreement(members)),

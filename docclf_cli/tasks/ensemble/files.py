@@ -1,4 +1,4 @@
-"""What `ensemble` and `tta` write: the submission, the probabilities, and what they were made of."""
+"""Writes the files of `ensemble` and `tta`: the submission, the probabilities, and a JSON file on how they were made."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Row = Mapping[str, Any]
 
 
 def unreadable_in(predictions: Predictions) -> int:
-    """How many pages could not be read."""
+    """Count the pages that could not be read."""
     return int(np.isnan(predictions.log_probs).any(axis=1).sum())
 
 
 def submission_of(evaluation_pages: EvaluationPages, class_names: tuple[str, ...], fill: str | None) -> Submission:
-    """The submission of the pages to predict.
+    """Build the submission for the pages to predict.
 
     Raises:
         InputError: The submission asks for other pages, or `fill` is no class.
@@ -46,54 +46,61 @@ def submission_of(evaluation_pages: EvaluationPages, class_names: tuple[str, ...
     return Submission.of_held_out(evaluation_pages.common, config, class_names, fill)
 
 
-def ask_for_fill(submission: Submission, member: Member, evaluation_pages: EvaluationPages, **asking: Any) -> None:
-    """Where each page must have a class, ask for that of unreadable pages once one member has read them.
+def ask_for_fill(submission: Submission, member: Member, evaluation_pages: EvaluationPages, **options: Any) -> None:
+    """Check after one member has predicted whether unreadable pages need a fill class.
 
-    What the member said is stored, so that nothing is done twice.
+    Its predictions are stored, so that no page is predicted twice.
 
     Args:
-        submission: What will be written.
-        member: Who reads the pages.
+        submission: The submission to be written.
+        member: The member that predicts the pages.
         evaluation_pages: The pages.
-        asking: As for `team.predict_members`.
+        options: Keyword arguments of `predict_members`.
 
     Raises:
-        InputError: A page cannot be read, and no class fills its place.
+        InputError: Each page must have a class, one cannot be read, and no fill class is given.
     """
     if submission.complete and submission.fill is None:
-        (answers,) = predict_members([member], [[PLAIN_VIEW]], evaluation_pages, **asking)
-        submission.check(answers.target[PLAIN].predicted())
+        (predictions,) = predict_members([member], [[PLAIN_VIEW]], evaluation_pages, **options)
+        submission.check(predictions.target[PLAIN].predicted())
 
 
 def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation_pages: EvaluationPages) -> list[str]:
-    """Sentences on pages that could not be read: log-probabilities [..., n, num_classes], rows of NaN."""
-    sides = [(target, "pages")] if held_out is None or evaluation_pages.split == VAL else [
-        (target, f"{evaluation_pages.split} pages"), (held_out, "held-out pages")
-    ]  # fmt: skip
-    counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, what) for side, what in sides]
-    return [
-        f"{count} of the {side.shape[-2]} {what} cannot be read: left out of all figures."
-        for count, side, what in counted
-        if count
-    ]
+    """Write a sentence on the pages that could not be read.
+
+    Args:
+        held_out: Log probabilities [..., n, num_classes] of held-out pages, NaN for unreadable ones; or None.
+        target: The same for the pages to predict.
+        evaluation_pages: The pages.
+    """
+    if held_out is None or evaluation_pages.split == VAL:
+        named = [(target, "pages")]
+    else:
+        named = [(target, f"{evaluation_pages.split} pages"), (held_out, "held-out pages")]
+    notes = []
+    for log_probs, what in named:
+        unreadable = np.isnan(log_probs).any(axis=(*range(log_probs.ndim - 2), -1))
+        if unreadable.any():
+            notes.append(f"{unreadable.sum()} of the {len(unreadable)} {what} cannot be read: left out of all figures.")
+    return notes
 
 
 def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
-    """`ID,target` of every page; an unreadable one has no target, unless the submission needs one (`ask_for_fill`)."""
+    """Return `ID,target` of every page; the target of an unreadable page is empty or the fill class."""
     named = submission.named(predictions.predicted(), predictions.class_names)
     return [{"ID": name, "target": target} for name, target in named]
 
 
 def probability_rows(predictions: Predictions) -> list[Row]:
-    """The probability of each class for every page; empty where a page could not be read, which `status` explains."""
+    """Return the probability of each class for every page; of an unreadable page `status` gives the reason instead."""
     rows: list[Row] = []
     status = predictions.status if predictions.status is not None else np.full(len(predictions), "")
     for name, probs, reason in zip(predictions.ids.tolist(), predictions.probs(), status.tolist(), strict=True):
-        shown = {
+        cells = {
             column: "" if np.isnan(value) else f"{value:.6f}"
             for column, value in zip(predictions.class_names, probs.tolist(), strict=True)
         }
-        rows.append({"ID": name, **shown, "status": reason})
+        rows.append({"ID": name, **cells, "status": reason})
     return rows
 
 
@@ -110,10 +117,10 @@ def write_ensemble(
 
     Args:
         run: The folder.
-        result: What is known so far.
+        result: The result without its files.
         written: The method whose predictions are written.
-        rows: Submissions by name of their file.
-        members: Whose predictions were combined.
+        rows: Rows of the submissions, by file name.
+        members: The members that were combined.
         profile: The resolved profile.
         overwrite: Replace what is in the folder.
 
@@ -139,7 +146,7 @@ def write_ensemble(
 def _meta(
     result: EnsembleResult, written: CombinedPredictions, members: Sequence[Member], profile: Profile
 ) -> dict[str, Any]:
-    told = plain(EnsembleResult, result)
+    content = plain(EnsembleResult, result)
     return {
         "docclf": __version__,
         "method": result.method,
@@ -147,29 +154,33 @@ def _meta(
         "weights": next(line.weights for line in result.methods if line.name == result.method),
         "members": [describe(member) for member in members],
         "classes": list(written.target.class_names),
-        "scores": {key: told[key] for key in ("monitor", "best_member", "members", "methods", "tta")},
-        "alike": {key: told[key] for key in ("alike_on", "disagreement", "error_correlation")},
-        **{key: told[key] for key in ("split", "pages", "unreadable", "precision", "advice", "notes")},
+        "scores": {key: content[key] for key in ("monitor", "best_member", "members", "methods", "tta")},
+        "alike": {key: content[key] for key in ("alike_on", "disagreement", "error_correlation")},
+        **{key: content[key] for key in ("split", "pages", "unreadable", "precision", "advice", "notes")},
         "settings": profile.ensemble.model_dump(mode="json"),
     }
 
 
 def describe(member: Member) -> dict[str, Any]:
-    """A member as JSON, with what identifies its checkpoints."""
+    """Describe a member and its checkpoints as JSON values."""
     return {
         "name": member.name,
         "path": str(member.path.absolute()),
         "weight": member.weight,
         "checkpoints": [
             {
-                "path": str(info.path.absolute()), "sha256": info.sha256, "model": info.model_name, "epoch": info.epoch,
-                "temperature": info.temperature, "preprocess": info.preprocess.to_dict(),
+                "path": str(info.path.absolute()),
+                "sha256": info.sha256,
+                "model": info.model_name,
+                "epoch": info.epoch,
+                "temperature": info.temperature,
+                "preprocess": info.preprocess.to_dict(),
             }
             for info in member.checkpoints
         ],
-    }  # fmt: skip
+    }
 
 
 def plain(kind: Any, value: Any) -> Any:
-    """Plain JSON values: dataclasses by field name, paths as text, not-a-number as null."""
+    """Convert a value to JSON values: dataclasses by field name, paths as text, NaN as null."""
     return json.loads(TypeAdapter(kind).dump_json(value))

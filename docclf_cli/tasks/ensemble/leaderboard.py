@@ -1,4 +1,4 @@
-"""Members side by side, and what methods make of them on held-out pages and on the pages to predict."""
+"""Aligns the members of an ensemble, combines them by each method, and scores both side by side."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from docclf_cli.results.ensembling import Line
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.ensemble.selection import measure, score_by
 
-UNSEEN = "averaging"  # what is written where nothing tells methods apart
+DEFAULT_METHOD = "averaging"  # written if there are no held-out pages to choose by
 
 
 @dataclass(frozen=True, eq=False)
 class CombinedPredictions:
-    """What a method makes of the members.
+    """The predictions of one method.
 
     Attributes:
         method: The method.
-        held_out: For held-out pages, each by a combiner that was fitted without it; None where there are none.
-        target: For the pages to predict.
-        info: Weights and whatever else is known of the fit, representable as JSON.
+        held_out: Cross-fitted predictions for held-out pages; None if there are none.
+        target: Predictions for the pages to predict.
+        info: Weights and other facts of the fit, as JSON values.
     """
 
     method: Method
@@ -39,13 +39,13 @@ class CombinedPredictions:
 
 @dataclass(frozen=True, eq=False)
 class AlignedMembers:
-    """Members aligned by class name and page, in the order of their fingerprints.
+    """Predictions of the members, aligned by class name and page, in the order of the members' fingerprints.
 
     Attributes:
-        names: Of the members, in that order.
-        weights: Their weights as listed.
-        held_out: Pages that no member was trained on; None where there are none.
-        target: Pages to predict.
+        names: Names of the members.
+        weights: Weights of the members as the profile lists them, float [members].
+        held_out: Predictions for pages that no member was trained on; None if there are none.
+        target: Predictions for the pages to predict.
         same: Whether the pages to predict are the held-out ones.
     """
 
@@ -57,27 +57,27 @@ class AlignedMembers:
 
     @classmethod
     def of(
-        cls, answers: Sequence[MemberPredictions], view: str, evaluation_pages: EvaluationPages, in_sample: np.ndarray
+        cls, members: Sequence[MemberPredictions], view: str, evaluation_pages: EvaluationPages, in_sample: np.ndarray
     ) -> AlignedMembers:
-        """What members say in one view.
+        """Align the predictions of the members in one view.
 
         Args:
-            answers: Of each member.
-            view: Its name.
+            members: Predictions of each member.
+            view: Name of the view.
             evaluation_pages: The pages.
             in_sample: Which pages to predict some member was trained on, bool [n]; they are not scored.
         """
-        names = [answer.member.name for answer in answers]
+        names = [one.member.name for one in members]
         held_out = None
         if len(evaluation_pages.common):
-            held_out = align([answer.held_out[view] for answer in answers], names=names, ids=evaluation_pages.common)
+            held_out = align([one.held_out[view] for one in members], names=names, ids=evaluation_pages.common)
         same = evaluation_pages.split == VAL
-        target = held_out if same else align([answer.target[view] for answer in answers], names=names)
+        target = held_out if same else align([one.target[view] for one in members], names=names)
         assert target is not None
         if target.targets is not None:
             target = replace(target, targets=np.where(in_sample, -1, target.targets))
         order = target.order
-        weights = np.array([answers[place].member.weight for place in order])
+        weights = np.array([members[place].member.weight for place in order])
         return cls(tuple(names[place] for place in order), weights, held_out, target, same)
 
     @cached_property
@@ -86,28 +86,27 @@ class AlignedMembers:
         return None if self.held_out is None or self.held_out.targets is None else HeldOut.of(self.held_out)
 
     def member(self, place: int) -> tuple[Predictions | None, Predictions]:
-        """What the member at a place says about held-out pages and pages to predict."""
+        """Return a member's predictions for held-out pages and for the pages to predict."""
         held_out = None if self.held_out is None else self.held_out.predictions(self.held_out.log_probs[place], "alone")
         return held_out, self.target.predictions(self.target.log_probs[place], "alone")
 
     def best(self, figure: str) -> int | None:
-        """The place of the member that is best on held-out pages; None where there are none."""
+        """Return the position of the best member on held-out pages; None if there are none."""
         if self.fit_rows is None or not len(self.fit_rows):
             return None
         return best_member(self.fit_rows, score_by(figure))
 
     def combined(self, method: Method) -> CombinedPredictions:
-        """What a method makes of the members.
+        """Combine the members by a method.
 
         Raises:
-            InputError: It is fitted and there are too few held-out pages, or all listed weights are 0.
+            InputError: The method is fitted and there are too few held-out pages, or all listed weights are 0.
         """
         combination = method.combination(self.weights, self.fit_rows)
-        label = method.label
         held_out = self._cross_combined(method)
         target = held_out
         if not self.same or target is None:
-            target = self.target.predictions(combination.apply(self.target.log_probs), label)
+            target = self.target.predictions(combination.apply(self.target.log_probs), method.label)
         return CombinedPredictions(method, held_out, target, combination.describe())
 
     def _cross_combined(self, method: Method) -> Predictions | None:
@@ -118,21 +117,21 @@ class AlignedMembers:
         return self.held_out.predictions(log_probs, method.label)
 
     def choose(self, candidates: Sequence[CombinedPredictions], figure: str) -> CombinedPredictions:
-        """The candidate that is best on held-out pages; where there are none, the one that needs none to be sound."""
+        """Choose the best candidate on held-out pages; without such pages `DEFAULT_METHOD`, or else the first."""
         if self.fit_rows is None or not len(self.fit_rows):
-            return next((one for one in candidates if one.method.name == UNSEEN), candidates[0])
-        rows, score = self.fit_rows.rows, score_by(figure)
-        targets = self.fit_rows.targets
-        return max(candidates, key=lambda one: score(_log_probs(one)[rows], targets))
+            return next((one for one in candidates if one.method.name == DEFAULT_METHOD), candidates[0])
+        fit_rows = self.fit_rows
+        score = score_by(figure)
 
+        def held_out_score(one: CombinedPredictions) -> float:
+            assert one.held_out is not None
+            return score(one.held_out.log_probs[fit_rows.rows].astype(np.float64), fit_rows.targets)
 
-def _log_probs(one: CombinedPredictions) -> np.ndarray:
-    assert one.held_out is not None
-    return one.held_out.log_probs.astype(np.float64)
+        return max(candidates, key=held_out_score)
 
 
 def member_lines(aligned: AlignedMembers, figure: str) -> tuple[Line, ...]:
-    """Each member alone, compared with the best of them."""
+    """Score each member, and compare it with the best of them."""
     best = aligned.best(figure)
     against = (None, None) if best is None else aligned.member(best)
     return tuple(
@@ -148,7 +147,7 @@ def method_line(
     figure: str,
     name: str = "",
 ) -> Line:
-    """A method, compared with something else."""
+    """Score a method, and compare it with other predictions."""
     weights = one.info["weights"]
     named = None if weights is None else dict(zip(aligned.names, weights, strict=True))
     measured = _measured((one.held_out, one.target), against, figure, aligned.same)

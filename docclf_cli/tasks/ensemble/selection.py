@@ -1,4 +1,4 @@
-"""What members, methods and views are compared by: the monitored figure, and what its interval says."""
+"""Scores and compares members, methods and views by the monitored metric."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from docclf_cli.results.predictions import Predictions
 
 LOG_LOSS = "log_loss"
 SHOWN = ("accuracy", "f1_macro", LOG_LOSS)
-# Figures of training that plain predictions do not have, by what is looked at in their place.
+# Metrics of training that predictions alone do not have, and the metrics used instead.
 _IN_PLACE_OF = {"blend": "f1_macro", "f1_macro_degraded": "f1_macro", "val_loss": LOG_LOSS}
-# Decides between equal figures, and is too small to overrule one page.
+# Weight of the log loss: it decides between equal metrics, and is too small to outweigh one page.
 _TIE_BREAK = 1e-6
 
 
 def metric_of(monitor: str) -> str:
-    """The figure of predictions that `train.monitor` means.
+    """Return the metric of predictions that corresponds to `train.monitor`.
 
     Raises:
-        InputError: It means none.
+        InputError: There is none.
     """
     figure = _IN_PLACE_OF.get(monitor, monitor)
     if figure != LOG_LOSS and figure not in MATRIX_METRICS:
@@ -37,7 +37,7 @@ def metric_of(monitor: str) -> str:
 
 
 def score_by(figure: str) -> Score:
-    """What choices make large: the figure, and among equals minus the log loss."""
+    """Return the function that choices maximise: the metric, and between equals the smaller log loss."""
     if figure == LOG_LOSS:
         return by_log_loss
 
@@ -49,10 +49,10 @@ def score_by(figure: str) -> Score:
 
 
 def measure(predictions: Predictions, against: Predictions | None, figure: str) -> Measured | None:
-    """Figures of predictions whose temperature is applied already, and the paired difference to others.
+    """Score calibrated predictions, and measure the paired difference to others.
 
     Returns:
-        None where no page is labelled and readable.
+        None if no page is labelled and readable.
     """
     if not can_be_scored(predictions):
         return None
@@ -63,29 +63,29 @@ def measure(predictions: Predictions, against: Predictions | None, figure: str) 
 
 
 def can_be_scored(predictions: Predictions) -> bool:
-    """Whether any page is labelled and was read."""
+    """Return whether any page is labelled and could be read."""
     if predictions.targets is None:
         return False
     return bool(((predictions.targets >= 0) & ~np.isnan(predictions.log_probs).any(axis=1)).any())
 
 
 def advice(what: str, line: Line, against: str) -> str:
-    """Whether something is worth it, in a sentence that follows the interval of the monitored figure.
+    """Say whether something is worth its cost, from the interval of the difference in the monitored metric.
 
-    The conclusion is drawn on held-out pages where there are any; test pages are told beside them.
+    The conclusion follows the held-out pages if there are any; the test pages are reported beside them.
 
     Args:
-        what: Subject of the sentence.
-        line: Its scores.
-        against: What it is compared with.
+        what: Name of what is judged.
+        line: Scores of it.
+        against: Name of what it is compared with.
     """
     sides = ((line.held_out, "held-out"), (line.test, "test"))
-    told = [(each.difference, f"{each.pages} {kind} pages") for each, kind in sides if each and each.difference]
-    if not told:
+    differences = [(each.difference, f"{each.pages} {kind} pages") for each, kind in sides if each and each.difference]
+    if not differences:
         return f"Nothing tells whether {what} is worth it: no labelled page was kept from training."
-    predictions = "; ".join(f"on {pages} {sentence(difference)}" for difference, pages in told)
-    signs = [_sign(difference) for difference, _ in told]
-    return f"{what} against {against}: {predictions}. {_CONCLUSIONS[signs[0]]}{_AND_TEST[tuple(signs)]}"
+    parts = "; ".join(f"on {pages} {sentence(difference)}" for difference, pages in differences)
+    signs = [_sign(difference) for difference, _ in differences]
+    return f"{what} against {against}: {parts}. {_CONCLUSIONS[signs[0]]}{_AND_TEST[tuple(signs)]}"
 
 
 _CONCLUSIONS = {1: "It is worth its cost.", -1: "Leave it out.", 0: "It brings nothing here that can be shown"}

@@ -1,4 +1,4 @@
-"""What damage costs: the same pages by kind and strength of damage, against the clean ones."""
+"""Scores the same pages under each kind and severity of corruption, and compares them with the clean pages."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from docclf_cli.results.figures import ClassRow, Scores
 from docclf_cli.results.predictions import Predictions
 
 MIXTURE = "all"  # the kind of `DegradedView`
-MIRROR = "mirrored", "not mirrored"  # parts of the mixture, told apart
-# Whatever split a run was trained on: its pages are drawn and damaged as those of the runs it is compared with.
+MIRROR = "mirrored", "not mirrored"  # the two parts of the mixture
+# The same for all runs, whatever their split seed, so that their pages are sampled and corrupted alike.
 SEED = 0
 Corrupted = DegradedView | CorruptedView
 
 
 def corrupted_views(ids: np.ndarray) -> list[tuple[str, str, Corrupted]]:
-    """Kind, strength in words, and view: the mixture, then each damage by itself.
+    """List kind, name of the severity, and view: first the mixture, then each corruption alone.
 
-    They depend on the pages' IDs alone, not on the run: neither on its split nor on its policy or settings.
+    The views depend on the IDs of the pages alone, not on the split, policy or settings of a run.
     """
     views: list[tuple[str, str, Corrupted]] = [(MIXTURE, "", DegradedView(ids, SEED))]
     for entry in DAMAGES:
@@ -45,50 +45,49 @@ def measure_corruptions(
     of: int,
     temperature: float,
 ) -> tuple[CorruptionReport, list[Path]]:
-    """Score pages under each damage, and write the tables and the picture.
+    """Score pages under each corruption, and write the tables and the heat map.
 
     Args:
-        clean: Predictions for the pages as they are.
-        names: Kind and strength of each damage.
-        corrupted: Predictions for the same pages under each.
-        folder: Where the files go.
-        of: How many pages the split has.
+        clean: Predictions for the clean pages.
+        names: Kind and severity of each corruption.
+        corrupted: Predictions for the same pages under each corruption.
+        folder: Where the files are written.
+        of: Number of pages of the split.
         temperature: Divides the logits.
     """
     parts = [(*name, clean, one) for name, one in zip(names, corrupted, strict=True)]
-    parts[1:1] = _by_mirror(clean, corrupted[0])
+    parts[1:1] = _split_by_mirror(clean, corrupted[0])
     scores = [score(one, temperature=temperature) for *_, one in parts]
     rows = [_row(*part, found) for part, found in zip(parts, scores, strict=True)]
     by_class = [_class_record(row, one) for row, found in zip(rows, scores, strict=True) for one in found.classes]
     table, details = folder / "damage.csv", folder / "damage_by_class.csv"
     write_csv(table, [_record(row) for row in rows])
     write_csv(details, by_class)
-    whole = [row for row in rows if row.severity not in MIRROR]
-    picture = _heat_map(whole, score(clean, temperature=temperature), folder / "damage_by_class.png")
+    plotted = [row for row in rows if row.severity not in MIRROR]
+    picture = _heat_map(plotted, score(clean, temperature=temperature), folder / "damage_by_class.png")
     return CorruptionReport(len(clean), of, tuple(rows), RULES), [table, details, picture]
 
 
-def _by_mirror(clean: Predictions, mixture: Predictions) -> list[tuple[str, str, Predictions, Predictions]]:
-    """The mixture in two parts, where both have pages: what a mirror costs is paid only where pages arrive mirrored."""
+def _split_by_mirror(clean: Predictions, mixture: Predictions) -> list[tuple[str, str, Predictions, Predictions]]:
+    """Split the mixture into mirrored and other pages, if both can be scored: not every user has mirrored pages."""
     view = DegradedView(mixture.ids, SEED)
     mirrored = np.array([view.is_mirrored(row) for row in range(len(mixture))], dtype=bool)
     place = {name: row for row, name in enumerate(clean.ids.tolist())}
     same = clean.take([place[name] for name in mixture.ids.tolist()])
-    sides = [(name, np.flatnonzero(side)) for name, side in zip(MIRROR, (mirrored, ~mirrored), strict=True)]
-    if not all(_scored(mixture.take(rows)) for _, rows in sides):
+    scored = (mixture.labels >= 0) & ~np.isnan(mixture.log_probs).any(axis=1)
+    if not (scored & mirrored).any() or not (scored & ~mirrored).any():
         return []
-    return [(MIXTURE, name, same.take(rows), mixture.take(rows)) for name, rows in sides]
-
-
-def _scored(predictions: Predictions) -> bool:
-    return bool(((predictions.labels >= 0) & ~np.isnan(predictions.log_probs).any(axis=1)).any())
+    return [
+        (MIXTURE, name, same.take(rows), mixture.take(rows))
+        for name, rows in zip(MIRROR, (np.flatnonzero(mirrored), np.flatnonzero(~mirrored)), strict=True)
+    ]
 
 
 def _row(kind: str, severity: str, clean: Predictions, corrupted: Predictions, scores: Scores) -> CorruptionRow:
     difference = paired_difference(corrupted, clean, "f1_macro")
     recalls = tuple(one.accuracy.value for one in scores.classes)
-    figures = scores.figures["accuracy"], scores.figures["f1_macro"]
-    return CorruptionRow(kind, severity, scores.support, *figures, difference, recalls)
+    accuracy = scores.figures["accuracy"]
+    return CorruptionRow(kind, severity, scores.support, accuracy, scores.figures["f1_macro"], difference, recalls)
 
 
 def _record(row: CorruptionRow) -> dict[str, Any]:
@@ -112,12 +111,8 @@ def _class_record(row: CorruptionRow, one: ClassRow) -> dict[str, Any]:
 
 
 def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, path: Path) -> Path:
-    """Share of each class's pages that a damage takes away: below zero where it helps."""
+    """Plot the accuracy that each class loses under each corruption; a negative loss is a gain."""
     lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
-    names = [_name(row.kind, row.severity) for row in rows]
+    names = [f"{row.kind}, {row.severity}" if row.severity else row.kind for row in rows]
     classes = [f"{one.name} ({one.support})" for one in clean.classes]
     return plots.heat_map(lost + 0.0, names, classes, path, "accuracy lost by class (pages in brackets)")
-
-
-def _name(kind: str, severity: str) -> str:
-    return f"{kind}, {severity}" if severity else kind

@@ -1,4 +1,4 @@
-"""From stored probabilities to what is said about each page, and about each document of several pages."""
+"""Turns stored probabilities into one prediction per page, and one per document of several pages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ UNREADABLE = -1
 
 @dataclass(frozen=True)
 class PagePrediction:
-    """What is said about a page, or about a document.
+    """The prediction for a page or for a document.
 
     Attributes:
-        shown: ID, or path as the user named it.
-        page: Number of the page, counted from 1; 0 where the file could not be opened. Of a document: its pages.
-        top: Class indices with their probabilities, the most probable first; empty for what could not be read.
-        review: Whether a person should look at it; None where no threshold was asked for.
-        status: Empty for what was read, otherwise why not.
-        row: The file, in the order of the input.
+        label: ID, or path as the user named it.
+        page: Number of the page, counted from 1; 0 if the file could not be opened. For a document: number of pages.
+        top: Class indices with their probabilities, the most probable first; empty if it could not be read.
+        review: Whether it needs review; None without a threshold.
+        status: Why it could not be read; empty if it could.
+        row: Row of the file in the input.
     """
 
-    shown: str
+    label: str
     page: int
     top: tuple[tuple[int, float], ...]
     review: bool | None
@@ -36,21 +36,21 @@ class PagePrediction:
     row: int
 
     @property
-    def chosen(self) -> int:
+    def predicted(self) -> int:
         """The most probable class, or `UNREADABLE`."""
         return self.top[0][0] if self.top else UNREADABLE
 
 
 @dataclass(frozen=True, eq=False)
 class PagePredictions:
-    """All verdicts, in the order of the input, made from the parts each time they are asked for.
+    """All predictions in the order of the input, computed from the shards at each iteration.
 
     Attributes:
-        shards: The probabilities.
-        plan: Which pages each part holds.
-        pages: Whose they are.
-        top_k: How many classes are named.
-        threshold: Less certain ones go to a person; None where no one asked.
+        shards: The stored probabilities.
+        plan: Which pages each shard holds.
+        pages: The pages.
+        top_k: Number of classes in a prediction.
+        threshold: Pages below this confidence need review; None reviews none.
     """
 
     shards: ShardStore
@@ -60,15 +60,15 @@ class PagePredictions:
     threshold: float | None
 
     def of_pages(self) -> Iterator[PagePrediction]:
-        """One verdict a page."""
+        """Yield one prediction per page."""
         for row, page, log_probs, reason in self._rows():
-            shown, opened = self.pages.files[row].shown, self.pages.counts[row] > 0
-            yield self._prediction(shown, page + 1 if opened else 0, log_probs, reason, row)
+            number = page + 1 if self.pages.counts[row] > 0 else 0
+            yield self._prediction(self.pages.files[row].shown, number, log_probs, reason, row)
 
     def of_documents(self) -> Iterator[PagePrediction]:
-        """One verdict a file: the mean of the log-probabilities of its readable pages, normalised.
+        """Yield one prediction per file: the normalised mean of the log probabilities of its readable pages.
 
-        A document of which a page could not be read is one for a person.
+        A document with an unreadable page needs review.
         """
         total, read, reasons = np.zeros(0), 0, list[str]()
         for row, page, log_probs, reason in self._rows():
@@ -85,28 +85,29 @@ class PagePredictions:
         return bool(page + 1 >= self.pages.counts[row])
 
     def _document(self, row: int, total: np.ndarray, read: int, reasons: list[str]) -> PagePrediction:
-        count, shown = int(self.pages.counts[row]), self.pages.files[row].shown
+        count = int(self.pages.counts[row])
+        label = self.pages.files[row].shown
         if not read:
-            return self._prediction(shown, count, total, reasons[0], row)
-        prediction = self._prediction(shown, count, log_softmax(total / read), "", row)
+            return self._prediction(label, count, total, reasons[0], row)
+        prediction = self._prediction(label, count, log_softmax(total / read), "", row)
         if not reasons:
             return prediction
         review = None if self.threshold is None else True
         return replace(prediction, review=review, status=f"{len(reasons)} of {count} pages cannot be read")
 
-    def _prediction(self, shown: str, page: int, log_probs: np.ndarray, reason: str, row: int) -> PagePrediction:
+    def _prediction(self, label: str, page: int, log_probs: np.ndarray, reason: str, row: int) -> PagePrediction:
         if reason:
-            return PagePrediction(shown, page, (), None if self.threshold is None else True, reason, row)
+            return PagePrediction(label, page, (), None if self.threshold is None else True, reason, row)
         order = np.argsort(-log_probs, kind="stable")[: self.top_k]
         top = tuple((int(index), float(np.exp(log_probs[index]))) for index in order)
         review = None if self.threshold is None else top[0][1] < self.threshold
-        return PagePrediction(shown, page, top, review, "", row)
+        return PagePrediction(label, page, top, review, "", row)
 
     def _rows(self) -> Iterator[tuple[int, int, np.ndarray, str]]:
-        """File, page, log-probabilities, and why a page could not be read."""
+        """Yield row of the file, page, log probabilities, and why the page could not be read."""
         row, page = 0, 0
-        for part in range(self.plan.shards):
-            log_probs, reasons = self.shards.read(part)
+        for shard in range(self.plan.shards):
+            log_probs, reasons = self.shards.read(shard)
             for one, reason in zip(log_probs.astype(np.float64), reasons.tolist(), strict=True):
                 yield row, page, one, reason
                 row, page = (row + 1, 0) if self._is_last(row, page) else (row, page + 1)

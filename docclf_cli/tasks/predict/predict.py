@@ -1,4 +1,4 @@
-"""From what a person asks of `predict` to the files, the decider and the threshold that it is about."""
+"""`predict`: resolves the options of the command into files, a predictor and a threshold, and runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.evaluate.member_threshold import threshold_from_held_out
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.files import FORMATS, OutputFiles
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
 from docclf_cli.tasks.predict.submission import Submission
@@ -35,23 +35,23 @@ DEFAULT_OUTPUT = Path("predictions")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What a person asks.
+    """The options of `predict`.
 
     Attributes:
         inputs: Files, folders, globs, CSV files, `-`.
         split: `test` instead of inputs, or None.
-        data: Data root of the split; None is that of the training.
-        top_k: How many classes a row names.
-        target_precision: Find the confidence that held-out pages show to be this precise.
-        min_confidence: Or this confidence.
-        max_unreadable: Share of unreadable pages that is no failure; None is that of the training.
-        output: Folder, or table with its siblings; None is a place by default.
-        file_format: Of the tables; None is that of a table named as `output`, else CSV.
+        data: Data root of the split; None is the one the model was trained on.
+        top_k: Number of classes in a row.
+        target_precision: Pages below the confidence with this precision on held-out pages need review.
+        min_confidence: Pages below this confidence need review.
+        max_unreadable: Largest share of unreadable pages that is no failure; None is that of training.
+        output: Folder, or table with its siblings; None is the default folder.
+        file_format: Format of the tables; None is that of a table named as `output`, else CSV.
         submission: Also write the competition's file.
-        fill: Class of its unreadable pages.
-        copy_to: Sort copies of the files into class folders below this one.
-        backend: What runs the models.
-        overwrite: Replace results that are there.
+        fill: Class of unreadable pages in the submission.
+        copy_to: Sort copies of the files into class folders below this folder.
+        backend: Runs the models: `torch` or `onnx`.
+        overwrite: Replace existing results.
     """
 
     inputs: tuple[str, ...] = ()
@@ -70,13 +70,13 @@ class PredictOptions:
     overwrite: bool = False
 
     def check(self, precision: str = "auto") -> None:
-        """Refuse what does not go together.
+        """Refuse options that contradict each other.
 
         Args:
-            precision: Number format that was asked for.
+            precision: Number format that the user named.
 
         Raises:
-            InputError: Naming the options.
+            InputError: Two options contradict each other; both are named.
         """
         if self.split not in (None, TEST):
             raise InputError(
@@ -113,7 +113,7 @@ class PredictOptions:
 
 def predict(
     spec: EnsembleSpec,
-    question: PredictOptions,
+    options: PredictOptions,
     *,
     stdin: IO[bytes],
     runtime_config: RuntimeConfig | None = None,
@@ -121,66 +121,72 @@ def predict(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> PredictResult:
-    """Answer a question about pages.
+    """Predict the classes of pages, and write the results.
 
     Args:
-        spec: Who answers.
-        question: What is asked.
-        stdin: Where a list of files may come from.
+        spec: The model or the ensemble.
+        options: Options of the command.
+        stdin: Source of a list of files.
         runtime_config: Device and numerics.
-        reading: Keys of `data` that say how pages are read, where they differ from the training's.
+        reading: Keys of `data` on how pages are read, if they differ from those of training.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
     Raises:
-        InputError: An input names nothing, or results are there already.
+        InputError: An input matches no file, or results exist already.
         CheckpointError: A checkpoint is damaged.
-        Interrupted: `stop` was set; the same question goes on from there.
+        Interrupted: `stop` was set; the same command continues from there.
     """
     runtime_config = runtime_config or RuntimeConfig()
     data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
-    trusted = _trusted(spec, question, runtime_config, emit, stop)
-    files, submission, left_out = _test_split(spec, question) if question.split else _files(question, data, stdin)
+    threshold = _confidence_threshold(spec, options, runtime_config, emit, stop)
+    files, submission, left_out = _test_split(spec, options) if options.split else _named_files(options, data, stdin)
     left_out.say()
-    options = OutputOptions(
-        outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),
+    output_options = OutputOptions(
+        outputs=OutputFiles.at(options.output or _default_output(spec, options), options.file_format or "csv"),
         model=spec.name,
         max_unreadable=data.max_unreadable,
-        columns=("ID" if question.split else "path", "page"),
-        top_k=question.top_k,
-        trusted=trusted,
+        columns=("ID" if options.split else "path", "page"),
+        top_k=options.top_k,
+        trusted=threshold,
         submission=submission,
-        copy_to=question.copy_to,
-        overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
+        copy_to=options.copy_to,
+        overwrite=options.overwrite or (options.output is None and bool(options.split) and len(spec.members) == 1),
     )
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
-    predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
+    predictor = build_ensemble_predictor(spec, runtime_config, len(files), options.backend)
     result = predict_files(
-        files, predictor, options, reader=PageReader(data.max_pixels, data.allow_symlinks),
-        runtime=resolve_runtime(runtime_config), paged=question.split is None, emit=emit, stop=stop,
-    )  # fmt: skip
+        files,
+        predictor,
+        output_options,
+        reader=PageReader(data.max_pixels, data.allow_symlinks),
+        runtime=resolve_runtime(runtime_config),
+        paged=options.split is None,
+        emit=emit,
+        stop=stop,
+    )
     return replace(result, left_out=left_out.counts)
 
 
-def _trusted(
-    spec: EnsembleSpec, question: PredictOptions, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
+def _confidence_threshold(
+    spec: EnsembleSpec, options: PredictOptions, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
 ) -> ConfidenceThreshold:
-    if question.min_confidence is not None:
-        return ConfidenceThreshold(question.min_confidence, "as given")
-    if question.target_precision is None:
+    if options.min_confidence is not None:
+        return ConfidenceThreshold(options.min_confidence, "as given")
+    if options.target_precision is None:
         return ConfidenceThreshold()
     if spec.views is not None or len(spec.members) > 1:
         raise InputError(
             "--target-precision is about one model that looks at each page once",
             "with views or an ensemble, name --min-confidence",
         )
-    value = threshold_from_held_out(spec.members[0], question.target_precision, runtime_config, emit, stop)
-    return ConfidenceThreshold(value, f"where {question.target_precision:.2%} of held-out pages are right")
+    value = threshold_from_held_out(spec.members[0], options.target_precision, runtime_config, emit, stop)
+    return ConfidenceThreshold(value, f"where {options.target_precision:.2%} of held-out pages are right")
 
 
-def _files(question: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:
+def _named_files(options: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:
     left_out = LeftOut()
-    files = FileList(find(question.inputs, stdin, data.allow_symlinks, left_out))
+    files = FileList(find(options.inputs, stdin, data.allow_symlinks, left_out))
     if not len(files):
         raise InputError("the list names no file")
     if files.repeated:
@@ -188,23 +194,23 @@ def _files(question: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tupl
     return files, None, left_out
 
 
-def _test_split(spec: EnsembleSpec, question: PredictOptions) -> tuple[FileList, Submission | None, LeftOut]:
-    first, class_names = spec.members[0].info, spec.members[0].info.class_names
+def _test_split(spec: EnsembleSpec, options: PredictOptions) -> tuple[FileList, Submission | None, LeftOut]:
+    info = spec.members[0].info
     if len(spec.members) > 1:
         config = find_evaluation_pages(
-            spec.members, {"root": question.data} if question.data else {}, "test"
+            spec.members, {"root": options.data} if options.data else {}, "test"
         ).target.config
     else:
-        config = first.data if question.data is None else data_of(first.data, question.data)
-    index = Indices(config).of("test", class_names)
-    submission = Submission.of(index, config, class_names, question.fill) if question.submission else None
+        config = info.data if options.data is None else data_of(info.data, options.data)
+    index = Indices(config).of("test", info.class_names)
+    submission = Submission.of(index, config, info.class_names, options.fill) if options.submission else None
     return FileList(of_index(index)), submission, index.left_out
 
 
-def _usual_output(spec: EnsembleSpec, question: PredictOptions) -> Path:
-    if not question.split or len(spec.members) > 1:
+def _default_output(spec: EnsembleSpec, options: PredictOptions) -> Path:
+    if not options.split or len(spec.members) > 1:
         return DEFAULT_OUTPUT
     member = spec.members[0]
     data = member.info.data
-    config = data if question.data is None else data_of(data, question.data)
+    config = data if options.data is None else data_of(data, options.data)
     return results_folder(member, "predict", TEST, config)

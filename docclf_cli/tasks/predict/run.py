@@ -296,7 +296,7 @@ class _Tally:
 
     def counting(self, predictions: Iterator[PagePrediction]) -> Iterator[PagePrediction]:
         for prediction in predictions:
-            self.chosen[prediction.chosen] += 1
-            self.review[prediction.chosen] += bool(prediction.review)
+            self.chosen[prediction.predicted] += 1
+            self.review[prediction.predicted] += bool(prediction.review)
             self.unreadable += not prediction.top
             yield prediction

@@ -1,4 +1,4 @@
-"""Work that survives a kill: probabilities in parts of a fixed grid, each written whole or absent."""
+"""Stores probabilities in shards of a fixed plan, so that a killed command continues where it stopped."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from docclf_cli.errors import ResourceError
 from docclf_cli.files import save_with, write_json, write_text
 
 logger = logging.getLogger("docclf")
-BATCHES_PER_PART = 8
+BATCHES_PER_SHARD = 8
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """Numbered pages cut into batches, and batches into parts.
+    """Divides numbered pages into batches, and batches into shards.
 
-    What is in a batch depends on the pages' numbers alone, so that a part comes out the same, bit by bit, wherever
-    and in whichever order parts are made.
+    The pages of a batch depend on their numbers alone, so that a shard is the same, bit by bit, wherever and in
+    whichever order shards are computed.
     """
 
     pages: int
     batch_size: int
 
     @property
-    def part_size(self) -> int:
-        """Pages of a part (the last one may have fewer)."""
-        return self.batch_size * BATCHES_PER_PART
+    def shard_size(self) -> int:
+        """Pages of a shard (the last one may have fewer)."""
+        return self.batch_size * BATCHES_PER_SHARD
 
     @property
     def shards(self) -> int:
-        """How many there are."""
-        return -(-self.pages // self.part_size)
+        """Number of shards."""
+        return -(-self.pages // self.shard_size)
 
-    def numbers(self, part: int) -> range:
-        """The pages of a part."""
-        return range(part * self.part_size, min(self.pages, (part + 1) * self.part_size))
+    def numbers(self, shard: int) -> range:
+        """Return the numbers of the pages of a shard."""
+        return range(shard * self.shard_size, min(self.pages, (shard + 1) * self.shard_size))
 
-    def batches(self, part: int) -> list[range]:
-        """The batches of a part."""
-        numbers = self.numbers(part)
+    def batches(self, shard: int) -> list[range]:
+        """Return the batches of a shard."""
+        numbers = self.numbers(shard)
         return [numbers[start : start + self.batch_size] for start in range(0, len(numbers), self.batch_size)]
 
 
 class ShardStore:
-    """The folder of the parts; it belongs to docclf, and is removed when the work is done.
+    """The folder of the shards, which is removed when the command is done.
 
     Args:
-        folder: Where.
+        folder: The folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Go on with what was begun under the same settings; what was begun under others is removed, and that is said.
+        """Continue work of the same settings; work of other settings is removed with a warning.
 
         Args:
-            settings: What decides the parts, representable as JSON, by a name for people.
+            settings: Everything the shards depend on, as JSON values, by a name for messages.
         """
         begun = self._settings()
         changed = [name for name in settings if begun.get(name) != settings[name]]
@@ -84,52 +84,55 @@ class ShardStore:
             path.unlink()
 
     def is_begun(self, settings: Mapping[str, Any]) -> bool:
-        """Whether there is work under these settings to go on with."""
+        """Return whether there is work of these settings to continue."""
         return self._settings() == dict(settings)
 
     def missing(self, plan: ShardPlan) -> list[int]:
-        """The parts that are not there yet."""
+        """List the shards that are not stored yet."""
         there = {path.name for path in self.folder.glob("part-*.npz")}
-        return [part for part in range(plan.shards) if self._part(part).name not in there]
+        return [shard for shard in range(plan.shards) if self._shard_path(shard).name not in there]
 
-    def write(self, part: int, log_probs: np.ndarray, reasons: np.ndarray) -> None:
-        """Keep a part: log-probabilities float32 [n, num_classes], and why pages could not be read, text [n]."""
+    def write(self, shard: int, log_probs: np.ndarray, reasons: np.ndarray) -> None:
+        """Store a shard: log probabilities float32 [n, num_classes], and why pages could not be read, text [n]."""
         save_with(
-            self._part(part), lambda file: np.savez(file, allow_pickle=False, log_probs=log_probs, reasons=reasons)
+            self._shard_path(shard),
+            lambda file: np.savez(file, allow_pickle=False, log_probs=log_probs, reasons=reasons),
         )
 
-    def read(self, part: int) -> tuple[np.ndarray, np.ndarray]:
-        """What `write` kept.
+    def read(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read what `write` stored.
 
         Raises:
             ResourceError: The file is damaged.
         """
         try:
-            with np.load(self._part(part), allow_pickle=False) as archive:
+            with np.load(self._shard_path(shard), allow_pickle=False) as archive:
                 return archive["log_probs"], archive["reasons"]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ResourceError(f"{self._part(part)}: damaged", "delete it and start the command again") from error
+            raise ResourceError(
+                f"{self._shard_path(shard)}: damaged", "delete it and start the command again"
+            ) from error
 
     def keep_array(self, name: str, values: np.ndarray) -> None:
-        """Keep an array besides the parts."""
+        """Store an array beside the shards."""
         save_with(self.folder / f"{name}.npy", lambda file: np.save(file, values, allow_pickle=False))
 
     def array(self, name: str) -> np.ndarray | None:
-        """What `keep_array` kept, or None."""
+        """Read what `keep_array` stored; None if there is nothing."""
         path = self.folder / f"{name}.npy"
         return np.load(path, allow_pickle=False) if path.is_file() else None
 
     @property
     def publishing(self) -> bool:
-        """Whether results were being written when the work was interrupted, so that those there are its own."""
+        """Whether the command was interrupted while it wrote results, so that existing results are its own."""
         return (self.folder / "publishing").is_file()
 
     def mark_publishing(self) -> None:
-        """From now on results are written."""
+        """Record that results are written from now on."""
         write_text(self.folder / "publishing", "")
 
     def remove(self) -> None:
-        """Remove the folder; what says whose work this is goes last, so that the same command can end it."""
+        """Remove the folder, with its settings last, so that the same command can complete an interrupted removal."""
         for path in self.folder.glob("part-*"):
             path.unlink()
         shutil.rmtree(self.folder)
@@ -145,5 +148,5 @@ class ShardStore:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def _part(self, part: int) -> Path:
-        return self.folder / f"part-{part:07d}.npz"
+    def _shard_path(self, shard: int) -> Path:
+        return self.folder / f"part-{shard:07d}.npz"

@@ -1,4 +1,4 @@
-"""Copies of files in a folder per class; nothing that is there is ever overwritten."""
+"""Copies files into one folder per class, without ever overwriting a file."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def sort_copies(
     emit: Emit,
     stop: StopFlag,
 ) -> int:
-    """Copy each file into the folder of its class, or into `_review`; what cannot be read is not copied.
+    """Copy each readable file into the folder of its class, or into `_review`.
 
-    A copy keeps the path that its file has below the folder it was found in. Where another file has its name already,
-    it gets a number; where the same content has it, there is nothing to do, so that the same work can be done twice.
+    A copy keeps the path of its file below the folder it was found in. If another file has that name, the copy gets a
+    number; if a file with the same content has it, nothing is copied, so that the command can be repeated.
 
     Args:
         target: Parent of the class folders.
@@ -66,14 +66,14 @@ def sort_copies(
     for done, prediction in enumerate(predictions, 1):
         stop.raise_if_set("stopped while files were copied", "the same command goes on from here")
         if prediction.top:
-            place = REVIEW if prediction.review else folders[prediction.chosen]
+            place = REVIEW if prediction.review else folders[prediction.predicted]
             copied += _copied(files, prediction.row, target, place, allow_symlinks)
         emit(Progress("copying files", done, len(files)))
     return copied
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
-    """A folder name for each class that every file system takes, different ones also where case does not count."""
+    """Return a folder name per class that is valid on every file system and unique regardless of case."""
     used, names = {REVIEW}, []
     for class_name in class_names:
         plain = _plain(class_name)
@@ -95,9 +95,10 @@ def _numbered(name: str, number: int) -> str:
 
 def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks: bool) -> bool:
     path, root = files.path(row)
-    wanted, temp = target / place / _below(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    copy_path = target / place / _relative_path(files[row])
+    temp = target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
+        copy_path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Not flushed to the disk one by one: should the machine lose power, the copies are made again.
             with open_page(path, root, allow_symlinks) as source, temp.open("xb") as copy:
@@ -105,18 +106,18 @@ def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks:
                 times = os.fstat(source.fileno())
             with contextlib.suppress(PermissionError):  # some shares keep times to themselves
                 os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
-            return _placed(temp, wanted)
+            return _link_under_free_name(temp, copy_path)
         finally:
             temp.unlink(missing_ok=True)
-    except UnreadablePage:  # it has gone meanwhile
+    except UnreadablePage:  # it was removed meanwhile
         return False
     except OSError as error:
-        raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
+        raise ResourceError(f"{copy_path} cannot be written: {error.strerror or error}", "see --copy-to") from error
 
 
-def _placed(temp: Path, wanted: Path) -> bool:
+def _link_under_free_name(temp: Path, target: Path) -> bool:
     for number in itertools.count(1):
-        place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
+        place = target.with_name(f"{_numbered(target.stem, number)}{target.suffix}")
         try:
             _link(temp, place)
         except FileExistsError:
@@ -128,10 +129,10 @@ def _placed(temp: Path, wanted: Path) -> bool:
 
 
 def _link(temp: Path, place: Path) -> None:
-    """Give a file its name, unless there is one of that name, which a rename would replace.
+    """Link a file to a name, unless a file of that name exists, which a rename would replace.
 
     Raises:
-        FileExistsError: There is.
+        FileExistsError: Such a file exists.
     """
     try:
         os.link(temp, place)
@@ -148,7 +149,7 @@ def _link(temp: Path, place: Path) -> None:
             raise
 
 
-def _below(file: Found) -> PurePath:
+def _relative_path(file: Found) -> PurePath:
     name = PurePath(file.name)
     inside = file.folder and not name.is_absolute() and ".." not in name.parts
     return name if inside else PurePath(name.name)

@@ -1,4 +1,4 @@
-"""The competition's file: `ID,target`, one row a page, in the order of `sample_submission.csv`."""
+"""Builds the competition's file: `ID,target`, one row per page, in the order of `sample_submission.csv`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from docclf_cli.text import composed
 
 @dataclass(frozen=True, eq=False)
 class Submission:
-    """What a submission needs besides the predictions.
+    """The pages and the targets of a submission.
 
     Attributes:
-        ids: In the order of the submission.
-        places: Row of the predictions for each ID.
-        targets: What the competition calls each class.
-        fill: Class of pages that cannot be read, or None.
-        complete: Whether every page must have a class, as where the competition lists them; elsewhere the target of
-            a page that cannot be read is empty.
+        ids: IDs in the order of the submission.
+        places: Row of the predictions for each ID, int64 [n].
+        targets: Target of each class name.
+        fill: Class of unreadable pages, or None.
+        complete: Whether every page must have a class; otherwise the target of an unreadable page is empty.
     """
 
     ids: np.ndarray
@@ -40,7 +39,7 @@ class Submission:
     def of_held_out(
         cls, ids: np.ndarray, config: DataConfig, class_names: Sequence[str], fill: str | None = None
     ) -> Submission:
-        """For held-out pages in their own order; nobody submits these.
+        """Build the table for held-out pages in their own order, which is not submitted.
 
         Raises:
             InputError: `fill` is no class.
@@ -57,54 +56,54 @@ class Submission:
         *,
         asked: bool = True,
     ) -> Submission:
-        """For the pages of an index.
+        """Build the submission for the pages of an index.
 
         Args:
             index: The pages.
             config: Their data section.
             class_names: Names along the class axis.
-            fill: Class of pages that cannot be read.
-            asked: Whether a submission was asked for; otherwise it is one only where the data lists its pages.
+            fill: Class of unreadable pages.
+            asked: Whether the user asked for a submission; else each page needs a class only if the data lists pages.
 
         Raises:
             InputError: The submission asks for other pages, or `fill` is no class.
         """
-        wanted = submission_ids(config)
-        ids = index.ids if wanted is None else wanted  # as the file spells them
+        listed = submission_ids(config)
+        ids = index.ids if listed is None else listed  # as the file spells them
         if missing := [name for name in ids.tolist() if composed(name) not in index.row_of]:
             raise InputError(
                 f"sample_submission.csv: {len(missing)} of its pages are not in the test split: {missing[0]}"
             )
         places = np.array([index.row_of[composed(name)] for name in ids.tolist()])
-        complete = asked or wanted is not None
+        complete = asked or listed is not None
         return cls(ids, places, _targets(config, class_names, fill), fill, complete)
 
     def rows(self, predictions: Iterable[PagePrediction], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """(ID, target) of each page.
+        """Yield (ID, target) of each page.
 
         Raises:
-            InputError: A page could not be read, and no class fills its place.
+            InputError: A page could not be read, and no fill class is given.
         """
-        yield from self.named(np.fromiter((prediction.chosen for prediction in predictions), np.int64), class_names)
+        yield from self.named(np.fromiter((prediction.predicted for prediction in predictions), np.int64), class_names)
 
-    def named(self, chosen: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """The same from class indices, int64 [n] in the order of the predictions, `UNREADABLE` where there is none.
+    def named(self, predicted: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the same from class indices, int64 [n] in the order of the predictions, `UNREADABLE` for unreadable pages.
 
         Raises:
-            InputError: A page could not be read, and no class fills its place.
+            InputError: A page could not be read, and no fill class is given.
         """
-        self.check(chosen, "the same command with --fill CLASS writes it at once; all other files are written")
-        for name, index in zip(self.ids.tolist(), chosen[self.places].tolist(), strict=True):
+        self.check(predicted, "the same command with --fill CLASS writes it at once; all other files are written")
+        for name, index in zip(self.ids.tolist(), predicted[self.places].tolist(), strict=True):
             class_name = composed(self.fill or "") if index == UNREADABLE else class_names[index]
             yield str(name), self.targets[class_name] if class_name else ""
 
-    def check(self, chosen: np.ndarray, hint: str = "name one with --fill CLASS") -> None:
-        """Ask for the class of unreadable pages where each must have one; `chosen` as for `named`.
+    def check(self, predicted: np.ndarray, hint: str = "name one with --fill CLASS") -> None:
+        """Refuse unreadable pages if each page must have a class and no fill class is given; `predicted` as in `named`.
 
         Raises:
-            InputError: A page could not be read, and no class fills its place.
+            InputError: A page could not be read, and no fill class is given.
         """
-        unreadable = int((chosen[self.places] == UNREADABLE).sum())
+        unreadable = int((predicted[self.places] == UNREADABLE).sum())
         if unreadable and self.complete and self.fill is None:
             what = plural(unreadable, "page", "pages")
             raise InputError(f"{what} of the submission cannot be read, and it needs a class for each", hint)

@@ -138,12 +138,12 @@ def test_facts_survive_copies_and_damage(root: Path, tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "load", lambda path: pytest.fail("read again"))
         assert member_at(tmp_path / "b").info.sha256 == member_at(run).info.sha256
-    kept = run / "predictions" / "best.ckpt.facts.json"
+    kept = run / "predictions" / "best.ckpt.info.json"
     content = json.loads(kept.read_text())
-    for corruption in ("{", "[]", json.dumps({**content, "told": {}}), json.dumps({"told": content["told"]})):
+    for corruption in ("{", "[]", json.dumps({**content, "info": {}}), json.dumps({"info": content["info"]})):
         kept.write_text(corruption)
         assert member_at(run).temperature == 1.5
-        assert json.loads(kept.read_text())["told"] == content["told"]
+        assert json.loads(kept.read_text())["info"] == content["info"]
 
 
 def test_a_folds_run_is_one_member(root: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_folds_run_is_one_member(root: Path, tmp_path: Path) -> None:
     stored = Split.load(run / "split.csv")
     for number in range(3):
         alone = last_predictions(run / f"fold-{number}")
-        assert set(alone.ids) == set(stored.ids[stored.components == f"fold-{number}"])
+        assert set(alone.ids) == set(stored.ids[stored.parts == f"fold-{number}"])
         rows = [out_of_fold.ids.tolist().index(page) for page in alone.ids.tolist()]
         np.testing.assert_array_equal(out_of_fold.log_probs[rows], alone.log_probs)
     alone = [np.exp(last_predictions(run / f"fold-{number}", "test").log_probs) for number in range(3)]

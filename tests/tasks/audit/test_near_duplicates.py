@@ -15,9 +15,9 @@ from docclf_cli.tasks.audit.near_duplicates import (
     RADIUS,
     SIMILARITY,
     candidates,
+    connected_components,
     find_near_duplicates,
     hash_pages,
-    linked,
     whitened,
 )
 from docclf_cli.tasks.audit.registration import SIDE, registered_similarity
@@ -174,7 +174,7 @@ def test_a_hash_tells_pages_apart_and_is_empty_for_a_blank_one(samples: list[Ima
 
 
 def test_linked_follows_chains() -> None:
-    parts = linked(6, [(np.array([0, 3]), np.array([1, 4])), (np.array([1]), np.array([3]))])
+    parts = connected_components(6, [(np.array([0, 3]), np.array([1, 4])), (np.array([1]), np.array([3]))])
     assert len(set(parts[[0, 1, 3, 4]])) == 1
     assert len(set(parts)) == 3
 

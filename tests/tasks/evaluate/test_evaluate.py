@@ -1,4 +1,4 @@
-"""Which pages a model is scored on, and on which it is refused."""
+"""Which pages a model is scored on, on which it is refused, and how it is compared with another."""
 
 import csv
 import logging
@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from member_runs import make_folds, make_run
+from prediction_cases import at_random
 
 from docclf_cli.data.index.splits import Split
 from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.errors import InputError
+from docclf_cli.metrics.compare import mcnemar, paired_difference
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
+from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, compare, evaluate
 
 ONE_PROCESS = RuntimeConfig(workers=0)
+OTHER = Path("runs/other")
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +151,11 @@ def test_runs_are_compared_where_both_hold_out(root: Path, tmp_path: Path) -> No
     moved = split.parts.copy()
     moved[mine[:4]], moved[np.flatnonzero(split.parts == "train")[:4]] = "train", "val"
     replace(split, parts=moved).save(RunFolder(two).split)
-    result = evaluate(one, questions=EvaluateOptions(compare=two), runtime_config=ONE_PROCESS)
+    result = evaluate(one, options=EvaluateOptions(compare=two), runtime_config=ONE_PROCESS)
     assert result.comparison is not None
     assert (result.comparison.pages, result.comparison.left_out) == (len(mine) - 4, 4)
     folds = make_folds(tmp_path / "folds", root, 2, seed=3)
-    against = evaluate(one, questions=EvaluateOptions(compare=folds), runtime_config=ONE_PROCESS).comparison
+    against = evaluate(one, options=EvaluateOptions(compare=folds), runtime_config=ONE_PROCESS).comparison
     assert against is not None
     assert (against.pages, against.left_out) == (len(mine), 0)
 
@@ -160,7 +163,7 @@ def test_runs_are_compared_where_both_hold_out(root: Path, tmp_path: Path) -> No
 def test_damage_is_drawn_from_the_pages_of_each_fold(root: Path, tmp_path: Path) -> None:
     folds = make_folds(tmp_path / "folds", root, 2, seed=3)
     asked = EvaluateOptions(degrade=True, limit=12)
-    corruptions = evaluate(folds, questions=asked, runtime_config=ONE_PROCESS).corruptions
+    corruptions = evaluate(folds, options=asked, runtime_config=ONE_PROCESS).corruptions
     assert corruptions is not None
     assert (corruptions.pages, corruptions.of) == (12, 50)
     split, seen = Split.load(RunFolder(folds).split), 0
@@ -176,9 +179,48 @@ def test_a_threshold_needs_no_pages_where_predictions_are_kept(root: Path, tmp_p
     moved = Path(shutil.copytree(root, tmp_path / "moved"))
     run = make_run(tmp_path / "run", moved, seed=1)
     asked = EvaluateOptions(target_precision=0.9)
-    first = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).trust
+    first = evaluate(run, data=str(root), options=asked, runtime_config=ONE_PROCESS).trust
     shutil.rmtree(moved)
-    again = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).trust
+    again = evaluate(run, data=str(root), options=asked, runtime_config=ONE_PROCESS).trust
     assert first is not None
     assert again is not None
     assert (again.found.pages, again.found.value, again.degraded) == (first.found.pages, first.found.value, True)
+
+
+def test_pages_that_both_hold_out_are_compared(caplog: pytest.LogCaptureFixture) -> None:
+    mine, theirs = at_random(1, 60, 4), at_random(2, 60, 4, skill=3.0)
+    with caplog.at_level(logging.WARNING, "docclf"):
+        found = compare(mine.take(np.arange(40)), theirs.take(np.arange(59, 19, -1)), OTHER, "val", "accuracy")
+    assert (found.pages, found.left_out) == (20, 20)
+    assert "20 of 40 pages are left out" in caplog.text
+    both = mine.take(np.arange(20, 40)), theirs.take(np.arange(20, 40))
+    assert found.differences[0] == paired_difference(*both, "accuracy")
+    assert found.mcnemar == mcnemar(*both)
+
+
+@pytest.mark.parametrize(
+    "monitor, figures",
+    [
+        ("blend", ["f1_macro", "accuracy"]),
+        ("f1_macro_degraded", ["f1_macro", "accuracy"]),
+        ("val_loss", ["log_loss", "f1_macro", "accuracy"]),
+        ("accuracy", ["accuracy", "f1_macro"]),
+        ("balanced_accuracy", ["balanced_accuracy", "f1_macro", "accuracy"]),
+    ],
+)
+def test_the_monitored_figure_decides(monitor: str, figures: list[str]) -> None:
+    found = compare(at_random(1, 30, 3), at_random(2, 30, 3), OTHER, "test", monitor)
+    assert [difference.figure for difference in found.differences] == figures
+    assert found.monitor == figures[0]
+
+
+def test_better_is_said_from_the_point_of_view_of_the_model() -> None:
+    good, bad = at_random(1, 300, 3, skill=5.0), at_random(2, 300, 3, skill=0.5)
+    assert compare(good, bad, OTHER, "test", "blend").sentences[0].startswith("better by ")
+    assert compare(bad, good, OTHER, "test", "blend").sentences[0].startswith("worse by ")
+
+
+def test_nothing_shared_is_an_error() -> None:
+    pages = at_random(1, 20, 3)
+    with pytest.raises(InputError, match="none of these 10 val pages"):
+        compare(pages.take(np.arange(10)), pages.take(np.arange(10, 20)), OTHER, "val", "blend")
