@@ -22,7 +22,7 @@ from docclf_cli.metrics.intervals import bootstrap_mean
 from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.evaluate.member_threshold import threshold_on
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_on
 
 CORRELATIONS = (0.0, 0.4, 1.0)
 POOLED = {

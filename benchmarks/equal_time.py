@@ -158,7 +158,7 @@ def show(minutes: float, runs: list[Path], options: argparse.Namespace) -> None:
 
 
 def predict_members(run: Path, data: str | None, other: Path) -> EvaluateResult:
-    return evaluate(run, "test", data=data, questions=EvaluateOptions(compare=None if run == other else other))
+    return evaluate(run, "test", data=data, options=EvaluateOptions(compare=None if run == other else other))
 
 
 def in_words(result: EvaluateResult) -> str:

@@ -20,8 +20,7 @@ import numpy as np
 from docclf_cli.display.html import Page, write_page
 from docclf_cli.metrics.mistakes import pages_to_show
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.class_report.class_report import class_report
-from docclf_cli.tasks.class_report.inputs import inputs_of_file
+from docclf_cli.tasks.class_report.class_report import class_report, inputs_of_file
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from docclf_cli.data.loading.datasets import TrainingDataset
-from docclf_cli.engine.training import components as assembly
+from docclf_cli.engine.training import job as assembly
 from docclf_cli.events import EpochDone, Event
 from docclf_cli.profile.load import load_profile
 from docclf_cli.tasks.train import train

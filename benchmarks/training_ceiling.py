@@ -32,8 +32,7 @@ from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
-from docclf_cli.engine.training.components import build_trainer
-from docclf_cli.engine.training.job import Task
+from docclf_cli.engine.training.job import TrainingJob, build_trainer
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.events import Event, StepDone
@@ -70,8 +69,8 @@ def measure(model: str, root: Path, folder: Path, steps: int, rounds: int) -> tu
     runtime = resolve_runtime(profile.runtime)
     material = prepare(index, Preprocess(SIZE), profile.data, runtime.workers)
     rows, run = np.arange(len(index)), RunFolder(folder / "run")
-    task = Task(profile, material, rows, rows[:1], run, runtime, scoring_runtime(profile.runtime), model)
-    loop = timed_loop(build_trainer(task, profile.train, lambda model: {"blend": 0.0}), steps)
+    job = TrainingJob(profile, material, rows, rows[:1], run, runtime, scoring_runtime(profile.runtime), model)
+    loop = timed_loop(build_trainer(job, profile.train, lambda model: {"blend": 0.0}), steps)
     ceiling = timed_ceiling(profile, material, steps)
     times: tuple[list[float], list[float]] = [], []
     for _ in range(rounds + 1):

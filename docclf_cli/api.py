@@ -166,7 +166,7 @@ def load(
     (trained,) = spec.members
     threshold = min_confidence
     if target_precision is not None:
-        from docclf_cli.tasks.evaluate.member_threshold import threshold_from_held_out
+        from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 
         threshold = threshold_from_held_out(trained, target_precision, runtime, silent, NEVER)
     return Model(trained, spec, runtime, backend, threshold)

@@ -17,31 +17,36 @@ logger = logging.getLogger("docclf")
 
 
 def profile_to_load(resume: str | None, profile: str, chosen: bool, named: Path) -> str:
-    """The profile of the run that goes on, unless another one was chosen.
+    """The profile of the run that is resumed, unless another one was chosen.
 
     Args:
         resume: The value of `--resume`.
         profile: The profile to start from otherwise.
         chosen: Whether the command line names it.
-        named: The folder of the run that `auto` starts or goes on with, if it has a name.
+        named: The folder of the run that `auto` starts or resumes, if it has a name.
 
     Raises:
-        InputError: What is named is no run.
+        InputError: The folder named is not a run, or its run cannot be resumed.
     """
+    if resume is None:
+        return profile
+    from docclf_cli.engine.checkpoints.provenance import require_resumable
     from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
-    if resume is None or chosen:
-        return profile
     if resume == AUTO:
-        written = RunFolder(named).profile
-        return str(written) if written.is_file() else profile
+        run = RunFolder(named)
+        if chosen or not run.profile.is_file():
+            return profile
+        require_resumable(run)
+        return str(run.profile)
     run = RunFolder(Path(str(resume)))
     if not run.profile.is_file():
         raise InputError(
             f"--resume: {run.path} is not a run folder (no {run.profile.name} in it)",
             "name a run folder, such as runs/mine, or use --resume auto",
         )
-    return str(run.profile)
+    require_resumable(run)
+    return profile if chosen else str(run.profile)
 
 
 def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None, overwrite: bool) -> Path | None:
@@ -52,7 +57,7 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
     Raises:
         InputError: Other options contradict.
     """
-    from docclf_cli.engine.checkpoints.provenance import newest_unfinished
+    from docclf_cli.engine.checkpoints.provenance import newest_unfinished, require_resumable
     from docclf_cli.engine.checkpoints.run_folder import RunFolder
 
     if resume is None:
@@ -67,7 +72,10 @@ def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None,
         return Path(resume)
     if profile.name is not None:
         run = RunFolder(Path(profile.output) / profile.name)
-        return run.path if run.profile.is_file() else None
+        if not run.profile.is_file():
+            return None
+        require_resumable(run)
+        return run.path
     newest = newest_unfinished(profile)
     logger.info("starting a new run" if newest is None else f"resuming {newest.path}")
     return None if newest is None else newest.path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from docclf_cli.events import Emit
     from docclf_cli.results.class_report import ClassReport
     from docclf_cli.stop import StopFlag
-    from docclf_cli.tasks.class_report.inputs import ReportInputs
+    from docclf_cli.tasks.class_report.class_report import ReportInputs
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -60,8 +60,7 @@ def run(
     """Report on each class from stored predictions: accuracy, precision, F1, loss, confusions, over-fitting."""
     from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
-    from docclf_cli.tasks.class_report.class_report import class_report, one_class
-    from docclf_cli.tasks.class_report.inputs import inputs_of, inputs_of_file
+    from docclf_cli.tasks.class_report.class_report import class_report, inputs_of, inputs_of_file, one_class
 
     checkpoint = argument_or_option(checkpoint, named, "--checkpoint")
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)

@@ -61,7 +61,7 @@ def run(
     other = None if compare is None else local_checkpoint(compare, quiet)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = evaluate(
-            path, split, data=data, images=images, questions=EvaluateOptions(other, target_precision, degrade, limit),
+            path, split, data=data, images=images, options=EvaluateOptions(other, target_precision, degrade, limit),
             output=None if checkpoint is None else output, runtime_config=RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"}), emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)

@@ -19,7 +19,7 @@ from docclf_cli.metrics.chance import SIGNIFICANCE, chance_agreement, chance_p_v
 from docclf_cli.profile.schema import DataConfig, Profile
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import Finding, TrainResult
-from docclf_cli.tasks.evaluate.member_threshold import threshold_on
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_on
 
 CHANCE = "chance"
 WIDE = 0.2  # an interval of macro-F1 that is wider says too little

@@ -54,3 +54,13 @@ def test_it_can_be_a_member_beside_a_new_checkpoint(docclf: Docclf, old_run: Pat
     replace(old, temperature=1.0).save(tmp_path / "new" / "best.ckpt")
     outcome = docclf("ensemble", "--members", "old", "--members", "new", "--method", "averaging", "--json")
     assert outcome.code == 0, outcome.stderr
+
+
+@pytest.mark.parametrize("options", [("--resume", "old"), ("--resume", "auto", "--name", "old", "--output", ".")])
+def test_it_is_not_resumed(docclf: Docclf, old_run: Path, options: tuple[str, ...]) -> None:
+    before = {path: path.read_bytes() for path in old_run.rglob("*") if path.is_file()}
+    outcome = docclf("train", *options)
+    assert outcome.code == 2
+    assert "old was trained by another version of docclf, and this version cannot resume it" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert {path: path.read_bytes() for path in old_run.rglob("*") if path.is_file()} == before

@@ -116,7 +116,7 @@ def test_the_metrics_say_which_pages_they_are_of(pages: Path, tmp_path: Path) ->
     (note,) = evaluate(result.run, "train", runtime_config=runtime).notes
     assert "was trained on these pages" in note
     with pytest.raises(InputError, match="--target-precision: the model was trained on the pages of --split train"):
-        evaluate(result.run, "train", questions=EvaluateOptions(target_precision=0.9), runtime_config=runtime)
+        evaluate(result.run, "train", options=EvaluateOptions(target_precision=0.9), runtime_config=runtime)
 
 
 def test_folds_are_compared_on_the_same_training_pages() -> None:

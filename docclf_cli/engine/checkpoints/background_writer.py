@@ -1,4 +1,4 @@
-"""Writes beside the training, one after the other: nothing is lost, nothing is half there, and nobody waits."""
+"""Writes checkpoints in a background thread, one after another, while training continues."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 
 
 class BackgroundWriter:
-    """A thread that does what it is given, in order, while the block goes on.
+    """A thread that runs jobs in order; a context manager that waits for them at its end.
 
-    What fails is raised by the next call, at the latest when the block ends.
+    The error of a job is raised by the next call, at the latest when the block ends.
     """
 
     def __init__(self) -> None:
@@ -33,20 +33,20 @@ class BackgroundWriter:
             self._thread.shutdown()
 
     def run(self, jobs: Sequence[Callable[[], object]]) -> None:
-        """Do `jobs` in order, after those that are still being done."""
+        """Run `jobs` in order, after those that are still running."""
         self.wait()
-        self._pending = self._thread.submit(_do, jobs)
+        self._pending = self._thread.submit(_run, jobs)
 
     def raise_failed(self) -> None:
-        """Raise what a job has failed with; otherwise nothing happens."""
+        """Raise the error of a failed job, without waiting for running jobs."""
         if self._pending is not None and self._pending.done():
             self.wait()
 
     def wait(self) -> None:
-        """Return when everything is done.
+        """Wait for all jobs.
 
         Raises:
-            Exception: What a job failed with.
+            Exception: The error of a failed job.
         """
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -54,22 +54,21 @@ class BackgroundWriter:
 
 
 def use_one_thread() -> None:
-    """Let the tensors of the calling thread be worked on by no other.
+    """Limit OpenMP to one thread for tensors of the calling thread.
 
-    A thread with helpers of its own makes OpenMP count more threads than cores, and from then on the helpers of the
-    thread that trains sleep whenever they wait for it.
+    Otherwise OpenMP has more threads than cores, and the helper threads of training sleep whenever they wait.
     """
     torch.get_num_threads()  # torch sets the number once for each thread, when it is first needed
     threadpool_limits(1, user_api="openmp")
 
 
-def _do(jobs: Sequence[Callable[[], object]]) -> None:
+def _run(jobs: Sequence[Callable[[], object]]) -> None:
     for job in jobs:
         job()
 
 
 def to_cpu_copy(value: Any) -> Any:
-    """Nested plain data with copies of its tensors, in main memory, that training does not change any more."""
+    """Copy nested plain data, with its tensors in main memory, so that training does not change the copy."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):

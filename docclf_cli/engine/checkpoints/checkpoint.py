@@ -1,4 +1,4 @@
-"""Checkpoints: self-describing, written whole or not at all, and read as data, never as code."""
+"""Reads and writes checkpoints: self-describing files that are written atomically and read as data, never as code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.engine.checkpoints.provenance import versions
 from docclf_cli.engine.checkpoints.schema import checked_contents, checked_weights
-from docclf_cli.engine.checkpoints.versions import versions
 from docclf_cli.engine.runtime.nan_guard import LOWER, not_finite
 from docclf_cli.errors import CheckpointError, DivergedError, InputError
 from docclf_cli.files import bring_back_previous, previous_of, save_with
@@ -29,19 +29,19 @@ _REQUIRED = ("format_version", "model", "model_config", "class_names", "preproce
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to predict with a model, and in `training` to go on training it.
+    """Everything needed to predict with a model and, in `training`, to resume training it.
 
     Attributes:
         model: State dict of the network.
         model_config: What `create_model` builds it from.
         class_names: Names along the class axis.
         preprocess: How a page becomes the input.
-        augmentation: The policy that trained it (which decides its default TTA views).
+        augmentation: The augmentation policy of training, which decides the default TTA views.
         profile: The resolved profile, as plain data.
-        epoch: Epochs behind the weights.
-        temperature: Divides the logits when probabilities are read; 1 where none was fitted.
+        epoch: Number of epochs the weights were trained for.
+        temperature: Divides the logits; 1 if none was fitted.
         metrics: Validation metrics of the weights.
-        training: Optimizer, schedule, EMA and position; empty in files that only predict.
+        training: Optimizer, schedule, EMA and position; empty in files for prediction only.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -56,10 +56,10 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the file; after a crash the old one or the new one is there, whole.
+        """Write the file atomically: after a crash either the old or the new one is there.
 
         Raises:
-            DivergedError: Weights, or their moving average, are not finite: the file stays what it was.
+            DivergedError: Weights, or their moving average, are not finite; the file is not changed.
             ResourceError: The disk is full, or the folder cannot be written to.
         """
         if name := not_finite(self.model) or not_finite(self.training.get("ema") or {}):
@@ -120,9 +120,9 @@ class Checkpoint:
 
     @classmethod
     def load_newest(cls, path: Path) -> Checkpoint | None:
-        """A file; where it is damaged, the content it had before, which then takes its place. None without either.
+        """Load a file or, if it is damaged, the previous version, which then replaces it; None if there is neither.
 
-        Only for the writer of the folder.
+        Only the process that writes to the folder may call this.
         """
         previous = previous_of(path)
         if not path.exists() and not previous.exists():
@@ -138,24 +138,25 @@ class Checkpoint:
             return before
 
     def build(self, path: Path | None = None) -> torch.nn.Module:
-        """The network with its weights, in evaluation mode.
+        """Build the network with its weights, in evaluation mode.
 
         Raises:
             CheckpointError: The weights do not fit the architecture, or timm has none of that name.
         """
-        where, size = f"{path}: " if path else "", self.preprocess.size
+        prefix = f"{path}: " if path else ""
+        size = self.preprocess.size
         try:
             model = create_model(self.model_config, len(self.class_names), weights=False, image_size=size)
             model.load_state_dict(dict(self.model))
         except InputError as error:
-            raise CheckpointError(f"{where}{error.message}", error.hint) from error
+            raise CheckpointError(f"{prefix}{error.message}", error.hint) from error
         except RuntimeError as error:
-            raise CheckpointError(f"{where}the weights do not fit {self.model_config.model_name}: {error}") from error
+            raise CheckpointError(f"{prefix}the weights do not fit {self.model_config.model_name}: {error}") from error
         return model.eval()
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint file a user means: the file itself, or a run folder's `best.ckpt`.
+    """Return the checkpoint file for a path: the file itself, or a run folder's `best.ckpt`.
 
     Raises:
         CheckpointError: There is none.
@@ -182,17 +183,17 @@ def _verify(path: Path, content: dict[str, Any]) -> None:
     stated = content.pop("digest")
     try:
         fits = bool(isinstance(stated, str) and stated == _digest(content))
-    except (RuntimeError, TypeError, AttributeError):  # content that no checkpoint has, such as sparse tensors
+    except (RuntimeError, TypeError, AttributeError):  # content that checkpoints never have, such as sparse tensors
         fits = False
     if not fits:
         raise CheckpointError(f"{path}: damaged: its checksum does not match", "use another checkpoint of the run")
 
 
 def _canonical(value: Any) -> Any:
-    """A copy of nested plain data that pickles to the same bytes whatever objects it was put together from.
+    """Copy nested plain data so that equal data pickles to equal bytes.
 
-    Pickle writes an object once and refers to it afterwards, so that equal texts give other bytes when they are not
-    the same object; and what a file is known by (in the fingerprint of predictions) is its bytes.
+    Pickle writes an object once and refers to it afterwards, so equal texts that are different objects give other bytes;
+    and the hash of the file is part of the fingerprint of predictions.
     """
     if isinstance(value, str):
         return sys.intern(str(value))

@@ -1,13 +1,14 @@
-"""What a checkpoint says besides its weights, kept as JSON beside its predictions so that asking needs no torch."""
+"""Reads what a checkpoint holds besides its weights; a JSON copy beside its predictions spares importing torch."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_training_index
@@ -25,20 +26,20 @@ logger = logging.getLogger("docclf")
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """A checkpoint file without its weights.
+    """The content of a checkpoint file except its weights.
 
     Attributes:
         path: The file.
-        sha256: Of its bytes.
+        sha256: Hash of the file.
         model_name: Architecture.
         class_names: Names along the class axis.
         preprocess: How a page becomes the input.
         temperature: Divides the logits.
-        augmentation: The policy that trained it.
-        data: The data it was trained on.
-        monitor: The metric that chose the epoch.
-        epoch: Epochs behind the weights.
-        saw_all: Whether it is a refit, which was trained on its run's held-out pages as well.
+        augmentation: The augmentation policy of training.
+        data: The data section of training.
+        monitor: The metric that selected the epoch.
+        epoch: Number of epochs the weights were trained for.
+        saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
     """
 
@@ -56,17 +57,29 @@ class CheckpointInfo:
     precision: str
 
 
-def precision_of(profile: Mapping[str, Any]) -> str:
-    """The number format to predict with, from a checkpoint's profile: one that was named, or compared with fp32.
+@dataclass(frozen=True)
+class _Record:
+    """The JSON file: an info, and the size and times of the checkpoint it was read from."""
 
-    One that was only picked for its speed is not used: a position to go on from, a snapshot, a file of before.
+    stamp: tuple[int, int, int]
+    info: CheckpointInfo
+
+
+_RECORD: TypeAdapter[_Record] = TypeAdapter(_Record)
+
+
+def precision_of(profile: Mapping[str, Any]) -> str:
+    """Return the number format to predict with, as the profile in a checkpoint states it.
+
+    It is fp32 unless the user named another format, or it was compared with fp32 at the end of training: a format that
+    was only picked for its speed, as in `last.ckpt`, in snapshots and in files of earlier versions, is not used.
     """
     inference = RuntimeConfig.model_validate(profile.get("runtime", {})).inference
     return inference.precision if inference.check == "off" and inference.precision != "auto" else "fp32"
 
 
 def info_of(path: Path) -> CheckpointInfo:
-    """The facts of a checkpoint as it is now: from the JSON beside it while that is true, else from the file.
+    """Read the info of a checkpoint: from the JSON file if the checkpoint is unchanged since, else from the checkpoint.
 
     Raises:
         CheckpointError: There is no such file, or it is damaged or of another kind.
@@ -75,109 +88,91 @@ def info_of(path: Path) -> CheckpointInfo:
         stamp = _stamp(path)
     except OSError as error:
         raise CheckpointError(f"{path}: there is no such checkpoint") from error
-    kept = _read(path)
-    if kept is not None and kept["stamp"] == stamp and _is_placed(kept["told"]):
-        return _info(path, kept)
-    sha256 = kept["sha256"] if kept is not None and kept["stamp"] == stamp else sha256_of(path)
-    told = kept["told"] if kept is not None and kept["sha256"] == sha256 else _told(path)
-    found = {"stamp": stamp, "sha256": sha256, "told": {**told, "data": _placed(path, told)}}
-    if found != kept:
-        _keep(path, found)
-    return _info(path, found)
+    stored = _read_record(path)
+    unchanged = stored is not None and stored.stamp == stamp
+    if stored is not None and unchanged and _has_absolute_root(stored.info.data):
+        return stored.info
+    sha256 = stored.info.sha256 if stored is not None and unchanged else sha256_of(path)
+    if stored is not None and stored.info.sha256 == sha256:
+        info = stored.info
+    else:
+        from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 
-
-def _is_placed(told: Mapping[str, Any]) -> bool:
-    root = told["data"]["root"]
-    return root == "samples" or Path(root).is_absolute()
-
-
-def _placed(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
-    """The data section of a checkpoint. An earlier docclf kept paths as they were typed, relative to some folder.
-
-    They are taken as relative to the folder that holds the run's parent (`.` for `runs/mine`), where the pages there
-    are those of the run; otherwise they stay, and nobody guesses. The working folder plays no part.
-    """
-    data: dict[str, Any] = dict(told["data"])
-    run = next((folder for folder in path.absolute().parents[:2] if RunFolder(folder).read_provenance()), None)
-    if _is_placed(told) or run is None:
-        return data
-    there = absolute_data(DataConfig.model_validate(data), run.parent.parent)
-    try:
-        index, _ = load_training_index(there)
-        is_same = RunFolder(run).read_provenance()["data"]["index"] == index.fingerprint()
-    except (DocclfError, OSError, ValueError, KeyError, TypeError):
-        return data
-    return there.model_dump(mode="json") if is_same else data
+        info = _describe(path, sha256, Checkpoint.load(path))
+    record = _Record(stamp, replace(info, data=_locate_data(path, info.data)))
+    if record != stored:
+        _write_record(path, record)
+    return record.info
 
 
 def store_info(path: Path, checkpoint: Checkpoint) -> None:
-    """Keep the facts of a checkpoint that was just written to `path`."""
-    _keep(path, {"stamp": _stamp(path), "sha256": sha256_of(path), "told": _told_by(checkpoint)})
+    """Write the JSON file for a checkpoint that was just saved to `path`."""
+    _write_record(path, _Record(_stamp(path), _describe(path, sha256_of(path), checkpoint)))
 
 
-def _kept_at(path: Path) -> Path:
-    return path.parent / "predictions" / f"{path.name}.info.json"
-
-
-def _stamp(path: Path) -> list[int]:
-    # The change time as well: a file put in place with the old size and modification time is still another one.
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """What is kept of a checkpoint; None where it is missing, damaged or written by another docclf."""
-    try:
-        content = json.loads(_kept_at(path).read_text(encoding="utf-8"))
-        _info(path, content)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return content if "stamp" in content else None
-
-
-def _told(path: Path) -> dict[str, Any]:
-    from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-
-    return _told_by(Checkpoint.load(path))
-
-
-def _told_by(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {
-        "model_name": checkpoint.model_config.model_name,
-        "class_names": list(checkpoint.class_names),
-        "preprocess": checkpoint.preprocess.to_dict(),
-        "temperature": checkpoint.temperature,
-        "augmentation": checkpoint.augmentation.model_dump(mode="json"),
-        "data": DataConfig.model_validate(checkpoint.profile["data"]).model_dump(mode="json"),
-        "monitor": TrainConfig.model_validate(checkpoint.profile["train"]).monitor,
-        "epoch": checkpoint.epoch,
-        # Training writes the metrics of validation into what it keeps, and its own state into `last.ckpt`.
-        "saw_all": not checkpoint.metrics and not checkpoint.training,
-        "precision": precision_of(checkpoint.profile),
-    }
-
-
-def _info(path: Path, kept: Mapping[str, Any]) -> CheckpointInfo:
-    told = kept["told"]
+def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo:
     return CheckpointInfo(
         path=path,
-        sha256=kept["sha256"],
-        model_name=told["model_name"],
-        class_names=tuple(told["class_names"]),
-        preprocess=Preprocess.from_dict(told["preprocess"]),
-        temperature=float(told["temperature"]),
-        augmentation=AugmentationConfig.model_validate(told["augmentation"]),
-        data=DataConfig.model_validate(told["data"]),
-        monitor=told["monitor"],
-        epoch=int(told["epoch"]),
-        saw_all=bool(told["saw_all"]),
-        precision=told["precision"],
+        sha256=sha256,
+        model_name=checkpoint.model_config.model_name,
+        class_names=checkpoint.class_names,
+        preprocess=checkpoint.preprocess,
+        temperature=checkpoint.temperature,
+        augmentation=checkpoint.augmentation,
+        data=DataConfig.model_validate(checkpoint.profile["data"]),
+        monitor=TrainConfig.model_validate(checkpoint.profile["train"]).monitor,
+        epoch=checkpoint.epoch,
+        # Checkpoints of training have the metrics of validation, or the state of the optimizer; a refit has neither.
+        saw_all=not checkpoint.metrics and not checkpoint.training,
+        precision=precision_of(checkpoint.profile),
     )
 
 
-def _keep(path: Path, found: Mapping[str, Any]) -> None:
+def _has_absolute_root(data: DataConfig) -> bool:
+    return data.root == "samples" or Path(data.root).is_absolute()
+
+
+def _locate_data(path: Path, data: DataConfig) -> DataConfig:
+    """Make the paths of a checkpoint's data section absolute.
+
+    Earlier versions stored paths as they were typed. Such paths are resolved against the folder that contains the run's
+    parent (`.` for `runs/mine`) if the pages there are those of the run, and left as they are otherwise. The working
+    folder is never used.
+    """
+    run = next((folder for folder in path.absolute().parents[:2] if RunFolder(folder).read_provenance()), None)
+    if _has_absolute_root(data) or run is None:
+        return data
+    located = absolute_data(data, run.parent.parent)
     try:
-        write_json(_kept_at(path), found)
+        index, _ = load_training_index(located)
+        is_same = RunFolder(run).read_provenance()["data"]["index"] == index.fingerprint()
+    except (DocclfError, OSError, ValueError, KeyError, TypeError):
+        return data
+    return located if is_same else data
+
+
+def _record_path(path: Path) -> Path:
+    return path.parent / "predictions" / f"{path.name}.info.json"
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    # The change time too: a file put in place with the old size and modification time is still another file.
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read_record(path: Path) -> _Record | None:
+    """Read the JSON file of a checkpoint; None if it is missing, damaged or of another version."""
+    try:
+        record = _RECORD.validate_json(_record_path(path).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return None
+    return replace(record, info=replace(record.info, path=path))  # the folder may have been moved
+
+
+def _write_record(path: Path, record: _Record) -> None:
+    try:
+        write_json(_record_path(path), _RECORD.dump_python(record, mode="json"))
     except ResourceError as error:
         level = logging.WARNING if may_write(path.parent) else logging.DEBUG
         logger.log(level, "the metadata of %s cannot be stored: %s", path, error.message)

@@ -1,10 +1,11 @@
-"""The folder of a run: its name, its files, its one writer."""
+"""The folder of a run: its name, its files, and the lock that allows one writer."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
+import itertools
 import json
 import logging
 import os
@@ -28,18 +29,22 @@ logger = logging.getLogger("docclf")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of the files of a run (or of one fold of it)."""
+    """Paths of the files of a run (or of one fold of it).
+
+    Attributes:
+        path: The folder.
+    """
 
     path: Path
 
     @property
     def profile(self) -> Path:
-        """The resolved profile; training from it repeats the run."""
+        """The resolved profile; training with it repeats the run."""
         return self.path / "profile.yaml"
 
     @property
     def split(self) -> Path:
-        """Which page was in which split."""
+        """The split of each page."""
         return self.path / "split.csv"
 
     @property
@@ -49,7 +54,7 @@ class RunFolder:
 
     @property
     def timings(self) -> Path:
-        """Wall times and pages per second per epoch."""
+        """Wall time and pages per second of each epoch."""
         return self.path / "timings.csv"
 
     @property
@@ -59,7 +64,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """Checkpoint to go on from."""
+        """Checkpoint to resume from."""
         return self.path / "last.ckpt"
 
     @property
@@ -98,7 +103,7 @@ class RunFolder:
         return self.path / "predictions" / f"{name}.npz"
 
     def snapshot(self, epoch: int) -> Path:
-        """A member of a snapshot ensemble."""
+        """Checkpoint of an epoch for a snapshot ensemble."""
         return self.path / "snapshots" / f"epoch-{epoch:04d}.ckpt"
 
     def snapshots(self) -> list[Path]:
@@ -110,7 +115,7 @@ class RunFolder:
         return RunFolder(self.path / f"fold-{number}")
 
     def read_state(self) -> dict[str, Any]:
-        """What `run.json` says; empty where it is missing or not readable."""
+        """Read `run.json`; empty if it is missing or damaged."""
         try:
             state = json.loads(self.state.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -118,25 +123,25 @@ class RunFolder:
         return state if isinstance(state, dict) else {}
 
     def read_history(self) -> tuple[dict[str, float], ...]:
-        """The rows of `metrics.csv`; none where there is no such file."""
+        """Read the rows of `metrics.csv`; empty if it is missing."""
         if not self.metrics.is_file():
             return ()
         with self.metrics.open(encoding="utf-8", newline="") as file:
             return tuple({key: float(value) for key, value in row.items()} for row in csv.DictReader(file))
 
     def write_state(self, status: str, **facts: Any) -> None:
-        """Record how the run stands."""
+        """Write the state of the run."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.state, {"status": status, "time": now, **facts})
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended as it should."""
+        """Whether the run is complete."""
         return self.read_state().get("status") == FINISHED
 
     @property
     def trained(self) -> bool:
-        """Whether there is a checkpoint to predict with, or one for each fold."""
+        """Whether there is a checkpoint to predict with, of the run or of a fold."""
         return self.best.is_file() or any(self.path.glob("fold-*/best.ckpt"))
 
     @property
@@ -155,14 +160,14 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the folder's only writer inside the block.
+        """Lock the folder, so that the block is its only writer.
 
         Raises:
-            InputError: Another process writes here.
+            InputError: Another process writes to the folder.
         """
         import fcntl
 
-        # lockf, not flock: loader workers that are forked from this process must not keep the lock alive.
+        # lockf, not flock: loader processes forked from this one must not keep the lock.
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / _LOCK).open("a+")
@@ -190,12 +195,13 @@ class RunFolder:
             yield
 
     def require_free(self, overwrite: bool) -> None:
-        """Refuse to start a run in a folder that has content; one that failed before its first checkpoint has none.
+        """Refuse to start a run in a folder with content; a run that failed before its first checkpoint does not count.
 
         Raises:
-            InputError: There is content, and `overwrite` is not given.
+            InputError: The folder has content, and `overwrite` is not set.
         """
-        if overwrite or not self._content() or self._came_to_nothing():
+        failed = self.read_state().get("status") == FAILED and not any(self.path.rglob("*.ckpt"))
+        if overwrite or failed or not self._content():
             return
         hint = "choose another --name, or add --overwrite to replace it"
         if self.profile.is_file() and not self.finished:
@@ -203,27 +209,24 @@ class RunFolder:
         raise InputError(f"{self.path} exists", hint)
 
     def clear(self) -> None:
-        """Remove what is in the folder; only for its writer."""
+        """Remove everything in the folder except the lock; only its writer may call this."""
         for path in self._content():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def _content(self) -> list[Path]:
         return [path for path in self.path.iterdir() if path.name != _LOCK] if self.path.is_dir() else []
 
-    def _came_to_nothing(self) -> bool:
-        return self.read_state().get("status") == FAILED and not any(self.path.rglob("*.ckpt"))
-
 
 def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
-    """Where a new run goes below `output`.
+    """Return the folder for a new run below `output`.
 
     Raises:
-        InputError: The name is not a plain folder name, or a file has it.
+        InputError: The name is not a plain folder name, or a file has this name.
     """
     if file := next((path for path in (output, *output.parents) if path.exists() and not path.is_dir()), None):
         raise InputError(f"--output: {file} is a file", "name a folder; it is made where there is none")
     if name is None:
-        return RunFolder(_unused(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+        return RunFolder(_free_path(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
     if name != _plain(name):
         raise InputError(f"--name: '{name}' is not a plain folder name", "use letters, digits, '.', '-' and '_'")
     path = output / name
@@ -236,7 +239,7 @@ def newest_finished(output: Path) -> RunFolder:
     """The trained run that finished last below `output` and is better than chance; ensembles have no checkpoint of their own.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such run.
     """
     runs = [run for path in output.glob("*/run.json") if (run := RunFolder(path.parent)).finished and run.trained]
     useful = [run for run in runs if not run.read_state().get("no_better_than_chance")]
@@ -248,12 +251,12 @@ def newest_finished(output: Path) -> RunFolder:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV, whole or not at all; numbers keep every digit they need."""
+    """Write rows as CSV, atomically; numbers are written with all their digits."""
     names = list(columns or rows[0])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(to_cell, names))
-    writer.writerows([to_cell(row[name]) for name in names] for row in rows)
+    writer.writerows([to_cell(row.get(name, "")) for name in names] for row in rows)
     write_text(path, text.getvalue())
 
 
@@ -261,8 +264,6 @@ def _plain(name: str) -> str:
     return "".join(char if char.isalnum() or char in "._-" else "_" for char in name).strip(".") or "run"
 
 
-def _unused(path: Path) -> Path:
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return candidate
+def _free_path(path: Path) -> Path:
+    names = (f"{path.name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], map(path.with_name, names)) if not one.exists())

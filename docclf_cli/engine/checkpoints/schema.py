@@ -1,4 +1,4 @@
-"""What may be in a checkpoint: a checksum only says that a file is as it was written, not by whom."""
+"""Validates the content of checkpoints: a checksum proves that a file is intact, not that its content is valid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _preprocess(stored: Any) -> Preprocess:
 
 
 class CheckpointSchema(_Part):
-    """Everything of a checkpoint besides its weights, checked."""
+    """The validated content of a checkpoint except its weights."""
 
     architecture: ModelConfig = Field(alias="model_config")
     class_names: Annotated[
@@ -60,10 +60,10 @@ class CheckpointSchema(_Part):
 
 
 def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema:
-    """The content of a file, if it can be that of a checkpoint.
+    """Validate the content of a checkpoint file except its weights.
 
     Raises:
-        CheckpointError: Something in it cannot be; it is named.
+        CheckpointError: A value is not valid; it is named.
     """
     try:
         return CheckpointSchema.model_validate(dict(content))
@@ -74,17 +74,16 @@ def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema
 
 
 def checked_weights(path: Path, weights: Any) -> dict[str, torch.Tensor]:
-    """Weights by name, if that is what they are.
+    """Validate that weights are tensors by name.
 
     Raises:
-        CheckpointError: They are something else.
+        CheckpointError: They are not.
     """
     if isinstance(weights, Mapping) and weights:
         found = dict(weights)
-        if all(isinstance(name, str) and _is_plain(tensor) for name, tensor in found.items()):
+        if all(
+            isinstance(name, str) and isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+            for name, tensor in found.items()
+        ):
             return found
     raise CheckpointError(f"{path}: not a checkpoint of docclf (model: not weights by name)")
-
-
-def _is_plain(tensor: Any) -> bool:
-    return isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided

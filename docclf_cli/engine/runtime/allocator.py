@@ -1,4 +1,4 @@
-"""Memory that is kept for the next step, and what to do when it runs out."""
+"""Settings of the memory allocator, and the error for memory that runs out in a training step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let the process keep what it frees, where the C library is glibc and nobody has tuned it by environment.
+    """Make glibc keep freed memory for the next step, unless the environment configures its allocator.
 
-    Large blocks otherwise go back to the system whenever a tensor is freed, and the next step takes them again page by
-    page, each one zeroed: a third of the time of training EfficientNet-Lite0 on two cores with batches of 16, half
-    of it with batches of 64. The peak stays what it was.
+    By default large blocks go back to the system whenever a tensor is freed, and the next step gets them back page by
+    page, each one zeroed: this took a third of the time of training EfficientNet-Lite0 on two cores with batches of 16,
+    and half of it with batches of 64. The peak memory stays the same.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
@@ -32,10 +32,10 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def step_memory(batch_size: int, accumulate: int) -> Iterator[None]:
-    """Name a batch size to try where an optimizer step of `batch_size` pages in `accumulate` parts is too much.
+    """Turn an out-of-memory error of a step of `batch_size` pages in `accumulate` parts into advice on the batch size.
 
     Raises:
-        ResourceError: Memory has run out inside the block.
+        ResourceError: Memory ran out inside the block.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Everything that docclf keeps because making it takes time; all of it may be deleted."""
+"""Reports and clears the caches of docclf; all of them may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ DESCRIPTIONS = {
     "samples": "the built-in sample documents",
     "s3": "checkpoints downloaded from S3, with their predictions",
 }
-MADE_AGAIN = ("pages", "numerics")  # by the next command, which nobody notices but by its time
+REBUILT_SILENTLY = ("pages", "numerics")  # the next command only takes longer
 
 
 def measured_numerics() -> Path:
-    """Where what was measured of numerics is kept."""
+    """Return the folder of the numerics benchmarks."""
     return cache_home() / "numerics"
 
 
 def cache_usage(pages: str = "auto") -> CacheUsage:
-    """What is kept, by kind.
+    """Return files and bytes of each cache.
 
     Args:
-        pages: `data.cache` of the profile whose pages are meant.
+        pages: `data.cache` of the profile, which locates the page cache.
     """
     rows = tuple(_row(name, pages) for name in DESCRIPTIONS)
     return CacheUsage(rows, sum(row.bytes for row in rows))
 
 
 def clear_caches(names: Sequence[str] = (), pages: str = "auto") -> CacheCleared:
-    """Delete what is kept of the kinds named; by default what is made again without a sign.
+    """Delete the named caches; by default those that are rebuilt silently.
 
-    Commands that run at the same time keep the pages they have open.
+    Commands that run at the same time keep the cache files they have open.
 
     Raises:
-        InputError: There is no such kind.
+        InputError: There is no cache of that name.
     """
     for name in names:
         if name not in DESCRIPTIONS:
             raise InputError(
                 f"there is no cache '{name}'{did_you_mean(name, tuple(DESCRIPTIONS))}", f"{', '.join(DESCRIPTIONS)}"
             )
-    rows = tuple(_row(name, pages) for name in names or MADE_AGAIN)
+    rows = tuple(_row(name, pages) for name in names or REBUILT_SILENTLY)
     for row in rows:
         if row.name == "pages":
             page_cache.clear(row.folder)

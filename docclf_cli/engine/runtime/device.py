@@ -1,4 +1,4 @@
-"""Where the arithmetic runs: device, number formats, threads, ranks, seeds, and the flag that stops loops."""
+"""Device, number formats, threads, ranks and seeds of a process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from docclf_cli.errors import InputError
 from docclf_cli.hardware import cpu_features, local_processes, physical_cores, usable_cores
 from docclf_cli.profile.schema import RuntimeConfig
 
-MOST_WORKERS = 16  # more processes take memory and add no speed: one page costs a few milliseconds
+MOST_WORKERS = 16  # more processes take memory without more speed: a page takes a few milliseconds
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """How numbers are stored and multiplied: `precision`, `channels_last` and `compile` of a `Runtime`."""
+    """Number format, memory layout and compilation: `precision`, `channels_last` and `compile` of a `Runtime`."""
 
     precision: str
     channels_last: bool
@@ -35,13 +35,13 @@ class Runtime:
     """Device, numerics and processes of a run.
 
     Attributes:
-        device: Where the model lives.
+        device: Device of the model.
         precision: "fp32", "bf16" or "fp16" of the forward and backward pass.
         channels_last: Memory layout of images and convolutions.
         compile: Whether the model is compiled.
         workers: Loader processes.
-        rank: This process among `world_size`.
-        world_size: How many processes work together.
+        rank: Rank of this process, from 0.
+        world_size: Number of processes.
     """
 
     device: torch.device
@@ -53,66 +53,66 @@ class Runtime:
     world_size: int = 1
 
     def with_numerics(self, numerics: Numerics) -> Runtime:
-        """The same device and processes with other numerics."""
+        """Return the runtime with other numerics."""
         return replace(self, **asdict(numerics))
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """The layout as torch names it."""
+        """The memory layout as a torch constant."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The context of a forward pass."""
+        """Return the autocast context for a forward pass."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model on the device, in the memory layout."""
+        """Move a model to the device, in the memory layout."""
         return model.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def compiled(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model as it is to be called; compiled, each batch size on its own, so that no batch depends on the last."""
+        """Compile a model if `compile` is set, for each batch size apart, so that no batch depends on the one before."""
         if not self.compile:
             return model
-        # A machine may have a CUDA toolkit and no GPU, which is nobody's concern here.
+        # torch warns if a machine has a CUDA toolkit and no GPU, which does not matter here.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
     @property
     def crowded(self) -> bool:
-        """Whether the threads of the model and the loader processes are more than the cores they have."""
-        return self.device.type == "cpu" and torch.get_num_threads() + self.workers > _share(usable_cores())
+        """Whether model threads and loader processes are more than the cores of this process."""
+        return self.device.type == "cpu" and torch.get_num_threads() + self.workers > _cores_per_process(usable_cores())
 
     def share_of(self, rows: np.ndarray) -> np.ndarray:
-        """Of rows to look at those that are this process's."""
+        """Return the shard of some rows that belongs to this process."""
         return distributed.shares(rows, self.world_size)[self.rank]
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor on the device; copies from pinned memory do not wait."""
+        """Copy a tensor to the device; copies from pinned memory do not block."""
         return tensor.to(self.device, non_blocking=True)
 
 
 def resolve_runtime(config: RuntimeConfig) -> Runtime:
-    """Set threads and memory, and read the process's rank.
+    """Configure threads and memory of the process, and return its runtime.
 
-    Numerics that are left to `auto` are plain fp32 here (`numerics.resolve_numerics`).
+    `auto` numerics are plain fp32 here; `numerics.resolve_numerics` resolves them.
 
     Raises:
-        InputError: The device does not exist here.
+        InputError: There is no such device.
     """
     device = resolve_device(config.device)
     keep_freed_memory()
-    torch.set_num_threads(config.threads or _share(physical_cores()))
+    torch.set_num_threads(config.threads or _cores_per_process(physical_cores()))
     torch.use_deterministic_algorithms(config.deterministic, warn_only=False)
-    workers = config.workers if config.workers is not None else min(_share(usable_cores()), MOST_WORKERS)
+    workers = config.workers if config.workers is not None else min(_cores_per_process(usable_cores()), MOST_WORKERS)
     if workers and not processes_can_talk():
         workers = 0
     if config.precision == "fp16" and device.type == "cpu":
         raise InputError("runtime.precision: fp16 needs a GPU", "use bf16 or fp32 on a CPU")
     return Runtime(
-        device=_own(device),
+        device=_local_device(device),
         precision="fp32" if config.precision == "auto" else config.precision,
         channels_last=config.memory_format == "channels_last",
         compile=config.compile == "on",
@@ -123,7 +123,7 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
 
 
 def fast_precisions(device: torch.device) -> tuple[str, ...]:
-    """Number formats that a device computes with, none of them emulated; the last is the fastest on most networks."""
+    """Return the number formats that a device has in hardware; the last is the fastest for most networks."""
     if device.type == "cuda":
         return ("fp32", "fp16", "bf16") if torch.cuda.is_bf16_supported(including_emulation=False) else ("fp32", "fp16")
     if device.type == "cpu" and cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"}:
@@ -131,13 +131,13 @@ def fast_precisions(device: torch.device) -> tuple[str, ...]:
     return ("fp32",)
 
 
-def _share(cores: int) -> int:
-    """Of the machine's cores those of one process of the several that work together on it."""
+def _cores_per_process(cores: int) -> int:
+    """Divide the cores of the machine among its processes."""
     return max(1, cores // local_processes())
 
 
-def _own(device: torch.device) -> torch.device:
-    """Of the machine's GPUs the one of this process, where several work together."""
+def _local_device(device: torch.device) -> torch.device:
+    """Return the GPU of this process, if several processes share the machine's GPUs."""
     one_of_many = distributed.is_distributed() and device.type == "cuda"
     return torch.device("cuda", torch.cuda.current_device()) if one_of_many else device
 
@@ -166,11 +166,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed computed from `parts`, the same on every machine."""
+    """Hash `parts` to a 63-bit seed, the same on every machine."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def reseed_layers(seed: int, step: int, micro_step: int, rank: int) -> None:
-    """Set the generators that layers use (dropout, drop path) from the position in the run alone."""
+    """Seed the generators of layers (dropout, drop path) by the position in the run."""
     torch.manual_seed(seed_of("layers", seed, step, micro_step, rank))

@@ -1,6 +1,6 @@
-"""What `auto` means for number format, memory layout and compilation: measured where that pays, remembered, or guessed.
+"""Resolves `auto` for number format, memory layout and compilation: by measurement if that pays, else by a guess.
 
-No one setting wins: on one machine bf16 with channels_last trained a resnet18 at 2.7 times the speed of fp32, and a
+Measurements are cached. No setting is always the fastest: on one machine bf16 with channels_last trained a resnet18 at 2.7 times the speed of fp32, and a
 mobilenetv3_small_100 at less than its speed.
 """
 
@@ -36,8 +36,8 @@ from docclf_cli.profile.schema import InferenceConfig, ModelConfig, Profile, Run
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.version import __version__
 
-SCORING_BATCH = 2  # times the pages of a training step: a forward pass keeps fewer numbers
-# What a number format may change on held-out pages against fp32 (`Agreement`), to be predicted with.
+SCORING_BATCH = 2  # times the pages of a training step: a forward pass stores fewer activations
+# How much a number format may change predictions for held-out pages against fp32 (`Agreement`).
 MOST_LABELS = 0.005  # share of the pages
 MOST_CHANGE = 0.05  # of any probability
 PAGES_TO_COMPARE, FEWEST_TO_COMPARE = 300, 50
@@ -47,15 +47,16 @@ logger = logging.getLogger("docclf")
 
 
 def resolve_numerics(profile: Profile, num_classes: int, pages: int, own_val: int = 0) -> Profile:
-    """The profile with all that its runtime section leaves to `auto` picked, for training and for scoring.
+    """Replace each `auto` of a profile's runtime section, for training and for scoring.
 
     Args:
         profile: The resolved profile.
         num_classes: Length of the class axis.
-        pages: All pages that the run trains on or validates with.
-        own_val: How many of them are a validation set of their own.
+        pages: Number of all pages that the run trains on or validates with.
+        own_val: How many of them are a separate validation set.
     """
-    config, train = profile.runtime, profile.train
+    config = profile.runtime
+    train = profile.train
     runtime = resolve_runtime(config)
     trained, scored = planned_pages(profile, pages, own_val)
     size = profile.data.image_size
@@ -71,7 +72,7 @@ def resolve_numerics(profile: Profile, num_classes: int, pages: int, own_val: in
     training = pick_numerics(config, work, profile.model)
     scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False)
     inference = pick_numerics(for_inference(config), scoring, profile.model)
-    settled = {
+    resolved = {
         "device": runtime.device.type if runtime.world_size > 1 else str(runtime.device),
         "precision": training.precision,
         "memory_format": LAYOUT_NAMES[training.channels_last],
@@ -80,15 +81,16 @@ def resolve_numerics(profile: Profile, num_classes: int, pages: int, own_val: in
         "inference": InferenceConfig(
             precision=inference.precision,
             memory_format=LAYOUT_NAMES[inference.channels_last],
-            check=_check(config.inference, inference.precision),
+            check=_resolve_check(config.inference, inference.precision),
         ),
     }
-    return profile.model_copy(update={"runtime": config.model_copy(update=settled)})
+    return profile.model_copy(update={"runtime": config.model_copy(update=resolved)})
 
 
 def planned_pages(profile: Profile, pages: int, own_val: int = 0) -> tuple[int, int]:
-    """About how many pages a run trains on and scores, each as often as it is looked at."""
-    train, data = profile.train, profile.data
+    """Estimate how many pages a run trains on and scores, each counted as often as it is processed."""
+    train = profile.train
+    data = profile.data
     fits = 1 if train.folds is None or train.fold is not None else train.folds
     val = pages // train.folds if train.folds else own_val or round(pages * data.val_fraction)
     used = min(pages - val, data.limit or pages)
@@ -100,15 +102,15 @@ def planned_pages(profile: Profile, pages: int, own_val: int = 0) -> tuple[int, 
 
 
 def pages_to_compare(val: int) -> int:
-    """How many training pages are scored after training, beside so many held-out ones.
+    """Return how many training pages are scored after training, for a number of held-out pages.
 
-    About as many, as a comparison is no surer than its smaller side; but 500 where there are, and never above 2,000.
+    As many, because the smaller sample limits a comparison, but at least 500 and at most 2,000.
     """
     return min(max(val, 500), 2000)
 
 
-def _check(config: InferenceConfig, picked: str) -> Literal["on", "off"]:
-    """Whether a number format is compared with fp32 at the end: one that was picked, unless something else is asked for."""
+def _resolve_check(config: InferenceConfig, picked: str) -> Literal["on", "off"]:
+    """Resolve `runtime.inference.check`: a number format that was picked is compared with fp32 at the end."""
     if config.check != "auto":
         return config.check
     return "on" if config.precision == "auto" and picked != "fp32" else "off"
@@ -116,12 +118,12 @@ def _check(config: InferenceConfig, picked: str) -> Literal["on", "off"]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far predictions in one number format are from those in fp32, on the same pages.
+    """The difference between predictions in a number format and in fp32, on the same pages.
 
     Attributes:
-        pages: How many could be read.
+        pages: Number of readable pages.
         labels: How many of them get another label.
-        largest: The largest change of a probability (at temperature 1).
+        largest: Largest change of a probability (at temperature 1).
     """
 
     pages: int
@@ -132,13 +134,15 @@ class Agreement:
     def of(cls, predictions: Predictions, fp32: Predictions) -> Agreement:
         """Compare predictions for the same pages in the same order."""
         readable = ~(np.isnan(predictions.log_probs) | np.isnan(fp32.log_probs)).any(axis=1)
-        one, other = (side.log_probs[readable].astype(np.float64) for side in (predictions, fp32))
-        changed = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
-        return cls(int(readable.sum()), changed, float(np.abs(np.exp(one) - np.exp(other)).max(initial=0.0)))
+        log_probs = predictions.log_probs[readable].astype(np.float64)
+        reference = fp32.log_probs[readable].astype(np.float64)
+        changed = int((log_probs.argmax(axis=1) != reference.argmax(axis=1)).sum())
+        largest = float(np.abs(np.exp(log_probs) - np.exp(reference)).max(initial=0.0))
+        return cls(int(readable.sum()), changed, largest)
 
     @property
     def close(self) -> bool:
-        """Whether so small a change is of no consequence; too few pages cannot show it."""
+        """Whether the difference is within the limits; False for fewer than `FEWEST_TO_COMPARE` pages."""
         enough = self.pages >= FEWEST_TO_COMPARE
         return enough and self.labels <= MOST_LABELS * self.pages and self.largest <= MOST_CHANGE
 
@@ -152,42 +156,42 @@ class Agreement:
 
 
 def with_precision(profile: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """A checkpoint's profile with the number format that it is to predict with from now on; there is no more to check."""
+    """Return a checkpoint's profile with a final number format of prediction, which is not checked again."""
     runtime = profile["runtime"]
     inference = {**runtime["inference"], "precision": precision, "check": "off"}
     return {**profile, "runtime": {**runtime, "inference": inference}}
 
 
 def precision_here(precision: str, device: torch.device) -> str:
-    """A checkpoint's number format, or fp32 where the device would have to emulate it."""
+    """Return a number format, or fp32 if the device would emulate it."""
     return precision if precision in fast_precisions(device) else "fp32"
 
 
 def scoring_runtime(config: RuntimeConfig) -> Runtime:
-    """The runtime that a run with a settled profile scores its pages with."""
+    """Return the runtime for scoring, from a profile without `auto`."""
     return resolve_runtime(for_inference(config))
 
 
-def pick_numerics(asked: RuntimeConfig, work: Workload, model: ModelConfig) -> Numerics:
-    """The numerics for some work, within what was asked for."""
+def pick_numerics(config: RuntimeConfig, work: Workload, model: ModelConfig) -> Numerics:
+    """Pick the numerics for a workload among those that the runtime section allows."""
     device = work.runtime.device
-    precisions = fast_precisions(device) if asked.precision == "auto" else (asked.precision,)
-    candidates = [Numerics(*both) for both in product(precisions, LAYOUTS[asked.memory_format])]
-    if asked.compile == "on" and not compiles(device):
+    precisions = fast_precisions(device) if config.precision == "auto" else (config.precision,)
+    candidates = [Numerics(*both) for both in product(precisions, LAYOUTS[config.memory_format])]
+    if config.compile == "on" and not compiles(device):
         logger.warning("runtime.compile: no working compiler was found, so the model runs uncompiled")
-    elif asked.compile == "on":
+    elif config.compile == "on":
         candidates = [replace(one, compile=True) for one in candidates]
-    if len(candidates) == 1 and asked.compile != "auto":
+    if len(candidates) == 1 and config.compile != "auto":
         return candidates[0]
-    pick, told = _found(candidates, work, model, may_compile=asked.compile == "auto")
-    logger.info("%s with %s: %s", "training" if work.training else "scoring", _words(pick), told)
+    pick, reason = _pick_among(candidates, work, model, may_compile=config.compile == "auto")
+    logger.info("%s with %s: %s", "training" if work.training else "scoring", _describe(pick), reason)
     return pick
 
 
-def _found(
+def _pick_among(
     candidates: Sequence[Numerics], work: Workload, model: ModelConfig, may_compile: bool
 ) -> tuple[Numerics, str]:
-    """A pick from an earlier probe, from one made now, or guessed; and what to tell about it."""
+    """Pick from a cached benchmark, from a new one, or by a guess; and give the reason for the log."""
     memory = measured_numerics() / f"{_key(candidates, work, model)}.json"
     alone = work.runtime.world_size == 1  # processes that train together must not measure different things
     measured, told = (_load_cached(memory), "measured earlier") if alone else (None, "")
@@ -205,12 +209,12 @@ def _found(
 
 
 def _guess(candidates: Sequence[Numerics], device: torch.device) -> Numerics:
-    """What was fastest for most networks: the shortest numbers that are not emulated, and channels_last."""
+    """Guess what is fastest for most networks: the shortest number format that is not emulated, and channels_last."""
     return candidates[0] if device.type == "mps" else candidates[-1]
 
 
 def for_inference(config: RuntimeConfig) -> RuntimeConfig:
-    """What is asked of scoring: its own keys, or where they say `auto` those of training; never compiled.
+    """Return the runtime section for scoring: its own keys, or those of training for `auto`; never compiled.
 
     Compiled forward passes at 224 px on two cores were 1.2 (resnet18, convnext_atto) to 1.4 times (efficientnet_lite0) as
     fast after some 20 seconds of compiling, for one batch size: repaid from about 10,000 pages on, if these are decoded
@@ -221,20 +225,29 @@ def for_inference(config: RuntimeConfig) -> RuntimeConfig:
     return config.model_copy(update={**update, "compile": "off"})
 
 
-def _words(numerics: Numerics) -> str:
+def _describe(numerics: Numerics) -> str:
     parts = [numerics.precision, "channels_last" if numerics.channels_last else "contiguous"]
     return " ".join(parts + ["compiled"] * numerics.compile)
 
 
 def _key(candidates: Sequence[Numerics], work: Workload, model: ModelConfig) -> str:
-    """Stands for the machine and everything about the work that decides which numerics are fastest."""
+    """Fingerprint of the machine and of everything about the work that decides which numerics are fastest."""
     device = work.runtime.device
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     network = model.model_dump(include={"model_name", "use_attention", "attention_dim"})
     return fingerprint_of(
-        __version__, machine, sorted(cpu_features()), torch.get_num_threads(), torch.__version__, torch.are_deterministic_algorithms_enabled(),
-        network, work.size, work.batch, work.training, [asdict(one) for one in candidates],
-    )  # fmt: skip
+        __version__,
+        machine,
+        sorted(cpu_features()),
+        torch.get_num_threads(),
+        torch.__version__,
+        torch.are_deterministic_algorithms_enabled(),
+        network,
+        work.size,
+        work.batch,
+        work.training,
+        [asdict(one) for one in candidates],
+    )
 
 
 def _load_cached(path: Path) -> Measured | None:

@@ -1,4 +1,4 @@
-"""Times one network under several numerics, on a copy and for a few steps only."""
+"""Times a few steps of a copy of the network under several numerics."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import torch
 
 from docclf_cli.engine.runtime.device import Numerics, Runtime
 
-SHARE, MOST_SECONDS = 0.05, 20.0  # of the work to come; whichever is less
+# The benchmark may take this share of the work to come, and at most so many seconds.
+SHARE = 0.05
+MOST_SECONDS = 20.0
 # After each step of a candidate: how many times the fastest it may take, by the best of its steps, to be timed further.
 # The first prepares kernels, and another program may have disturbed the second.
 STILL_HOPEFUL = (math.inf, 2.0, 1.3, 1.3, 1.3)
 STEPS = len(STILL_HOPEFUL)
-FEWEST_PAGES = 4  # smaller steps say little about larger ones
-NO_MATTER = 1.05  # times the fastest: then the candidate that was named earlier is picked, fp32 before bf16
-TOLERANCE = 0.05  # of the logits' size, how far they may be from those of fp32
+FEWEST_PAGES = 4  # the speed of smaller steps says little about larger ones
+NO_MATTER = 1.05  # times the fastest: within it the first candidate is picked, fp32 before bf16
+TOLERANCE = 0.05  # largest relative error of the logits against fp32
 COMPILE_SECONDS = 60.0  # what compiling took on two cores, 27 to 75 s: the guess before it is tried
 FP32 = Numerics("fp32", channels_last=False)
 logger = logging.getLogger("docclf")
@@ -28,16 +30,16 @@ logger = logging.getLogger("docclf")
 
 @dataclass(frozen=True)
 class Workload:
-    """What is going to be computed.
+    """The work to be done, for which the fastest numerics are picked.
 
     Attributes:
-        build: Makes the network with its weights; what it draws at random is forgotten again.
+        build: Builds the network; random number generators are restored afterwards.
         runtime: Device and threads.
-        num_classes: Length of its output.
-        size: Side of its input.
+        num_classes: Length of the class axis.
+        size: Side of the input in pixels.
         batch: Pages of a step.
-        pages: Pages in all, each as often as it is shown.
-        training: With the backward pass.
+        pages: Pages of all steps.
+        training: Whether a step has a backward pass.
     """
 
     build: Callable[[], torch.nn.Module]
@@ -50,21 +52,21 @@ class Workload:
 
     @property
     def largest_batch(self) -> int:
-        """Pages of the largest step that there can be: no larger than all of them together."""
+        """Pages of the largest step."""
         return min(self.batch, self.pages)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe found.
+    """Result of a benchmark.
 
     Attributes:
         precision: Number format of the fastest numerics.
-        channels_last: Memory layout of them.
-        gain: How many times the speed of plain fp32 they have.
-        seconds_per_page: Of a step with them.
-        compiled_gain: How many times their own speed they have when compiled; 0 where that was not tried.
-        compile_seconds: What compiling took.
+        channels_last: Memory layout of the fastest numerics.
+        gain: Their speed relative to plain fp32.
+        seconds_per_page: Their seconds per page.
+        compiled_gain: Speed compiled relative to uncompiled; 0 if it was not measured.
+        compile_seconds: Seconds that compilation took.
     """
 
     precision: str
@@ -76,15 +78,15 @@ class Measured:
 
     @property
     def numerics(self) -> Numerics:
-        """The fastest, uncompiled."""
+        """The fastest numerics, uncompiled."""
         return Numerics(self.precision, self.channels_last)
 
     def repays_a_try(self, pages: int) -> bool:
-        """Whether so many pages are long enough work to try compiling, for the first time."""
+        """Return whether a number of pages is enough work to measure compilation, if it was not measured."""
         return not self.compiled_gain and pages * self.seconds_per_page * SHARE > COMPILE_SECONDS
 
     def repays_compiling(self, pages: int) -> bool:
-        """Whether so many pages are done sooner compiled, the compiling included."""
+        """Return whether a number of pages takes less time compiled, compilation included."""
         saved = pages * self.seconds_per_page * (1 - 1 / self.compiled_gain) if self.compiled_gain else 0.0
         return saved > self.compile_seconds
 
@@ -95,17 +97,17 @@ def worth_probing(work: Workload, candidates: int) -> bool:
 
 
 def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
-    """The candidate with the shortest step among those whose results are finite and close to fp32.
+    """Find the candidate with the shortest step among those whose logits are finite and close to fp32.
 
-    Steps of the candidates alternate, so that another program slows all of them alike; the best of a candidate's
-    steps counts. Neither weights nor random numbers of the caller are touched.
+    Steps of the candidates alternate, so that another program slows all of them alike; the fastest step of a candidate
+    counts. Weights and random number generators of the caller are not changed.
 
     Returns:
-        None where not even a few pages fit into the time that a probe may take, or no candidate is sound.
+        None if not even a few pages fit into the time limit, or no candidate is sound.
     """
-    with _random_numbers_kept(work.runtime.device):
+    with _preserved_generators(work.runtime.device):
         bench = _Bench(work)
-        seconds_per_page = bench.first_look()
+        seconds_per_page = bench.warm_up()
         allowed = min(MOST_SECONDS, SHARE * work.pages * seconds_per_page)
         pages = min(int(allowed / (seconds_per_page * STEPS * len(candidates))), work.largest_batch)
         if pages < min(FEWEST_PAGES, work.largest_batch):
@@ -120,17 +122,17 @@ def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
 
 
 def try_compiled(work: Workload, measured: Measured) -> Measured:
-    """The same with what compiling takes and gives; a compiler that fails gains nothing."""
+    """Measure what compilation costs and gains; a compiler that fails gains nothing."""
     logger.info("trying torch.compile, which takes about a minute")
     plain, tried = measured.numerics, replace(measured.numerics, channels_last=True, compile=True)
-    with _random_numbers_kept(work.runtime.device):
+    with _preserved_generators(work.runtime.device):
         bench = _Bench(work)
         started = time.perf_counter()
         try:
             bench.seconds(tried, work.largest_batch)
             compiling = time.perf_counter() - started
             times = [[bench.seconds(numerics, work.largest_batch) for numerics in (plain, tried)] for _ in range(STEPS)]
-        except Exception as error:  # whatever a compiler fails with, the run goes on without it
+        except Exception as error:  # whatever a compiler fails with, the run continues without it
             logger.debug("torch.compile failed: %s", error)
             return replace(measured, compiled_gain=1.0)
     slow, fast = (min(column) for column in zip(*times, strict=True))
@@ -138,7 +140,7 @@ def try_compiled(work: Workload, measured: Measured) -> Measured:
 
 
 def compiles(device: torch.device) -> bool:
-    """Whether torch.compile finds the compiler it needs for a device."""
+    """Return whether torch.compile finds the compiler it needs for a device."""
     try:
         if device.type == "cuda":
             from torch.utils._triton import has_triton
@@ -152,7 +154,7 @@ def compiles(device: torch.device) -> bool:
 
 
 def _alternating(bench: _Bench, candidates: Sequence[Numerics], pages: int, allowed: float) -> dict[Numerics, float]:
-    """Seconds of the best step of plain fp32 and of each candidate, in so many seconds in all and at most a round more."""
+    """Time plain fp32 and each candidate by the fastest of their steps, for `allowed` seconds and at most a round more."""
     started = time.perf_counter()
     running = list(dict.fromkeys([FP32, *candidates]))
     best = dict.fromkeys(running, math.inf)
@@ -167,7 +169,7 @@ def _alternating(bench: _Bench, candidates: Sequence[Numerics], pages: int, allo
 
 
 class _Bench:
-    """One copy of the network, and pages of noise, for steps under any numerics."""
+    """Runs steps on noise with one copy of the network, under any numerics."""
 
     def __init__(self, work: Workload) -> None:
         self.work = work
@@ -176,14 +178,14 @@ class _Bench:
         self._images = torch.empty(0)
         self._reference: torch.Tensor | None = None
 
-    def first_look(self) -> float:
-        """Seconds per page of a small step of plain fp32, after one to warm up."""
+    def warm_up(self) -> float:
+        """Return seconds per page of a small step of plain fp32, after a first one that is not timed."""
         pages = min(2, self.work.largest_batch)
         self.seconds(FP32, pages)
         return self.seconds(FP32, pages) / pages
 
     def seconds(self, numerics: Numerics, pages: int) -> float:
-        """Seconds of one step."""
+        """Time one step, in seconds."""
         runtime, model = self._placed(numerics)
         images = self._noise(pages).contiguous(memory_format=runtime.memory_format)
         targets = (torch.arange(pages) % self.work.num_classes).to(self.device)
@@ -202,7 +204,7 @@ class _Bench:
         return time.perf_counter() - started
 
     def sound(self, numerics: Numerics) -> bool:
-        """Whether the logits of two pages are finite and close to those of plain fp32."""
+        """Return whether the logits of two pages are finite and close to those of plain fp32."""
         logits = self._logits(numerics)
         if self._reference is None:
             self._reference = self._logits(FP32)
@@ -218,7 +220,7 @@ class _Bench:
         return logits.float()
 
     def _noise(self, pages: int) -> torch.Tensor:
-        """So many pages, float32 [pages, 3, size, size]; memory is taken for as many as are asked for."""
+        """Return pages of noise, float32 [pages, 3, size, size]."""
         if pages > len(self._images):
             self._images = torch.rand(pages, 3, self.work.size, self.work.size).to(self.device) * 2 - 1
         return self._images[:pages]
@@ -235,7 +237,7 @@ class _Bench:
 
 
 @contextlib.contextmanager
-def _random_numbers_kept(device: torch.device) -> Iterator[None]:
+def _preserved_generators(device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)

@@ -35,10 +35,10 @@ class FitResult:
 
     Attributes:
         run: Its folder.
-        best_epoch: The epoch that was kept, counted from 1.
-        epochs: How many were trained.
-        val: Predictions of the kept model for the held-out pages.
-        train: The same for some training pages (`pages_to_compare`), without augmentation.
+        best_epoch: Number of the best epoch, counted from 1.
+        epochs: Number of trained epochs.
+        val: Predictions of the best epoch for the held-out pages.
+        train: Predictions for a sample of the training pages (`pages_to_compare`), without augmentation.
         temperature: Fitted on `val`.
         history: One row of metrics per epoch.
     """
@@ -84,7 +84,7 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
         if degraded is not None:
             made_by = _made_by(task, task.val_rows, task.degraded_view.name)
             store(task.run.best, CLEAN, replace(degraded, fingerprint=made_by))
-        for split, predictions in found.items():  # last: whoever goes on takes them for the sign that all is there
+        for split, predictions in found.items():  # last: a resumed run takes them as the sign that all is stored
             found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
             store(task.run.best, split, found[split])
     return FitResult(
@@ -95,8 +95,8 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
 def rows_to_score(task: TrainingJob) -> dict[str, np.ndarray]:
     """The held-out pages, and a sample of those trained on: of folds the same pages as far as each trained on them."""
     labels, trained = task.prepared.index.labels, task.train_rows
-    wanted = pages_to_compare(len(task.val_rows))
-    of_all = stratified_sample(labels, round(wanted * len(labels) / len(trained)), task.profile.data.split_seed)
+    count = pages_to_compare(len(task.val_rows))
+    of_all = stratified_sample(labels, round(count * len(labels) / len(trained)), task.profile.data.split_seed)
     return {CLEAN: task.val_rows, TRAIN: np.intersect1d(trained, of_all)}
 
 
@@ -105,7 +105,7 @@ def look_at(
 ) -> tuple[dict[str, Predictions], str]:
     """What the best epoch says about each split, and about the degraded validation pages where these are wanted.
 
-    Where the epoch is the last one, its validation has said most of it.
+    If the best epoch is the last one, most predictions are those of its validation.
 
     Returns:
         Predictions by split, and the number format of all of them: that of validation, or fp32 where the trained

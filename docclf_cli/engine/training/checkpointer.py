@@ -22,15 +22,17 @@ Describe = Callable[[Mapping[str, Any], int, Mapping[str, float], Mapping[str, A
 
 
 class Checkpointer:
-    """Consumer of one trainer's events.
+    """Writes files at the events of one trainer; a context manager that waits for them at its end.
 
-    `last.ckpt` is written after everything else of its moment: whoever resumes from it computes again, to the
-    same bytes, what a crash may have cut off. Checkpoints are copied and then written while training goes on; when the
-    block ends all are there.
+    `last.ckpt` is written after all other files of an event: a run that resumes from it writes the others again, with
+    the same bytes, if a crash lost them. Weights are copied to main memory, and written while training continues.
     """
 
     def __init__(self, run: RunFolder, trainer: Trainer, describe: Describe, config: TrainConfig) -> None:
-        self.run, self.trainer, self.describe, self.config = run, trainer, describe, config
+        self.run = run
+        self.trainer = trainer
+        self.describe = describe
+        self.config = config
         self._timings: list[Mapping[str, Any]] = self._earlier_timings()
         self._saved_at = time.monotonic()
         self._background = BackgroundWriter()
@@ -42,7 +44,7 @@ class Checkpointer:
         self._background.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
-        """Write what the event calls for.
+        """Write the files that are due at an event.
 
         Raises:
             ResourceError: An earlier checkpoint could not be written.
@@ -50,15 +52,15 @@ class Checkpointer:
         self._background.raise_failed()
         if isinstance(event, EpochDone):
             self._epoch_done(event)
-        elif isinstance(event, StepDone) and self._due(event):
+        elif isinstance(event, StepDone) and self._is_due(event):
             self.save_last()
 
     def save_last(self) -> None:
-        """Write `last.ckpt`; the one before is kept beside it."""
+        """Write `last.ckpt`, and keep the previous one beside it."""
         self._background.wait()
-        self._background.run([self._last()])
+        self._background.run([self._last_job()])
 
-    def _last(self) -> Job:
+    def _last_job(self) -> Job:
         state = to_cpu_copy(self.trainer.snapshot())
         checkpoint = self.describe(state.pop("model"), self.trainer.state.epoch, {}, state)
         self._saved_at = time.monotonic()
@@ -70,7 +72,7 @@ class Checkpointer:
         return save
 
     def _epoch_done(self, event: EpochDone) -> None:
-        self._background.wait()  # there is memory for one set of copies
+        self._background.wait()  # so that only one copy of the weights is in memory
         weights = to_cpu_copy(self.trainer.weights_model.state_dict())
         checkpoint = self.describe(weights, event.epoch, event.metrics, {})
         jobs: list[Job] = [partial(checkpoint.save, self.run.best)] if event.is_best else []
@@ -80,24 +82,25 @@ class Checkpointer:
         write_csv(self.run.timings, self._timings)
         every = self.config.checkpoint_every.epochs
         if self.trainer.finished or (every is not None and event.epoch % every == 0):
-            jobs.append(self._last())
+            jobs.append(self._last_job())
         self._background.run(jobs)
 
-    def _due(self, event: StepDone) -> bool:
+    def _is_due(self, event: StepDone) -> bool:
         every = self.config.checkpoint_every
         if every.steps is not None and event.step % every.steps == 0:
             return True
         return every.minutes is not None and time.monotonic() - self._saved_at >= every.minutes * 60
 
     def _snapshot_jobs(self, event: EpochDone, checkpoint: Checkpoint) -> Sequence[Job]:
-        config, save = self.config.snapshots, partial(checkpoint.save, self.run.snapshot(event.epoch))
+        config = self.config.snapshots
+        save = partial(checkpoint.save, self.run.snapshot(event.epoch))
         if config.keep == "best":
-            ranked = self.trainer.ranked_epochs()[: config.k]
-            return ([save] if event.epoch in ranked else []) + [partial(self._keep_only, ranked)]
+            best = self.trainer.ranked_epochs()[: config.k]
+            return ([save] if event.epoch in best else []) + [partial(self._remove_all_but, best)]
         cycle_ends = config.keep == "cycle" and self.trainer.components.schedule.ends_cycle(event.epoch)
         return [save] if cycle_ends or (config.keep == "every" and event.epoch % config.k == 0) else []
 
-    def _keep_only(self, epochs: list[int]) -> None:
+    def _remove_all_but(self, epochs: list[int]) -> None:
         for path in self.run.snapshots():
             if int(path.stem.removeprefix("epoch-")) not in epochs:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""`fit`: from a profile to a run folder."""
+"""Trains one model (`fit`), and again on all pages (`refit`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.engine.runtime.numerics import scoring_runtime, with_precision
 from docclf_cli.engine.training.best_epoch import FitResult, look_at, rows_to_score, score_best_epoch
 from docclf_cli.engine.training.checkpointer import Checkpointer, Describe
-from docclf_cli.engine.training.components import build_trainer
-from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.job import TrainingJob, build_trainer
 from docclf_cli.engine.training.preflight import check_shares
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.errors import Interrupted
@@ -34,11 +33,11 @@ from docclf_cli.stop import NEVER, StopFlag
 
 
 def fit(task: TrainingJob, *, resume: bool = False, emit: Emit = silent, stop: StopFlag = NEVER) -> FitResult:
-    """Train one model, keep the best epoch, and score it.
+    """Train one model, save the best epoch, and score it.
 
     Args:
         task: What to train on, and where its files go.
-        resume: Go on from the folder's `last.ckpt` where there is one.
+        resume: Resume from the folder's `last.ckpt` if there is one.
         emit: Consumer of events.
         stop: Polled after every step; when set, the position is saved first.
 
@@ -104,10 +103,10 @@ def _describer(task: TrainingJob) -> Describe:
 def refit(
     task: TrainingJob, chosen: FitResult, *, resume: bool = False, emit: Emit = silent, stop: StopFlag = NEVER
 ) -> Path:
-    """Train once more, on all pages, for as many epochs as validation chose, along the same schedule.
+    """Train on all pages, for as many epochs as the best epoch, with the same schedule.
 
-    The result is `refit.ckpt` beside `best.ckpt`, with the temperature of the validated model; nothing is left
-    to score it on.
+    The result is `refit.ckpt` beside `best.ckpt`, with the temperature of the validated model; no page is left to
+    score it on.
     """
     config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))

@@ -1,33 +1,54 @@
-"""What one fit works on."""
+"""One training job: what it trains on, and the trainer and validator built for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from timm.layers import convert_sync_batchnorm
 
+from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import DegradedView
-from docclf_cli.data.loading.datasets import EpochBatches
+from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.datasets import EpochBatches, Mixing, TrainingDataset
 from docclf_cli.data.loading.prepared_pages import PreparedPages
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.runtime.device import Runtime
+from docclf_cli.engine.runtime import distributed
+from docclf_cli.engine.runtime.device import Runtime, seed_of
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH
+from docclf_cli.engine.training.losses import build_loss
+from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.preflight import batches_of
+from docclf_cli.engine.training.schedulers import ScheduleTotals, build_schedule
+from docclf_cli.engine.training.trainer import Trainer, TrainerComponents
 from docclf_cli.engine.training.validator import Validator
+from docclf_cli.errors import CheckpointError
 from docclf_cli.events import Emit
-from docclf_cli.profile.schema import Profile
-from docclf_cli.stop import StopFlag
+from docclf_cli.models.factory import create_model
+from docclf_cli.models.weights import first_line
+from docclf_cli.profile.schema import Profile, TrainConfig
+from docclf_cli.stop import NEVER, StopFlag
 
 Validate = Callable[[torch.nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What one fit works on: a profile, pages with their two splits, a folder, a device.
+    """The inputs of one fit.
 
-    `scoring` is the runtime with the numerics of validation; it may differ from that of training.
+    Attributes:
+        profile: The resolved profile.
+        prepared: All pages, readable and labelled.
+        train_rows: Rows of the pages to train on, int64 [n].
+        val_rows: Rows of the held-out pages, int64 [m].
+        run: Folder for the files of this fit.
+        runtime: Device and numerics of training.
+        scoring: Device and numerics of validation.
+        label: Name of the fit in messages.
     """
 
     profile: Profile
@@ -41,17 +62,95 @@ class TrainingJob:
 
     @property
     def batches(self) -> EpochBatches:
-        """The share of the training batches that is this process's."""
+        """The training batches, and the shard of each that belongs to this process."""
         return batches_of(self.profile, len(self.train_rows), self.runtime)
 
     @property
     def degraded_view(self) -> DegradedView:
-        """How held-out pages are damaged."""
+        """The view that degrades held-out pages for validation."""
         return DegradedView.of_validation(self.prepared.index.ids, self.profile.data)
 
     def validator(self, emit: Emit, stop: StopFlag) -> Validator:
-        """What scores a model on the held-out pages."""
-        batch_size, degraded = SCORING_BATCH * self.profile.train.batch_size, None
+        """Build the validator, which scores a model on the held-out pages."""
+        degraded = None
         if self.profile.data.degraded_validation:
             degraded = self.prepared.view_dataset(self.degraded_view, self.val_rows, self.runtime.workers, stop)
+        batch_size = SCORING_BATCH * self.profile.train.batch_size
         return Validator(self.prepared, self.val_rows, degraded, self.scoring, batch_size, emit, stop)
+
+
+def build_trainer(
+    job: TrainingJob,
+    config: TrainConfig,
+    validate: Validate,
+    position: Checkpoint | None = None,
+    stop: StopFlag = NEVER,
+) -> Trainer:
+    """Build the trainer of a job: model, loss, optimizer, schedule and data loader, ready for the next step.
+
+    Args:
+        job: What to train on. Its profile alone decides the schedule.
+        config: How long to train, and which metric selects the best epoch.
+        validate: Computes the metrics of a model on the held-out pages.
+        position: Checkpoint to resume from; None starts at the first step.
+        stop: Polled while the trainer waits for a batch.
+
+    Raises:
+        CheckpointError: The position belongs to another model or optimizer.
+    """
+    profile = job.profile
+    runtime = job.runtime
+    prepared = job.prepared
+    torch.manual_seed(seed_of("init", profile.seed))
+    num_classes = len(prepared.index.class_names)
+    # A resumed run takes its weights from the position: the first ones need not be downloaded again.
+    model = create_model(profile.model, num_classes, weights=position is None, image_size=profile.data.image_size)
+    model = runtime.place(model)
+    if profile.runtime.sync_batch_norm and runtime.world_size > 1 and runtime.device.type == "cuda":
+        model = convert_sync_batchnorm(model)
+    distributed.same_weights(model)
+    targets = prepared.index.labels
+    counts = np.bincount(targets[job.train_rows], minlength=num_classes).tolist()
+    batches = job.batches
+    augmentation = profile.augmentation
+    mixing = Mixing(augmentation.mixup, augmentation.cutmix, augmentation.mix_probability, num_classes)
+    policy = Policy.from_config(augmentation)
+    loader = data_loader(
+        TrainingDataset(prepared.pages, job.train_rows, targets, policy, mixing, profile.seed),
+        batches,
+        workers=runtime.workers,
+        pin=runtime.device.type == "cuda",
+        on_wait=stop.check_while_waiting,
+        persistent=True,
+        # A disk, unlike a core, is better read while the model computes.
+        gated=runtime.crowded and prepared.pages.cached,
+    )
+    components = TrainerComponents(
+        model=model,
+        loss=build_loss(profile.loss, profile.model, counts),
+        optimizer=build_optimizer(profile.optimizer, model),
+        schedule=build_schedule(profile.scheduler, ScheduleTotals.of_run(profile, batches.steps)),
+        ema=moving_average(model, profile.train.ema),
+        loader=loader,
+        batches=batches,
+        preprocess=prepared.preprocess,
+        ids=prepared.index.ids,
+    )
+    trainer = Trainer(components, config, runtime, profile.seed, validate)
+    if position is not None:
+        try:
+            trainer.restore({**position.training, "model": position.model})
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{job.run.last}: its position does not fit this profile ({first_line(error)})", "start a new run"
+            ) from error
+    return trainer
+
+
+def moving_average(model: torch.nn.Module, decay: float | None) -> Any:
+    """Build timm's `ModelEmaV3`, whose decay grows from 0 to `decay` (see `train.ema`); None builds none."""
+    if decay is None:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay, use_warmup=True)

@@ -1,7 +1,6 @@
-"""Losses, page by page: whoever averages divides a sum of losses by a sum of weights.
+"""Losses without reduction: the mean is a sum of losses divided by a sum of weights.
 
-With that, accumulation, uneven batches and several processes give the mean over the whole batch, and not a mean
-of means. Targets are class indices (int64 [n]) or soft (float [n, num_classes], rows sum to 1).
+So gradient accumulation, uneven batches and several processes give the mean over the whole batch, not a mean of means. Targets are class indices (int64 [n]) or soft (float [n, num_classes], rows sum to 1).
 """
 
 import math
@@ -25,15 +24,13 @@ LOSSES: Registry[Callable[..., "Loss"]] = Registry("loss")
 def _class_weights(value: object) -> object:
     if value is None or value == "balanced":
         return value
-    if isinstance(value, list | tuple) and all(map(_is_weight, value)) and any(value):
-        return value
+    if isinstance(value, list | tuple) and any(value):
+        numbers = (isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        if all(numbers) and all(0 <= one < math.inf for one in value):
+            return value
     raise PydanticCustomError(
         "class_weights", "must be 'balanced' or a list of weights, one a class, none negative and not all 0"
     )
-
-
-def _is_weight(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 ClassWeights = Annotated[Any, PlainValidator(_class_weights)]
@@ -57,12 +54,12 @@ class Loss:
         self.penalty, self.smoothing, self.class_weights = penalty, smoothing, class_weights
 
     def to(self, device: "torch.device | str") -> "Loss":
-        """The same loss with its class weights on `device`."""
+        """Return the same loss with its class weights on `device`."""
         weights = None if self.class_weights is None else self.class_weights.to(device)
         return Loss(self.penalty, self.smoothing, weights)
 
     def __call__(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each page, class weights included: [n].
+        """Compute the loss of each page, with class weights: [n].
 
         Args:
             logits: float [n, num_classes].
@@ -74,7 +71,7 @@ class Loss:
         return (soft * self.penalty(logits.log_softmax(dim=1))).sum(dim=1)
 
     def weights(self, targets: "torch.Tensor") -> "torch.Tensor":
-        """What each page counts in a mean: [n]; the class weight of its target, mixed as the target is."""
+        """Return the weight of each page in a mean, [n]: the class weight of its target, mixed as the target is."""
         import torch
 
         if self.class_weights is None:
@@ -84,7 +81,7 @@ class Loss:
         return self.class_weights[targets]
 
     def mean(self, logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-        """The weighted mean over the pages, a scalar."""
+        """Compute the weighted mean over the pages, a scalar."""
         return self(logits, targets).sum() / self.weights(targets).sum()
 
 
@@ -110,7 +107,7 @@ def focal(
 
 
 def build_loss(config: LossConfig, model: ModelConfig, class_counts: Sequence[int]) -> Loss:
-    """The loss of a profile, whether `loss` or `model.use_focal_loss` names it.
+    """Build the loss of a profile, which `loss` or `model.use_focal_loss` names.
 
     Args:
         config: The loss section.
@@ -126,9 +123,9 @@ def build_loss(config: LossConfig, model: ModelConfig, class_counts: Sequence[in
 
 
 def resolve_loss(config: LossConfig, model: ModelConfig) -> LossConfig:
-    """The loss section after `model.use_focal_loss` has had its say.
+    """Return the loss section with `model.use_focal_loss` applied.
 
-    Plain cross entropy is the default and gives way; anything else that is not this focal loss contradicts it.
+    The focal loss replaces plain cross entropy, the default; any other loss contradicts it.
 
     Raises:
         InputError: The two sections contradict each other.
@@ -165,7 +162,7 @@ def _weights(class_weights: ClassWeights, class_counts: Sequence[int]) -> "torch
         return None
     counts = torch.as_tensor(list(class_counts), dtype=torch.float64)
     if class_weights == "balanced":
-        # A class without a page has no weight rather than an infinite one.
+        # A class without pages has weight 0 instead of an infinite one.
         weights = counts.sum() / ((counts > 0).sum() * counts)
         return weights.where(counts > 0, 0.0).float()
     if len(class_weights) != len(counts):

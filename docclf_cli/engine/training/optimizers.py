@@ -1,4 +1,4 @@
-"""Optimizers, and which parameters get which learning rate and weight decay."""
+"""Optimizers, and the learning rate and weight decay of each parameter."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -48,20 +48,20 @@ def sgd(groups: Groups, *, momentum: Fraction = 0.9, nesterov: Flag = True) -> "
 
 
 def build_optimizer(config: OptimizerConfig, model: "torch.nn.Module") -> "torch.optim.Optimizer":
-    """The optimizer that a profile names, over the groups of `param_groups`.
+    """Build the optimizer of a profile over the groups of `param_groups`.
 
     Raises:
-        InputError: Unknown name, or parameters that do not fit.
+        InputError: The name is unknown, or parameters do not fit.
     """
     optimizer: torch.optim.Optimizer = OPTIMIZERS.create(config.name, param_groups(model, config), **config.params)
     return optimizer
 
 
 def load_state(optimizer: "torch.optim.Optimizer", state: dict[str, Any]) -> None:
-    """Load an optimizer's state; its settings stay those it was built with (only the present rate is state).
+    """Load an optimizer's state except its settings, which stay as built (only the current learning rate is loaded).
 
     Raises:
-        ValueError: The state is of other parameters.
+        ValueError: The state belongs to other parameters.
     """
     settings = [
         {key: value for key, value in group.items() if key not in ("params", "lr")} for group in optimizer.param_groups
@@ -72,10 +72,10 @@ def load_state(optimizer: "torch.optim.Optimizer", state: dict[str, Any]) -> Non
 
 
 def param_groups(model: "torch.nn.Module", config: OptimizerConfig) -> Groups:
-    """Parameters by learning rate and weight decay.
+    """Group parameters by learning rate and weight decay.
 
-    Norms, biases and what the architecture itself exempts have no weight decay. Layer group i of n, as timm groups
-    them, learns at layer_decay^(n - i) of the rate (Bao et al. 2022), and the classifier at `head_lr` if given.
+    Norms, biases and parameters that the architecture exempts have no weight decay. Layer group i of n, as timm groups
+    them, has layer_decay^(n - i) of the learning rate (Bao et al. 2022), and the classifier has `head_lr` if given.
 
     Args:
         model: A timm model; parameters that are frozen now are left out.
@@ -85,7 +85,7 @@ def param_groups(model: "torch.nn.Module", config: OptimizerConfig) -> Groups:
         Groups with `params`, `weight_decay`, `lr_scale` (share of the schedule's rate) and `lr`.
     """
     merged: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for parameter, scale, decay in _placed(model, config):
+    for parameter, scale, decay in _scales_and_decays(model, config):
         merged.setdefault((scale, decay), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale, "lr": config.lr * scale}
@@ -93,8 +93,8 @@ def param_groups(model: "torch.nn.Module", config: OptimizerConfig) -> Groups:
     ]
 
 
-def _placed(model: Any, config: OptimizerConfig) -> Iterator[tuple["torch.nn.Parameter", float, float]]:
-    """Each parameter that learns, with its share of the learning rate and its weight decay."""
+def _scales_and_decays(model: Any, config: OptimizerConfig) -> Iterator[tuple["torch.nn.Parameter", float, float]]:
+    """Yield each trainable parameter with its share of the learning rate and its weight decay."""
     from timm.optim import param_groups_layer_decay
 
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
@@ -117,5 +117,5 @@ def _classifier_parameters(model: Any) -> set[int]:
 
 
 def _fused(groups: Groups) -> bool:
-    """Whether torch's single-kernel step serves the devices of the parameters."""
+    """Return whether torch has a fused step for the devices of the parameters."""
     return all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])

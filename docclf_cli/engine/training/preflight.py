@@ -1,4 +1,4 @@
-"""What of a training run can be known to fail before its first step, and before its pages are read."""
+"""Checks a training run for everything that can fail before its pages are read."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from docclf_cli.models.sources import find_weights
 from docclf_cli.models.weights import first_line, fit_weights
 from docclf_cli.profile.schema import Profile
 
-META = torch.device("meta")  # shapes without numbers: quick for the largest network
+META = torch.device("meta")  # shapes without values: fast for any network
 logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedFit:
-    """Which pages a fit trains on and validates with.
+    """The pages of one fit.
 
     Attributes:
         train_rows: Rows of the index to train on, int64 [n].
-        val_rows: Rows that are held out.
+        val_rows: Held-out rows, int64 [m].
         fold: Number of the fold; None outside a cross-validation.
     """
 
@@ -48,15 +48,15 @@ class PlannedFit:
 
 
 def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
-    """Settings that contradict each other, whatever the pages are.
+    """Refuse settings that contradict each other, whatever the pages are.
 
     Args:
         profile: The resolved profile.
         num_classes: Length of the class axis.
-        own_val: Pages of a validation set of its own.
+        own_val: Number of pages of a separate validation set.
 
     Raises:
-        InputError: The run could not end as it is asked to.
+        InputError: Two settings contradict each other.
     """
     data, train = profile.data, profile.train
     if train.folds is not None and train.refit:
@@ -75,51 +75,53 @@ def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
 
 
 def check_classes(index: DocumentIndex) -> None:
-    """Class names that a checkpoint cannot hold.
+    """Refuse class names that a checkpoint cannot store.
 
     Raises:
-        InputError: One of them is empty or too long.
+        InputError: A name is empty or too long.
     """
     for name in index.class_names:
         if not 1 <= len(name) <= LONGEST_NAME:
-            counted = f"{len(name)} characters, and a class name has 1 to {LONGEST_NAME}"
-            raise InputError(f"the label '{name[:40]}…' has {counted}", "shorten the label, or check data.label_column")
+            length = f"{len(name)} characters, and a class name has 1 to {LONGEST_NAME}"
+            raise InputError(f"the label '{name[:40]}…' has {length}", "shorten the label, or check data.label_column")
 
 
 def check_fits(profile: Profile, index: DocumentIndex, fits: Sequence[PlannedFit], runtime: Runtime) -> None:
-    """Everything about model, optimizer, loss and schedule that fails on any pages, tried on the smallest batch of noise.
+    """Try model, optimizer, loss and schedule on the smallest batch, filled with noise.
 
     Args:
         profile: The resolved profile.
         index: All pages.
-        fits: What is going to be trained.
+        fits: The fits of the run.
         runtime: Device and processes of the run.
 
     Raises:
-        InputError: Something does not fit the rest; it is named.
+        InputError: A setting does not fit the others; it is named.
     """
-    num_classes, smallest = len(index.class_names), min(fits, key=lambda fit: len(fit.train_rows))
+    num_classes = len(index.class_names)
+    smallest = min(fits, key=lambda fit: len(fit.train_rows))
     batches = check_batches(profile, num_classes, fits, runtime)
     if profile.train.batch_size > batches.step_pages:
         logger.warning(
             "train.batch_size: %d is more than the %d training pages, so each step sees all of them",
-            profile.train.batch_size, batches.step_pages,
-        )  # fmt: skip
+            profile.train.batch_size,
+            batches.step_pages,
+        )
     totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
     _check_schedule(profile, num_classes, build_schedule(profile.scheduler, totals))
     counts = np.bincount(index.labels[smallest.train_rows], minlength=num_classes)
     build_loss(profile.loss, profile.model, counts.tolist())
-    build_optimizer(profile.optimizer, _outline(profile, num_classes))
+    build_optimizer(profile.optimizer, _shape_only_network(profile, num_classes))
 
 
 def check_batches(profile: Profile, num_classes: int, fits: Sequence[PlannedFit], runtime: Runtime) -> EpochBatches:
-    """That the network can be trained on the smallest batch there will be; again where pages turn out unreadable.
+    """Check that the network can be trained on the smallest batch; repeated if some pages cannot be read.
 
     Returns:
         The batches of the fit with the fewest pages.
 
     Raises:
-        InputError: It cannot, or a fit has no page to train on or none to validate with.
+        InputError: It cannot be trained, or a fit has no page to train on or to validate with.
     """
     if not all(len(fit.val_rows) for fit in fits):
         raise InputError("no held-out page can be read", "add pages, or name a validation set: data.val")
@@ -130,15 +132,17 @@ def check_batches(profile: Profile, num_classes: int, fits: Sequence[PlannedFit]
 
 
 def check_weights(profile: Profile, num_classes: int) -> None:
-    """That the first weights can be reached and fit.
+    """Check that the pretrained weights are available and fit the network.
 
     Raises:
-        DocclfError: That of `find_weights` or `fit_weights`.
+        DocclfError: As `find_weights` and `fit_weights`.
     """
     source = find_weights(profile.model, resolve_name(profile.model.model_name))
     if source.state is not None:
-        with warnings.catch_warnings(action="ignore"):  # that nothing is copied is meant
-            fit_weights(_outline(profile, num_classes), source.state, source.origin, may_lack=ATTENTION_PREFIX)
+        with warnings.catch_warnings(action="ignore"):  # copying to the meta device does nothing, on purpose
+            fit_weights(
+                _shape_only_network(profile, num_classes), source.state, source.origin, may_lack=ATTENTION_PREFIX
+            )
 
 
 def forward_flops(profile: Profile, num_classes: int) -> float:
@@ -156,16 +160,16 @@ def forward_flops(profile: Profile, num_classes: int) -> float:
 
 
 def batches_of(profile: Profile, pages: int, runtime: Runtime) -> EpochBatches:
-    """How so many training pages become batches, and the share of these that is this process's."""
+    """Plan the batches for a number of training pages, and the shard of each that belongs to this process."""
     train = profile.train
     return EpochBatches(pages, train.batch_size, train.accumulate, profile.seed, runtime.rank, runtime.world_size)
 
 
 def check_shares(batches: EpochBatches) -> None:
-    """Refuse a training without pages, or one in which some process would have nothing to do.
+    """Refuse batches without pages, or with fewer pages in a step than processes.
 
     Raises:
-        InputError: It is one.
+        InputError: The batches are such.
     """
     if not batches.count:
         raise InputError("no readable page is left to train on", "add pages")
@@ -177,16 +181,18 @@ def check_shares(batches: EpochBatches) -> None:
 
 
 def _check_model(profile: Profile, num_classes: int, batches: EpochBatches, runtime: Runtime) -> None:
-    """Try the network on noise of its image size, as few pages as its smallest micro-batch will have.
+    """Try the network on noise of its image size, with as many pages as its smallest micro-batch.
 
-    What fails without numbers is tried with them before it is believed.
+    Raises:
+        InputError: It cannot be trained on such a batch.
     """
-    pages = min(max(batches.smallest_share, 1), 2)  # more than two are no other case
-    fault = _fault(profile, num_classes, pages, runtime)
+    pages = min(max(batches.smallest_share, 1), 2)  # more than two make no difference
+    fault = _training_fault(profile, num_classes, pages, runtime)
     if fault is None:
         return
-    name, size, told = profile.model.model_name, profile.data.image_size, first_line(fault)
-    if pages == 1 and _fault(profile, num_classes, 2, runtime) is None:
+    name = profile.model.model_name
+    size = profile.data.image_size
+    if pages == 1 and _training_fault(profile, num_classes, 2, runtime) is None:
         parts = plural(batches.accumulate * batches.world_size, "part", "parts")
         raise InputError(
             f"{name} cannot be trained on one page at a time, and a step has "
@@ -194,7 +200,7 @@ def _check_model(profile: Profile, num_classes: int, batches: EpochBatches, runt
             "raise --batch-size, or lower train.accumulate",
         ) from fault
     raise InputError(
-        f"data.image_size: {name} cannot be trained on pages of {size} x {size} pixels ({told})",
+        f"data.image_size: {name} cannot be trained on pages of {size} x {size} pixels ({first_line(fault)})",
         "choose another --image-size or --model",
     ) from fault
 
@@ -208,7 +214,9 @@ def _check_measured(profile: Profile, num_classes: int, key: str, monitor: str) 
 
 
 def _check_schedule(profile: Profile, num_classes: int, schedule: Schedule) -> None:
-    name, train, snapshots = profile.scheduler.name, profile.train, profile.train.snapshots
+    name = profile.scheduler.name
+    train = profile.train
+    snapshots = train.snapshots
     if train.refit and not schedule.foreseeable:
         raise InputError(
             f"train.refit: the schedule '{name}' needs validation metrics, and a refit has none",
@@ -227,20 +235,24 @@ def _check_schedule(profile: Profile, num_classes: int, schedule: Schedule) -> N
         )
 
 
-def _fault(profile: Profile, num_classes: int, pages: int, runtime: Runtime) -> Exception | None:
-    """Why the network cannot be trained on so many pages; None where it can."""
-    if not profile.runtime.deterministic and _fault_on(META, profile, num_classes, pages) is None:
+def _training_fault(profile: Profile, num_classes: int, pages: int, runtime: Runtime) -> Exception | None:
+    """Return the error of training the network on a number of pages; None if there is none.
+
+    A fault on the meta device is confirmed on the real one, which alone knows which kernels are deterministic.
+    """
+    if not profile.runtime.deterministic and _training_fault_on(META, profile, num_classes, pages) is None:
         return None
-    return _fault_on(runtime.device, profile, num_classes, pages)  # it alone knows which kernels are deterministic
+    return _training_fault_on(runtime.device, profile, num_classes, pages)
 
 
-def _fault_on(device: torch.device, profile: Profile, num_classes: int, pages: int) -> Exception | None:
-    forked, side = [device] if device.type == "cuda" else [], profile.data.image_size
+def _training_fault_on(device: torch.device, profile: Profile, num_classes: int, pages: int) -> Exception | None:
+    forked = [device] if device.type == "cuda" else []
+    side = profile.data.image_size
     try:
         with torch.random.fork_rng(devices=forked):
             model = _network(profile, num_classes, device)
             logits = model(torch.rand(pages, 3, side, side, device=device))
-            if device != META:  # of shapes alone nothing more can be wrong
+            if device != META:  # shapes alone have no backward pass that could fail
                 logits.float().sum().backward()
     except DocclfError:
         raise
@@ -252,15 +264,15 @@ def _fault_on(device: torch.device, profile: Profile, num_classes: int, pages: i
 
 
 def _network(profile: Profile, num_classes: int, device: torch.device) -> torch.nn.Module:
-    """The network as it is trained, without its first weights."""
+    """Build the network in the mode it is trained in, without pretrained weights."""
     with device:
         model = create_model(profile.model, num_classes, weights=False, image_size=profile.data.image_size)
     set_mode(model, frozen=profile.train.freeze_epochs >= profile.train.epochs)
     return model
 
 
-def _outline(profile: Profile, num_classes: int) -> torch.nn.Module:
-    """The names and shapes of its parameters, without their numbers where timm can build it so."""
+def _shape_only_network(profile: Profile, num_classes: int) -> torch.nn.Module:
+    """Build the network for the names and shapes of its parameters, on the meta device if timm can."""
     try:
         return _network(profile, num_classes, META)
     except DocclfError:

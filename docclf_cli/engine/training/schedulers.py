@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of a position in the run, so that resuming needs nothing but the position.
+"""Learning-rate schedules: functions of the position in a run, so that resuming needs only the position.
 
 A schedule says in which unit it counts: optimizer steps done, or epochs done. Parameters that are lengths and
 left null become the run's own; lengths that are given are honoured, and past its end a schedule keeps its last
@@ -28,7 +28,7 @@ SCHEDULERS: Registry["type[Schedule]"] = Registry("scheduler")
 
 @dataclass(frozen=True)
 class ScheduleTotals:
-    """What a schedule is told about its run.
+    """The lengths of a run and its peak learning rate.
 
     Attributes:
         base_lr: Peak learning rate.
@@ -44,7 +44,7 @@ class ScheduleTotals:
 
     @classmethod
     def of_run(cls, profile: Profile, steps_per_epoch: int) -> "ScheduleTotals":
-        """The totals of the run that will happen: `train.max_steps` shortens it, and its schedule with it."""
+        """Compute the totals of a run; `train.max_steps` shortens the run and its schedule."""
         train = profile.train
         epochs = math.ceil(train.total_steps(steps_per_epoch) / steps_per_epoch)
         return cls(profile.optimizer.lr, epochs, steps_per_epoch, train.max_steps)
@@ -68,29 +68,29 @@ class Schedule:
     foreseeable = True
 
     def lr_at(self, position: int) -> float:
-        """Learning rate after `position` steps or epochs (see `unit`), from 0 on."""
+        """Return the learning rate after `position` steps or epochs (see `unit`), from 0 on."""
         raise NotImplementedError
 
     def ends_cycle(self, epoch: int) -> bool:
-        """Whether a cycle is complete after `epoch` epochs; only schedules that restart have any."""
+        """Return whether a cycle ends after `epoch` epochs; only schedules with restarts have cycles."""
         return False
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         """Take note of the metrics measured at the end of an epoch."""
 
     def state_dict(self) -> dict[str, float]:
-        """What cannot be computed from the position."""
+        """Return the state that cannot be computed from the position."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Load what `state_dict` returned."""
 
 
 S = TypeVar("S", bound=type[Schedule])
 
 
 def _schedule(name: str, unit: Unit) -> Callable[[S], S]:
-    """Register a schedule under `name`; its unit is a fact of the registry and an attribute of the class."""
+    """Register a schedule with its unit, in the registry and as an attribute of the class."""
 
     def add(schedule: S) -> S:
         schedule.unit = unit
@@ -101,17 +101,17 @@ def _schedule(name: str, unit: Unit) -> Callable[[S], S]:
 
 
 def build_schedule(config: SchedulerConfig, totals: ScheduleTotals) -> Schedule:
-    """The schedule that a profile names.
+    """Build the schedule of a profile.
 
     Raises:
-        InputError: Unknown name, or parameters that do not fit.
+        InputError: The name is unknown, or parameters do not fit.
     """
     schedule: Schedule = SCHEDULERS.create(config.name, totals, **config.params)
     return schedule
 
 
 def cosine_between(high: float, low: float, progress: float) -> float:
-    """From `high` at progress 0 along half a cosine to `low` at 1 (Loshchilov & Hutter 2017, equation 5)."""
+    """Interpolate from `high` at progress 0 to `low` at 1 along half a cosine (Loshchilov & Hutter 2017, equation 5)."""
     return low + (high - low) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -185,7 +185,7 @@ class Plateau(Schedule):
         verbose: Flag | None = None,
     ) -> None:
         if verbose is not None:
-            _say_once("scheduler.params.verbose has no effect: metrics.csv holds the learning rate of each epoch")
+            _warn_once("scheduler.params.verbose has no effect: metrics.csv holds the learning rate of each epoch")
         from docclf_cli.metrics.metrics import is_higher_better  # takes scipy to import
 
         self.falling = not is_higher_better(monitor) if mode is None else mode == "min"
@@ -195,7 +195,7 @@ class Plateau(Schedule):
         self.best = math.inf if self.falling else -math.inf
 
     def lr_at(self, position: int) -> float:
-        """The present rate, whatever the position."""
+        """Return the current rate, whatever the position."""
         return self.lr
 
     def observe(self, metrics: Mapping[str, float]) -> None:
@@ -225,7 +225,7 @@ class Plateau(Schedule):
         return {"lr": self.lr, "best": self.best, "bad_epochs": self.bad_epochs}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Load what `state_dict` returned."""
         self.lr, self.best, self.bad_epochs = state["lr"], state["best"], int(state["bad_epochs"])
 
 
@@ -260,7 +260,7 @@ class _Warmup(Schedule):
                 f"scheduler.params: warmup_steps ({self.warmup}) must be less than max_steps ({max_steps})"
             )
         if self.warmup >= totals.steps:
-            _say_once(
+            _warn_once(
                 f"the warm-up of {self.warmup} steps outlasts the run of {totals.steps}: the learning rate never "
                 f"reaches {self.peak:g}; lower scheduler.params.warmup_steps, or set it to null for 5 % of the run"
             )
@@ -321,6 +321,6 @@ class CosineWarmRestart(Schedule):
 
 
 @cache
-def _say_once(message: str) -> None:
+def _warn_once(message: str) -> None:
     # Folds and refits build the same schedule again.
     logging.getLogger("docclf").warning(message)

@@ -1,7 +1,6 @@
-"""The training loop: epochs as a generator of events.
+"""The training loop: a generator of events.
 
-Everything a step depends on is computed from (seed, epoch, step), so `snapshot` between any two steps is
-enough to go on exactly.
+Randomness is a function of (seed, epoch, step), so training resumes exactly from a `snapshot` between any two steps.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ logger = logging.getLogger("docclf")
 
 @dataclass
 class TrainState:
-    """Where a fit stands; plain values only.
+    """Position and history of a fit, as plain values.
 
     Attributes:
         epoch: Epochs completed.
@@ -65,17 +64,29 @@ class TrainState:
 
 @dataclass(frozen=True)
 class TrainerComponents:
-    """What a trainer is made of; the loss is kept where batches come from, so that their weight is known at once."""
+    """The parts of a trainer.
+
+    Attributes:
+        model: The network, on its device.
+        loss: The loss, with class weights on the CPU: the weight of a batch is computed before it is copied.
+        optimizer: Over the parameters of `model`.
+        schedule: The learning rate.
+        ema: `timm.utils.ModelEmaV3`, or None.
+        loader: Yields the micro-batches of this process.
+        batches: Plan of the batches.
+        preprocess: How a page becomes the input.
+        ids: IDs of all pages for messages, text [n].
+    """
 
     model: torch.nn.Module
     loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    ema: Any  # timm.utils.ModelEmaV3 | None
+    ema: Any
     loader: Iterable[Batch]
     batches: EpochBatches
     preprocess: Preprocess
-    ids: Any  # text [n]: names the pages of a batch in messages
+    ids: Any
 
 
 class Trainer:
@@ -97,18 +108,16 @@ class Trainer:
         seed: int,
         validate: Callable[[torch.nn.Module], Mapping[str, float]],
     ) -> None:
-        self.components, self.config, self.runtime, self.seed, self.validate = (
-            components,
-            config,
-            runtime,
-            seed,
-            validate,
-        )
+        self.components = components
+        self.config = config
+        self.runtime = runtime
+        self.seed = seed
+        self.validate = validate
         self.state = TrainState()
         self.loss = components.loss.to(runtime.device)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.model: Any = runtime.compiled(components.model)
-        # The host runs ahead of a GPU by a step, where nothing has to be taken back nor agreed upon with others.
+        # The host runs one step ahead of a GPU, unless steps may be undone or must be agreed upon with other ranks.
         self.runs_ahead = (
             runtime.device.type == "cuda" and not config.nan_tolerance and not distributed.is_distributed()
         )
@@ -122,18 +131,18 @@ class Trainer:
 
     @property
     def global_step(self) -> int:
-        """Optimizer steps done."""
+        """Completed optimizer steps."""
         return self.state.epoch * self.components.batches.steps + self.state.step
 
     @property
     def weights_model(self) -> torch.nn.Module:
-        """The model that is validated and kept: the moving average where there is one."""
+        """The model that is validated and saved: the moving average if there is one."""
         return self.components.ema.module if self.components.ema is not None else self.components.model
 
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or patience has run out."""
-        if self.state.step:  # an epoch ends with its validation, not with its last step
+        if self.state.step:  # an epoch ends after its validation, not after its last step
             return False
         patience = self.config.patience
         waited = self.state.epoch - self.state.best_epoch
@@ -151,7 +160,7 @@ class Trainer:
         components, state = self.components, self.state
         set_mode(components.model, frozen=state.epoch < self.config.freeze_epochs)
         left = min(components.batches.steps - state.step, self.total_steps - self.global_step)
-        if left <= 0:  # stopped while it was validated
+        if left <= 0:  # the run was stopped during validation
             return
         components.batches.start(state.epoch, state.step)
         micro_batches = iter(components.loader)
@@ -168,11 +177,11 @@ class Trainer:
             sum(float(components.loss.weights(batch.targets).sum()) for batch in micro_batches),
             sum(len(batch.rows) for batch in micro_batches),
         )
-        # Without a tolerance the first fault ends the fit, and there is nothing to take back.
+        # Without a tolerance the first fault ends the fit, and nothing has to be restored.
         buffers = Buffers(components.model.buffers() if self.config.nan_tolerance else ())
         losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
         distributed.merge_step(components.model)
-        metrics = self._ready(self._measured(losses, total, micro_batches))
+        metrics = self._ready(self._step_metrics(losses, total, micro_batches))
         if metrics is None or self._counts(metrics):
             self._update()
         else:
@@ -198,8 +207,8 @@ class Trainer:
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _measured(self, losses: Sequence[torch.Tensor], total: float, micro_batches: list[Batch]) -> StepMetrics:
-        """The losses of a step and the norm of its gradient, which is clipped; all still on the device."""
+    def _step_metrics(self, losses: Sequence[torch.Tensor], total: float, micro_batches: list[Batch]) -> StepMetrics:
+        """Clip the gradient, and collect the losses of a step and the norm before clipping, without waiting for the device."""
         self.scaler.unscale_(self.components.optimizer)
         norm = gradient_norm(self.components.model.parameters(), self.config.clip_grad)
         rows = [batch.rows for batch in micro_batches]
@@ -222,7 +231,7 @@ class Trainer:
         """Add the loss of a step to that of its epoch, or tell of it why not.
 
         Raises:
-            DivergedError: It is one too many of those that do not count.
+            DivergedError: More steps were skipped than `nan_tolerance` allows.
         """
         *losses, norm = metrics.read()
         (self._loss,) = distributed.totals(sum(losses))
@@ -234,10 +243,10 @@ class Trainer:
         return True
 
     def _fault(self, loss: float, norm: float) -> str:
-        """What of a step is no finite number; empty where all is well."""
+        """Say what of a step is not finite; empty if all is."""
         if not math.isfinite(loss):
             return f"the loss became {loss}"
-        # An overflow at a large loss scale belongs to finding the scale; the scaler leaves the step out by itself.
+        # An overflow at a large loss scale is how the scale is found; the scaler skips the step by itself.
         if math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1):
             return ""
         return f"the norm of the gradient became {norm}"
@@ -300,15 +309,15 @@ class Trainer:
         return metrics[monitor] if is_higher_better(monitor) else -metrics[monitor]
 
     def ranked_epochs(self) -> list[int]:
-        """Epochs so far, counted from 1, the best first."""
+        """Return the numbers of the epochs so far, counted from 1, the best first."""
         rows = sorted(self.state.history, key=self._monitored, reverse=True)
         return [int(row["epoch"]) for row in rows]
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything needed to go on from here, as tensors and plain values.
+        """Return everything needed to resume from here, as tensors and plain values.
 
         Raises:
-            DivergedError: The step before was none to go on from.
+            DivergedError: The last step was not finite, and no more may be skipped.
         """
         self._flush()
         components = self.components
@@ -322,7 +331,7 @@ class Trainer:
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Go on from what `snapshot` returned."""
+        """Resume from what `snapshot` returned."""
         components = self.components
         components.model.load_state_dict(snapshot["model"])
         load_state(components.optimizer, snapshot["optimizer"])
@@ -334,7 +343,7 @@ class Trainer:
 
 
 def set_mode(model: torch.nn.Module, frozen: bool) -> None:
-    """Training mode; while the backbone is frozen only what is new learns: the classifier, and the attention."""
+    """Set training mode; with a frozen backbone only the new parts are trained: classifier and attention."""
     model.train(not frozen)
     model.requires_grad_(not frozen)
     if frozen:

@@ -29,19 +29,19 @@ CLEAN, DEGRADED = "val", "val, degraded"
 
 
 class Validator:
-    """Scores a model on held-out pages, once an epoch; its loader stays, and reads ahead into the damaged pages.
+    """Scores a model on held-out pages after each epoch, with one data loader that prefetches into the degraded pages.
 
     Args:
         prepared: The pages.
         rows: The held-out ones.
-        degraded: The same pages, damaged; None scores only the clean ones.
+        degraded: The same pages, degraded; None scores only the clean ones.
         runtime: Device and numerics of scoring.
         batch_size: Pages of a forward pass.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
     Attributes:
-        last_predictions: What the model of the last call said, by `CLEAN` and `DEGRADED`; empty before the first.
+        last_predictions: Predictions of the last call, by `CLEAN` and `DEGRADED`; empty before the first.
     """
 
     def __init__(
@@ -122,7 +122,9 @@ def measured_metrics(num_classes: int, degraded: bool) -> tuple[str, ...]:
 
 
 def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:
-    """A model in evaluation mode as a runtime wants it, without moving the weights of the one that is trained."""
-    wanted = runtime.memory_format
-    moves = (weight.ndim == 4 and not weight.is_contiguous(memory_format=wanted) for weight in model.parameters())
+    """Return a model in evaluation mode on a runtime: a copy if its weights need another memory layout."""
+    memory_format = runtime.memory_format
+    moves = (
+        weight.ndim == 4 and not weight.is_contiguous(memory_format=memory_format) for weight in model.parameters()
+    )
     return (runtime.place(copy.deepcopy(model)) if any(moves) else model).eval()

@@ -1,4 +1,4 @@
-"""Small JPEGs of pages, for a report that a person opens in a browser."""
+"""Makes small JPEG images of pages for the HTML report."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def thumbnails(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> dict[str, bytes]:
-    """JPEG files of pages by ID; pages that are not found or cannot be read are left out.
+    """Make JPEG files of pages by ID; pages that are not found or cannot be read are left out.
 
     Args:
-        ids: Which pages.
-        split: Where they are looked for first.
+        ids: IDs of the pages.
+        split: Split that is searched first.
         config: The data section.
         emit: Consumer of progress events.
         stop: Polled between pages.
@@ -42,19 +42,19 @@ def thumbnails(
     Raises:
         Interrupted: `stop` was set.
     """
-    files = _files(set(ids), split, config)
-    made: dict[str, bytes] = {}
+    files = _find_files(set(ids), split, config)
+    images: dict[str, bytes] = {}
     for done, page_id in enumerate(ids, start=1):
         stop.raise_if_set("stopped while making thumbnails", "start the command again, or add --no-thumbnails")
         if page_id in files:
-            _add(made, page_id, *files[page_id], config)
+            _add(images, page_id, *files[page_id], config)
         emit(Progress("thumbnails", done, len(ids)))
-    if len(made) < len(ids):
-        logger.warning("%d of %d pages have no thumbnail: not found, or not readable", len(ids) - len(made), len(ids))
-    return made
+    if len(images) < len(ids):
+        logger.warning("%d of %d pages have no thumbnail: not found, or not readable", len(ids) - len(images), len(ids))
+    return images
 
 
-def _add(made: dict[str, bytes], page_id: str, path: Path, root: Path, config: DataConfig) -> None:
+def _add(images: dict[str, bytes], page_id: str, path: Path, root: Path, config: DataConfig) -> None:
     try:
         page = read_page(
             path, Preprocess(SIDE), max_pixels=config.max_pixels, root=root, allow_symlinks=config.allow_symlinks
@@ -63,23 +63,23 @@ def _add(made: dict[str, bytes], page_id: str, path: Path, root: Path, config: D
         return
     jpeg = io.BytesIO()
     Image.fromarray(page).save(jpeg, "JPEG", quality=QUALITY, optimize=True)
-    made[page_id] = jpeg.getvalue()
+    images[page_id] = jpeg.getvalue()
 
 
-def _files(wanted: set[str], split: str, config: DataConfig) -> dict[str, tuple[Path, Path]]:
-    """Image file and data root of each page; an ID that is in several splits means the page of `split`."""
+def _find_files(ids: set[str], split: str, config: DataConfig) -> dict[str, tuple[Path, Path]]:
+    """Find image file and data root of each page; an ID that is in several splits means the page of `split`."""
     found: dict[str, tuple[Path, Path]] = {}
     for index in _indexes(split, config):
         for row, page_id in enumerate(index.ids.tolist()):
-            if page_id in wanted and page_id not in found:
+            if page_id in ids and page_id not in found:
                 found[page_id] = index.path(row), index.root
-        if len(found) == len(wanted):
+        if len(found) == len(ids):
             break
     return found
 
 
 def _indexes(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
-    """Every page of the data that can be indexed, those of `split` first."""
+    """Yield the index of each split that can be indexed, `split` first."""
     plain = config.model_copy(update={"groups": None, "relabel": None})
     parts: tuple[Split, ...] = ("train", "test")
     for part in sorted(parts, key=lambda name: name != split):

@@ -34,9 +34,8 @@ from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.evaluate.compare import compare
+from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
-from docclf_cli.tasks.evaluate.member_threshold import held_out
-from docclf_cli.tasks.evaluate.target_precision import check_target, confidence_threshold
 from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.text import composed
@@ -112,7 +111,7 @@ def evaluate(
     *,
     data: str | None = None,
     images: str | None = None,
-    questions: EvaluateOptions | None = None,
+    options: EvaluateOptions | None = None,
     output: Path | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
@@ -125,7 +124,7 @@ def evaluate(
         split: `val` and `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
         data: Another data root; None is the one the model was trained on.
         images: Folder of the images of a CSV.
-        questions: What is asked besides the scores.
+        options: What to do besides scoring.
         output: Parent of the folder for results; None is the run itself (`results_folder`).
         runtime_config: Device and numerics.
         emit: Consumer of progress events.
@@ -136,7 +135,7 @@ def evaluate(
             shown on pages that did.
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
-    asked = questions or EvaluateOptions()
+    asked = options or EvaluateOptions()
     if asked.target_precision is not None:
         check_target(asked.target_precision)
         if split == "train":
@@ -263,7 +262,7 @@ def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) ->
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
     held_out_temperature = member.temperature_of("val")
-    found = confidence_threshold(
+    found = evaluate_threshold(
         clean.at_temperature(held_out_temperature),
         None if degraded is None else degraded.at_temperature(held_out_temperature),
         case.predictions.at_temperature(case.temperature),

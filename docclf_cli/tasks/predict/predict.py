@@ -23,7 +23,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.evaluate.member_threshold import threshold_from_held_out
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files

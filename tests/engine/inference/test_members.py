@@ -142,10 +142,10 @@ def test_metadata_survives_copies_and_corrupt_files(
         assert TrainedModel.load(tmp_path / "b").info.sha256 == TrainedModel.load(run).info.sha256
     kept = run / "predictions" / "best.ckpt.info.json"
     content = json.loads(kept.read_text())
-    for corruption in ("{", "[]", json.dumps({**content, "told": {}}), json.dumps({"told": content["told"]})):
+    for corruption in ("{", "[]", json.dumps({**content, "info": {}}), json.dumps({"info": content["info"]})):
         kept.write_text(corruption)
         assert TrainedModel.load(run).temperature == 1.5
-        assert json.loads(kept.read_text())["told"] == content["told"]
+        assert json.loads(kept.read_text())["info"] == content["info"]
 
 
 def test_a_folds_run_is_one_member(root: Path, tmp_path: Path) -> None:

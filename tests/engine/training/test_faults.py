@@ -76,12 +76,12 @@ def nan_at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let the model see not-a-number in one step, which reaches its batch norms as well."""
 
     def arrange(step: int) -> None:
-        original, view_dataset = loop.normalise, [0]
+        original, calls = loop.normalise, [0]
 
         def normalise(images: torch.Tensor, preprocess: Preprocess, runtime: Runtime) -> torch.Tensor:
             found = original(images, preprocess, runtime)
-            view_dataset[0] += 1
-            return found * torch.nan if view_dataset[0] == step + 1 else found
+            calls[0] += 1
+            return found * torch.nan if calls[0] == step + 1 else found
 
         monkeypatch.setattr(loop, "normalise", normalise)
 
@@ -279,16 +279,16 @@ class TestMemory:
         assert as_resource_error(OSError(errno.ENOENT, "No such file")) is None
 
     @pytest.mark.parametrize(
-        ("last_predictions", "told"),
+        ("torch_says", "message"),
         [
             ("(pid 12) is killed by signal: Bus error. It is possible", "(12) was killed by signal: Bus error"),
             ("(pid(s) 12, 13) exited unexpectedly", "(12, 13) exited unexpectedly"),
         ],
     )
-    def test_a_dead_worker_is_told_of_with_what_torch_knows(self, last_predictions: str, told: str) -> None:
-        known = as_resource_error(RuntimeError(f"DataLoader worker {last_predictions}"))
+    def test_a_dead_worker_is_told_of_with_what_torch_knows(self, torch_says: str, message: str) -> None:
+        known = as_resource_error(RuntimeError(f"DataLoader worker {torch_says}"))
         assert known is not None
-        assert known.message == f"a loader process {told}"
+        assert known.message == f"a loader process {message}"
 
     def test_predicting_halves_its_batches(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "docclf")

@@ -1,5 +1,6 @@
 """A run that was stopped, in whatever phase, ends where the undisturbed run ends; what has changed is refused."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -64,12 +65,12 @@ def stop_when(profile: Profile, moment: Callable[[Event], bool], resume: Path | 
 
 def during(task: str, count: int = 1) -> Callable[[Event], bool]:
     """The `count`-th time that a piece of work is told of."""
-    view_dataset: list[Event] = []
+    seen: list[Event] = []
 
     def moment(event: Event) -> bool:
         if isinstance(event, Progress) and event.task == task:
-            view_dataset.append(event)
-        return len(view_dataset) == count
+            seen.append(event)
+        return len(seen) == count
 
     return moment
 
@@ -302,6 +303,12 @@ def test_auto_takes_the_newest_unfinished_run_of_the_same_profile(make: Make, tm
     stop_when(make(name="other", optimizer__lr=1e-3), MOMENTS["first step"])
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "run.json").write_text("{}")
+    older = shutil.copytree(first, tmp_path / "runs" / "older")
+    provenance = json.loads((older / "provenance.json").read_text())
+    (older / "provenance.json").unlink()
+    (older / "origin.json").write_text(json.dumps({key: provenance[key] for key in ("versions", "data", "typed")}))
+    with pytest.raises(InputError, match="trained by another version"):
+        train(make(), resume=older)
     found = newest_unfinished(make(runtime__threads=None))
     assert found is not None
     assert found.path == first

@@ -143,11 +143,11 @@ def test_plateau_follows_the_recurrence_of_torch(
 
 def test_plateau_by_hand() -> None:
     built = schedule("plateau", patience=1, factor=0.1)
-    view_dataset = []
+    rates = []
     for loss in (1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.4):
         built.observe({"val_loss": loss})
-        view_dataset.append(built.lr_at(0))
-    assert view_dataset == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+        rates.append(built.lr_at(0))
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
 def test_plateau_wants_scores_to_rise_and_losses_to_fall() -> None:

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from docclf_cli.engine.training.components import moving_average
+from docclf_cli.engine.training.job import moving_average
 from docclf_cli.engine.training.losses import LOSSES, build_loss
 from docclf_cli.engine.training.optimizers import OPTIMIZERS, build_optimizer
 from docclf_cli.engine.training.schedulers import SCHEDULERS, ScheduleTotals, build_schedule

@@ -16,8 +16,14 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.class_report.class_report import class_index, class_report, one_class
-from docclf_cli.tasks.class_report.inputs import ReportInputs, inputs_of, inputs_of_file
+from docclf_cli.tasks.class_report.class_report import (
+    ReportInputs,
+    class_index,
+    class_report,
+    inputs_of,
+    inputs_of_file,
+    one_class,
+)
 
 ONE_PROCESS = RuntimeConfig(workers=0)
 
@@ -153,7 +159,9 @@ def test_unlabelled_pages_are_refused_before_the_model_looks_at_them(
     (root / "test.csv").unlink()
     (root / "sample_submission.csv").write_text("ID,target\n" + "\n".join(line.split(",")[0] + ",0" for line in ids))
     run = make_run(tmp_path / "a", root, seed=0)
-    monkeypatch.setattr("docclf_cli.tasks.class_report.inputs.get_predictions", lambda *_, **__: pytest.fail("looked"))
+    monkeypatch.setattr(
+        "docclf_cli.tasks.class_report.class_report.get_predictions", lambda *_, **__: pytest.fail("looked")
+    )
     with pytest.raises(InputError, match="no labels"):
         inputs_of(run, "test")
 

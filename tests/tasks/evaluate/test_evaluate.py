@@ -148,11 +148,11 @@ def test_runs_are_compared_where_both_hold_out(root: Path, tmp_path: Path) -> No
     moved = split.parts.copy()
     moved[mine[:4]], moved[np.flatnonzero(split.parts == "train")[:4]] = "train", "val"
     replace(split, parts=moved).save(RunFolder(two).split)
-    result = evaluate(one, questions=EvaluateOptions(compare=two), runtime_config=ONE_PROCESS)
+    result = evaluate(one, options=EvaluateOptions(compare=two), runtime_config=ONE_PROCESS)
     assert result.comparison is not None
     assert (result.comparison.pages, result.comparison.left_out) == (len(mine) - 4, 4)
     folds = make_folds(tmp_path / "folds", root, 2, seed=3)
-    against = evaluate(one, questions=EvaluateOptions(compare=folds), runtime_config=ONE_PROCESS).comparison
+    against = evaluate(one, options=EvaluateOptions(compare=folds), runtime_config=ONE_PROCESS).comparison
     assert against is not None
     assert (against.pages, against.left_out) == (len(mine), 0)
 
@@ -160,7 +160,7 @@ def test_runs_are_compared_where_both_hold_out(root: Path, tmp_path: Path) -> No
 def test_corruptions_are_drawn_from_the_pages_of_each_fold(root: Path, tmp_path: Path) -> None:
     folds = make_folds(tmp_path / "folds", root, 2, seed=3)
     asked = EvaluateOptions(degrade=True, limit=12)
-    corruptions = evaluate(folds, questions=asked, runtime_config=ONE_PROCESS).corruptions
+    corruptions = evaluate(folds, options=asked, runtime_config=ONE_PROCESS).corruptions
     assert corruptions is not None
     assert (corruptions.pages, corruptions.total_pages) == (12, 50)
     split, seen = Split.load(RunFolder(folds).split), 0
@@ -176,9 +176,9 @@ def test_a_threshold_needs_no_pages_where_predictions_are_kept(root: Path, tmp_p
     moved = Path(shutil.copytree(root, tmp_path / "moved"))
     run = make_run(tmp_path / "run", moved, seed=1)
     asked = EvaluateOptions(target_precision=0.9)
-    first = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).confidence_threshold
+    first = evaluate(run, data=str(root), options=asked, runtime_config=ONE_PROCESS).confidence_threshold
     shutil.rmtree(moved)
-    again = evaluate(run, data=str(root), questions=asked, runtime_config=ONE_PROCESS).confidence_threshold
+    again = evaluate(run, data=str(root), options=asked, runtime_config=ONE_PROCESS).confidence_threshold
     assert first is not None
     assert again is not None
     assert (again.held_out.pages, again.held_out.value, again.includes_degraded) == (

@@ -10,8 +10,7 @@ import pytest
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.evaluate.member_threshold import threshold_on
-from docclf_cli.tasks.evaluate.target_precision import check_target, confidence_threshold
+from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, threshold_on
 from docclf_cli.tasks.result_files import write_review_queue
 
 
@@ -54,14 +53,14 @@ def test_the_queue_is_at_the_temperature_of_the_model(tmp_path: Path) -> None:
 
 
 def test_every_page_goes_to_a_person_without_a_threshold(tmp_path: Path) -> None:
-    found = confidence_threshold(
+    found = evaluate_threshold(
         many(50), None, many(7), target=0.99, temperature=1.0, chosen_on_split=False, folder=tmp_path
     )
     assert (found.held_out.value, found.on_split, found.needs_review) == (None, None, 7)
 
 
 def test_other_pages_check_the_threshold(tmp_path: Path) -> None:
-    found = confidence_threshold(
+    found = evaluate_threshold(
         many(400, wrong=40),
         None,
         many(100, wrong=30),
