@@ -22,13 +22,13 @@ def as_judged(predictions: Predictions, split: str, temperature: float) -> Predi
 
 
 def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tuple[str, ...]:
-    """Sentences for people beside the metrics of a split.
+    """Write the notes that a reader needs to judge the scores of a split.
 
     Args:
-        split: `val` and `train` are the run's own; others are no part of its training.
-        monitor: The metric that chose the epoch.
+        split: `val` and `train` are the run's own; other pages are no part of its training.
+        monitor: The metric that selected the epoch.
         folds: Whether the model is a folds run.
-        temperature: The model's.
+        temperature: The model's temperature.
     """
     found = []
     if split == "val":

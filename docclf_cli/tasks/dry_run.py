@@ -1,4 +1,4 @@
-"""What a run would do, before it does it."""
+"""Previews the learning-rate schedule of a run without training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from docclf_cli.results.training import SchedulePreview
 
 
 def schedule_preview(profile: Profile) -> SchedulePreview:
-    """The learning rate of every optimizer step of a run (of its first fold, where there are folds).
+    """Compute and plot the learning rate of every optimizer step of a run (of its first fold, if it has folds).
 
     Raises:
-        InputError: The schedule follows metrics that are not known yet, or the data cannot be read.
+        InputError: The schedule follows metrics of validation, or the data cannot be read.
     """
     batches = EpochBatches(_train_pages(profile), profile.train.batch_size, profile.train.accumulate, profile.seed)
     totals = ScheduleTotals.of_run(profile, batches.steps)

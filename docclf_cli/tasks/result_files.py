@@ -1,4 +1,4 @@
-"""Files a person reads after training: class tables and plots, made from predictions alone."""
+"""Writes the tables and plots that people read, from predictions alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from docclf_cli.results.predictions import Predictions
 
 
 def write_class_metrics(path: Path, rows: Iterable[ClassRow]) -> Path:
-    """`*_class_metrics.csv`: one row per class; `accuracy` is recall, `_low` and `_high` bound 95 % intervals."""
+    """Write one row per class; `accuracy` is recall, `_low` and `_high` bound 95 % intervals."""
     write_csv(path, [_class_record(row) for row in rows])
     return path
 
@@ -34,7 +34,7 @@ def _class_record(row: ClassRow) -> dict[str, Any]:
 
 
 def write_class_report(folder: Path, split: str, predictions: Predictions, scores: Scores) -> list[Path]:
-    """The class table and the two plots of one split."""
+    """Write the class table, the class plot and the confusion matrix of one split."""
     scored = predictions.scored()
     matrix = confusion(scored.labels, scored.predicted(), scored.num_classes)
     return [
@@ -46,7 +46,7 @@ def write_class_report(folder: Path, split: str, predictions: Predictions, score
 
 
 def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str]) -> Path:
-    """One row for each pair of true and predicted class that has pages."""
+    """Write one row for each pair of true and predicted class that has pages."""
     rows = [
         {"target": class_names[target], "prediction": class_names[predicted], "pages": matrix[target, predicted]}
         for target, predicted in np.argwhere(matrix)
@@ -66,7 +66,7 @@ def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
 
 
 def write_predictions(path: Path, predictions: Predictions, temperature: float) -> Path:
-    """`predictions.csv`: one row a page in the order of the input; an unreadable page keeps its row, and says why."""
+    """Write one row per page in the order of the input; the `status` of an unreadable page is the reason."""
     names, chosen = predictions.class_names, predictions.predicted()
     probs, losses = predictions.probs(temperature), per_sample_loss(predictions, temperature)
     rows = [

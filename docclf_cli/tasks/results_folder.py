@@ -1,4 +1,4 @@
-"""Where a command puts what it derives from a model: by split, and apart for other data than the model was trained on."""
+"""Names the folder for what a command derives from a model: one per split, and one per other data set."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ logger = logging.getLogger("docclf")
 def results_folder(
     member: TrainedModel, command: str, split: str, data: DataConfig, output: Path | None = None
 ) -> Path:
-    """`<run>/<command>/<split>`; for other data `<split>-<name>`, which belongs to the first data of that name.
+    """Return `<run>/<command>/<split>`, or for other data `<split>-<name>`, which belongs to the first data of that name.
 
     Args:
         member: The model.
-        command: The command.
-        split: Which pages.
-        data: Where they are, with absolute paths.
-        output: The folder that was asked for in place of the run (`writable_place`).
+        command: Name of the command.
+        split: The split.
+        data: Data section of the pages, with absolute paths.
+        output: Folder to use instead of the run (`writable_place`).
     """
     parent, trained_on = writable_place(member.folder, output) / command, member.info.data
     if (data.root, data.images) == (trained_on.root, trained_on.images):
@@ -44,13 +44,13 @@ def results_folder(
 
 
 def writable_place(run: Path, output: Path | None) -> Path:
-    """The folder for what is derived from a run: the run itself, or one of its name below `output`.
+    """Return the folder for what is derived from a run: the run itself, or a folder of its name below `output`.
 
-    Where the run may not be written to, it is a folder in the user's cache, and that is said.
+    If the run may not be written to, it is a folder in the user's cache, and a warning names it.
 
     Args:
-        run: The run's folder, or that of a checkpoint.
-        output: The folder that was asked for.
+        run: Folder of the run or of the checkpoint.
+        output: The folder that the user named.
     """
     whose = run.absolute().name
     if output is not None:

@@ -1,4 +1,4 @@
-"""`train`: a run from a profile, with its folds, its refit, its files and its result."""
+"""`train`: trains the model (or the folds) of a profile, and writes the files of the run."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def _refuse(differences: Sequence[str], run: RunFolder, allow_changes: bool) -> 
 
 
 def preprocess_of(profile: Profile) -> Preprocess:
-    """The preprocessing of a profile, with the mean, deviation and interpolation its model was made for."""
+    """Return the preprocessing of a profile, with the mean, deviation and interpolation of its pretrained model."""
     mean, std, interpolation = pretrained_stats(profile.model)
     return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
 
@@ -374,7 +374,7 @@ def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tupl
 
 
 def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: Sequence[PlannedFit]) -> Profile:
-    """The profile with all that its runtime section leaves to `auto` picked, for steps no larger than the pages allow."""
+    """Resolve each `auto` of the runtime section, for steps no larger than the number of pages."""
     train = profile.train
     most = max(len(fit.train_rows) for fit in fits)
     batch_size = min(train.batch_size, -(-most // train.accumulate) * train.accumulate)

@@ -1,4 +1,4 @@
-"""`tta`: what a model gains from looking at each page in several views, view by view."""
+"""`tta`: scores a model on several views of each page, one by one and merged, and predicts with the merge."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def tta(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> TTAResult:
-    """Score a model view by view and with all views merged, and predict with the merge.
+    """Score a model in each view and with all views merged, and predict with the merge.
 
     Args:
         checkpoint: Checkpoint file or run folder.

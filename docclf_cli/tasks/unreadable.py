@@ -1,4 +1,4 @@
-"""Pages that cannot be read, and how many of them are no failure."""
+"""Decides whether too many pages could not be read."""
 
 from __future__ import annotations
 

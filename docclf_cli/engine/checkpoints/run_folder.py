@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Reproducible metrics per epoch."""
+        """Metrics of each epoch."""
         return self.path / "metrics.csv"
 
     @property
@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """How the run stands, and its final metrics."""
+        """State of the run, and its final metrics."""
         return self.path / "run.json"
 
     @property

@@ -92,7 +92,7 @@ class Measured:
 
 
 def worth_probing(work: Workload, candidates: int) -> bool:
-    """Whether a probe fits into its share of the work, however fast the machine is."""
+    """Return whether a benchmark fits into its share of the work, at any speed of the machine."""
     return work.pages > 0 and work.pages * SHARE >= candidates * STEPS * min(FEWEST_PAGES, work.largest_batch)
 
 

@@ -1,4 +1,4 @@
-"""Writes what a fit leaves behind, as its events come: metrics, timings, checkpoints, snapshots."""
+"""Writes the files of a fit at its events: metrics, timings, checkpoints, snapshots."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ class Trainer:
         return before
 
     def _flush(self) -> None:
-        """Wait for the metrics of the last step."""
+        """Wait for the metrics of the last step, and check them."""
         metrics, self._pending = self._pending, None
         if metrics is not None:
             self._counts(metrics)

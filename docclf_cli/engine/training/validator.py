@@ -1,4 +1,4 @@
-"""The metrics of one epoch: on the held-out pages, and on the same pages damaged."""
+"""Computes the metrics of an epoch on the held-out pages, clean and degraded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of an audit: tables, pictures, and the two overlays that the data section of a profile accepts."""
+"""Writes the files of an audit: tables, contact sheets, and the two overlays that a profile's data section accepts."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def _summary(result: AuditResult) -> dict[str, Any]:
 
 
 class _Sheets:
-    """Pictures of what was found.
+    """Draws contact sheets of near duplicates and label issues.
 
     Args:
-        folder: Where to.
+        folder: Where they are written.
         collection: The pages.
     """
 
@@ -105,7 +105,7 @@ class _Sheets:
         self._sides = [Pages(side, Preprocess(THUMBNAIL), collection.config) for side in collection.sides]
 
     def near_duplicates(self, pairs: Sequence[NearDuplicatePair]) -> Path:
-        """Two pages of a pair side by side, two pairs a row."""
+        """Draw the pages of each pair side by side, two pairs per row."""
         pages = [page for pair in pairs for page in (pair.first, pair.second)]
         likeness = [pair.similarity for pair in pairs for _ in range(2)]
         captions = [_caption(page, alike) for page, alike in zip(pages, likeness, strict=True)]
@@ -115,7 +115,7 @@ class _Sheets:
         )
 
     def labels(self, issues: Sequence[LabelIssue]) -> Path:
-        """Pages with the class that is given and the one they seem to have."""
+        """Draw pages with their given class and the class they seem to have."""
         captions = [f"given {one.given_label}\nsuggested {one.suggested_label}" for one in issues]
         pages = [self._page(self._training_row_of[one.id]) for one in issues]
         return contact_sheet(pages, captions, self.folder / "label_issues.png")

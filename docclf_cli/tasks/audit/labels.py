@@ -1,4 +1,4 @@
-"""Labels against out-of-fold predictions, and whether these can be believed."""
+"""Finds label issues by out-of-fold predictions, if the model is good enough to judge labels."""
 
 from __future__ import annotations
 

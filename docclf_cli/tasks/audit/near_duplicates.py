@@ -1,9 +1,9 @@
-"""Near-duplicate pages: candidates by a perceptual hash, then a second look at each pair.
+"""Finds near-duplicate pages: a perceptual hash proposes candidates, and registration compares each pair.
 
-Document pages look alike from afar, so a hash alone either misses copies that lie a little askew or takes every
-page of a form for the same. The hash is therefore only asked for candidates, generously, and `registration`
-decides. Both see pages whose paper is white (`whitened`): a darker scan has another edge between its paper and the
-white around it, which outweighs what is on the paper. Figures of both stages: `benchmarks/audit_planted.py`.
+Document pages resemble one another at low resolution, so a hash alone either misses copies that are slightly rotated or
+takes all pages of a form for copies. The hash therefore proposes candidates with a large radius, and `registration`
+decides. Both use pages whose paper is white (`whitened`): the edge between the paper of a darker scan and the white
+around it would outweigh what is on the paper. `benchmarks/audit_planted.py` measures both stages.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def find_near_duplicates(
 
 
 def hash_pages(pages: np.ndarray) -> np.ndarray:
-    """Perceptual hashes (ImageHash's `phash`) of grey pages and of these pages turned.
+    """Compute perceptual hashes (ImageHash's `phash`) of grey pages and of their rotations.
 
     Args:
         pages: uint8 [n, SIDE, SIDE].
@@ -107,15 +107,15 @@ def hash_pages(pages: np.ndarray) -> np.ndarray:
 
 
 def is_blank(page: np.ndarray) -> bool:
-    """Whether a grey page shows nothing but even paper; pure white, which also fills up the square, is not looked at."""
+    """Return whether a grey page is blank; pure white, which also pads the square, is not counted."""
     toned = page[page < 255]
     return bool(toned.size == 0 or toned.std() < _BLANK)
 
 
 def whitened(pages: np.ndarray) -> np.ndarray:
-    """Pages with their paper as white as what is around them, however bright they were scanned.
+    """Brighten pages until their paper is as white as the padding around it.
 
-    Contrast is left as it is: neither the hash nor the registration takes notice of it.
+    Contrast is not changed: neither the hash nor the registration depends on it.
 
     Args:
         pages: uint8 [n, H, W], on white squares.
@@ -133,9 +133,9 @@ def whitened(pages: np.ndarray) -> np.ndarray:
 
 
 def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of pages one of which, in some turn, has nearly the hash of the other as it is.
+    """Find pairs of pages where a rotation of one has nearly the hash of the other.
 
-    Compared in blocks as matrix products: with bits as ±1, the product counts equal bits minus different ones.
+    Hashes are compared in blocks as matrix products: with bits as ±1, the product is equal bits minus different bits.
 
     Args:
         hashes: bool [n, turns, bits].

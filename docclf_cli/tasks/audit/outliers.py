@@ -1,4 +1,4 @@
-"""Pages that are unlike the others: by what their files say of themselves, and by whether they show anything."""
+"""Finds pages whose files are unlike the others: too small, of an unusual shape, or rotated by EXIF."""
 
 from __future__ import annotations
 

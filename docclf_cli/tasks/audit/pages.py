@@ -1,4 +1,4 @@
-"""All pages of a data root, whatever their split, under one numbering: what `audit` looks at."""
+"""Collects all pages of a data root, whatever their split, under one numbering, for `audit`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Collection:
 
     @property
     def left_out(self) -> LeftOut:
-        """What lies in the folders and is no page."""
+        """Files and folders that are no pages."""
         return functools.reduce(LeftOut.joined, (side.left_out for side in self.sides))
 
     @property
@@ -61,20 +61,20 @@ class Collection:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """Object array of `str` [n]; unique in each split."""
+        """IDs of the pages, object array of `str` [n]; unique within a split."""
         return np.concatenate([side.ids for side in self.sides])
 
     def place(self, row: int) -> tuple[int, int]:
-        """Which of the two indices a page is in, and its row there."""
+        """Return the position of a page's index in `sides`, and its row there."""
         first = len(self.training)
         return (0, row) if row < first else (1, row - first)
 
     def label(self, row: int) -> str | None:
-        """Class name of a page."""
+        """Return the class name of a page; None without a label."""
         return self.class_names[self.targets[row]] if self.targets[row] >= 0 else None
 
     def headers(self, unreadable: set[int], emit: Emit, stop: StopFlag) -> list[Header | None]:
-        """What each file says of itself; None where the page cannot be read."""
+        """Read the headers of the image files; None if a page cannot be read."""
         return [None if row in unreadable else self._header(row, emit, stop) for row in range(len(self))]
 
     def _header(self, row: int, emit: Emit, stop: StopFlag) -> Header | None:
@@ -101,7 +101,7 @@ class Thumbnails:
     materials: Sequence[PreparedPages]
 
     def grey(self, rows: np.ndarray) -> np.ndarray:
-        """Pages of some rows, uint8 [rows, SIDE, SIDE]: the mean of the channels."""
+        """Return the pages of some rows in grey, uint8 [rows, SIDE, SIDE]: the mean of the channels."""
         return np.stack([self._page(row).mean(axis=2).round().astype(np.uint8) for row in rows.tolist()])
 
     def _page(self, row: int) -> np.ndarray:
@@ -110,7 +110,7 @@ class Thumbnails:
 
     @cached_property
     def unreadable(self) -> dict[int, str]:
-        """Why a page cannot be read, by row."""
+        """Why pages cannot be read, by row."""
         first = len(self.collection.training)
         return {
             row + side * first: reason
@@ -120,12 +120,12 @@ class Thumbnails:
 
 
 def collect_pages(config: DataConfig, run: RunFolder | None, class_names: Sequence[str] | None) -> Collection:
-    """The pages of a data root.
+    """Index all pages of a data root.
 
     Args:
         config: The data section.
-        run: A run whose split says where training pages are.
-        class_names: Its class axis.
+        run: A run whose split is used for the training pages.
+        class_names: Class axis of the run.
 
     Raises:
         InputError: The data is missing or faulty.
@@ -147,7 +147,7 @@ def collect_pages(config: DataConfig, run: RunFolder | None, class_names: Sequen
 
 
 def thumbnails(collection: Collection, runtime: Runtime, emit: Emit, stop: StopFlag) -> Thumbnails:
-    """Small pages, from the cache where they are there.
+    """Decode small pages, or read them from the cache.
 
     Raises:
         Interrupted: `stop` was set.
@@ -160,5 +160,5 @@ def thumbnails(collection: Collection, runtime: Runtime, emit: Emit, stop: StopF
 
 
 def blank_rows(pages: Thumbnails, rows: np.ndarray) -> Iterator[int]:
-    """Rows of pages that show nothing."""
+    """Yield the rows of blank pages."""
     return (row for row in rows.tolist() if is_blank(pages.grey(np.array([row]))[0]))

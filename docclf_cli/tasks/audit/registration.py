@@ -1,4 +1,4 @@
-"""Are two pages the same one? One is laid over the other, as exactly as it goes, and what is left is compared."""
+"""Measures how similar two pages are after an affine registration of one onto the other."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _HOPELESS = 0.4  # on the middle level; near duplicates have .8 there
 
 
 def registered_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How alike pages are once the second is moved, turned, stretched and sheared onto the first.
+    """Register each second page onto the first by an affine warp, and correlate their fine detail.
 
     Args:
         a: Grey pages, uint8 [n, SIDE, SIDE].
         b: As many others.
 
     Returns:
-        Correlation of their fine detail, float32 [n]; 1 for the same page, 0 for a blank one.
+        Correlation, float32 [n]; 1 for the same page, 0 for a blank one.
     """
     first, second = (torch.from_numpy(pages).float() for pages in (a, b))
     warp = torch.eye(3).repeat(len(a), 1, 1)

@@ -1,4 +1,4 @@
-"""`ensemble`: members and methods side by side, each metric out of sample, and the predictions of one of them."""
+"""`ensemble`: scores members and methods on held-out pages, and predicts with one of the methods."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _possible(
 
 
 def _folder(profile: Profile, members: Sequence[TrainedModel], overwrite: bool) -> RunFolder:
-    """Where the result goes, refused before any work where it must not."""
+    """Return the run folder for the result, and refuse one that holds a member or has content."""
     run = new_run_folder(Path(profile.output), profile.name, "ensemble")
     for member in members:
         if member.path.resolve().is_relative_to(run.path.resolve()):

@@ -1,4 +1,4 @@
-"""What `ensemble` and `tta` write: the submission, the probabilities, and what they were made of."""
+"""Writes the files of `ensemble` and `tta`: the submission, the probabilities, and a JSON file on how they were made."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Row = Mapping[str, Any]
 
 
 def unreadable_in(predictions: Predictions) -> int:
-    """How many pages could not be read."""
+    """Count the pages that could not be read."""
     return int(np.isnan(predictions.log_probs).any(axis=1).sum())
 
 
 def submission_of(evaluation_pages: EvaluationPages, class_names: tuple[str, ...], fill: str | None) -> Submission:
-    """The submission of the pages to predict.
+    """Build the submission for the pages to predict.
 
     Raises:
         InputError: The submission asks for other pages, or `fill` is no class.
@@ -49,18 +49,18 @@ def submission_of(evaluation_pages: EvaluationPages, class_names: tuple[str, ...
 def ask_for_fill(
     submission: Submission, member: TrainedModel, evaluation_pages: EvaluationPages, **asking: Any
 ) -> None:
-    """Where each page must have a class, ask for that of unreadable pages once one member has read them.
+    """Check after one member has predicted whether unreadable pages need a fill class.
 
-    What the member said is stored, so that nothing is done twice.
+    Its predictions are stored, so that no page is predicted twice.
 
     Args:
-        submission: What will be written.
-        member: Who reads the pages.
+        submission: The submission to be written.
+        member: The member that predicts the pages.
         evaluation_pages: The pages.
-        asking: As for `team.predict_members`.
+        asking: Keyword arguments of `predict_members`.
 
     Raises:
-        InputError: A page cannot be read, and no class fills its place.
+        InputError: Each page must have a class, one cannot be read, and no fill class is given.
     """
     if submission.complete and submission.fill is None:
         (answers,) = predict_members([member], [[PLAIN_VIEW]], evaluation_pages, **asking)
@@ -68,7 +68,13 @@ def ask_for_fill(
 
 
 def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation_pages: EvaluationPages) -> list[str]:
-    """Sentences on pages that could not be read: log-probabilities [..., n, num_classes], rows of NaN."""
+    """Write a sentence on the pages that could not be read.
+
+    Args:
+        held_out: Log probabilities [..., n, num_classes] of held-out pages, NaN for unreadable ones; or None.
+        target: The same for the pages to predict.
+        evaluation_pages: The pages.
+    """
     sides = [(target, "pages")] if held_out is None or evaluation_pages.split == VAL else [
         (target, f"{evaluation_pages.split} pages"), (held_out, "held-out pages")
     ]  # fmt: skip
@@ -81,13 +87,13 @@ def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation
 
 
 def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
-    """`ID,target` of every page; an unreadable one has no target, unless the submission needs one (`ask_for_fill`)."""
+    """Return `ID,target` of every page; the target of an unreadable page is empty or the fill class."""
     named = submission.named(predictions.predicted(), predictions.class_names)
     return [{"ID": name, "target": target} for name, target in named]
 
 
 def probability_rows(predictions: Predictions) -> list[Row]:
-    """The probability of each class for every page; empty where a page could not be read, which `status` explains."""
+    """Return the probability of each class for every page; of an unreadable page `status` gives the reason instead."""
     rows: list[Row] = []
     status = predictions.status if predictions.status is not None else np.full(len(predictions), "")
     for name, probs, reason in zip(predictions.ids.tolist(), predictions.probs(), status.tolist(), strict=True):
@@ -112,10 +118,10 @@ def write_ensemble(
 
     Args:
         run: The folder.
-        result: What is known so far.
+        result: The result without its files.
         written: The method whose predictions are written.
-        rows: Submissions by name of their file.
-        members: Whose predictions were combined.
+        rows: Rows of the submissions, by file name.
+        members: The members that were combined.
         profile: The resolved profile.
         overwrite: Replace what is in the folder.
 
@@ -157,7 +163,7 @@ def _meta(
 
 
 def describe(member: TrainedModel) -> dict[str, Any]:
-    """A member as JSON, with what identifies its checkpoints."""
+    """Describe a member and its checkpoints as JSON values."""
     return {
         "name": member.name,
         "path": str(member.path.absolute()),
@@ -173,5 +179,5 @@ def describe(member: TrainedModel) -> dict[str, Any]:
 
 
 def plain(kind: Any, value: Any) -> Any:
-    """Plain JSON values: dataclasses by field name, paths as text, not-a-number as null."""
+    """Convert a value to JSON values: dataclasses by field name, paths as text, NaN as null."""
     return json.loads(TypeAdapter(kind).dump_json(value))

@@ -1,4 +1,4 @@
-"""Members side by side, and what methods make of them on held-out pages and on the pages to predict."""
+"""Aligns the members of an ensemble, combines them by each method, and scores both side by side."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ UNSEEN = "averaging"  # what is written where nothing tells methods apart
 
 @dataclass(frozen=True, eq=False)
 class CombinedPredictions:
-    """What a method makes of the members.
+    """The predictions of one method.
 
     Attributes:
         method: The method.
-        held_out: For held-out pages, each by a combiner that was fitted without it; None where there are none.
-        target: For the pages to predict.
-        info: Weights and whatever else is known of the fit, representable as JSON.
+        held_out: Cross-fitted predictions for held-out pages; None if there are none.
+        target: Predictions for the pages to predict.
+        info: Weights and other facts of the fit, as JSON values.
     """
 
     method: Method
@@ -39,13 +39,13 @@ class CombinedPredictions:
 
 @dataclass(frozen=True, eq=False)
 class AlignedMembers:
-    """Members aligned by class name and page, in the order of their fingerprints.
+    """Predictions of the members, aligned by class name and page, in the order of the members' fingerprints.
 
     Attributes:
-        names: Of the members, in that order.
-        weights: Their weights as listed.
-        held_out: Pages that no member was trained on; None where there are none.
-        target: Pages to predict.
+        names: Names of the members.
+        weights: Weights of the members as the profile lists them, float [members].
+        held_out: Predictions for pages that no member was trained on; None if there are none.
+        target: Predictions for the pages to predict.
         same: Whether the pages to predict are the held-out ones.
     """
 
@@ -86,7 +86,7 @@ class AlignedMembers:
         return None if self.held_out is None or self.held_out.targets is None else HeldOut.of(self.held_out)
 
     def member(self, place: int) -> tuple[Predictions | None, Predictions]:
-        """What the member at a place says about held-out pages and pages to predict."""
+        """Return a member's predictions for held-out pages and for the pages to predict."""
         held_out = None if self.held_out is None else self.held_out.predictions(self.held_out.log_probs[place], "alone")
         return held_out, self.target.predictions(self.target.log_probs[place], "alone")
 
@@ -97,10 +97,10 @@ class AlignedMembers:
         return best_member(self.fit_rows, score_by(metric))
 
     def combined(self, method: Method) -> CombinedPredictions:
-        """What a method makes of the members.
+        """Combine the members by a method.
 
         Raises:
-            InputError: It is fitted and there are too few held-out pages, or all listed weights are 0.
+            InputError: The method is fitted and there are too few held-out pages, or all listed weights are 0.
         """
         combination = method.combination(self.weights, self.fit_rows)
         label = method.label

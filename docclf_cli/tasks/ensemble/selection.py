@@ -1,4 +1,4 @@
-"""What members, methods and views are compared by: the monitored metric, and what its interval says."""
+"""Scores and compares members, methods and views by the monitored metric."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TIE_BREAK = 1e-6
 
 
 def metric_of(monitor: str) -> str:
-    """The metric of predictions that `train.monitor` means.
+    """Return the metric of predictions that corresponds to `train.monitor`.
 
     Raises:
-        InputError: It means none.
+        InputError: There is none.
     """
     name = metric_of_column(monitor)
     if name is None or not isinstance(METRICS.get(name).build, ComparableMetric):
@@ -59,21 +59,21 @@ def measure(predictions: Predictions, against: Predictions | None, metric: str) 
 
 
 def can_be_scored(predictions: Predictions) -> bool:
-    """Whether any page is labelled and was read."""
+    """Return whether any page is labelled and could be read."""
     if predictions.targets is None:
         return False
     return bool(((predictions.targets >= 0) & ~np.isnan(predictions.log_probs).any(axis=1)).any())
 
 
 def advice(what: str, line: ScoreRow, against: str) -> str:
-    """Whether something is worth it, in a sentence that follows the interval of the monitored metric.
+    """Say whether something is worth its cost, from the interval of the difference in the monitored metric.
 
-    The conclusion is drawn on held-out pages where there are any; test pages are told beside them.
+    The conclusion follows the held-out pages if there are any; the test pages are reported beside them.
 
     Args:
-        what: Subject of the sentence.
-        line: Its scores.
-        against: What it is compared with.
+        what: Name of what is judged.
+        line: Scores of it.
+        against: Name of what it is compared with.
     """
     sides = ((line.held_out, "held-out"), (line.test, "test"))
     told = [(each.difference, f"{each.pages} {kind} pages") for each, kind in sides if each and each.difference]

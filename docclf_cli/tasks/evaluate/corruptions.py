@@ -1,4 +1,4 @@
-"""What damage costs: the same pages by kind and strength of damage, against the clean ones."""
+"""Scores the same pages under each kind and severity of corruption, and compares them with the clean pages."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Corrupted = DegradedView | CorruptedView
 
 
 def corrupted_views(ids: np.ndarray) -> list[tuple[str, str, Corrupted]]:
-    """Kind, strength in words, and view: the mixture, then each damage by itself.
+    """List kind, name of the severity, and view: first the mixture, then each corruption alone.
 
-    They depend on the pages' IDs alone, not on the run: neither on its split nor on its policy or settings.
+    The views depend on the IDs of the pages alone, not on the split, policy or settings of a run.
     """
     views: list[tuple[str, str, Corrupted]] = [(MIXTURE, "", DegradedView(ids, SEED))]
     for entry in CORRUPTIONS:
@@ -112,7 +112,7 @@ def _class_record(row: CorruptionRow, one: ClassRow) -> dict[str, Any]:
 
 
 def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, path: Path) -> Path:
-    """Share of each class's pages that a damage takes away: below zero where it helps."""
+    """Plot the accuracy that each class loses under each corruption; a negative loss is a gain."""
     lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
     names = [_name(row.kind, row.severity) for row in rows]
     classes = [f"{one.name} ({one.support})" for one in clean.classes]

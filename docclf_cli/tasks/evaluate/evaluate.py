@@ -1,4 +1,4 @@
-"""`evaluate`: what a model says about a split, from the store where it is fresh, and how far to believe it."""
+"""`evaluate`: scores a model on a split, compares it with another, and finds a confidence threshold."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class _Evaluation:
 
     @property
     def temperature(self) -> float:
-        """What divides the logits of these pages."""
+        """The temperature for these pages."""
         return self.member.temperature_of(self.split)
 
 
@@ -172,7 +172,7 @@ def _case(
 
 
 def labelled_pages(member: TrainedModel, split: str, config: DataConfig) -> list[PredictionRequest]:
-    """The pages of a split that a model can be scored on, for each of its checkpoints.
+    """Request the pages of a split that a model can be scored on, for each of its checkpoints.
 
     Raises:
         InputError: The split does not exist, its pages have no labels, or they trained the model.
@@ -189,10 +189,10 @@ def labelled_pages(member: TrainedModel, split: str, config: DataConfig) -> list
 def _without_training_pages(
     member: TrainedModel, requests: list[PredictionRequest], indices: Indices
 ) -> list[PredictionRequest]:
-    """Test pages without copies of training pages. Data that sets no test pages apart and has such is refused.
+    """Remove copies of training pages from the requested test pages.
 
     Raises:
-        InputError: It is, or no other page is left.
+        InputError: Only copies are requested, or some are and the data has no test split of its own.
     """
     index, config = requests[0].index, indices.config
     leaks = find_leaks([member], index, [indices])

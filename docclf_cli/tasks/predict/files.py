@@ -18,14 +18,14 @@ WORK = ".docclf-predict"
 
 @dataclass(frozen=True)
 class OutputFiles:
-    """Where the results go.
+    """Paths of the results.
 
     Attributes:
-        pages: One row a page.
-        documents: One row a file, where some file has several pages.
-        quarantine: Pages that could not be read, where there are any.
-        submission: The competition's file, where it is asked for.
-        shards: docclf's own folder, there while the work lasts.
+        pages: Table with one row per page.
+        documents: Table with one row per file; written if a file has several pages.
+        quarantine: Table of the pages that could not be read; written if there are any.
+        submission: The competition's file; written if the user asks for it.
+        shards: Folder of intermediate results, removed at the end.
     """
 
     pages: Path
@@ -36,7 +36,7 @@ class OutputFiles:
 
     @classmethod
     def at(cls, output: Path, file_format: str) -> OutputFiles:
-        """Inside a folder; or, for a name that ends like a table, that file and its siblings."""
+        """Name the files in a folder, or beside `output` if it is itself the name of a table."""
         if format_of(output) is not None:
             stem, suffix = output.with_suffix(""), output.suffix
             siblings = [stem.with_name(f"{stem.name}.{name}") for name in ("documents", "quarantine", "submission")]
@@ -50,7 +50,7 @@ class OutputFiles:
 
     @property
     def results(self) -> tuple[Path, ...]:
-        """All but the parts."""
+        """All files that stay."""
         return self.pages, self.documents, self.quarantine, self.submission
 
 
@@ -74,13 +74,13 @@ def write_page_predictions(
 
 
 def write_quarantine(path: Path, unreadable: Iterable[PagePrediction], columns: tuple[str, str]) -> Path:
-    """Pages that could not be read, with the reason."""
+    """Write the pages that could not be read, with the reason."""
     rows = ([to_cell(cell) for cell in (one.shown, one.page or "", one.status)] for one in unreadable)
     return _write_csv(path, (*columns, "reason"), rows)
 
 
 def write_submission(path: Path, rows: Iterable[tuple[str, str]]) -> Path:
-    """The competition's `ID,target`; IDs stay exactly as the competition wrote them."""
+    """Write the competition's `ID,target`, with IDs exactly as the competition spells them."""
     return _write_csv(path, ("ID", "target"), rows)
 
 

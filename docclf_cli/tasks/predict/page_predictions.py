@@ -1,4 +1,4 @@
-"""From stored probabilities to what is said about each page, and about each document of several pages."""
+"""Turns stored probabilities into one prediction per page, and one per document of several pages."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class PagePredictions:
         return PagePrediction(shown, page, top, needs_review, "", row)
 
     def _rows(self) -> Iterator[tuple[int, int, np.ndarray, str]]:
-        """File, page, log-probabilities, and why a page could not be read."""
+        """Yield row of the file, page, log probabilities, and why the page could not be read."""
         row, page = 0, 0
         for part in range(self.plan.shards):
             log_probs, reasons = self.shards.read(part)

@@ -72,13 +72,13 @@ class PredictOptions:
     overwrite: bool = False
 
     def check(self, precision: str = "auto") -> None:
-        """Refuse what does not go together.
+        """Refuse options that contradict each other.
 
         Args:
-            precision: Number format that was asked for.
+            precision: Number format that the user named.
 
         Raises:
-            InputError: Naming the options.
+            InputError: Two options contradict each other; both are named.
         """
         if self.split not in (None, TEST):
             raise InputError(f"--split: '{self.split}' is not '{TEST}'", "use `docclf evaluate` for the other splits")

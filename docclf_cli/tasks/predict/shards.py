@@ -1,4 +1,4 @@
-"""Work that survives a kill: probabilities in parts of a fixed grid, each written whole or absent."""
+"""Stores probabilities in shards of a fixed plan, so that a killed command continues where it stopped."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BATCHES_PER_PART = 8
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """Numbered pages cut into batches, and batches into parts.
+    """Divides numbered pages into batches, and batches into shards.
 
-    What is in a batch depends on the pages' numbers alone, so that a part comes out the same, bit by bit, wherever
-    and in whichever order parts are made.
+    The pages of a batch depend on their numbers alone, so that a shard is the same, bit by bit, wherever and in
+    whichever order shards are computed.
     """
 
     pages: int
@@ -38,7 +38,7 @@ class ShardPlan:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """Number of shards."""
         return -(-self.pages // self.part_size)
 
     def numbers(self, part: int) -> range:
@@ -52,10 +52,10 @@ class ShardPlan:
 
 
 class ShardStore:
-    """The folder of the parts; it belongs to docclf, and is removed when the work is done.
+    """The folder of the shards, which is removed when the command is done.
 
     Args:
-        folder: Where.
+        folder: The folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class ShardStore:
         return self._settings() == dict(settings)
 
     def missing(self, plan: ShardPlan) -> list[int]:
-        """The parts that are not there yet."""
+        """List the shards that are not stored yet."""
         there = {path.name for path in self.folder.glob("part-*.npz")}
         return [part for part in range(plan.shards) if self._part(part).name not in there]
 
@@ -113,25 +113,25 @@ class ShardStore:
             raise ResourceError(f"{self._part(part)}: damaged", "delete it and start the command again") from error
 
     def keep_array(self, name: str, values: np.ndarray) -> None:
-        """Keep an array besides the parts."""
+        """Store an array beside the shards."""
         save_with(self.folder / f"{name}.npy", lambda file: np.save(file, values, allow_pickle=False))
 
     def array(self, name: str) -> np.ndarray | None:
-        """What `keep_array` kept, or None."""
+        """Read what `keep_array` stored; None if there is nothing."""
         path = self.folder / f"{name}.npy"
         return np.load(path, allow_pickle=False) if path.is_file() else None
 
     @property
     def publishing(self) -> bool:
-        """Whether results were being written when the work was interrupted, so that those there are its own."""
+        """Whether the command was interrupted while it wrote results, so that existing results are its own."""
         return (self.folder / "publishing").is_file()
 
     def mark_publishing(self) -> None:
-        """From now on results are written."""
+        """Record that results are written from now on."""
         write_text(self.folder / "publishing", "")
 
     def remove(self) -> None:
-        """Remove the folder; what says whose work this is goes last, so that the same command can end it."""
+        """Remove the folder, with its settings last, so that the same command can complete an interrupted removal."""
         for path in self.folder.glob("part-*"):
             path.unlink()
         shutil.rmtree(self.folder)

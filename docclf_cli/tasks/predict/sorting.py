@@ -1,4 +1,4 @@
-"""Copies of files in a folder per class; nothing that is there is ever overwritten."""
+"""Copies files into one folder per class, without ever overwriting a file."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def sort_copies(
 
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
-    """A folder name for each class that every file system takes, different ones also where case does not count."""
+    """Return a folder name per class that is valid on every file system and unique regardless of case."""
     used, names = {REVIEW, UNREADABLE_FILES}, []
     for class_name in class_names:
         plain = _plain(class_name)
@@ -132,10 +132,10 @@ def _placed(temp: Path, wanted: Path) -> bool:
 
 
 def _link(temp: Path, place: Path) -> None:
-    """Give a file its name, unless there is one of that name, which a rename would replace.
+    """Link a file to a name, unless a file of that name exists, which a rename would replace.
 
     Raises:
-        FileExistsError: There is.
+        FileExistsError: Such a file exists.
     """
     try:
         os.link(temp, place)

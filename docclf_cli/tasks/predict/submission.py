@@ -1,4 +1,4 @@
-"""The competition's file: `ID,target`, one row a page, in the order of `sample_submission.csv`."""
+"""Builds the competition's file: `ID,target`, one row per page, in the order of `sample_submission.csv`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from docclf_cli.text import composed
 
 @dataclass(frozen=True, eq=False)
 class Submission:
-    """What a submission needs besides the predictions.
+    """The pages and the targets of a submission.
 
     Attributes:
-        ids: In the order of the submission.
-        places: Row of the predictions for each ID.
-        targets: What the competition calls each class.
-        fill: Class of pages that cannot be read, or None.
-        complete: Whether every page must have a class, as where the competition lists them; elsewhere the target of
-            a page that cannot be read is empty.
+        ids: IDs in the order of the submission.
+        places: Row of the predictions for each ID, int64 [n].
+        targets: Target of each class name.
+        fill: Class of unreadable pages, or None.
+        complete: Whether every page must have a class; otherwise the target of an unreadable page is empty.
     """
 
     ids: np.ndarray
@@ -40,7 +39,7 @@ class Submission:
     def of_held_out(
         cls, ids: np.ndarray, config: DataConfig, class_names: Sequence[str], fill: str | None = None
     ) -> Submission:
-        """For held-out pages in their own order; nobody submits these.
+        """Build the table for held-out pages in their own order, which is not submitted.
 
         Raises:
             InputError: `fill` is no class.
@@ -57,14 +56,14 @@ class Submission:
         *,
         asked: bool = True,
     ) -> Submission:
-        """For the pages of an index.
+        """Build the submission for the pages of an index.
 
         Args:
             index: The pages.
             config: Their data section.
             class_names: Names along the class axis.
-            fill: Class of pages that cannot be read.
-            asked: Whether a submission was asked for; otherwise it is one only where the data lists its pages.
+            fill: Class of unreadable pages.
+            asked: Whether the user asked for a submission; else each page needs a class only if the data lists pages.
 
         Raises:
             InputError: The submission asks for other pages, or `fill` is no class.
@@ -80,10 +79,10 @@ class Submission:
         return cls(ids, places, _targets(config, class_names, fill), fill, complete)
 
     def rows(self, predictions: Iterable[PagePrediction], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """(ID, target) of each page.
+        """Yield (ID, target) of each page.
 
         Raises:
-            InputError: A page could not be read, and no class fills its place.
+            InputError: A page could not be read, and no fill class is given.
         """
         yield from self.named(np.fromiter((prediction.chosen for prediction in predictions), np.int64), class_names)
 
