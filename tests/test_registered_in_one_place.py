@@ -28,7 +28,7 @@ from docclf_cli.metrics.confusion import Counts
 from docclf_cli.metrics.metrics import METRICS, ConfusionMetric, PageMetric, is_higher_better
 from docclf_cli.plots import plots
 from docclf_cli.profile.schema import RuntimeConfig
-from docclf_cli.results.ensembling import Line
+from docclf_cli.results.ensembling import ScoreRow
 from docclf_cli.tasks.ensemble.selection import advice, measure, metric_of, score_by
 from docclf_cli.tasks.evaluate.compare import compare
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS
@@ -117,7 +117,7 @@ def test_ensembles_choose_by_it_and_show_it() -> None:
     good, bad = at_random(1, 300, 4, skill=5.0), at_random(2, 300, 4, skill=0.5)
     chosen = score_by(metric_of("mcc"))
     assert chosen(good.log_probs, good.labels) > chosen(bad.log_probs, bad.labels)
-    line = Line("averaging", measure(good, bad, "mcc"), None)
+    line = ScoreRow("averaging", measure(good, bad, "mcc"), None)
     assert advice("averaging", line, "the best member").endswith("It is worth its cost.")
     console = Console(width=140, record=True)
     console.print(_score_table("", [line], [line.held_out], set(), ""))
@@ -131,7 +131,7 @@ def test_the_direction_of_a_metric_is_followed_wherever_it_matters() -> None:
     assert Plateau(ScheduleTotals(0.1, 2, 3), monitor="brier").falling
     assert score_by("brier")(good.log_probs, good.labels) > score_by("brier")(bad.log_probs, bad.labels)
     assert compare(good, bad, Path("other"), "test", "brier").sentences[0].startswith("better by ")
-    assert advice("it", Line("it", measure(bad, good, "brier"), None), "plain").endswith("Leave it out.")
+    assert advice("it", ScoreRow("it", measure(bad, good, "brier"), None), "plain").endswith("Leave it out.")
 
 
 @pytest.mark.usefixtures("_mcc", "no_plots")

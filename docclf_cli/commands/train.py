@@ -150,5 +150,5 @@ def _show_plan(profile: "Profile", recipe: "Recipe", resume: str | None, *, over
     from docclf_cli.tasks.train import training_plan
 
     if resume is not None:
-        raise InputError("--dry-run plans a new run, and --resume goes on with one", "leave one of them out")
+        raise InputError("--dry-run plans a new run, and --resume continues one", "leave one of them out")
     report.show(training_plan(profile, recipe, overwrite=overwrite), as_json=as_json)

@@ -36,7 +36,7 @@ def _class_table(result: AuditResult) -> NameTable:
 
 
 def _outlier_table(outliers: tuple[Outlier, ...]) -> NameTable:
-    table = NameTable(_title("Odd pages", len(outliers)), "page", "kind<", "split<")
+    table = NameTable(_title("Outliers", len(outliers)), "page", "kind<", "split<")
     for page in _some_of_each_kind(outliers):
         table.add_row(page.id, page.kind, page.split, below=page.detail)
     return table

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from docclf_cli.data.loading.loaders import EpochBatches
+from docclf_cli.data.loading.datasets import EpochBatches
 from hypothesis import given
 from hypothesis import strategies as st
 

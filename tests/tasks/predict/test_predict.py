@@ -336,7 +336,7 @@ def test_copies_go_into_class_folders_and_overwrite_nothing(checkpoint: Path, tm
     documents = {row["path"]: row for row in rows("predictions/documents.csv")}
     folder = {"form": "form", "'=letter": "=letter", "영수증": "영수증", "bill": "bill"}
     places = {
-        path: f"{'_review/' if row['review'] == 'true' else ''}{folder[row['class']]}"
+        path: f"{'_review/' if row['needs_review'] == 'true' else ''}{folder[row['class']]}"
         if row["class"]
         else "_unreadable"
         for path, row in documents.items()
@@ -394,7 +394,7 @@ def test_a_run_of_folds_answers_with_their_mean(tmp_path: Path) -> None:
 def test_the_threshold_is_from_clean_and_degraded_held_out_pages_as_stored(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "run" / "best.ckpt", CLASSES, data_root="gone")
     write_images(tmp_path / "in", 30)
-    with pytest.raises(InputError, match="the confidence threshold cannot be computed: gone"):
+    with pytest.raises(InputError, match="the confidence threshold cannot be computed: the data is 'gone'"):
         predict_members(checkpoint, "in", target_precision=0.9)
     clean, degraded = (
         _said(checkpoint, view, seed) for seed, view in enumerate(("plain", DegradedView(np.empty(0), 0).name))
