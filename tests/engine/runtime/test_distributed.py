@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from docclf_cli.data.loading.datasets import EpochBatches
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError, Interrupted
 from docclf_cli.stop import StopFlag
