@@ -56,6 +56,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "engine/inference/member_predictions": ("ensemble", "tta"),
     "engine/inference/members": ("train", *USE),
     "engine/inference/onnx_backend": ("predict",),
+    "engine/inference/predictor": ("predict",),
+    "engine/inference/trained_model": ("train", *USE),
     "engine/inference/views": ("tta", "ensemble"),
     "engine/inference/leaks": ("train", "evaluate"),
     "engine/runtime/allocator": ("train",),

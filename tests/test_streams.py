@@ -51,7 +51,7 @@ def test_how_a_command_ends(line: str, code: int, said: bytes, tmp_path: Path) -
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "euc-kr", "latin-1"])
 def test_every_text_can_be_printed_and_json_can_be_read_back(encoding: str, tmp_path: Path) -> None:
     code = (
-        "import sys, json; from docclf_cli.streams import prepare_streams; from docclf_cli import report\n"
+        "import sys, json; from docclf_cli.streams import prepare_streams; from docclf_cli.display import show as report\n"
         f"prepare_streams(); text = {STRANGE!r}\n"
         "print(text, file=sys.stderr); report._print_json(text)"
     )

@@ -36,7 +36,7 @@ def test_tables_json_and_exit_codes(docclf: Docclf, checkpoint: Path, tmp_path: 
         ("in/doc.pdf", 2),
     ]
     bad = next(row for row in outcome.json["predictions"] if row["path"] == "in/p0001.png")
-    assert (bad["predicted"], bad["confidence"], bad["review"]) == (None, None, None)
+    assert (bad["predicted"], bad["confidence"], bad["needs_review"]) == (None, None, None)
     assert bad["status"]
     assert outcome.json["predictions_file"] == "b/predictions.csv"
     with (tmp_path / "b" / "predictions.csv").open() as file:
@@ -48,7 +48,7 @@ def test_tables_json_and_exit_codes(docclf: Docclf, checkpoint: Path, tmp_path: 
 def test_wrong_use_is_named(docclf: Docclf, checkpoint: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "in", 1)
     cases = [
-        ((), 2, "name either inputs or --split test"),
+        ((), 2, "there is nothing to predict"),
         (("in", "--split", "test"), 2, "name either inputs or --split test"),
         (("gone",), 2, "gone: there is no such file"),
         (("in", "--format", "xml"), 2, "csv, jsonl"),

@@ -84,7 +84,7 @@ def test_a_signal_saves_and_exits_with_its_code(
     start: Callable[..., CliProcess], pages: Path, tmp_path: Path, number: int
 ) -> None:
     process = start("train", "--data", pages, *TINY, "--epochs", "500", "--name", "a")
-    process.wait_for("epoch 1:")
+    process.wait_for("\n    1 ")
     process.send(number)
     outcome = process.wait(60)
     assert outcome.code == 128 + number

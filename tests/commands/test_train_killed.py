@@ -83,7 +83,7 @@ def test_the_comparison_notices_one_lost_step(
     start: Start, command: tuple[str, ...], tmp_path: Path, whole: tuple[dict[str, bytes], float]
 ) -> None:
     process = start(*command, "--name", "cut")
-    process.wait_for("epoch 1:")
+    process.wait_for("\n    1 ")
     process.kill_group()
     assert process.wait().code == -signal.SIGKILL
     (path,) = (tmp_path / "runs" / "cut").glob("fold-0/last.ckpt")

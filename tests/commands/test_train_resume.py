@@ -26,7 +26,7 @@ def test_auto_starts_then_continues_then_is_done(
 ) -> None:
     command = ("train", "--data", pages, *TINY, "--resume", "auto", "--epochs", "100")
     process = start(*command)
-    process.wait_for("epoch 1:")
+    process.wait_for("\n    1 ")
     process.send(signal.SIGINT)
     stopped = process.wait(60)
     assert stopped.code == 130

@@ -197,7 +197,7 @@ def test_a_run_that_is_stopped_is_marked_so_and_goes_on_as_the_same_run(
     env = {**home, "WANDB_MODE": "offline"}
     process = start("train", "--data", pages, *tiny, "--epochs", "8", "--name", "a", env=env)
     process.wait_for("wandb: offline")
-    process.wait_for("epoch 2:")
+    process.wait_for("\n    2 ")
     process.send(signal.SIGTERM)
     outcome = process.wait(60)
     assert outcome.code == 143, outcome.stderr

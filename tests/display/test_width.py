@@ -45,7 +45,7 @@ def example(kind: Any, name: str, key: str = "") -> Any:
     if origin is tuple:
         return tuple(example(args[0], name, key) for _ in range(2))
     if origin is not None:  # a mapping; figures go by their names
-        keys = FIGURES if key == "figures" else (name,)
+        keys = FIGURES if key == "metrics" else (name,)
         return {one: example(args[1], name, key) for one in keys}
     plain = {int: 1234, float: 0.4567, bool: True, Path: Path("/somewhere/deep/below") / ("long" * 20) / "page.png"}
     if kind in plain:

@@ -75,7 +75,7 @@ def test_an_unreadable_page_keeps_its_row_and_its_reason() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (of(replace(A, class_names=("form", "id", "letter")), "b"), "only first has receipt; only second has letter"),
+        (of(replace(A, class_names=("form", "id", "letter")), "b"), "only first knows receipt; only second knows letter"),
         (A, "second and first are the same checkpoint"),
         (of(A, "b").take([0, 1]), "second has no prediction for 1 of 3 pages: p3"),
         (of(replace(A, ids=np.array(["p1", "p2", "p4"])), "b"), "second has no prediction for 1 of 3 pages: p3"),

@@ -125,7 +125,7 @@ def test_folds_are_compared_on_the_same_training_pages() -> None:
     for fold in range(5):
         held_out = np.arange(9000) % 5 == fold
         task = SimpleNamespace(
-            material=SimpleNamespace(index=SimpleNamespace(labels=labels)), train_rows=np.flatnonzero(~held_out),
+            prepared=SimpleNamespace(index=SimpleNamespace(labels=labels)), train_rows=np.flatnonzero(~held_out),
             val_rows=np.flatnonzero(held_out), profile=SimpleNamespace(data=SimpleNamespace(split_seed=0)),
         )  # fmt: skip
         rows = rows_to_score(task)["train"]

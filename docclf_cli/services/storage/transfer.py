@@ -43,7 +43,9 @@ def raise_if_stopped(stop: StopFlag, task: str) -> None:
     Raises:
         Interrupted: `stop` is set.
     """
-    stop.raise_if_set(f"stopped: {task}", "the same command goes on; what has arrived is not moved again")
+    stop.raise_if_set(
+        f"stopped: {task}", "run the same command again to continue; transferred files are not sent again"
+    )
 
 
 class Transfers:

@@ -194,7 +194,7 @@ def test_a_model_is_built_and_its_weights_looked_for(situation: Situation) -> No
     [
         ({}, "ok", "offline: there is no API key"),
         ({"WANDB_API_KEY": KEY}, "ok", "online: there is an API key"),
-        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "ok", "offline: WANDB_MODE"),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "ok", "offline: set by WANDB_MODE"),
         ({"WANDB_MODE": "sometimes"}, "failure", "unknown value"),
     ],
 )
