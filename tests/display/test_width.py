@@ -1,6 +1,7 @@
 """What every result looks like in 80 columns, with class names that are long or written in Hangul."""
 
 import dataclasses
+import importlib
 import io
 import types
 import typing
@@ -13,12 +14,13 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 
 from docclf_cli import app
-from docclf_cli.display import class_report, ensemble
 from docclf_cli.display.progress import EPOCH_HEAD
-from docclf_cli.display.show import render
+from docclf_cli.display.show import TABLES, render
 from docclf_cli.results.reference import RESULTS
 
-assert all((app, class_report, ensemble))  # they register the tables
+assert app  # the commands of services register theirs
+for module in TABLES:
+    importlib.import_module(f"docclf_cli.display.{module}")
 NAMES = (
     "confirmation_of_payment_of_car_purchase_tax",
     "자동차계약과금상세내역서및영수증사본",
@@ -29,7 +31,7 @@ NAMELESS = ("env-check", "s3-push", "s3-pull")  # their texts are paths and sent
 FIGURES = ("accuracy", "f1_macro", "log_loss", "val_loss", "ece")
 FIXED: Mapping[str, Any] = {
     "status": "ok", "time": "2026-01-02T03:04:05+00:00", "state": "finished", "imbalance": 3.5, "tta": None,
-    "monitor": "f1_macro", "figure": "f1_macro", "precision": "fp32", "merge": "mean", "split": "val", "kind": "noise",
+    "monitor": "f1_macro", "metric": "f1_macro", "precision": "fp32", "merge": "mean", "split": "val", "kind": "noise",
     "model": "resnet18", "folds_only": None, "scheduler": "warmup_cosine", "unit": "step",
 }  # fmt: skip
 
