@@ -107,6 +107,13 @@ class PredictOptions:
         if self.file_format not in (None, *OUTPUT_FORMATS.names()):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(OUTPUT_FORMATS.names())}")
         of_output = None if self.output is None else format_of(self.output)
+        suffix = "" if self.output is None else self.output.suffix
+        if self.output is not None and of_output is None and suffix[1:].isalpha() and not self.output.is_dir():
+            tables = " or ".join(entry.facts["suffix"] for entry in OUTPUT_FORMATS)
+            raise InputError(
+                f"--output {self.output}: '{suffix}' is no table that docclf writes",
+                f"name a table that ends in {tables}, a folder, or - for stdout",
+            )
         if self.file_format and of_output is not None and of_output.name != self.file_format:
             raise InputError(f"--format {self.file_format} and --output {self.output} contradict each other")
 
