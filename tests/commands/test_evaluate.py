@@ -101,7 +101,7 @@ def test_all_questions_at_once(docclf: Docclf, run: Path) -> None:
     queue = table(folder / "review_queue.csv")
     assert (threshold["on_split"], len(queue), threshold["needs_review"]) == (None, 20, 20)  # one epoch teaches nothing
     assert threshold["held_out"]["pages"] == 2 * sum(row["split"] == "val" for row in table(run / "split.csv"))
-    assert (corruptions["pages"], corruptions["of"]) == (10, 20)
+    assert (corruptions["pages"], corruptions["total_pages"]) == (10, 20)
     kinds = [(row["kind"], row["severity"]) for row in corruptions["rows"]]
     mixture = [("all", ""), ("all", "mirrored"), ("all", "not mirrored")]
     assert kinds == mixture + [(one.name, name) for one in CORRUPTIONS for name in severity_names(one.name).values()]
