@@ -6,7 +6,6 @@ from typing import Annotated
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._load import load_checked
-from docclf_cli.display import audit as _audit_tables  # noqa: F401  (registers what people see of the result)
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 

@@ -9,7 +9,6 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
-from docclf_cli.display import ensemble as _ensemble_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError

@@ -5,11 +5,8 @@ from typing import Annotated
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
-from docclf_cli.display import evaluate as _evaluate_tables
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
-
-__all__ = ["EXAMPLES", "_evaluate_tables", "run"]
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"

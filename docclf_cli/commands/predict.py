@@ -11,7 +11,6 @@ from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import load_checked, settings_of_use
-from docclf_cli.display import predict as _predict_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError

@@ -7,7 +7,6 @@ import typer
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._completion import words
-from docclf_cli.display import runs as _runs_table  # noqa: F401  (registers the table)
 from docclf_cli.display import show as report
 
 EXAMPLES = "[bold]Examples[/]\n\ndocclf runs\n\ndocclf runs --sort f1\n\ndocclf runs --output elsewhere/runs --json"

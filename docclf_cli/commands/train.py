@@ -11,7 +11,6 @@ from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_recipe
 from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
 from docclf_cli.display import show as report
-from docclf_cli.display import train as _train_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
 
@@ -146,7 +145,6 @@ def run(
 
 
 def _show_plan(profile: "Profile", recipe: "Recipe", resume: str | None, *, overwrite: bool, as_json: bool) -> None:
-    from docclf_cli.display import training_plan as _plan_table  # noqa: F401  (registers the table)
     from docclf_cli.tasks.train import training_plan
 
     if resume is not None:

@@ -8,7 +8,6 @@ from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
 from docclf_cli.commands.ensemble import UNREADABLE_HINT, Fill, TargetSplit
-from docclf_cli.display import ensemble as _ensemble_tables  # noqa: F401  (registers the tables)
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 
