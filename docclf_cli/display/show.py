@@ -36,9 +36,14 @@ def show(result: Any, *, as_json: bool) -> None:
     if as_json:
         _print_json(jsonable(result))
     else:
-        for name in TABLES:
-            importlib.import_module(f"docclf_cli.display.{name}")
-        Console(highlight=False).print(Group(*render(result)))
+        print_tables(result, Console(highlight=False))
+
+
+def print_tables(result: Any, console: Console) -> None:
+    """Print what people see of a result; lines that are to be copied, such as commands, are never cut."""
+    for name in TABLES:
+        importlib.import_module(f"docclf_cli.display.{name}")
+    console.print(Group(*render(result)), crop=False)
 
 
 def _print_json(content: Any) -> None:

@@ -1,7 +1,6 @@
 """What every result looks like in 80 columns, with class names that are long or written in Hangul."""
 
 import dataclasses
-import importlib
 import io
 import types
 import typing
@@ -11,16 +10,14 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console
 
 from docclf_cli import app
 from docclf_cli.display.progress import EPOCH_HEAD
-from docclf_cli.display.show import TABLES, render
+from docclf_cli.display.show import print_tables
 from docclf_cli.results.reference import RESULTS
 
 assert app  # the commands of services register theirs
-for module in TABLES:
-    importlib.import_module(f"docclf_cli.display.{module}")
 NAMES = (
     "confirmation_of_payment_of_car_purchase_tax",
     "자동차계약과금상세내역서및영수증사본",
@@ -60,7 +57,7 @@ def rendered(result: Any, color: bool = False) -> str:
     console = Console(
         file=out, width=80, highlight=False, force_terminal=color, color_system="standard" if color else None
     )
-    console.print(Group(*render(result)))
+    print_tables(result, console)
     return out.getvalue()
 
 
@@ -78,6 +75,12 @@ def test_no_line_is_too_wide_and_no_name_is_cut_or_broken(command: str, name: st
     broken = [line for line in lines for word in words if word[:8] in line and word not in line]
     assert broken == []
     assert "…\n" not in text
+
+
+def test_commands_are_printed_whole() -> None:
+    command = f"docclf predict {'long/' * 30}"
+    result = dataclasses.replace(example(RESULTS["train"], "form"), next_commands=(command,))
+    assert command in rendered(result)
 
 
 @pytest.mark.parametrize("name", NAMES)
