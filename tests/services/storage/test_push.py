@@ -167,7 +167,7 @@ def test_stopping_leaves_no_part_behind(server: S3Server, target: Target, tmp_pa
     with pytest.raises(Interrupted, match="stopped: push to") as raised:
         push([_big(tmp_path / "big.ckpt")], target, emit=stop_when_bytes_move, stop=stop)
     assert raised.value.exit_code == 143
-    assert "the same command goes on" in raised.value.hint
+    assert "run the same command again to continue" in raised.value.hint
     assert _keys(server, target) == []
     uploads = server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=target.prefix)
     assert uploads.get("Uploads", []) == []

@@ -406,6 +406,7 @@ def test_the_threshold_is_from_clean_and_degraded_held_out_pages_as_stored(tmp_p
         ids=np.concatenate([clean.ids, degraded.ids]),
         log_probs=np.concatenate([clean.log_probs, degraded.log_probs]),
         targets=np.concatenate([clean.labels, degraded.labels]),
+        groups=np.concatenate([clean.ids, clean.ids]),  # a page and its degraded copy are one trial
     )
     wanted = find_threshold(both, 0.9, temperature=1.5).value
     assert wanted is not None
