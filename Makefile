@@ -24,8 +24,8 @@ test: $(VENV)/.installed-dev  ## lint, types and the suite (under ten minutes)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4
 
-test-slow: $(VENV)/.installed-dev  ## crash and fault runs; KILLS=n sets how many times runs are killed
-	DOCCLF_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/.installed-dev  ## crash and fault runs, whole commands end to end; KILLS=n sets how many times runs are killed
+	DOCCLF_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow -n auto --maxprocesses 2
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from cli_process import CliProcess, Outcome
 
@@ -22,6 +23,8 @@ for _name in (
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
 limit_thread_spinning()
+hypothesis.settings.register_profile("suite", deadline=None)  # no test depends on how fast the machine is
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ def test_a_model_can_be_sent_to_another_process(run: Path, files: list[Path]) ->
     assert pickle.loads(text).predict(files[:2]) == before
 
 
+@pytest.mark.slow
 def test_folds_views_and_an_exported_file(run: Path, root: Path, files: list[Path], tmp_path: Path) -> None:
     folds = docclf_cli.load(make_folds(tmp_path / "folds", root, 3, seed=5), device="cpu")
     assert len(folds.trained.checkpoints) == 3

@@ -61,6 +61,7 @@ def docclf_on_path(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_script_runs_from_check_to_push(tmp_path: Path, cache_home: Path) -> None:
     (script,) = scripts("README.md")

@@ -1,6 +1,7 @@
 """Names and texts use the terms of the field; CONTRIBUTING lists which words were retired, and for what."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,13 @@ IN_TEXTS = re.compile(
 EXEMPT = frozenset((Path(__file__),))
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _names(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         line = getattr(node, "lineno", 0)
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -90,13 +96,13 @@ def test_no_text_is_a_type_name_by_mistake() -> None:
     types = {
         node.name
         for path in CODE
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(_tree(path))
         if isinstance(node, ast.ClassDef) and re.search("[a-z][A-Z]", node.name)
     }
     shown = {"add_column", "add_row", "Table", "_title", "plain_table", "get", "__getitem__"}
     found = []
     for path in CODE:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             if not isinstance(node, ast.Call):
                 continue
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

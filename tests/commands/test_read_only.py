@@ -40,6 +40,7 @@ def read_only(trained: Path, cache_home: Path, tmp_path: Path) -> ReadOnly:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["class-report", "evaluate"])
 def test_results_go_to_the_cache_or_to_the_output(
     trained: Path, read_only: ReadOnly, cache_home: Path, tmp_path: Path, command: str
@@ -60,6 +61,7 @@ def test_results_go_to_the_cache_or_to_the_output(
     assert sorted((trained / "runs").rglob("*")) == files
 
 
+@pytest.mark.slow
 def test_predictions_of_the_test_pages_go_there_too(trained: Path, read_only: ReadOnly, cache_home: Path) -> None:
     outcome = read_only("predict", "--split", "test", "--checkpoint", "runs/a")
     assert outcome.returncode == 0, outcome.stderr

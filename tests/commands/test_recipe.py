@@ -100,6 +100,7 @@ def test_the_earlier_form_of_options_is_answered(docclf: Docclf) -> None:
     assert "write --checkpoint runs/a" in docclf("evaluate", "checkpoint_path=runs/a").stderr
 
 
+@pytest.mark.slow
 def test_arguments_and_options_say_the_same(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert docclf("train", pages, *TINY, "--name", name, "--seed", len(name)).code == 0

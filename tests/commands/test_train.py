@@ -63,6 +63,7 @@ def test_stored_predictions_are_those_of_the_kept_checkpoint(docclf: Docclf, pag
     assert sorted(stored.ids.tolist()) == sorted(held_out)
 
 
+@pytest.mark.slow
 def test_the_same_profile_gives_the_same_metrics(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
     assert docclf("train", "--data", pages, *TINY, "--epochs", "2", "--name", "a").code == 0
     again = docclf("train", "--profile", "runs/a/profile.yaml", "--name", "b", "--set", "runtime.workers=0")

@@ -21,6 +21,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_pages(tmp_path_factory.mktemp("pages") / "data", 6)
 
 
+@pytest.mark.slow
 def test_auto_starts_then_continues_then_is_done(
     start: Callable[..., CliProcess], docclf: Docclf, pages: Path, tmp_path: Path
 ) -> None:

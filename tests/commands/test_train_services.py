@@ -157,6 +157,7 @@ def test_a_finished_run_is_pushed_and_says_where(mirrored: Trained, server: S3Se
     assert not any("wandb" in path for path in sums)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_s3_is_evaluated_like_the_local_one(
     docclf: Callable[..., Outcome], mirrored: Trained, server: S3Server, tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_checkpoint_in_s3_is_evaluated_like_the_local_one(
     assert (malformed.code, "s3://bucket/key" in malformed.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_each_fold_is_a_run_in_one_group(
     docclf: Callable[..., Outcome], pages: Path, tiny: tuple[str, ...], home: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_each_fold_is_a_run_in_one_group(
     assert outcome.stderr.count("wandb: ") == 2  # the mode, once, and that line
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_is_marked_so_and_goes_on_as_the_same_run(
     start: Callable[..., CliProcess], pages: Path, tiny: tuple[str, ...], home: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -219,6 +222,7 @@ def test_a_run_that_is_stopped_is_marked_so_and_goes_on_as_the_same_run(
     assert shlex.split(sync) == [str(path.parent) for path in files]
 
 
+@pytest.mark.slow
 def test_wrong_keys_spoil_nothing_and_no_secret_is_left_anywhere(
     docclf: Callable[..., Outcome],
     pages: Path,

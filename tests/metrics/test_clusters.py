@@ -156,6 +156,7 @@ def test_intervals_of_shares_of_groups_hold_the_truth(correlation: float) -> Non
     assert held >= binom.ppf(0.001, repeats, 0.93)
 
 
+@pytest.mark.slow
 def test_a_precision_that_is_not_there_is_seldom_found_in_groups() -> None:
     rng, repeats, found = np.random.default_rng(0), 120, 0
     unit = np.repeat(np.arange(200), 5)

@@ -31,6 +31,7 @@ def macro_f1(root: Path, output: Path, **options: object) -> float:
     return train(profile).val.metrics["f1_macro"].value
 
 
+@pytest.mark.slow
 def test_pretrained_weights_need_no_hub_and_learn_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(name: str) -> None:
         raise AssertionError(f"the hub was asked for {name}")

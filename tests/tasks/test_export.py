@@ -114,6 +114,7 @@ def test_without_its_pages_noise_is_compared_and_that_is_said(root: Path, tmp_pa
     assert result.files[-1] == tmp_path / "export" / "moved" / "config.json"
 
 
+@pytest.mark.slow
 def test_predict_with_onnx_says_the_same(docclf: Docclf, exported: Path, root: Path, tmp_path: Path) -> None:
     rows = {}
     for backend in ("torch", "onnx"):

@@ -34,6 +34,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_pages(tmp_path_factory.mktemp("pages") / "data", 10)
 
 
+@pytest.mark.slow
 def test_going_on_keeps_the_timings_of_before(pages: Path, tmp_path: Path) -> None:
     stop, run = StopFlag(), RunFolder(tmp_path / "runs" / "cut")
 
@@ -81,6 +82,7 @@ def test_a_run_keeps_absolute_paths_beside_what_was_typed(
     assert profile_differences(inherit_numerics(tiny_profile(pages, tmp_path / "runs", **typed), run), run) == []
 
 
+@pytest.mark.slow
 def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path: Path) -> None:
     result = train(tiny_profile(pages, tmp_path / "runs", name="f", train__folds=3, data__degraded_validation=False))
     member = TrainedModel.load(result.run)

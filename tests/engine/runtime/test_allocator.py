@@ -20,6 +20,7 @@ print(statistics.median([faults() for _ in range(41)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 def test_a_step_takes_the_memory_that_the_last_one_freed() -> None:
     def faults(call: str, **env: str) -> int:

@@ -141,6 +141,7 @@ def test_max_steps_inside_an_epoch_still_ends_it(make: Make, tmp_path: Path) -> 
     assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + 2
 
 
+@pytest.mark.slow
 def test_folds_that_were_finished_are_not_trained_or_predicted_again(make: Make, tmp_path: Path) -> None:
     folded = {"train__folds": 2, "train__epochs": 1}
     folder = stop_when(make(name="cut", **folded), lambda event: isinstance(event, StepDone) and event.step == 3)
@@ -285,6 +286,7 @@ def test_weights_are_not_fetched_again(make: Make, monkeypatch: pytest.MonkeyPat
     train(load_profile(str(folder / "profile.yaml")).profile, resume=folder)
 
 
+@pytest.mark.slow
 def test_a_silent_end_points_to_memory(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "docclf")
     folder = stop_when(make(name="cut"), MOMENTS["inside an epoch"])
@@ -297,6 +299,7 @@ def test_a_silent_end_points_to_memory(make: Make, caplog: pytest.LogCaptureFixt
     assert "probably ran out of memory" in caplog.text
 
 
+@pytest.mark.slow
 def test_auto_takes_the_newest_unfinished_run_of_the_same_profile(make: Make, tmp_path: Path) -> None:
     assert newest_unfinished(make()) is None
     first = stop_when(make(name="first"), MOMENTS["first step"])

@@ -182,6 +182,7 @@ def test_data_is_read_and_a_page_decoded(situation: Situation, tmp_path: Path) -
     assert _rows(checks_project.data, there)["data"].status == "failure"
 
 
+@pytest.mark.slow
 def test_a_model_is_built_and_its_weights_looked_for(situation: Situation) -> None:
     model = {"model": {"model_name": "resnet18", "pretrained": True}, "data": {"image_size": 64}}
     row = _rows(checks_project.model, replace(situation, profile=Profile.model_validate(model)))["model"]

@@ -47,6 +47,7 @@ def own_server(tmp_path: Path, clean_environment: None, monkeypatch: pytest.Monk
         yield server
 
 
+@pytest.mark.slow
 def test_a_client_killed_in_the_middle_leaves_nothing_to_see_and_can_be_repeated(
     server: S3Server, target: Target, big: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_server_killed_in_the_middle_and_started_again(own_server: S3Server, b
     assert sha256_of(pull("big", tmp_path / "back", target).files[0].path) == sha256_of(big)
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_is_given_up(own_server: S3Server, big: Path, tmp_path: Path) -> None:
     target = resolve_target(S3Config(prefix="away", retries=2))
     with pytest.raises(RemoteError, match="cannot be reached") as raised:

@@ -157,6 +157,7 @@ def test_runs_are_compared_where_both_hold_out(root: Path, tmp_path: Path) -> No
     assert (against.pages, against.left_out) == (len(mine), 0)
 
 
+@pytest.mark.slow
 def test_corruptions_are_drawn_from_the_pages_of_each_fold(root: Path, tmp_path: Path) -> None:
     folds = make_folds(tmp_path / "folds", root, 2, seed=3)
     asked = EvaluateOptions(degrade=True, limit=12)

@@ -289,6 +289,7 @@ def test_a_submission_needs_a_class_for_what_cannot_be_read(checkpoint: Path, tm
     assert {row["ID"]: row["target"] for row in rows("out/submission.csv")}["p0004.png"] == "1"
 
 
+@pytest.mark.slow
 def test_a_page_that_kills_its_loader_process_is_named(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
