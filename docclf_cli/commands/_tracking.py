@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.runtime.distributed import is_main_process
 from docclf_cli.events import Emit, EpochDone, Event, FitDone, FitStarted
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def tracked(profile: Profile, show: Emit) -> Iterator[Tracking]:
     Give it the result at the end (`finished`); a block that ends with an error marks what is open as failed.
     """
     from docclf_cli.services.tracking.backends import create_tracker
+    from docclf_cli.services.tracking.tracker import NoTracker
 
-    tracker = create_tracker(profile.tracking, os.environ)
+    tracker = create_tracker(profile.tracking, os.environ) if is_main_process() else NoTracker()
     tracking = Tracking(profile, tracker, show)
     try:
         yield tracking
@@ -60,7 +62,7 @@ class Tracking:
     def __call__(self, event: Event) -> None:
         """Pass an event on; what follows a finished fit (a refit has no metrics) is not the tracker's."""
         self._show(event)
-        if self._kept is not None:
+        if self._kept is not None or not is_main_process():
             return
         if isinstance(event, FitStarted):
             self._start(event.folder, fold=self._has_folds)
@@ -71,6 +73,8 @@ class Tracking:
 
     def finished(self, result: TrainResult) -> None:
         """Pass on the result of the whole run, and wait (not for long) until it has arrived."""
+        if not is_main_process():
+            return
         if self._has_folds:
             self._start(result.run, fold=False)
         written = {path.name: path for path in result.files}

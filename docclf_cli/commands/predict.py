@@ -13,6 +13,7 @@ from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import load_checked, settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
+from docclf_cli.engine.runtime.distributed import is_main_process, on_main
 from docclf_cli.errors import InputError
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS
 
@@ -181,17 +182,17 @@ def run(
             "give one of them",
         )
     runtime_config, reading = settings_of_use(sets, device, precision)
-    spec = _ensemble_spec(checkpoint, profile, tta, quiet)
+    spec = on_main(lambda: _ensemble_spec(checkpoint, profile, tta, quiet))
     with contextlib.ExitStack() as stack:
         if to_stdout:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docclf-")))
+            folder = on_main(lambda: Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docclf-"))))
             question = replace(question, output=folder, overwrite=True)
         emit = stack.enter_context(progress_display(quiet))
         stop = stack.enter_context(StopFlag(saves=not to_stdout).installed())
         result = predict(
             spec, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
-        if to_stdout:
+        if to_stdout and is_main_process():
             with result.files[0].open("rb") as table:
                 shutil.copyfileobj(table, sys.stdout.buffer)
             sys.stdout.flush()

@@ -60,10 +60,10 @@ def _as_two(start: Start, *args: object) -> list[CliProcess]:
 
 
 def _ended(processes: list[CliProcess]) -> Outcome:
-    """What the first one said; the other says nothing."""
-    leader, follower = (process.wait() for process in processes)
-    assert (follower.code, follower.stdout, follower.stderr) == (leader.code, "", ""), follower.stderr
-    return leader
+    """What rank 0 said; the other says nothing, and ends with the same code."""
+    main, other = (process.wait() for process in processes)
+    assert (other.code, other.stdout, other.stderr) == (main.code, "", ""), other.stderr
+    return main
 
 
 def test_two_processes_evaluate_and_predict_as_one(start: Start, alone: Path, pages: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def _require_same(run: Path, other: Path) -> None:
     assert float(last["val_loss"]) == pytest.approx(float(same["val_loss"]), abs=1e-5)
 
 
-def test_what_the_leader_refuses_ends_all(start: Start, pages: Path) -> None:
+def test_what_is_refused_ends_all_with_one_message(start: Start, pages: Path) -> None:
     outcome = _ended(_as_two(start, *_train(pages, **{"train.batch_size": 1}), "--batch-size", "1"))
     assert outcome.code == 2
     assert "not enough for 2 processes" in outcome.stderr

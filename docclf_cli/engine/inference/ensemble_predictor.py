@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +46,6 @@ class EnsemblePredictor:
         combination: How the members' probabilities become one.
         class_names: Names along the class axis.
         settings: What makes its log-probabilities, representable as JSON, by a name for people.
-        rebuild: Makes another one like it, in this process or another.
     """
 
     member_predictors: tuple[MemberPredictor, ...]
@@ -55,7 +53,6 @@ class EnsemblePredictor:
     combination: Combination
     class_names: tuple[str, ...]
     settings: Mapping[str, Any]
-    rebuild: Callable[[], EnsemblePredictor]
 
     @property
     def most_views(self) -> int:
@@ -136,7 +133,6 @@ def build_ensemble_predictor(
         method.combination([member.weight for member in members], spec.held_out),
         class_names,
         settings,
-        functools.partial(build_ensemble_predictor, spec, runtime_config, pages, backend),
     )
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from docclf_cli.data.loading.cache import identities
+from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.store import fingerprint, load_stored, pages_fingerprint
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.events import Emit, silent
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.stop import NEVER, StopFlag
@@ -16,9 +18,6 @@ from docclf_cli.stop import NEVER, StopFlag
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoints.info import CheckpointInfo
     from docclf_cli.results.predictions import Predictions
-
-
-from docclf_cli.engine.inference.requests import PredictionRequest
 
 
 def get_predictions(
@@ -40,6 +39,19 @@ def get_predictions(
         Interrupted: `stop` was set; what is finished is stored.
     """
     runtime_config = runtime_config or RuntimeConfig()
+    found = distributed.on_main(lambda: _find_stored(requests, runtime_config))
+    missing = [number for number, predictions in enumerate(found) if predictions is None]
+    if missing:
+        from docclf_cli.engine.inference.run_inference import run_requests
+
+        made = run_requests([requests[number] for number in missing], runtime_config, emit, stop)
+        for number, predictions in zip(missing, made, strict=True):
+            found[number] = predictions
+    return [predictions for predictions in found if predictions is not None]
+
+
+def _find_stored(requests: Sequence[PredictionRequest], runtime_config: RuntimeConfig) -> list[Predictions | None]:
+    """The stored predictions of each request; None where there are none, or older ones."""
     asked = runtime_config.inference_precision
     files: dict[int, np.ndarray] = {}
     found: list[Predictions | None] = []
@@ -52,14 +64,7 @@ def get_predictions(
             if (stored := load_stored(one.info.path, one.split, made_by, one.index.take(one.rows))) is not None:
                 break
         found.append(stored)
-    missing = [number for number, predictions in enumerate(found) if predictions is None]
-    if missing:
-        from docclf_cli.engine.inference.run_inference import run_requests
-
-        made = run_requests([requests[number] for number in missing], runtime_config, emit, stop)
-        for number, predictions in zip(missing, made, strict=True):
-            found[number] = predictions
-    return [predictions for predictions in found if predictions is not None]
+    return found
 
 
 def _own_precisions(info: CheckpointInfo, config: RuntimeConfig) -> Iterator[str]:

@@ -85,9 +85,9 @@ class Runtime:
         """Whether model threads and loader processes are more than the cores of this process."""
         return self.device.type == "cpu" and torch.get_num_threads() + self.workers > _cores_per_process(usable_cores())
 
-    def share_of(self, rows: np.ndarray) -> np.ndarray:
+    def shard_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the shard of some rows that belongs to this process."""
-        return distributed.shares(rows, self.world_size)[self.rank]
+        return distributed.shards(rows, self.world_size)[self.rank]
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor to the device; copies from pinned memory do not block."""

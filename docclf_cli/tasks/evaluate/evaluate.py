@@ -24,6 +24,7 @@ from docclf_cli.engine.inference.members import (
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.trained_model import TrainedModel
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.metrics.calibration import calibration_error, confidences
@@ -119,6 +120,8 @@ def evaluate(
 ) -> EvaluateResult:
     """Score a model on labelled pages.
 
+    All ranks run this function, and return the same result; rank 0 writes the files.
+
     Args:
         checkpoint_path: Checkpoint file or run folder; a folds run is one model.
         split: `val` and `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
@@ -143,12 +146,16 @@ def evaluate(
                 "--target-precision: the model was trained on the pages of --split train, where every confidence looks precise enough",
                 "use held-out pages: --split val or --split test",
             )
-    member = TrainedModel.load(checkpoint_path)
-    other = None if asked.compare is None else TrainedModel.load(asked.compare)
+    member, other = distributed.on_main(
+        lambda: (
+            TrainedModel.load(checkpoint_path),
+            None if asked.compare is None else TrainedModel.load(asked.compare),
+        )
+    )
     case = _case(member, split, data, images, _Inference(runtime_config, emit, stop), output)
     left_out = case.requests[0].index.left_out
     left_out.warn(case.requests[0].data.root)
-    result = replace(_scored(case), left_out=left_out.counts)
+    result = replace(distributed.on_main(lambda: _scored(case)), left_out=left_out.counts)
     if other is not None:
         result = replace(result, comparison=_compared(case, other))
     if asked.target_precision is not None:
@@ -164,8 +171,9 @@ def _case(
     config = trained_on
     if data is not None or images is not None:
         config = data_of(trained_on, data or trained_on.root, images, split)
-    requests = labelled_pages(member, split, config)
-    folder = results_folder(member, "evaluate", split, config, output)
+    requests, folder = distributed.on_main(
+        lambda: (labelled_pages(member, split, config), results_folder(member, "evaluate", split, config, output))
+    )
     return _Evaluation(
         member, split, data is not None, requests, desk.predictions(member, split, requests), folder, desk
     )
@@ -251,7 +259,8 @@ def _scored(case: _Evaluation) -> EvaluateResult:
 def _compared(case: _Evaluation, other: TrainedModel) -> Comparison:
     """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
     own_split = case.split != "test"
-    requests = labelled_pages(other, case.split, other.info.data if own_split else case.requests[0].data)
+    config = other.info.data if own_split else case.requests[0].data
+    requests = distributed.on_main(lambda: labelled_pages(other, case.split, config))
     theirs = case.desk.predictions(other, case.split, requests).at_temperature(other.temperature_of(case.split))
     mine = case.predictions.at_temperature(case.temperature)
     return compare(mine, theirs, other.path, case.split, case.member.info.monitor)
@@ -262,12 +271,17 @@ def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) ->
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
     held_out_temperature = member.temperature_of("val")
-    found = evaluate_threshold(
-        clean.at_temperature(held_out_temperature),
-        None if degraded is None else degraded.at_temperature(held_out_temperature),
-        case.predictions.at_temperature(case.temperature),
-        target=target, temperature=1.0, chosen_on_split=case.split == "val", folder=case.folder,
-    )  # fmt: skip
+    found = distributed.on_main(
+        lambda: evaluate_threshold(
+            clean.at_temperature(held_out_temperature),
+            None if degraded is None else degraded.at_temperature(held_out_temperature),
+            case.predictions.at_temperature(case.temperature),
+            target=target,
+            temperature=1.0,
+            chosen_on_split=case.split == "val",
+            folder=case.folder,
+        )
+    )
     return replace(result, confidence_threshold=found, files=(*result.files, found.review_queue))
 
 
@@ -282,10 +296,11 @@ def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> Evaluat
     per_view = len(case.requests)
     parts = [found[start : start + per_view] for start in range(0, len(found), per_view)]
     corrupted = [_in_order(merge_checkpoints(member, case.split, part), index) for part in parts]
-    corruptions, files = measure_corruptions(
-        clean, [(kind, severity) for kind, severity, _ in views], corrupted, case.folder,
-        total_pages=len(case.predictions), temperature=case.temperature,
-    )  # fmt: skip
+    names = [(kind, severity) for kind, severity, _ in views]
+    pages, temperature = len(case.predictions), case.temperature
+    corruptions, files = distributed.on_main(
+        lambda: measure_corruptions(clean, names, corrupted, case.folder, total_pages=pages, temperature=temperature)
+    )
     return replace(result, corruptions=corruptions, files=(*result.files, *files))
 
 
