@@ -67,7 +67,8 @@ class Tracking:
         if isinstance(event, FitStarted):
             self._start(event.folder, fold=self._has_folds)
         elif isinstance(event, EpochDone):
-            self._log(event)
+            timings = {f"timing/{name}": value for name, value in event.timings.items() if name != "epoch"}
+            self._tracker.log({**event.metrics, **timings}, event.epoch)
         elif isinstance(event, FitDone):
             self._fit_done(event)
 
@@ -104,10 +105,6 @@ class Tracking:
         group = run.name if self._has_folds else None
         self._tracker.start(RunInfo(folder, self._name, shared_config(self._profile), group))
         self._open = True
-
-    def _log(self, event: EpochDone) -> None:
-        timings = {f"timing/{name}": value for name, value in event.timings.items() if name != "epoch"}
-        self._tracker.log({**event.metrics, **timings}, event.epoch)
 
     def _fit_done(self, event: FitDone) -> None:
         run = RunFolder(event.folder)

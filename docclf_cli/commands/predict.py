@@ -42,22 +42,19 @@ Inputs = Annotated[
 ]
 Ensemble = Annotated[
     str | None,
-    typer.Option(
-        "--profile", "-p", metavar="NAME|PATH", rich_help_panel=option.COMMON,
+    option.declare(
+        "--profile",
+        "-p",
+        metavar="NAME|PATH",
         help="Instead of a checkpoint: the profile of an ensemble; its members predict together.",
     ),
-]  # fmt: skip
+]
 Split = Annotated[str | None, option.declare("--split", help="Instead of inputs: 'test', the test pages of --data.")]
 Data = Annotated[
     str | None,
-    typer.Option(
-        "--data", metavar="PATH", help="Data root of --split \\[default: the training data].",
-        rich_help_panel=option.COMMON,
-    ),
-]  # fmt: skip
-TopK = Annotated[
-    int, typer.Option("--top-k", min=1, help="Number of classes listed per page.", rich_help_panel=option.COMMON)
+    option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
+TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
 TargetPrecision = Annotated[
     float | None,
     option.declare(
@@ -68,26 +65,29 @@ TargetPrecision = Annotated[
 ]
 MinConfidence = Annotated[
     float | None,
-    typer.Option(
-        "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", rich_help_panel=SURE
+    option.declare(
+        "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", panel=SURE
     ),
 ]
 MaxUnreadable = Annotated[
     float | None,
-    typer.Option(
-        "--max-unreadable", min=0.0, max=1.0, rich_help_panel=SURE,
+    option.declare(
+        "--max-unreadable",
+        min=0.0,
+        max=1.0,
+        panel=SURE,
         help="Share of unreadable pages above which the exit code is 3; all files are still written "
         "\\[default: data.max_unreadable of the training profile].",
     ),
-]  # fmt: skip
+]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-        help=f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it; or '-' for stdout "
+    option.output(
+        f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it; or '-' for stdout "
         "\\[default: predictions/; of --split, predict/ in the run].",
+        "FILE|DIR",
     ),
-]  # fmt: skip
+]
 Format = Annotated[
     str | None,
     option.declare(
@@ -103,18 +103,16 @@ WantSubmission = Annotated[
         "--submission", help="With --split test: also write submission.csv (ID,target).", panel=option.OUTPUT
     ),
 ]
-Fill = Annotated[
-    str | None,
-    option.declare("--fill", help="Class for unreadable pages in the submission.", panel=option.OUTPUT),
-]
 CopyTo = Annotated[
     Path | None,
-    typer.Option(
-        "--copy-to", metavar="DIR", rich_help_panel=option.OUTPUT,
+    option.declare(
+        "--copy-to",
+        metavar="DIR",
+        panel=option.OUTPUT,
         help="Copy the files into class folders here, those that need review below _review and unreadable ones into "
         "_unreadable; nothing is overwritten.",
     ),
-]  # fmt: skip
+]
 Views = Annotated[
     bool,
     option.declare(
@@ -122,9 +120,7 @@ Views = Annotated[
     ),
 ]
 Backend = Annotated[str, option.declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=option.OUTPUT)
-]
+Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
 
 
 def run(
@@ -145,7 +141,7 @@ def run(
     output: Output = None,
     file_format: Format = None,
     submission: WantSubmission = False,
-    fill: Fill = None,
+    fill: option.Fill = None,
     copy_to: CopyTo = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
