@@ -222,22 +222,17 @@ def _finished(work: _Work, fitted: Sequence[FitResult]) -> TrainResult:
         result = _single_result(work, fitted[0])
     result = replace(result, precision=_note_precision(work), left_out=index.left_out.counts)
     f1 = result.val.metrics["f1_macro"]
+    degraded = [fold.metrics["f1_macro_degraded"] for fold in result.folds if "f1_macro_degraded" in fold.metrics]
     run.write_state(
         FINISHED,
         best_epoch=result.best_epoch,
         f1_macro=f1.value,
         f1_macro_low=f1.low,
         f1_macro_high=f1.high,
-        f1_macro_degraded=_mean_degraded(result),
+        f1_macro_degraded=float(np.mean(degraded)) if degraded else result.f1_macro_degraded,
         no_better_than_chance=any(one.kind == CHANCE for one in result.verdict),
     )
     return replace(result, next_commands=next_commands(run.path, profile, index.class_names))
-
-
-def _mean_degraded(result: TrainResult) -> float | None:
-    """Macro-F1 on degraded pages; of folds the mean."""
-    folds = [fold.metrics["f1_macro_degraded"] for fold in result.folds if "f1_macro_degraded" in fold.metrics]
-    return float(np.mean(folds)) if folds else result.f1_macro_degraded
 
 
 def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:

@@ -11,7 +11,6 @@ import numpy as np
 
 from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.data.index.index import load_index, names_split
-from docclf_cli.data.index.tables import plural
 from docclf_cli.engine.inference.stored import kept
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import DocclfError
@@ -20,6 +19,7 @@ from docclf_cli.profile.schema import DataConfig, Profile
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import Finding, TrainResult
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_on
+from docclf_cli.text import plural
 
 CHANCE = "chance"
 WIDE = 0.2  # an interval of macro-F1 that is wider says too little

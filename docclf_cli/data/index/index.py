@@ -13,9 +13,9 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.labels import Classes, read_meta
 from docclf_cli.data.index.layouts import QUICKSTART, SUBMISSION, Listing, has_split, read_listing
 from docclf_cli.data.index.overlays import grouped, relabelled, with_groups
-from docclf_cli.data.index.tables import SHOWN, and_more, read_table
+from docclf_cli.data.index.tables import SHOWN, read_table
 from docclf_cli.errors import InputError
-from docclf_cli.text import composed
+from docclf_cli.text import and_more, composed
 from docclf_cli.user_folders import user_path
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import TORCH, Predictor
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.ensembling.combine import Combination
-from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.schema import RuntimeConfig
 
@@ -112,6 +111,9 @@ def build_ensemble_predictor(
         columns = np.array([member.info.class_names.index(name) for name in class_names])
         predictor = member.predictor(runtime_config, pages=pages, views=its_views, merge=how, backend=backend)
         member_predictors.append(MemberPredictor(predictor, number, columns))
+    learned_from = None
+    if spec.held_out is not None:
+        learned_from = fingerprint_of(spec.held_out.log_probs.tolist(), spec.held_out.targets.tolist())
     settings = {
         "checkpoint": [[info.sha256 for info in member.checkpoints] for member in members],
         "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
@@ -119,7 +121,7 @@ def build_ensemble_predictor(
             method.name,
             dict(method.params),
             [member.weight for member in members],
-            _learned_from(spec.held_out),
+            learned_from,
         ],
         "numerics": [
             [_numerics(network.runtime) for network in member.predictor.networks] for member in member_predictors
@@ -134,10 +136,6 @@ def build_ensemble_predictor(
         class_names,
         settings,
     )
-
-
-def _learned_from(held_out: HeldOut | None) -> str | None:
-    return None if held_out is None else fingerprint_of(held_out.log_probs.tolist(), held_out.targets.tolist())
 
 
 def _numerics(runtime: Runtime) -> list[Any]:

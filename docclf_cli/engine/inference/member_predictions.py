@@ -56,7 +56,10 @@ def open_members(configs: Sequence[MemberConfig]) -> list[TrainedModel]:
     """
     if not configs:
         raise InputError("an ensemble needs members", "name runs or checkpoints: --members runs/a --members runs/b")
-    members = [member for config in configs for member in _members_of(config)]
+    members: list[TrainedModel] = []
+    for config in configs:
+        path = user_path(config.checkpoint_path or config.run or "")
+        members += members_at(path, config.use, name=config.name, weight=config.weight)
     if len(members) == 1 and members[0].is_folds:
         members = folds_as_members(members[0])
     if len(members) == 1:
@@ -67,19 +70,10 @@ def open_members(configs: Sequence[MemberConfig]) -> list[TrainedModel]:
     names = [member.name for member in members]
     refuse_duplicates([member.key for member in members], [str(member.path) for member in members])
     check_same_classes([member.info.class_names for member in members], names)
+    # Members that share a label are told apart by their paths.
+    named = [replace(one, name=str(one.path)) if names.count(one.name) > 1 else one for one in members]
     # Sorted, so that nothing (not even the order of classes in files) depends on who was listed first.
-    return sorted(_with_own_names(members), key=lambda member: member.key)
-
-
-def _members_of(config: MemberConfig) -> list[TrainedModel]:
-    path = user_path(config.checkpoint_path or config.run or "")
-    return members_at(path, config.use, name=config.name, weight=config.weight)
-
-
-def _with_own_names(members: Sequence[TrainedModel]) -> list[TrainedModel]:
-    """Members that share a label are told apart by their paths."""
-    names = [member.name for member in members]
-    return [replace(member, name=str(member.path)) if names.count(member.name) > 1 else member for member in members]
+    return sorted(named, key=lambda member: member.key)
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,7 @@ def merge_checkpoints(member: TrainedModel, split: str, found: Sequence[Predicti
     made_by = {
         **found[0].fingerprint,
         "checkpoint": member.key,
-        "data": fingerprint_of([_data(one) for one in found]),
+        "data": fingerprint_of([one.fingerprint["data"] for one in found]),
         "precision": precisions_of(found),
     }
     if split == "test":
@@ -244,7 +244,3 @@ def _stored_split(checkpoint: Path) -> tuple[Path | None, str]:
     if FOLD.fullmatch(folder.name) and (of_run := RunFolder(folder.parent).split).is_file():
         return of_run, folder.name
     return None, VAL
-
-
-def _data(predictions: Predictions) -> str:
-    return predictions.fingerprint["data"]

@@ -134,7 +134,7 @@ def _first_error() -> BaseException | None:
             rank, error, trace = pickle.loads(_group.store.get("error"))  # written by `_told_to_others`
             if rank != _group.rank:
                 error.add_note(f"raised on rank {rank}:\n{trace}")  # shown with --debug
-                return error  # type: ignore[no-any-return]
+                return error
     return None
 
 

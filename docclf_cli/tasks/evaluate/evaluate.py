@@ -11,7 +11,6 @@ import numpy as np
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import names_split
 from docclf_cli.data.index.splits import stratified_sample
-from docclf_cli.data.loading.pages import NamedView
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.leaks import find_leaks
 from docclf_cli.engine.inference.members import (
@@ -292,7 +291,13 @@ def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> Evaluat
     chosen = np.flatnonzero(np.isin(index.ids, clean.ids))
     views = corrupted_views(index.ids)
     # Asked for together, so that each page is read once for all damages.
-    found = case.desk.get_predictions([_through(one, chosen, view) for _, _, view in views for one in case.requests])
+    found = case.desk.get_predictions(
+        [
+            replace(one, rows=np.intersect1d(one.rows, chosen), view=view)
+            for _, _, view in views
+            for one in case.requests
+        ]
+    )
     per_view = len(case.requests)
     parts = [found[start : start + per_view] for start in range(0, len(found), per_view)]
     corrupted = [_in_order(merge_checkpoints(member, case.split, part), index) for part in parts]
@@ -302,7 +307,3 @@ def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> Evaluat
         lambda: measure_corruptions(clean, names, corrupted, case.folder, total_pages=pages, temperature=temperature)
     )
     return replace(result, corruptions=corruptions, files=(*result.files, *files))
-
-
-def _through(requests: PredictionRequest, chosen: np.ndarray, view: NamedView) -> PredictionRequest:
-    return replace(requests, rows=np.intersect1d(requests.rows, chosen), view=view)

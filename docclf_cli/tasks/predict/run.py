@@ -139,7 +139,9 @@ def _open_shards(
     shards, files = work.shards, work.files
     batch_size = max(1, IMAGES_PER_PASS // work.predictor.most_views)
     settings = {**work.predictor.settings, "inputs": files.fingerprint(), "grid": [batch_size, paged]}
-    _refuse_existing(options, shards.publishing and shards.is_begun(settings))
+    there = [path for path in options.outputs.results if path.exists()]
+    if there and not options.overwrite and not (shards.publishing and shards.is_begun(settings)):
+        raise InputError(f"{there[0]} exists", "choose another --output, or add --overwrite to replace it")
     stack.enter_context(RunFolder(shards.folder).writing())
     shards.open(settings)
     pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
@@ -172,12 +174,6 @@ def _write_results(
         result = replace(result, copied=copied)
     work.shards.remove()
     return result
-
-
-def _refuse_existing(options: OutputOptions, own: bool) -> None:
-    there = [path for path in options.outputs.results if path.exists()]
-    if there and not (options.overwrite or own):
-        raise InputError(f"{there[0]} exists", "choose another --output, or add --overwrite to replace it")
 
 
 def _page_counts(work: _Work) -> np.ndarray:
