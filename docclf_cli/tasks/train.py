@@ -17,7 +17,7 @@ from docclf_cli.data.images.contact_sheet import contact_sheet
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.index import load_training_index
+from docclf_cli.data.index.index import load_training_index, resolve_root
 from docclf_cli.data.index.splits import Split, folds, hold_out, limit, stratified_sample
 from docclf_cli.data.loading.cache import open_or_build
 from docclf_cli.data.loading.pages import Pages
@@ -147,7 +147,12 @@ def train(
     """
     typed, profile = typed_paths(profile), absolute_paths(profile)
     is_main = distributed.is_main_process()
-    run, profile, checked = distributed.on_main(lambda: _opened(profile, resume, recipe, typed, announce, overwrite))
+
+    def check() -> tuple[RunFolder, Profile, _Checked]:
+        resolve_root(profile.data, emit, stop)  # draws the samples, if they are wanted and not there yet
+        return _opened(profile, resume, recipe, typed, announce, overwrite)
+
+    run, profile, checked = distributed.on_main(check)
     runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
     read = functools.partial(
         prepare, checked.index, preprocess_of(profile), profile.data, runtime.workers, emit=emit, stop=stop
