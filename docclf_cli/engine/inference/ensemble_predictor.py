@@ -1,4 +1,4 @@
-"""Several predictors that combine, or a single one: what `predict` runs over pages."""
+"""Runs an ensemble, or a single model, over batches of pages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class EnsemblePredictor:
 
     @property
     def most_views(self) -> int:
-        """Views of the input that has most."""
+        """The largest number of views that an input has."""
         return max(len(views) for _, views in self.inputs)
 
     @property
@@ -65,13 +65,13 @@ class EnsemblePredictor:
 
     @property
     def precision(self) -> str:
-        """Number format of the models; each where they differ."""
+        """The number format of the models; several, joined by commas, if they differ."""
         networks = (network for member in self.member_predictors for network in member.predictor.networks)
         return ", ".join(sorted({network.runtime.precision for network in networks}))
 
     @property
     def temperature(self) -> float | None:
-        """Divides the logits; None where each member has its own."""
+        """The temperature of a single model; None for an ensemble, whose members have one each."""
         return self.member_predictors[0].predictor.temperature if len(self.member_predictors) == 1 else None
 
     def __call__(self, batch: Batch) -> np.ndarray:
@@ -86,7 +86,7 @@ class EnsemblePredictor:
 def build_ensemble_predictor(
     spec: EnsembleSpec, runtime_config: RuntimeConfig, pages: int = 0, backend: str = TORCH
 ) -> EnsemblePredictor:
-    """Put members to work; models are loaded here.
+    """Load the models of an ensemble spec, and return what predicts with them.
 
     Args:
         spec: One member, or several that know the same classes; `fitted_on_held_out` where its method is fitted.

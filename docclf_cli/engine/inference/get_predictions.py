@@ -1,4 +1,4 @@
-"""Predictions that are asked for: the stored ones where they are fresh, else made now. Imports torch only for the latter."""
+"""Gets predictions: stored ones where they are fresh, else new ones. Imports torch only for the latter."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def get_predictions(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> list[Predictions]:
-    """The predictions of each want, in their order.
+    """Return the predictions of each request, in their order.
 
     Args:
-        requests: What is wanted; every page is read once for all wants whose preprocessing gives the same pixels.
+        requests: What to predict; every page is read once for all requests whose preprocessing gives the same pixels.
         runtime_config: Device and numerics; `auto` is the number format that each checkpoint is to predict with.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -56,7 +56,7 @@ def _find_stored(requests: Sequence[PredictionRequest], runtime_config: RuntimeC
     files: dict[int, np.ndarray] = {}
     found: list[Predictions | None] = []
     for one in requests:
-        if id(one.index) not in files:  # for many wants of a million pages each file is looked at once
+        if id(one.index) not in files:  # for many requests of a million pages each file is looked at once
             files[id(one.index)] = np.array(identities(one.index), dtype=object)
         pages = pages_fingerprint(one.index.take(one.rows), files[id(one.index)][one.rows].tolist())
         for precision in [asked] if asked != "auto" else _own_precisions(one.info, runtime_config):

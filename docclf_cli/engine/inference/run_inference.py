@@ -46,10 +46,10 @@ def run_inference(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Iterator[tuple[Batch, list[T]]]:
-    """Let predictors see batch after batch, and give each batch with what they say about it.
+    """Run predictors on each batch, and yield the batch with their outputs.
 
     Args:
-        predictors: Each gives the log-probabilities of the pages in `Batch.rows`; not called where there are none.
+        predictors: Each returns the log-probabilities of the pages in `Batch.rows`; not called for a batch without readable pages.
         batches: A data loader over this process's shard of the pages.
         total: How many pages all processes have to do.
         done: How many were done before.
@@ -118,7 +118,7 @@ def predict_batches(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Predictions:
-    """The same from batches that hold each row of this rank's shard once (`Runtime.shard_of`).
+    """As `predict`, from batches that hold each row of this rank's shard once (`Runtime.shard_of`).
 
     Raises:
         Interrupted: `stop` was set.
@@ -222,7 +222,7 @@ class _Work:
         return _SharedPages(Pages(index, preprocess, first.data, cache), rows)
 
     def run(self, pending: Sequence[_PendingPredictions], shared: _SharedPages) -> dict[Path, str]:
-        """Let every checkpoint look at its pages, and return the number format of each."""
+        """Predict with every checkpoint, and return the number format of each."""
         everything = np.unique(np.concatenate([one.positions for one in pending]))
         positions = self.runtime.shard_of(everything)
         precisions = self._run_requests(pending, shared, positions)
@@ -274,7 +274,7 @@ class _Work:
 
 @dataclass(eq=False)
 class _PendingPredictions:
-    """Predictions on their way: rows fill as batches come."""
+    """Predictions of one request, filled batch by batch."""
 
     request: PredictionRequest
     shared: _SharedPages
@@ -296,12 +296,12 @@ class _PendingPredictions:
                 yield number, place
 
     def note_unreadable(self, batch: Batch) -> None:
-        """Say of pages that could not be read why."""
+        """Note why pages could not be read."""
         for number, place in self.places([position for position, _ in batch.unreadable]):
             self.status[place] = batch.unreadable[number][1]
 
     def filled(self, positions: np.ndarray) -> _Piece:
-        """What is known of the pages at some positions."""
+        """Return the predictions of the pages at some positions."""
         places = np.flatnonzero(np.isin(self.positions, positions))
         return places, self.log_probs[places], self.status[places]
 
@@ -320,14 +320,14 @@ class _PendingPredictions:
 
 @dataclass(frozen=True, eq=False)
 class _Fill:
-    """Fills the predictions that one network is asked for, which may be about some of the pages and views only."""
+    """Predicts with one network, and fills the requests for it, which may be for some of the pages and views only."""
 
     network: Network
     pending: Sequence[_PendingPredictions]
     views: Sequence[str]
 
     def __call__(self, batch: Batch) -> None:
-        """Look at a batch."""
+        """Predict a batch."""
         wanted = [
             (self.views.index(one.request.view.name) * len(batch.rows) + number, one, place)
             for one in self.pending

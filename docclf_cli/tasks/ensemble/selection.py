@@ -33,7 +33,7 @@ def metric_of(monitor: str) -> str:
 
 
 def score_by(metric: str) -> Score:
-    """What choices make large: the metric, and among equals minus the log loss."""
+    """The value that choices maximise: the metric, then minus the log loss."""
     if metric == "log_loss":
         return by_log_loss
     chosen = comparable_metric(metric)

@@ -10,9 +10,8 @@ import numpy as np
 
 from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of
+from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of, stored_predictions
 from docclf_cli.engine.inference.requests import PredictionRequest
-from docclf_cli.engine.inference.stored import kept
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError
@@ -139,13 +138,13 @@ def held_out(
         requests = distributed.on_main(lambda: _held_out_requests(member))
         found = get_predictions(requests, runtime_config=runtime_config, emit=emit, stop=stop)
     except InputError as error:
-        clean = kept(member, "val")
+        clean = stored_predictions(member, "val")
         if clean is None:
             hint = "use the complete run folder with its split.csv, or set a threshold: `docclf predict --min-confidence 0.9`"
             raise InputError(f"the confidence threshold cannot be computed: {error.message}", hint) from error
         if not data.degraded_validation:
             return clean, None
-        return clean, kept(member, "val", DegradedView.of_validation(clean.ids, data).name)
+        return clean, stored_predictions(member, "val", DegradedView.of_validation(clean.ids, data).name)
     count = len(member.checkpoints)
     degraded = merge_checkpoints(member, "val", found[count:]) if data.degraded_validation else None
     return merge_checkpoints(member, "val", found[:count]), degraded

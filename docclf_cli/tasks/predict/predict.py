@@ -38,7 +38,7 @@ DEFAULT_OUTPUT = Path("predictions")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What a person asks.
+    """The options of `predict`.
 
     Attributes:
         inputs: Files, folders, globs, CSV files, `-`.

@@ -1,4 +1,4 @@
-"""`predict`: what a model says about pages that no one has labelled, however many there are."""
+"""`predict`: predicts any number of pages in shards, and writes the tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ConfidenceThreshold:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is wanted of a prediction besides the classes.
+    """What `predict` writes, and where.
 
     Attributes:
         outputs: Where the results go.
@@ -100,13 +100,13 @@ def predict_files(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> PredictResult:
-    """Decide about every page of `files`, and write the tables.
+    """Predict every page of `files`, and write the tables.
 
     Work that was interrupted, even by a kill, goes on where it was, and ends with the same bytes.
 
     Args:
         files: What to read.
-        predictor: What decides.
+        predictor: The model or ensemble.
         options: What to write, and where.
         reader: How pages are read.
         runtime: Device and loader processes.
@@ -308,7 +308,7 @@ def _publish(
 
 
 class _Tally:
-    """Counts verdicts on their way into a table, by class index."""
+    """Counts predictions while they are written, by class index."""
 
     def __init__(self) -> None:
         self.chosen, self.needs_review, self.unreadable = Counter[int](), Counter[int](), 0

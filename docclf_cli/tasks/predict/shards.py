@@ -62,7 +62,7 @@ class ShardStore:
         self.folder = folder
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Continue what was begun under the same settings; what was begun under others is removed, and that is said.
+        """Continue work with the same settings; warn of work with other settings, and remove it.
 
         Args:
             settings: What decides the parts, representable as JSON, by a name for people.
