@@ -87,6 +87,10 @@ def test_a_signal_that_comes_while_the_others_are_asked_is_told_the_next_time(mo
         distributed.raise_if_set(stop, "stopped")
 
 
+def _refuse() -> None:
+    raise InputError(f"rank {distributed.rank()} refuses")
+
+
 def _as_rank(rank: int, port: int, raises: dict[int, BaseException], results: Any) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
@@ -94,7 +98,10 @@ def _as_rank(rank: int, port: int, raises: dict[int, BaseException], results: An
         numbers = distributed.all_gather(rank)
         if rank in raises:
             raise raises[rank]
-        results.put((rank, numbers, distributed.on_main(lambda: distributed.rank())))
+        try:
+            distributed.on_main(_refuse)
+        except InputError as error:  # raised on all ranks, so all of them may go on
+            results.put((rank, numbers, distributed.on_main(distributed.rank), error.message))
         distributed.barrier()
 
     with distributed.process_group():
@@ -124,7 +131,7 @@ def _as_three(raises: dict[int, BaseException]) -> dict[int, list[tuple[Any, ...
 
 
 def test_every_rank_has_the_values_of_all_and_the_result_of_rank_0() -> None:
-    assert _as_three({}) == {rank: [([0, 1, 2], 0)] for rank in range(3)}
+    assert _as_three({}) == {rank: [([0, 1, 2], 0, "rank 0 refuses")] for rank in range(3)}
 
 
 @pytest.mark.parametrize("failing", range(3))
