@@ -15,14 +15,14 @@ from docclf_cli.display import console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
 from docclf_cli.hardware import is_first_process, limit_thread_spinning, process_count
 from docclf_cli.services.env import load_env
-from docclf_cli.streams import flush_streams, prepare_streams
+from docclf_cli.streams import flush_streams, prepare_streams, silence_streams
 from docclf_cli.user_folders import ensure_home
 from docclf_cli.version import __version__
 
 # Imports make half a million objects that stay, and full collections while they do take 0.6 s. Nothing large is ever
 # left to them: models, optimizers and loaders lie in no cycles.
 COLLECTED_RARELY = (700, 10, 1000)  # of the first two generations as by default
-TOGETHER = ("train", "evaluate", "predict")  # commands that several processes can share
+DISTRIBUTED = ("train", "evaluate", "predict")  # commands that several processes can share
 ASKS_FOR_HELP = frozenset(("-h", "--help"))
 app = typer.Typer(
     name="docclf",
@@ -47,9 +47,9 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    if process_count() > 1 and context.invoked_subcommand not in TOGETHER:
+    if process_count() > 1 and context.invoked_subcommand not in DISTRIBUTED:
         raise InputError(
-            f"{context.invoked_subcommand} runs in a single process", f"torchrun works with {', '.join(TOGETHER)}"
+            f"{context.invoked_subcommand} runs in a single process", f"torchrun works with {', '.join(DISTRIBUTED)}"
         )
     # `env-check` reads the file itself, so that a faulty one is a row of its table.
     if context.invoked_subcommand != "env-check" and not ASKS_FOR_HELP.intersection(sys.argv):
@@ -112,14 +112,18 @@ def main() -> None:
 
 
 def _program() -> None:
-    """The command; of the processes that `torchrun` has started the first leads, and the others follow."""
+    """Run the command; all processes that `torchrun` has started run it, and the first one alone prints."""
     if process_count() == 1:
         app()
         return
     load_env(Path.cwd())  # it may name the GPUs, and torch looks for them as soon as it is imported
-    from docclf_cli.engine.runtime.distributed import follow, lead
+    if not is_first_process():
+        silence_streams()
+    from docclf_cli.engine.runtime import distributed
 
-    sys.exit(lead(lambda: _run(app)) if is_first_process() else follow())
+    with distributed.process_group():
+        code = _run(lambda: distributed.run_command(app))
+    sys.exit(code)
 
 
 def _run(program: Callable[[], object]) -> int:

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 ERRORS = "docclf"  # name of the error handler below
@@ -30,6 +31,11 @@ def prepare_streams() -> None:
             setattr(sys, name, stream)
         if number:
             setattr(sys, name, _safe(stream))
+
+
+def silence_streams() -> None:
+    """Print nothing from now on; a crash of the interpreter still shows, since the descriptors stay as they are."""
+    sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (open to the end)
 
 
 def flush_streams() -> None:

@@ -1,4 +1,6 @@
-"""How names are compared: Hangul that is written composed (NFC) and decomposed (NFD, as macOS writes it) is one name.
+"""Names as they are compared, and short texts about counts.
+
+Hangul that is written composed (NFC) and decomposed (NFD, as macOS writes it) is one name.
 
 Class names, labels and groups are composed where they are read. An ID stays spelled as its file or table spells it,
 and is composed where it is compared.
@@ -7,6 +9,7 @@ and is composed where it is compared.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +24,17 @@ def composed(name: str) -> str:
 def normalised(name: str) -> str:
     """A class name or label as it is compared: composed and trimmed."""
     return composed(name).strip()
+
+
+def and_more(shown: Sequence[str], count: int) -> str:
+    """`a, b, … and 7 more`, where `shown` are the first of `count`."""
+    listed = ", ".join(shown)
+    return f"{listed}, … and {count - len(shown)} more" if count > len(shown) else listed
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """`1 page`, `2 pages`."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def format_bytes(count: float) -> str:

@@ -11,11 +11,15 @@ import torch
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.index.splits import Split, folds, hold_out
-from docclf_cli.data.loading.pages import Pages
+from docclf_cli.data.loading.pages import NamedView, Pages
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import FINISHED, RunFolder
+from docclf_cli.engine.inference.get_predictions import get_predictions
+from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, ModelConfig, Profile, TransformConfig
+from docclf_cli.results.predictions import Predictions
 
 SIZE = 32
 
@@ -93,3 +97,16 @@ def _spread(model: Any, images: torch.Tensor) -> None:
         weights = model.get_classifier().weight.normal_()
         weights.mul_(3 / ((features - features.mean(dim=0)) @ weights.T).std(dim=0)[:, None])
         model.get_classifier().bias.copy_(-(weights @ features.mean(dim=0)))
+
+
+def predictions_of(
+    member: TrainedModel,
+    split: str,
+    *,
+    data: DataConfig | None = None,
+    view: NamedView | None = None,
+    **options: Any,
+) -> Predictions:
+    """What a member says about a split of its data, or of other data, as commands ask for it."""
+    requests = requests_of(member, split, Indices(data or member.info.data), view)
+    return merge_checkpoints(member, split, get_predictions(requests, **options))

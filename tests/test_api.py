@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from member_runs import make_folds, make_run
+from member_runs import make_folds, make_run, predictions_of
 from PIL import Image
 
 import docclf_cli
 from docclf_cli.data.samples.samples import render_samples
-from docclf_cli.engine.inference.members import predictions_of
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import CheckpointError, InputError, ProfileError
 from docclf_cli.profile.schema import RuntimeConfig

@@ -81,7 +81,6 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/ensemble/ensemble": ("ensemble",),
     "tasks/ensemble/files": ("ensemble",),
     "tasks/ensemble/selection": ("train",),
-    "tasks/evaluate/compare": ("evaluate",),
     "tasks/evaluate/confidence_threshold": ("evaluate", "predict"),
     "tasks/evaluate/corruptions": ("evaluate",),
     "tasks/evaluate/evaluate": ("evaluate",),

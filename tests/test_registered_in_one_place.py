@@ -30,7 +30,7 @@ from docclf_cli.plots import plots
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.ensembling import ScoreRow
 from docclf_cli.tasks.ensemble.selection import advice, measure, metric_of, score_by
-from docclf_cli.tasks.evaluate.compare import compare
+from docclf_cli.tasks.evaluate.evaluate import compare
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS
 from docclf_cli.tasks.predict.page_predictions import PagePrediction
 from docclf_cli.tasks.predict.predict import PredictOptions, predict

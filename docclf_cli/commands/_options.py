@@ -31,66 +31,63 @@ def _known_precision(name: str | None) -> str | None:
 
 
 def declare(*names: str, help: str, panel: str = COMMON, complete: Complete | None = None, **facts: Any) -> Any:
-    """An option of a single command, under a heading of the help text; `facts` are arguments of `typer.Option`."""
+    """An option under a heading of the help text; `facts` are arguments of `typer.Option`."""
     return typer.Option(*names, help=help, rich_help_panel=panel, autocompletion=complete, **facts)
+
+
+def overwrite(help: str) -> Any:
+    """The option `--overwrite`; the help text says what is replaced."""
+    return declare("--overwrite", help=help, panel=OUTPUT)
+
+
+def output(help: str, metavar: str = "DIR") -> Any:
+    """The option `--output`; the help text says what goes there."""
+    return declare("--output", "-o", metavar=metavar, help=help, panel=OUTPUT)
+
+
+def name(help: str) -> Any:
+    """The option `--name`; the help text says what is named."""
+    return declare("--name", "-n", help=help, panel=OUTPUT)
 
 
 ProfileName = Annotated[
     str,
-    typer.Option(
-        "--profile",
-        "-p",
-        metavar="NAME|PATH",
-        help="Profile to start from.",
-        rich_help_panel=PROFILE,
-        autocompletion=groups(""),
-    ),
+    declare("--profile", "-p", metavar="NAME|PATH", help="Profile to start from.", panel=PROFILE, complete=groups("")),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
+    declare(
         "--set",
         metavar="KEY=VALUE",
         help="Set any profile key, e.g. train.clip_grad=0.5 (repeatable).",
-        rich_help_panel=PROFILE,
+        panel=PROFILE,
     ),
 ]
 ShowProfile = Annotated[
     bool,
-    typer.Option(
-        "--show-profile",
-        help="Print the resolved profile with the source of each value, and stop.",
-        rich_help_panel=PROFILE,
+    declare(
+        "--show-profile", help="Print the resolved profile with the source of each value, and stop.", panel=PROFILE
     ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option(
-        "--data",
-        metavar="PATH",
-        help="The same as an option: data root, folder tree, CSV file, or 'samples'.",
-        rich_help_panel=COMMON,
-    ),
+    declare("--data", metavar="PATH", help="The same as an option: data root, folder tree, CSV file, or 'samples'."),
 ]
 Run = Annotated[
     str | None,
     typer.Argument(
-        metavar="RUN", show_default=False,
+        metavar="RUN",
+        show_default=False,
         help="Run folder, checkpoint file or s3://bucket/key \\[default: the newest finished run].",
     ),
-]  # fmt: skip
+]
 DataFolder = Annotated[
     str | None,
     typer.Argument(metavar="FOLDER", help="Data root, folder tree, CSV file, or 'samples'.", show_default=False),
 ]
 Images = Annotated[
     str | None,
-    typer.Option(
-        "--images",
-        metavar="DIR",
-        help="Image folder of a CSV \\[default: the folder with the CSV's name].",
-        rich_help_panel=COMMON,
-    ),
+    declare("--images", metavar="DIR", help="Image folder of a CSV \\[default: the folder with the CSV's name]."),
 ]
 Split = Annotated[
     str | None,
@@ -102,26 +99,27 @@ Split = Annotated[
 ]
 CheckpointPath = Annotated[
     str | None,
-    typer.Option(
+    declare(
         "--checkpoint",
         metavar="PATH",
         help="Checkpoint file, run folder or s3://bucket/key \\[default: the newest finished run].",
-        rich_help_panel=COMMON,
     ),
 ]
 Members = Annotated[
     list[str] | None,
-    typer.Option(
+    declare(
         "--members",
         metavar="PATH",
         help="Member: checkpoint file, run folder or s3://bucket/key (repeatable).",
-        rich_help_panel=COMMON,
     ),
 ]
-Seed = Annotated[
-    int | None,
-    typer.Option("--seed", help="Random seed of initialisation, page order and augmentation.", rich_help_panel=COMMON),
+Fill = Annotated[
+    str | None,
+    declare("--fill", help="Class for unreadable pages, where the submission needs one for every page.", panel=OUTPUT),
 ]
+Bucket = Annotated[str | None, declare("--bucket", help="Bucket \\[default: S3_BUCKET_NAME].")]
+Prefix = Annotated[str | None, declare("--prefix", help="Key prefix of the stored models.")]
+Seed = Annotated[int | None, declare("--seed", help="Random seed of initialisation, page order and augmentation.")]
 Device = Annotated[
     str | None,
     declare("--device", help="auto, cpu, cuda, cuda:N or mps.", complete=words("auto", "cpu", "cuda", "mps")),
@@ -135,29 +133,19 @@ Precision = Annotated[
         callback=_known_precision,
     ),
 ]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="DIR", help="Parent of run folders \\[default: runs].", rich_help_panel=OUTPUT
-    ),
-]
+Output = Annotated[Path | None, output("Parent of run folders \\[default: runs].")]
 ResultsOutput = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", metavar="DIR", rich_help_panel=OUTPUT,
-        help="With a named run: parent folder of the results \\[default: the run folder]. Without one: folder that is "
-        "searched for the newest run \\[default: runs].",
+    output(
+        "With a named run: parent folder of the results \\[default: the run folder]. Without one: folder that is "
+        "searched for the newest run \\[default: runs]."
     ),
-]  # fmt: skip
-Name = Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.", rich_help_panel=OUTPUT)]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an existing run folder of this name.", rich_help_panel=OUTPUT)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.", rich_help_panel=OUTPUT)]
+Name = Annotated[str | None, name("Name of the run folder.")]
+Overwrite = Annotated[bool, overwrite("Replace an existing run folder of this name.")]
+Json = Annotated[bool, declare("--json", help="Print only JSON on stdout.", panel=OUTPUT)]
 Quiet = Annotated[
     bool,
-    typer.Option(
-        "--quiet", "-q", callback=_quiet, help="Show only warnings and errors, no progress.", rich_help_panel=OUTPUT
-    ),
+    declare("--quiet", "-q", callback=_quiet, help="Show only warnings and errors, no progress.", panel=OUTPUT),
 ]
-Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.", rich_help_panel=OUTPUT)]
+Debug = Annotated[bool, declare("--debug", callback=_debug, help="Show tracebacks.", panel=OUTPUT)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.runtime.distributed import is_main_process
 from docclf_cli.events import Emit, EpochDone, Event, FitDone, FitStarted
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def tracked(profile: Profile, show: Emit) -> Iterator[Tracking]:
     Give it the result at the end (`finished`); a block that ends with an error marks what is open as failed.
     """
     from docclf_cli.services.tracking.backends import create_tracker
+    from docclf_cli.services.tracking.tracker import NoTracker
 
-    tracker = create_tracker(profile.tracking, os.environ)
+    tracker = create_tracker(profile.tracking, os.environ) if is_main_process() else NoTracker()
     tracking = Tracking(profile, tracker, show)
     try:
         yield tracking
@@ -60,17 +62,20 @@ class Tracking:
     def __call__(self, event: Event) -> None:
         """Pass an event on; what follows a finished fit (a refit has no metrics) is not the tracker's."""
         self._show(event)
-        if self._kept is not None:
+        if self._kept is not None or not is_main_process():
             return
         if isinstance(event, FitStarted):
             self._start(event.folder, fold=self._has_folds)
         elif isinstance(event, EpochDone):
-            self._log(event)
+            timings = {f"timing/{name}": value for name, value in event.timings.items() if name != "epoch"}
+            self._tracker.log({**event.metrics, **timings}, event.epoch)
         elif isinstance(event, FitDone):
             self._fit_done(event)
 
     def finished(self, result: TrainResult) -> None:
         """Pass on the result of the whole run, and wait (not for long) until it has arrived."""
+        if not is_main_process():
+            return
         if self._has_folds:
             self._start(result.run, fold=False)
         written = {path.name: path for path in result.files}
@@ -100,10 +105,6 @@ class Tracking:
         group = run.name if self._has_folds else None
         self._tracker.start(RunInfo(folder, self._name, shared_config(self._profile), group))
         self._open = True
-
-    def _log(self, event: EpochDone) -> None:
-        timings = {f"timing/{name}": value for name, value in event.timings.items() if name != "epoch"}
-        self._tracker.log({**event.metrics, **timings}, event.epoch)
 
     def _fit_done(self, event: FitDone) -> None:
         run = RunFolder(event.folder)

@@ -28,17 +28,9 @@ Run = Annotated[
 Similarity = Annotated[
     float, option.declare("--similarity", help="Pages at least this similar are near duplicates; 1 means identical.")
 ]
-Output = Annotated[
-    Path | None,
-    option.declare("--output", "-o", help="Parent of the new folder \\[default: runs].", panel=option.OUTPUT),
-]
-Name = Annotated[
-    str | None,
-    option.declare("--name", "-n", help="Name of the new folder \\[default: audit-TIME].", panel=option.OUTPUT),
-]
-Overwrite = Annotated[
-    bool, option.declare("--overwrite", help="Replace an earlier audit of this name.", panel=option.OUTPUT)
-]
+Output = Annotated[Path | None, option.output("Parent of the new folder \\[default: runs].")]
+Name = Annotated[str | None, option.name("Name of the new folder \\[default: audit-TIME].")]
+Overwrite = Annotated[bool, option.overwrite("Replace an earlier audit of this name.")]
 
 
 def run(

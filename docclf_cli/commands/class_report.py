@@ -42,7 +42,7 @@ def run(
     data: option.Data = None,
     one: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME|INDEX", help="Report on this class only.", rich_help_panel=option.COMMON),
+        option.declare("--class", metavar="NAME|INDEX", help="Report on this class only."),
     ] = None,
     html: Annotated[
         bool,

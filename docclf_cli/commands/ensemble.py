@@ -37,14 +37,6 @@ TargetSplit = Annotated[
         complete=words("test", "val"),
     ),
 ]
-Fill = Annotated[
-    str | None,
-    option.declare(
-        "--fill",
-        help="Class for unreadable test pages, if sample_submission.csv needs a class for every page.",
-        panel=option.OUTPUT,
-    ),
-]
 UNREADABLE_HINT = "all files are written, and the table of probabilities gives the reasons; --set data.max_unreadable=1 accepts any number"
 
 
@@ -62,7 +54,7 @@ def run(
     split: TargetSplit = None,
     device: option.Device = None,
     precision: option.Precision = None,
-    fill: Fill = None,
+    fill: option.Fill = None,
     output: option.Output = None,
     name: option.Name = None,
     overwrite: option.Overwrite = False,

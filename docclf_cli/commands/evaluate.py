@@ -7,6 +7,7 @@ from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
+from docclf_cli.engine.runtime.distributed import on_main
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -54,8 +55,8 @@ def run(
     from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
 
     checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
-    path = checkpoint_or_newest(checkpoint, output, quiet)
-    other = None if compare is None else local_checkpoint(compare, quiet)
+    path = on_main(lambda: checkpoint_or_newest(checkpoint, output, quiet))
+    other = None if compare is None else on_main(lambda: local_checkpoint(compare, quiet))
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = evaluate(
             path, split, data=data, images=images, options=EvaluateOptions(other, target_precision, degrade, limit),

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import RenderableType
 from rich.markup import escape
 
@@ -36,18 +35,13 @@ def run(
     ] = "onnx",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-            help="Output file or folder \\[default: export/ beside the checkpoint].",
-        ),
+        option.output("Output file or folder \\[default: export/ beside the checkpoint].", "FILE|DIR"),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is at --output.", rich_help_panel=option.OUTPUT)
-    ] = False,
+    overwrite: Annotated[bool, option.overwrite("Replace what is at --output.")] = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
-) -> None:  # fmt: skip
+) -> None:
     """Export a checkpoint to ONNX or safetensors, and compare the export with the checkpoint on real pages."""
     from docclf_cli.engine.checkpoints.checkpoint import find_checkpoint
     from docclf_cli.tasks.export import export

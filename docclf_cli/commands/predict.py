@@ -13,6 +13,7 @@ from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import load_checked, settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
+from docclf_cli.engine.runtime.distributed import is_main_process, on_main
 from docclf_cli.errors import InputError
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS
 
@@ -41,22 +42,19 @@ Inputs = Annotated[
 ]
 Ensemble = Annotated[
     str | None,
-    typer.Option(
-        "--profile", "-p", metavar="NAME|PATH", rich_help_panel=option.COMMON,
+    option.declare(
+        "--profile",
+        "-p",
+        metavar="NAME|PATH",
         help="Instead of a checkpoint: the profile of an ensemble; its members predict together.",
     ),
-]  # fmt: skip
+]
 Split = Annotated[str | None, option.declare("--split", help="Instead of inputs: 'test', the test pages of --data.")]
 Data = Annotated[
     str | None,
-    typer.Option(
-        "--data", metavar="PATH", help="Data root of --split \\[default: the training data].",
-        rich_help_panel=option.COMMON,
-    ),
-]  # fmt: skip
-TopK = Annotated[
-    int, typer.Option("--top-k", min=1, help="Number of classes listed per page.", rich_help_panel=option.COMMON)
+    option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
+TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
 TargetPrecision = Annotated[
     float | None,
     option.declare(
@@ -67,26 +65,29 @@ TargetPrecision = Annotated[
 ]
 MinConfidence = Annotated[
     float | None,
-    typer.Option(
-        "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", rich_help_panel=SURE
+    option.declare(
+        "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", panel=SURE
     ),
 ]
 MaxUnreadable = Annotated[
     float | None,
-    typer.Option(
-        "--max-unreadable", min=0.0, max=1.0, rich_help_panel=SURE,
+    option.declare(
+        "--max-unreadable",
+        min=0.0,
+        max=1.0,
+        panel=SURE,
         help="Share of unreadable pages above which the exit code is 3; all files are still written "
         "\\[default: data.max_unreadable of the training profile].",
     ),
-]  # fmt: skip
+]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE|DIR", rich_help_panel=option.OUTPUT,
-        help=f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it; or '-' for stdout "
+    option.output(
+        f"Output folder, or a table ({', '.join(one.facts['suffix'] for one in OUTPUT_FORMATS)}); other files go beside it; or '-' for stdout "
         "\\[default: predictions/; of --split, predict/ in the run].",
+        "FILE|DIR",
     ),
-]  # fmt: skip
+]
 Format = Annotated[
     str | None,
     option.declare(
@@ -102,18 +103,16 @@ WantSubmission = Annotated[
         "--submission", help="With --split test: also write submission.csv (ID,target).", panel=option.OUTPUT
     ),
 ]
-Fill = Annotated[
-    str | None,
-    option.declare("--fill", help="Class for unreadable pages in the submission.", panel=option.OUTPUT),
-]
 CopyTo = Annotated[
     Path | None,
-    typer.Option(
-        "--copy-to", metavar="DIR", rich_help_panel=option.OUTPUT,
+    option.declare(
+        "--copy-to",
+        metavar="DIR",
+        panel=option.OUTPUT,
         help="Copy the files into class folders here, those that need review below _review and unreadable ones into "
         "_unreadable; nothing is overwritten.",
     ),
-]  # fmt: skip
+]
 Views = Annotated[
     bool,
     option.declare(
@@ -121,9 +120,7 @@ Views = Annotated[
     ),
 ]
 Backend = Annotated[str, option.declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=option.OUTPUT)
-]
+Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
 
 
 def run(
@@ -144,7 +141,7 @@ def run(
     output: Output = None,
     file_format: Format = None,
     submission: WantSubmission = False,
-    fill: Fill = None,
+    fill: option.Fill = None,
     copy_to: CopyTo = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
@@ -181,17 +178,17 @@ def run(
             "give one of them",
         )
     runtime_config, reading = settings_of_use(sets, device, precision)
-    spec = _ensemble_spec(checkpoint, profile, tta, quiet)
+    spec = on_main(lambda: _ensemble_spec(checkpoint, profile, tta, quiet))
     with contextlib.ExitStack() as stack:
         if to_stdout:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docclf-")))
+            folder = on_main(lambda: Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="docclf-"))))
             question = replace(question, output=folder, overwrite=True)
         emit = stack.enter_context(progress_display(quiet))
         stop = stack.enter_context(StopFlag(saves=not to_stdout).installed())
         result = predict(
             spec, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
-        if to_stdout:
+        if to_stdout and is_main_process():
             with result.files[0].open("rb") as table:
                 shutil.copyfileobj(table, sys.stdout.buffer)
             sys.stdout.flush()

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._completion import words
 from docclf_cli.display import show as report
@@ -15,9 +13,7 @@ ORDERS = ("date", "f1", "degraded", "minutes", "name", "data", "model", "state")
 Sort = Annotated[
     str, option.declare("--sort", help=f"{', '.join(ORDERS[:-1])} or {ORDERS[-1]}.", complete=words(*ORDERS))
 ]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Parent of run folders.", rich_help_panel=option.OUTPUT)
-]
+Output = Annotated[Path, option.output("Parent of run folders.")]
 
 
 def run(

@@ -26,9 +26,9 @@ EXAMPLES = (
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a stored model.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to restore it into.")],
-    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket \\[default: S3_BUCKET_NAME].")] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="Stored below this key prefix.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that differ.")] = False,
+    bucket: option.Bucket = None,
+    prefix: option.Prefix = None,
+    overwrite: Annotated[bool, option.overwrite("Replace files that differ.")] = False,
     profile: option.ProfileName = "config",
     sets: option.Sets = None,
     as_json: option.Json = False,

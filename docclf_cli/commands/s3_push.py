@@ -26,19 +26,17 @@ EXAMPLES = (
 
 def run(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|FILE...", help="One run folder, or files.")],
-    name: Annotated[
-        str | None, typer.Option("--name", "-n", help="Name of the stored model \\[default: that of the folder].")
-    ] = None,
-    bucket: Annotated[str | None, typer.Option("--bucket", help="Bucket \\[default: S3_BUCKET_NAME].")] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="Store below this key prefix.")] = None,
+    name: Annotated[str | None, option.name("Name of the stored model \\[default: that of the folder].")] = None,
+    bucket: option.Bucket = None,
+    prefix: option.Prefix = None,
     with_last: Annotated[
-        bool, typer.Option("--with-last", help="Also push last.ckpt, to resume training elsewhere.")
+        bool, option.declare("--with-last", help="Also push last.ckpt, to resume training elsewhere.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be sent, without sending anything.")
+        bool, option.declare("--dry-run", help="Show what would be sent, without sending anything.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a stored model of this name that has other checkpoints.")
+        bool, option.overwrite("Replace a stored model of this name that has other checkpoints.")
     ] = False,
     profile: option.ProfileName = "config",
     sets: option.Sets = None,

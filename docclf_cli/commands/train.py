@@ -12,9 +12,11 @@ from docclf_cli.commands._load import load_recipe
 from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
+from docclf_cli.engine.runtime.distributed import on_main
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from docclf_cli.profile.load import LoadedProfile
     from docclf_cli.profile.schema import Profile
     from docclf_cli.tasks.recipe import Recipe
 
@@ -113,8 +115,12 @@ def run(
     }  # fmt: skip
     source = context.get_parameter_source("profile")
     chosen = source is not None and source.name != "DEFAULT"
-    start = profile_to_load(resume, profile, chosen, Path(output or "runs") / (name or ""))
-    loaded, recipe = load_recipe(start, options, sets)
+
+    def load() -> "tuple[LoadedProfile, Recipe]":
+        start = profile_to_load(resume, profile, chosen, Path(output or "runs") / (name or ""))
+        return load_recipe(start, options, sets)
+
+    loaded, recipe = on_main(load)
     if show_profile:
         return report.show_profile(loaded, as_json=as_json)
     if show_schedule:
@@ -129,8 +135,8 @@ def run(
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.train import train
 
-    going_on = folder_to_go_on_with(resume, loaded.profile, name, overwrite)
-    if going_on is not None and not allow_changes and (done := finished(going_on)) is not None:
+    going_on = on_main(lambda: folder_to_go_on_with(resume, loaded.profile, name, overwrite))
+    if going_on is not None and not allow_changes and (done := on_main(lambda: finished(going_on))) is not None:
         return report.show(done, as_json=as_json)
     with progress_display(quiet) as show, StopFlag(saves=True).installed() as stop:
         plan = PlanDisplay(show, quiet=quiet)
@@ -140,7 +146,7 @@ def run(
                 announce=plan.announce, emit=emit, stop=stop,
             )  # fmt: skip
             emit.finished(result)
-    result = push_finished(result, loaded.profile.s3, quiet)
+    result = on_main(lambda: push_finished(result, loaded.profile.s3, quiet))
     return report.show(result, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import given_data, load_checked
-from docclf_cli.commands.ensemble import UNREADABLE_HINT, Fill, TargetSplit
+from docclf_cli.commands.ensemble import UNREADABLE_HINT, TargetSplit
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 
@@ -39,7 +39,7 @@ def run(
     split: TargetSplit = None,
     device: option.Device = None,
     precision: option.Precision = None,
-    fill: Fill = None,
+    fill: option.Fill = None,
     output: option.ResultsOutput = None,
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,

@@ -9,6 +9,7 @@ import numpy as np
 
 from docclf_cli.errors import InputError
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import and_more
 
 SHOWN = 3
 
@@ -54,8 +55,8 @@ def check_same_classes(class_names: Sequence[tuple[str, ...]], names: Sequence[s
     expected = set(class_names[0])
     for own, name in zip(class_names, names, strict=True):
         other = set(own)
-        differing = [f"only {names[0]} knows {_some(expected - other)}"] if expected - other else []
-        differing += [f"only {name} knows {_some(other - expected)}"] if other - expected else []
+        differing = [f"only {names[0]} knows {_first_of(expected - other)}"] if expected - other else []
+        differing += [f"only {name} knows {_first_of(other - expected)}"] if other - expected else []
         if differing:
             raise InputError(
                 f"{names[0]} and {name} have different classes: {'; '.join(differing)}",
@@ -67,9 +68,11 @@ def _rows_of(member: Predictions, name: str, wanted: np.ndarray, exact: bool) ->
     place = {page: row for row, page in enumerate(member.ids.tolist())}
     listed = wanted.tolist()
     if missing := set(listed) - set(place):
-        raise InputError(f"{name} has no prediction for {len(missing)} of {len(listed)} pages: {_some(missing)}")
+        raise InputError(f"{name} has no prediction for {len(missing)} of {len(listed)} pages: {_first_of(missing)}")
     if exact and (more := set(place) - set(listed)):
-        raise InputError(f"{name} has predictions for {len(more)} pages that other members do not have: {_some(more)}")
+        raise InputError(
+            f"{name} has predictions for {len(more)} pages that other members do not have: {_first_of(more)}"
+        )
     return [place[page] for page in listed]
 
 
@@ -94,12 +97,11 @@ def _agreed_targets(aligned: Sequence[Predictions], names: Sequence[str]) -> np.
         if len(outliers):
             raise InputError(
                 f"{name} was given other labels than the members before it, for {len(outliers)} pages: "
-                f"{_some(member.ids[outliers].tolist())}"
+                f"{_first_of(member.ids[outliers].tolist())}"
             )
         agreed = np.where(agreed >= 0, agreed, member.targets)
     return agreed
 
 
-def _some(names: Collection[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:SHOWN]) + (", …" if len(listed) > SHOWN else "")
+def _first_of(names: Collection[str]) -> str:
+    return and_more(sorted(names)[:SHOWN], len(names))

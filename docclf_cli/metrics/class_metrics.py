@@ -10,7 +10,7 @@ import numpy as np
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.clusters import dependence_of_metric, dependence_within_classes, share_of
 from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.intervals import bootstrap_mean, clusters_of, wilson
+from docclf_cli.metrics.intervals import CONFIDENCE, bootstrap_mean, clusters_of, wilson
 from docclf_cli.metrics.metrics import (
     ConfusionMetric,
     EstimatedMetric,
@@ -53,7 +53,7 @@ def compute_metrics(predictions: Predictions, *, temperature: float = 1.0) -> di
     return {name: metric(scored) for name, metric in metrics_with(scored.num_classes).items()}
 
 
-def score(predictions: Predictions, *, temperature: float = 1.0, confidence: float = 0.95, seed: int = 0) -> Scores:
+def score(predictions: Predictions, *, temperature: float = 1.0, seed: int = 0) -> Scores:
     """All metrics with their intervals.
 
     Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
@@ -64,7 +64,6 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     Args:
         predictions: Labelled pages; unreadable ones and those without a label are left out.
         temperature: Divides the logits, for log loss and calibration error.
-        confidence: Two-sided level of the intervals.
         seed: Of the draws.
 
     Raises:
@@ -72,8 +71,8 @@ def score(predictions: Predictions, *, temperature: float = 1.0, confidence: flo
     """
     scored = _scored(predictions, temperature)
     return Scores(
-        metrics=estimates(scored, metrics_with(scored.num_classes), confidence, seed),
-        classes=_class_rows(scored, per_sample_loss(scored), confidence, seed),
+        metrics=estimates(scored, metrics_with(scored.num_classes), seed),
+        classes=_class_rows(scored, per_sample_loss(scored), seed),
         support=len(scored),
         unreadable=int(np.isnan(predictions.log_probs).any(axis=1).sum()),
     )
@@ -85,62 +84,57 @@ def _scored(predictions: Predictions, temperature: float) -> Predictions:
     return replace(scored, log_probs=scored.log_probs.astype(np.float64) / temperature)
 
 
-def estimates(
-    scored: Predictions, metrics: Mapping[str, Metric], confidence: float = 0.95, seed: int = 0
-) -> dict[str, Estimate]:
+def estimates(scored: Predictions, metrics: Mapping[str, Metric], seed: int = 0) -> dict[str, Estimate]:
     """Metrics with their intervals, as `score` gives them.
 
     Args:
         scored: Predictions whose rows are all scored.
         metrics: Which, by name.
-        confidence: Two-sided level of the intervals.
         seed: Of the draws.
     """
     drawn = {name: metric for name, metric in metrics.items() if isinstance(metric, ConfusionMetric)}
-    found = _drawn(scored, drawn, confidence, seed)
+    found = _drawn(scored, drawn, seed)
     for name, metric in metrics.items():
         if isinstance(metric, PageMetric):
             values = metric.function(scored.log_probs, scored.labels)
             if values.dtype == bool:
-                found[name] = share_of(values, clusters_of(scored.groups), confidence)
+                found[name] = share_of(values, clusters_of(scored.groups))
             else:
-                found[name] = bootstrap_mean(values, scored.groups, np.random.default_rng((seed, 1)), confidence)
+                found[name] = bootstrap_mean(values, scored.groups, np.random.default_rng((seed, 1)))
         elif isinstance(metric, EstimatedMetric):
-            found[name] = metric.function(scored, confidence, seed)
+            found[name] = metric.function(scored, CONFIDENCE, seed)
     return {name: found[name] for name in metrics}
 
 
-def _drawn(
-    scored: Predictions, metrics: Mapping[str, ConfusionMetric], confidence: float, seed: int
-) -> dict[str, Estimate]:
+def _drawn(scored: Predictions, metrics: Mapping[str, ConfusionMetric], seed: int) -> dict[str, Estimate]:
     """Metrics of the confusion matrix; of pages in groups, each from the matrix of its effective number of pages."""
     matrix, unit = confusion_of(scored), clusters_of(scored.groups)
     functions = {name: metric.function for name, metric in metrics.items()}
     lowest = {name: metric.lowest for name, metric in metrics.items()}
     if unit is None:
-        return metrics_of_classes(matrix, functions, np.random.default_rng((seed, 0)), confidence, lowest=lowest)
+        return metrics_of_classes(matrix, functions, np.random.default_rng((seed, 0)), lowest=lowest)
     found: dict[str, Estimate] = {}
     for name, function in functions.items():
         dependence = dependence_of_metric(scored, function, unit)
-        scale = dependence.effective_pages(unit, (1 - confidence) / 2) / len(scored)
+        scale = dependence.effective_pages(unit, (1 - CONFIDENCE) / 2) / len(scored)
         rng = np.random.default_rng((seed, 0))
-        found |= metrics_of_classes(matrix * scale, {name: function}, rng, confidence, lowest=lowest)
+        found |= metrics_of_classes(matrix * scale, {name: function}, rng, lowest=lowest)
     return found
 
 
-def _class_rows(scored: Predictions, losses: np.ndarray, confidence: float, seed: int) -> tuple[ClassRow, ...]:
+def _class_rows(scored: Predictions, losses: np.ndarray, seed: int) -> tuple[ClassRow, ...]:
     """One row a class: without pages its recall and loss are NaN, never predicted its precision is."""
     matrix = confusion_of(scored)
     counts = counts_of(matrix)
-    of_class, named, scale = _effective_pages(scored, counts, (1 - confidence) / 2)
-    f1 = f1_of_classes(matrix * scale, np.random.default_rng((seed, 2)), confidence)
+    of_class, named, scale = _effective_pages(scored, counts, (1 - CONFIDENCE) / 2)
+    f1 = f1_of_classes(matrix * scale, np.random.default_rng((seed, 2)))
     summed = np.bincount(scored.labels, weights=losses, minlength=scored.num_classes)
     return tuple(
         ClassRow(
             name=name,
             support=int(counts.support[index]),
-            accuracy=wilson(counts.hits[index], counts.support[index], confidence, of_class[index]),
-            precision=wilson(counts.hits[index], counts.predicted[index], confidence, named[index]),
+            accuracy=wilson(counts.hits[index], counts.support[index], of_class[index]),
+            precision=wilson(counts.hits[index], counts.predicted[index], named[index]),
             f1=f1[index],
             loss=float(summed[index] / counts.support[index]) if counts.support[index] else np.nan,
         )

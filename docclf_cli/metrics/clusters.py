@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of
-from docclf_cli.metrics.intervals import chunks, wilson
+from docclf_cli.metrics.intervals import CONFIDENCE, chunks, wilson
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 
@@ -82,18 +82,17 @@ def dependence_of_share(hits: np.ndarray, unit: np.ndarray) -> Dependence:
     return dependence(hits - rate, len(hits) * rate * (1 - rate), unit)
 
 
-def share_of(hits: np.ndarray, unit: np.ndarray | None, confidence: float = 0.95) -> Estimate:
+def share_of(hits: np.ndarray, unit: np.ndarray | None) -> Estimate:
     """A share of pages with its Wilson interval, on their effective number where they are in groups.
 
     Args:
         hits: Which of the pages count, bool [n].
         unit: Which group each page belongs to, int [n]; None: pages are independent.
-        confidence: Two-sided level.
     """
     effective = None
     if unit is not None and len(hits):
-        effective = dependence_of_share(hits, unit).effective_pages(unit, (1 - confidence) / 2)
-    return wilson(int(hits.sum()), len(hits), confidence, effective)
+        effective = dependence_of_share(hits, unit).effective_pages(unit, (1 - CONFIDENCE) / 2)
+    return wilson(int(hits.sum()), len(hits), effective)
 
 
 def dependence_of_metric(scored: Predictions, function: Callable[[Counts], np.ndarray], unit: np.ndarray) -> Dependence:

@@ -41,9 +41,7 @@ def scored_together(members: Sequence[Predictions], names: Sequence[str] | None 
     return tuple(replace(member.take(rows), groups=groups) for member in aligned)
 
 
-def paired_difference(
-    a: Predictions, b: Predictions, metric: str = "f1_macro", *, seed: int = 0, confidence: float = 0.95
-) -> Difference:
+def paired_difference(a: Predictions, b: Predictions, metric: str = "f1_macro", *, seed: int = 0) -> Difference:
     """How much larger a metric of `a` is than that of `b` on the same pages, with a bootstrap interval.
 
     Pages (groups, where groups exist) are weighted at random, the same for both (Bayesian bootstrap, Rubin 1981),
@@ -56,7 +54,6 @@ def paired_difference(
         b: Predictions for the same IDs and classes, in any order. Pages unreadable in either are left out.
         metric: Name of a `ComparableMetric` of `METRICS`.
         seed: Of the weights.
-        confidence: Two-sided level.
 
     Raises:
         InputError: Pages, classes or labels differ, no page can be scored, or the metric is unknown.
@@ -72,10 +69,10 @@ def paired_difference(
     if len(differing):
         units = _by_unit(table_a, unit), _by_unit(table_b, unit)
         drawn = [metric_a(totals_a) - metric_b(totals_b) for totals_a, totals_b in _draws(units, differing, seed)]
-        interval = percentile_interval(value, np.concatenate(drawn), confidence)
+        interval = percentile_interval(value, np.concatenate(drawn))
     if interval.low == interval.high and math.isfinite(kind.highest):
         # Pages that make a difference may be among those not seen: at most as many as the bound of a share of none.
-        reach = wilson(0, int(unit.max()) + 1, confidence).high * (kind.highest - kind.lowest)
+        reach = wilson(0, int(unit.max()) + 1).high * (kind.highest - kind.lowest)
         interval = Estimate(value, value - reach, value + reach)
     return Difference(metric, value, interval.low, interval.high, len(a), p_value)
 

@@ -10,22 +10,22 @@ from scipy.special import betaincinv, ndtri, stdtrit
 
 from docclf_cli.results.metrics import Estimate
 
+CONFIDENCE = 0.95  # two-sided level of all intervals
 DRAWS = 2000
 _CHUNK = 4_000_000  # numbers held at once by a loop over draws
 
 
-def wilson(hits: float, pages: float, confidence: float = 0.95, effective: float | None = None) -> Estimate:
+def wilson(hits: float, pages: float, effective: float | None = None) -> Estimate:
     """A share with its Wilson score interval (Wilson 1927; Brown, Cai and DasGupta 2001).
 
     Args:
         hits: How many of the pages count.
         pages: How many there are; with none, value and bounds are NaN.
-        confidence: Two-sided level.
         effective: How many independent pages say as much (Dean and Pagano 2015); None: as many as there are.
     """
     if not pages:
         return Estimate(np.nan, np.nan, np.nan)
-    z = float(ndtri((1 + confidence) / 2))
+    z = float(ndtri((1 + CONFIDENCE) / 2))
     share = float(hits / pages)
     pages = pages if effective is None else effective
     centre = (share + z**2 / (2 * pages)) / (1 + z**2 / pages)
@@ -41,9 +41,9 @@ def lower_bound(hits: Any, pages: Any, confidence: float = 0.95) -> np.ndarray:
     return np.where(hits > 0, bound, 0.0)
 
 
-def percentile_interval(value: float, draws: np.ndarray, confidence: float = 0.95) -> Estimate:
+def percentile_interval(value: float, draws: np.ndarray) -> Estimate:
     """A metric with the central interval of its draws, widened where it would leave the metric outside."""
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))
 
 
@@ -56,9 +56,7 @@ def bootstrap_weights(units: int, rng: np.random.Generator, draws: int = DRAWS) 
         yield rng.standard_exponential((size, units))
 
 
-def bootstrap_mean(
-    values: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator, confidence: float = 0.95
-) -> Estimate:
+def bootstrap_mean(values: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> Estimate:
     """A mean over pages with its bootstrap interval; pages of a group are drawn together.
 
     Where pages are in groups, the interval is that of Student's distribution with one less than the groups.
@@ -73,9 +71,9 @@ def bootstrap_mean(
     draws = np.concatenate(drawn)
     if len(pages) < len(values):
         # Few groups: the bootstrap takes their spread for known, and a little smaller than it is.
-        tail, count = (1 - confidence) / 2, len(pages)
+        tail, count = (1 - CONFIDENCE) / 2, len(pages)
         draws = mean + (draws - mean) * stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt((count + 1) / (count - 1))
-    return percentile_interval(mean, draws, confidence)
+    return percentile_interval(mean, draws)
 
 
 def clusters_of(groups: np.ndarray | None) -> np.ndarray | None:

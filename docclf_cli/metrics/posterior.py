@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 from docclf_cli.metrics.confusion import Counts, counts_of, f1_scores
-from docclf_cli.metrics.intervals import DRAWS, chunks
+from docclf_cli.metrics.intervals import CONFIDENCE, DRAWS, chunks
 from docclf_cli.results.metrics import Estimate
 
 # How many pages the prior adds to each confusion row. benchmarks/interval_coverage.py prints the coverage it brings:
@@ -93,7 +93,6 @@ def metrics_of_classes(
     matrix: np.ndarray,
     functions: Mapping[str, Callable[[Counts], np.ndarray]],
     rng: np.random.Generator,
-    confidence: float = 0.95,
     draws: int = DRAWS,
     lowest: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Estimate]:
@@ -103,7 +102,6 @@ def metrics_of_classes(
         matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
         functions: From counts to each metric, of at most 1.
         rng: Source of the draws.
-        confidence: Two-sided level.
         draws: How many tables are drawn.
         lowest: The smallest possible value of metrics that can be below 0.
     """
@@ -115,20 +113,17 @@ def metrics_of_classes(
         value, of_draws, truth = (
             (function(one.take(counts.present)) - start) / (1 - start) for one in (counts, drawn, expected)
         )
-        parts = (value, *sampling_interval(value, of_draws, truth, confidence))
+        parts = (value, *sampling_interval(value, of_draws, truth))
         found[name] = Estimate(*(float(part * (1 - start) + start) for part in parts))
     return found
 
 
-def f1_of_classes(
-    matrix: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, draws: int = DRAWS
-) -> tuple[Estimate, ...]:
+def f1_of_classes(matrix: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> tuple[Estimate, ...]:
     """F1 of each class with its interval; no bounds (NaN) for a class without pages, of which nothing is known.
 
     Args:
         matrix: [num_classes, num_classes], rows are the truth; counts need not be whole.
         rng: Source of the draws.
-        confidence: Two-sided level.
         draws: How many tables are drawn.
     """
     counts, drawn, expected = _observed_drawn_expected(matrix, rng, draws)
@@ -137,7 +132,7 @@ def f1_of_classes(
     of_draws, truth = (f1_scores(one.take(has_pages)) for one in (drawn, expected))
     # The rates of one class lean on those of all others, so its spread is known as well as all pages tell.
     freedom = counts.support.sum()
-    bounds[:, has_pages] = sampling_interval(value[has_pages], of_draws, truth, confidence, freedom)
+    bounds[:, has_pages] = sampling_interval(value[has_pages], of_draws, truth, freedom)
     return tuple(Estimate(*(float(part) for part in parts)) for parts in zip(value, *bounds, strict=True))
 
 
@@ -145,7 +140,6 @@ def sampling_interval(
     value: np.ndarray,
     drawn: np.ndarray,
     truth: np.ndarray,
-    confidence: float = 0.95,
     freedom: np.ndarray | float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The interval of metrics between 0 and 1 from what tables drawn at a known truth show of them.
@@ -160,7 +154,6 @@ def sampling_interval(
         value: Metrics observed, [...].
         drawn: The same metrics of drawn tables, [draws, ...].
         truth: The same metrics of the rates that the tables are drawn from, [...], above 0.
-        confidence: Two-sided level.
         freedom: Degrees of freedom of Student's t; None: the effective number of pages.
 
     Returns:
@@ -169,7 +162,7 @@ def sampling_interval(
     bias = drawn.mean(axis=0) / truth
     variance = np.maximum((drawn.std(axis=0) / bias) ** 2, np.finfo(float).tiny)
     pages = np.maximum(truth * (1 - truth) / variance, 1.0)
-    quantile = stdtrit(np.maximum(pages if freedom is None else freedom, 1.0), (1 + confidence) / 2)
+    quantile = stdtrit(np.maximum(pages if freedom is None else freedom, 1.0), (1 + CONFIDENCE) / 2)
     centre = np.minimum(value / bias, 1.0) * pages + quantile**2 / 2
     share = centre / (pages + quantile**2)
     margin = quantile * np.sqrt(share * (1 - share) / (pages + quantile**2))

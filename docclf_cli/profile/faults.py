@@ -57,12 +57,9 @@ def nearest(key: str, sources: Mapping[str, Source]) -> Source | None:
 
 def _line(item: Any, sources: Mapping[str, Source]) -> str:
     key, text = _finding(item)
-    source = nearest(key, sources) or _first_below(key, sources)
+    below = (source for name, source in sources.items() if name.startswith(f"{key}."))
+    source = nearest(key, sources) or next(below, None)
     return f"{source.place}: {key}: {text}" if source else f"{key}: {text}"
-
-
-def _first_below(key: str, sources: Mapping[str, Source]) -> Source | None:
-    return next((source for name, source in sources.items() if name.startswith(f"{key}.")), None)
 
 
 def _finding(item: Any) -> tuple[str, str]:

@@ -253,13 +253,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and not _is_word(text)
+    # Readers of YAML 1.1 take these for another type.
+    word = text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and not word
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
-
-
-def _is_word(text: str) -> bool:
-    """Whether readers of YAML 1.1 take a text for another type: `on`, `null`, `y`."""
-    return text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 
 _Dumper.add_representer(str, _represent_text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -28,7 +27,8 @@ def _section(prefix: str, model: type[BaseModel]) -> Iterator[str]:
         "|---|---|---|---|",
     )
     for name, info in plain.items():
-        yield f"| `{prefix}{name}` | {_type_of(info)} | {_default_of(info)} | {info.description} |"
+        default = json.dumps(info.get_default(call_default_factory=True), default=list)
+        yield f"| `{prefix}{name}` | {_type_of(info)} | `{default}` | {info.description} |"
     for name, info in model.model_fields.items():
         if (inner := _model_of(info)) is not None:
             yield from _section(f"{prefix}{name}.", inner)
@@ -57,11 +57,6 @@ def _type_of(info: FieldInfo) -> str:
         text,
     )
     return f"{found} or null" if "None" in text else found
-
-
-def _default_of(info: FieldInfo) -> str:
-    default: Any = info.get_default(call_default_factory=True)
-    return f"`{json.dumps(default, default=list)}`"
 
 
 if __name__ == "__main__":

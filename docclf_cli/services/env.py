@@ -192,7 +192,9 @@ def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(text)):
-        line = binding.original.line + _blank_lines(binding.original.string)
+        text = binding.original.string
+        # The parser counts blank lines before a setting as part of it.
+        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
             if not _NAMES.search(binding.original.string):  # another program's, which may read it
                 continue
@@ -202,8 +204,3 @@ def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
         if "\0" in (binding.value or "") and binding.key in _BY_NAME:
             raise InputError(f"{path}:{line}: the value of {binding.key} holds a null character")
         yield line, binding.key, binding.value or ""
-
-
-def _blank_lines(original: str) -> int:
-    # The parser counts blank lines before a setting as part of it.
-    return original[: len(original) - len(original.lstrip())].count("\n")

@@ -1,4 +1,4 @@
-"""Metrics of the pages that chose and fitted: how they are measured, and what is said where they stand."""
+"""Measures metrics on pages that fitted the temperature, and writes the notes that go with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such 
 
 
 def as_judged(predictions: Predictions, split: str, temperature: float) -> Predictions:
-    """Predictions of a split as their metrics are measured: validation pages at temperatures that others of them fitted.
+    """Calibrate predictions for their metrics: each validation page at a temperature that was fitted on other pages.
 
     Args:
         predictions: Uncalibrated.

@@ -56,7 +56,7 @@ def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str])
 
 
 def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
-    """Training against held-out pages, class by class: both from the best checkpoint, without augmentation."""
+    """Plot training against held-out pages by class, both from the best checkpoint and without augmentation."""
     return plots.train_val_comparison(train.classes, val.classes, folder / "train_val_comparison.png")
 
 
@@ -134,7 +134,7 @@ def _digits(value: float) -> str:
 
 
 def write_calibration_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
-    """Whether confidence means what it says, and what goes wrong when only the most confident pages are decided."""
+    """Plot the calibration, and the share of mistakes among the most confident pages."""
     scored = predictions.scored()
     confidence, correct = confidences(scored, temperature)
     bins = reliability_bins(confidence, correct, scored.groups)

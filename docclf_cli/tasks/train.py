@@ -17,8 +17,10 @@ from docclf_cli.data.images.contact_sheet import contact_sheet
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.index import load_training_index
+from docclf_cli.data.index.index import load_training_index, resolve_root
 from docclf_cli.data.index.splits import Split, folds, hold_out, limit, stratified_sample
+from docclf_cli.data.loading.cache import open_or_build
+from docclf_cli.data.loading.pages import Pages
 from docclf_cli.data.loading.prepared_pages import PreparedPages, prepare
 from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.provenance import (
@@ -40,6 +42,7 @@ from docclf_cli.engine.checkpoints.run_folder import (
 from docclf_cli.engine.inference.leaks import say_copies_in_validation
 from docclf_cli.engine.inference.members import pooled
 from docclf_cli.engine.inference.trained_model import fold_checkpoints, store_temperatures
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult
@@ -126,6 +129,8 @@ def train(
 ) -> TrainResult:
     """Train what a profile describes, in a new run folder or on from an interrupted one.
 
+    All ranks run this function, and return the same result; rank 0 writes the files.
+
     Args:
         profile: The resolved profile.
         resume: Run folder to resume.
@@ -141,6 +146,49 @@ def train(
         DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
     """
     typed, profile = typed_paths(profile), absolute_paths(profile)
+    is_main = distributed.is_main_process()
+
+    def check() -> tuple[RunFolder, Profile, _Checked]:
+        resolve_root(profile.data, emit, stop)  # draws the samples, if they are wanted and not there yet
+        return _opened(profile, resume, recipe, typed, announce, overwrite)
+
+    run, profile, checked = distributed.on_main(check)
+    runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
+    read = functools.partial(
+        prepare, checked.index, preprocess_of(profile), profile.data, runtime.workers, emit=emit, stop=stop
+    )
+    with contextlib.ExitStack() as stack:
+        prepared = None
+        if is_main:
+            stack.enter_context(run.writing())
+            if resume is None:  # again, now that nobody else can write
+                run.require_free(overwrite)
+            stack.enter_context(_state_kept(run))
+            prepared = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
+            _set_unreadable_aside(run, profile, prepared)
+            checked.split.save(run.split)
+        prepared = _on_all_ranks(prepared, profile, checked.index, runtime, stop)
+        fits = _readable(profile, prepared, checked.fits, runtime)
+        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop)
+        if is_main:
+            write_provenance(run, prepared, typed)
+            _write_preview(work)
+        jobs = [work.task(planned) for planned in fits]
+        fitted = [work.fit(job) for job in jobs]
+        if profile.train.refit:
+            refit(jobs[0], fitted[0], resume=work.resume, emit=emit, stop=stop)
+        return distributed.on_main(lambda: _finished(work, fitted))
+
+
+def _opened(
+    profile: Profile,
+    resume: Path | None,
+    recipe: Recipe | None,
+    typed: Mapping[str, str],
+    announce: Callable[[TrainingPlan], None] | None,
+    overwrite: bool,
+) -> tuple[RunFolder, Profile, _Checked]:
+    """The folder of a run, its profile without `auto`, and what it trains on."""
     if resume is None:
         run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
         run.require_free(overwrite)
@@ -148,46 +196,48 @@ def train(
         run = RunFolder(resume)
         profile = inherit_numerics(profile, run)
     checked = _checked(profile, run, recipe, typed, new=resume is None)
-    index, own_val, fits, split = checked.index, checked.own_val, checked.fits, checked.split
     if announce is not None:
         announce(checked.plan)
     if resume is None:
-        check_weights(profile, len(index.class_names))
-    profile = _with_numerics(profile, index, own_val, fits)
-    runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
-    read = functools.partial(
-        prepare, index, preprocess_of(profile), profile.data, runtime.workers, emit=emit, stop=stop
+        check_weights(profile, len(checked.index.class_names))
+    return run, _with_numerics(profile, checked.index, checked.own_val, checked.fits), checked
+
+
+def _on_all_ranks(
+    prepared: PreparedPages | None, profile: Profile, index: DocumentIndex, runtime: Runtime, stop: StopFlag
+) -> PreparedPages:
+    """The pages that rank 0 has read, on every rank: the others open its page cache, or fill one on their own machine."""
+    facts = None if prepared is None else (prepared.preprocess, prepared.unreadable, prepared.content_hash)
+    facts = distributed.broadcast(facts)
+    assert facts is not None
+    preprocess, unreadable, content_hash = facts
+    if prepared is None:
+        cache = open_or_build(index, preprocess, profile.data, workers=runtime.workers, stop=stop)
+        pages = Pages(index, preprocess, profile.data, cache)
+        prepared = PreparedPages(index, pages, preprocess, unreadable, content_hash)
+    return prepared
+
+
+def _finished(work: _Work, fitted: Sequence[FitResult]) -> TrainResult:
+    """Write the tables and plots of a trained run, and mark it as finished."""
+    run, profile, index = work.run, work.profile, work.prepared.index
+    if profile.train.folds:
+        result = _folds_result(work, [int(planned.fold or 0) for planned in work.fits], fitted)
+    else:
+        result = _single_result(work, fitted[0])
+    result = replace(result, precision=_note_precision(work), left_out=index.left_out.counts)
+    f1 = result.val.metrics["f1_macro"]
+    degraded = [fold.metrics["f1_macro_degraded"] for fold in result.folds if "f1_macro_degraded" in fold.metrics]
+    run.write_state(
+        FINISHED,
+        best_epoch=result.best_epoch,
+        f1_macro=f1.value,
+        f1_macro_low=f1.low,
+        f1_macro_high=f1.high,
+        f1_macro_degraded=float(np.mean(degraded)) if degraded else result.f1_macro_degraded,
+        no_better_than_chance=any(one.kind == CHANCE for one in result.verdict),
     )
-    with run.writing():
-        if resume is None:  # again, now that nobody else can write
-            run.require_free(overwrite)
-        with _state_kept(run):
-            prepared = _started(profile, run, read) if resume is None else _gone_on(profile, run, read, allow_changes)
-            _set_unreadable_aside(run, profile, prepared)
-            split.save(run.split)
-            fits = _readable(profile, prepared, fits, runtime)
-            work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop)
-            write_provenance(run, prepared, typed)
-            _write_preview(work)
-            result = _train_folds(work) if profile.train.folds else _train_once(work)
-            result = replace(result, precision=_note_precision(work), left_out=index.left_out.counts)
-            f1 = result.val.metrics["f1_macro"]
-            run.write_state(
-                FINISHED,
-                best_epoch=result.best_epoch,
-                f1_macro=f1.value,
-                f1_macro_low=f1.low,
-                f1_macro_high=f1.high,
-                f1_macro_degraded=_mean_degraded(result),
-                no_better_than_chance=any(one.kind == CHANCE for one in result.verdict),
-            )
-            return replace(result, next_commands=next_commands(run.path, profile, index.class_names))
-
-
-def _mean_degraded(result: TrainResult) -> float | None:
-    """Macro-F1 on degraded pages; of folds the mean."""
-    folds = [fold.metrics["f1_macro_degraded"] for fold in result.folds if "f1_macro_degraded" in fold.metrics]
-    return float(np.mean(folds)) if folds else result.f1_macro_degraded
+    return replace(result, next_commands=next_commands(run.path, profile, index.class_names))
 
 
 def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:
@@ -383,15 +433,6 @@ def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: S
     return profile.model_copy(update={"runtime": runtime})
 
 
-def _train_once(work: _Work) -> TrainResult:
-    (planned,) = work.fits
-    task = work.task(planned)
-    fitted = work.fit(task)
-    if work.profile.train.refit:
-        refit(task, fitted, resume=work.resume, emit=work.emit, stop=work.stop)
-    return _single_result(work, fitted)
-
-
 def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
     val, train = (
         score(as_judged(fitted.val, "val", fitted.temperature)),
@@ -414,11 +455,6 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
         notes=_notes(work, fitted.temperature),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, fitted.val, [fitted.history], work.profile))
-
-
-def _train_folds(work: _Work) -> TrainResult:
-    fitted = [work.fit(work.task(planned)) for planned in work.fits]
-    return _folds_result(work, [int(planned.fold or 0) for planned in work.fits], fitted)
 
 
 def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResult]) -> TrainResult:

@@ -11,8 +11,7 @@ import numpy as np
 
 from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.data.index.index import load_index, names_split
-from docclf_cli.data.index.tables import plural
-from docclf_cli.engine.inference.stored import kept
+from docclf_cli.engine.inference.members import stored_predictions
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import DocclfError
 from docclf_cli.metrics.chance import SIGNIFICANCE, chance_agreement, chance_p_value
@@ -20,6 +19,7 @@ from docclf_cli.profile.schema import DataConfig, Profile
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import Finding, TrainResult
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_on
+from docclf_cli.text import plural
 
 CHANCE = "chance"
 WIDE = 0.2  # an interval of macro-F1 that is wider says too little
@@ -186,9 +186,9 @@ def _sure_enough(run: Path) -> list[str]:
     """The option of the highest precision that the stored predictions can vouch for; else a plain confidence."""
     member = TrainedModel.load(run)
     data = member.info.data
-    clean = kept(member, "val")
+    clean = stored_predictions(member, "val")
     if clean is not None:
-        degraded = kept(member, "val", DegradedView.of_validation(clean.ids, data).name)
+        degraded = stored_predictions(member, "val", DegradedView.of_validation(clean.ids, data).name)
         if degraded is not None or not data.degraded_validation:
             for target in TARGETS:
                 if threshold_on(clean, degraded, target, member.temperature_of("val")).value is not None:

@@ -13,9 +13,11 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.labels import Classes, read_meta
 from docclf_cli.data.index.layouts import QUICKSTART, SUBMISSION, Listing, has_split, read_listing
 from docclf_cli.data.index.overlays import grouped, relabelled, with_groups
-from docclf_cli.data.index.tables import SHOWN, and_more, read_table
+from docclf_cli.data.index.tables import SHOWN, read_table
 from docclf_cli.errors import InputError
-from docclf_cli.text import composed
+from docclf_cli.events import Emit, silent
+from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.text import and_more, composed
 from docclf_cli.user_folders import user_path
 
 if TYPE_CHECKING:
@@ -66,12 +68,12 @@ def load_training_index(config: DataConfig, class_names: Sequence[str] | None = 
     return index, len(val)
 
 
-def resolve_root(config: DataConfig) -> Path:
-    """The data root as a path; `samples` are rendered first where they are not there yet."""
+def resolve_root(config: DataConfig, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:
+    """The data root as a path; `samples` are drawn first where they are not there yet."""
     if config.root == "samples":
         from docclf_cli.data.samples.samples import samples_root
 
-        return samples_root()
+        return samples_root(emit, stop)
     return user_path(config.root)
 
 

@@ -16,8 +16,9 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.file_list import Found
 from docclf_cli.data.index.folders import ambiguous, locate, walk
 from docclf_cli.data.index.left_out import FOLDER, LeftOut
-from docclf_cli.data.index.tables import Table, plural, read_table, row_number
+from docclf_cli.data.index.tables import Table, read_table, row_number
 from docclf_cli.errors import InputError
+from docclf_cli.text import plural
 from docclf_cli.user_folders import user_path
 
 STDIN = "-"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from docclf_cli.data.index.tables import SHOWN, and_more, examples, plural, read_table, row_number
+from docclf_cli.data.index.tables import SHOWN, examples, read_table, row_number
 from docclf_cli.errors import InputError
 from docclf_cli.registry import did_you_mean
-from docclf_cli.text import normalised
+from docclf_cli.text import and_more, normalised, plural
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,9 +27,9 @@ from docclf_cli.data.index.folders import (
     unsafe,
 )
 from docclf_cli.data.index.left_out import LeftOut
-from docclf_cli.data.index.tables import SHOWN, Table, and_more, examples, plural, read_table, row_number
+from docclf_cli.data.index.tables import SHOWN, Table, examples, read_table, row_number
 from docclf_cli.errors import InputError
-from docclf_cli.text import normalised
+from docclf_cli.text import and_more, normalised, plural
 from docclf_cli.user_folders import user_path
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import numpy as np
 
 from docclf_cli.data.index.documents import DocumentIndex, alone
 from docclf_cli.data.index.labels import Classes
-from docclf_cli.data.index.tables import SHOWN, Table, and_more, examples, plural, read_table
+from docclf_cli.data.index.tables import SHOWN, Table, examples, read_table
 from docclf_cli.errors import InputError
+from docclf_cli.text import and_more, plural
 
 logger = logging.getLogger("docclf")
 

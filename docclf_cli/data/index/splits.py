@@ -17,10 +17,10 @@ import numpy as np
 
 from docclf_cli.data.index.cells import to_cell
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.tables import SHOWN, and_more, plural, read_table
+from docclf_cli.data.index.tables import SHOWN, read_table
 from docclf_cli.errors import InputError
 from docclf_cli.files import write_text
-from docclf_cli.text import composed
+from docclf_cli.text import and_more, composed, plural
 
 logger = logging.getLogger("docclf")
 _HOLD_OUT, _FOLDS, _SAMPLE = 1, 2, 3  # keep the random streams of one seed apart

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from docclf_cli.data.index.cells import from_cell
 from docclf_cli.errors import InputError
 from docclf_cli.registry import did_you_mean
-from docclf_cli.text import all_composed
+from docclf_cli.text import all_composed, and_more
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,17 +84,6 @@ def examples(values: Sequence[str] | np.ndarray, rows: Sequence[int] | np.ndarra
     """The values of the first few faulty records with their rows in the file: `'a.jpg' (row 2), … and 7 more`."""
     shown = [f"{values[row]!r} (row {row + _FIRST_ROW})" for row in rows[:SHOWN]]
     return and_more(shown, len(rows))
-
-
-def and_more(shown: Sequence[str], count: int) -> str:
-    """`a, b, … and 7 more`, where `shown` are the first of `count`."""
-    listed = ", ".join(shown)
-    return f"{listed}, … and {count - len(shown)} more" if count > len(shown) else listed
-
-
-def plural(count: int, one: str, many: str) -> str:
-    """`1 page`, `2 pages`."""
-    return f"{count} {one if count == 1 else many}"
 
 
 def row_number(record: int) -> int:

@@ -1,9 +1,8 @@
-"""Several predictors that combine, or a single one: what `predict` runs over pages."""
+"""Runs an ensemble, or a single model, over batches of pages."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,6 @@ from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import TORCH, Predictor
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.ensembling.combine import Combination
-from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.schema import RuntimeConfig
 
@@ -47,7 +45,6 @@ class EnsemblePredictor:
         combination: How the members' probabilities become one.
         class_names: Names along the class axis.
         settings: What makes its log-probabilities, representable as JSON, by a name for people.
-        rebuild: Makes another one like it, in this process or another.
     """
 
     member_predictors: tuple[MemberPredictor, ...]
@@ -55,11 +52,10 @@ class EnsemblePredictor:
     combination: Combination
     class_names: tuple[str, ...]
     settings: Mapping[str, Any]
-    rebuild: Callable[[], EnsemblePredictor]
 
     @property
     def most_views(self) -> int:
-        """Views of the input that has most."""
+        """The largest number of views that an input has."""
         return max(len(views) for _, views in self.inputs)
 
     @property
@@ -69,13 +65,13 @@ class EnsemblePredictor:
 
     @property
     def precision(self) -> str:
-        """Number format of the models; each where they differ."""
+        """The number format of the models; several, joined by commas, if they differ."""
         networks = (network for member in self.member_predictors for network in member.predictor.networks)
         return ", ".join(sorted({network.runtime.precision for network in networks}))
 
     @property
     def temperature(self) -> float | None:
-        """Divides the logits; None where each member has its own."""
+        """The temperature of a single model; None for an ensemble, whose members have one each."""
         return self.member_predictors[0].predictor.temperature if len(self.member_predictors) == 1 else None
 
     def __call__(self, batch: Batch) -> np.ndarray:
@@ -90,7 +86,7 @@ class EnsemblePredictor:
 def build_ensemble_predictor(
     spec: EnsembleSpec, runtime_config: RuntimeConfig, pages: int = 0, backend: str = TORCH
 ) -> EnsemblePredictor:
-    """Put members to work; models are loaded here.
+    """Load the models of an ensemble spec, and return what predicts with them.
 
     Args:
         spec: One member, or several that know the same classes; `fitted_on_held_out` where its method is fitted.
@@ -115,6 +111,9 @@ def build_ensemble_predictor(
         columns = np.array([member.info.class_names.index(name) for name in class_names])
         predictor = member.predictor(runtime_config, pages=pages, views=its_views, merge=how, backend=backend)
         member_predictors.append(MemberPredictor(predictor, number, columns))
+    learned_from = None
+    if spec.held_out is not None:
+        learned_from = fingerprint_of(spec.held_out.log_probs.tolist(), spec.held_out.targets.tolist())
     settings = {
         "checkpoint": [[info.sha256 for info in member.checkpoints] for member in members],
         "views": [[view.name for view in its_views] for its_views in shown] + [views.merge if views else None],
@@ -122,7 +121,7 @@ def build_ensemble_predictor(
             method.name,
             dict(method.params),
             [member.weight for member in members],
-            _learned_from(spec.held_out),
+            learned_from,
         ],
         "numerics": [
             [_numerics(network.runtime) for network in member.predictor.networks] for member in member_predictors
@@ -136,12 +135,7 @@ def build_ensemble_predictor(
         method.combination([member.weight for member in members], spec.held_out),
         class_names,
         settings,
-        functools.partial(build_ensemble_predictor, spec, runtime_config, pages, backend),
     )
-
-
-def _learned_from(held_out: HeldOut | None) -> str | None:
-    return None if held_out is None else fingerprint_of(held_out.log_probs.tolist(), held_out.targets.tolist())
 
 
 def _numerics(runtime: Runtime) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Who predicts: a checkpoint, a run, a run of folds, or the members of a profile."""
+"""Describes what predicts: a checkpoint, a run, a run of folds, or the members of a profile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOTHING_TO_LEARN = "choose a method that is not fitted: voting, averaging, or we
 
 @dataclass(frozen=True, eq=False)
 class EnsembleSpec:
-    """Who answers.
+    """The members that predict, how they are combined, and in which views.
 
     Attributes:
         name: What the result calls them.
@@ -83,9 +83,9 @@ class EnsembleSpec:
         return views_of(self.views, self.members) if self.views else [(PLAIN_VIEW,) for _ in self.members]
 
     def fitted_on_held_out(self, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag) -> EnsembleSpec:
-        """The same, ready for new pages: a fitted method has what members say about pages that all of them hold out.
+        """Return the spec with the data that a fitted method learns from: predictions for pages that all members hold out.
 
-        What they have said before is not asked again.
+        Stored predictions are used again.
 
         Raises:
             InputError: There are too few such pages.

@@ -1,4 +1,4 @@
-"""Predictions that are asked for: the stored ones where they are fresh, else made now. Imports torch only for the latter."""
+"""Gets predictions: stored ones where they are fresh, else new ones. Imports torch only for the latter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from docclf_cli.data.loading.cache import identities
+from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.store import fingerprint, load_stored, pages_fingerprint
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.events import Emit, silent
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.stop import NEVER, StopFlag
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from docclf_cli.results.predictions import Predictions
 
 
-from docclf_cli.engine.inference.requests import PredictionRequest
-
-
 def get_predictions(
     requests: Sequence[PredictionRequest],
     *,
@@ -28,10 +27,10 @@ def get_predictions(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> list[Predictions]:
-    """The predictions of each want, in their order.
+    """Return the predictions of each request, in their order.
 
     Args:
-        requests: What is wanted; every page is read once for all wants whose preprocessing gives the same pixels.
+        requests: What to predict; every page is read once for all requests whose preprocessing gives the same pixels.
         runtime_config: Device and numerics; `auto` is the number format that each checkpoint is to predict with.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -40,18 +39,7 @@ def get_predictions(
         Interrupted: `stop` was set; what is finished is stored.
     """
     runtime_config = runtime_config or RuntimeConfig()
-    asked = runtime_config.inference_precision
-    files: dict[int, np.ndarray] = {}
-    found: list[Predictions | None] = []
-    for one in requests:
-        if id(one.index) not in files:  # for many wants of a million pages each file is looked at once
-            files[id(one.index)] = np.array(identities(one.index), dtype=object)
-        pages = pages_fingerprint(one.index.take(one.rows), files[id(one.index)][one.rows].tolist())
-        for precision in [asked] if asked != "auto" else _own_precisions(one.info, runtime_config):
-            made_by = fingerprint(one.info.sha256, pages, one.view.name, precision)
-            if (stored := load_stored(one.info.path, one.split, made_by, one.index.take(one.rows))) is not None:
-                break
-        found.append(stored)
+    found = distributed.on_main(lambda: _find_stored(requests, runtime_config))
     missing = [number for number, predictions in enumerate(found) if predictions is None]
     if missing:
         from docclf_cli.engine.inference.run_inference import run_requests
@@ -60,6 +48,23 @@ def get_predictions(
         for number, predictions in zip(missing, made, strict=True):
             found[number] = predictions
     return [predictions for predictions in found if predictions is not None]
+
+
+def _find_stored(requests: Sequence[PredictionRequest], runtime_config: RuntimeConfig) -> list[Predictions | None]:
+    """The stored predictions of each request; None where there are none, or older ones."""
+    asked = runtime_config.inference_precision
+    files: dict[int, np.ndarray] = {}
+    found: list[Predictions | None] = []
+    for one in requests:
+        if id(one.index) not in files:  # for many requests of a million pages each file is looked at once
+            files[id(one.index)] = np.array(identities(one.index), dtype=object)
+        pages = pages_fingerprint(one.index.take(one.rows), files[id(one.index)][one.rows].tolist())
+        for precision in [asked] if asked != "auto" else _own_precisions(one.info, runtime_config):
+            made_by = fingerprint(one.info.sha256, pages, one.view.name, precision)
+            if (stored := load_stored(one.info.path, one.split, made_by, one.index.take(one.rows))) is not None:
+                break
+        found.append(stored)
+    return found
 
 
 def _own_precisions(info: CheckpointInfo, config: RuntimeConfig) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pages that trained a model, found again among those it is to be scored on: by their content, whatever they are called."""
+"""Finds copies of training pages among the pages to score, by their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members at work: which pages they hold out, which they are to predict, and what they say about both."""
+"""Predicts with ensemble members: for the pages that they hold out, and for the pages to predict."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ def open_members(configs: Sequence[MemberConfig]) -> list[TrainedModel]:
     """
     if not configs:
         raise InputError("an ensemble needs members", "name runs or checkpoints: --members runs/a --members runs/b")
-    members = [member for config in configs for member in _members_of(config)]
+    members: list[TrainedModel] = []
+    for config in configs:
+        path = user_path(config.checkpoint_path or config.run or "")
+        members += members_at(path, config.use, name=config.name, weight=config.weight)
     if len(members) == 1 and members[0].is_folds:
         members = folds_as_members(members[0])
     if len(members) == 1:
@@ -67,24 +70,15 @@ def open_members(configs: Sequence[MemberConfig]) -> list[TrainedModel]:
     names = [member.name for member in members]
     refuse_duplicates([member.key for member in members], [str(member.path) for member in members])
     check_same_classes([member.info.class_names for member in members], names)
+    # Members that share a label are told apart by their paths.
+    named = [replace(one, name=str(one.path)) if names.count(one.name) > 1 else one for one in members]
     # Sorted, so that nothing (not even the order of classes in files) depends on who was listed first.
-    return sorted(_with_own_names(members), key=lambda member: member.key)
-
-
-def _members_of(config: MemberConfig) -> list[TrainedModel]:
-    path = user_path(config.checkpoint_path or config.run or "")
-    return members_at(path, config.use, name=config.name, weight=config.weight)
-
-
-def _with_own_names(members: Sequence[TrainedModel]) -> list[TrainedModel]:
-    """Members that share a label are told apart by their paths."""
-    names = [member.name for member in members]
-    return [replace(member, name=str(member.path)) if names.count(member.name) > 1 else member for member in members]
+    return sorted(named, key=lambda member: member.key)
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationPages:
-    """Which pages members speak about.
+    """The pages that members are evaluated on.
 
     Attributes:
         target: Pages to predict.
@@ -101,7 +95,7 @@ class EvaluationPages:
     why_none: str = ""
 
     def left_out(self, class_names: tuple[str, ...]) -> LeftOut:
-        """What lies in the folders of the pages to predict and is no page."""
+        """The files and folders beside the pages to predict that are no pages."""
         if self.split == TEST or self.held_out is None:
             return self.target.of(TEST, class_names).left_out
         return self.held_out.of("train", class_names).left_out
@@ -110,7 +104,7 @@ class EvaluationPages:
 def find_evaluation_pages(
     members: Sequence[TrainedModel], given: Mapping[str, Any], split: str | None
 ) -> EvaluationPages:
-    """Settle which pages a command is about.
+    """Find the pages to predict, and the pages that the members hold out.
 
     Args:
         members: Who speaks about them.
@@ -185,7 +179,7 @@ def _held_out_ids(member: TrainedModel, indices: Indices) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class MemberPredictions:
-    """What one member says, its temperature applied, by name of the view.
+    """The calibrated predictions of one member, by name of the view.
 
     Attributes:
         member: Who says it.
@@ -200,7 +194,7 @@ class MemberPredictions:
     precision: str
 
     def merged(self, views: Sequence[str], how: Merge) -> MemberPredictions:
-        """The same with one view, which is the merge of the given ones, under the name `merged`."""
+        """Return the predictions with the given views merged into one, which is named `merged`."""
         held_out, target = (
             {MERGED: _merged([side[name] for name in views], how, views)} if side else {}
             for side in (self.held_out, self.target)
@@ -220,7 +214,7 @@ def predict_members(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> list[MemberPredictions]:
-    """Let every member look at its held-out pages and at the pages to predict, once in each of its views.
+    """Predict the held-out pages and the pages to predict with every member, once in each of its views.
 
     Raises:
         Interrupted: `stop` was set; what is finished is stored.

@@ -1,4 +1,4 @@
-"""Members: from checkpoints and runs to what they say about a split, and to the pages they never trained on.
+"""Finds the pages of a member's splits, and merges the predictions of its checkpoints.
 
 Nothing here imports torch; it is needed only where predictions are missing.
 """
@@ -6,7 +6,7 @@ Nothing here imports torch; it is needed only where predictions are missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,59 +19,25 @@ from docclf_cli.data.index.splits import Split
 from docclf_cli.data.loading.pages import NamedView
 from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.requests import AS_IT_IS, PredictionRequest
+from docclf_cli.engine.inference.store import PLAIN, stored_prefix
 from docclf_cli.engine.inference.trained_model import FOLD, TEST, VAL, TrainedModel
 from docclf_cli.ensembling.merging import merge
 from docclf_cli.errors import InputError
-from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.paths import absolute_data
-from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.stop import NEVER, StopFlag
 
 SPLITS = ("train", "val", "test")
 _FILES = ("groups", "relabel", "val")  # of a data section, besides the pages
 logger = logging.getLogger("docclf")
 
 
-def predictions_of(
-    member: TrainedModel,
-    split: str,
-    *,
-    data: DataConfig | None = None,
-    view: NamedView | None = None,
-    runtime_config: RuntimeConfig | None = None,
-    emit: Emit = silent,
-    stop: StopFlag = NEVER,
-) -> Predictions:
-    """What a member says about a split of its data, or of other data; log-probabilities are uncalibrated.
-
-    For a folds run `val` is out-of-fold (each page by the fold that did not train on it), `test` the mean of its folds.
-
-    Args:
-        member: `TrainedModel.load`.
-        split: `train` or `val` of the member's run, or `test`.
-        data: Other pages (`data_of`); None is what it was trained on.
-        view: How pages are looked at; called with rows of the split's index.
-        runtime_config: Device and numerics.
-        emit: Consumer of progress events.
-        stop: Polled between batches.
-
-    Raises:
-        InputError: There is no such split.
-        Interrupted: `stop` was set.
-    """
-    requests = requests_of(member, split, Indices(data or member.info.data), view)
-    found = get_predictions(requests, runtime_config=runtime_config, emit=emit, stop=stop)
-    return merge_checkpoints(member, split, found)
-
-
 def requests_of(
     member: TrainedModel, split: str, indices: Indices, view: NamedView | None = None
 ) -> list[PredictionRequest]:
-    """What must be asked for: one want for each checkpoint of a member; `merge_checkpoints` makes one of the answers."""
+    """Request predictions of a split from each checkpoint of a member; `merge_checkpoints` merges what comes back."""
     requests = []
     for info in member.checkpoints:
         index = indices.of("test" if split == "test" else "train", info.class_names)
@@ -81,13 +47,13 @@ def requests_of(
 
 
 def merge_checkpoints(member: TrainedModel, split: str, found: Sequence[Predictions]) -> Predictions:
-    """The answers of a member's checkpoints as the member's: pooled out-of-fold, or the mean of the folds."""
+    """Merge the predictions of a member's checkpoints: pooled out-of-fold, or the mean of the folds."""
     if len(found) == 1:
         return found[0]
     made_by = {
         **found[0].fingerprint,
         "checkpoint": member.key,
-        "data": fingerprint_of([_data(one) for one in found]),
+        "data": fingerprint_of([one.fingerprint["data"] for one in found]),
         "precision": precisions_of(found),
     }
     if split == "test":
@@ -97,12 +63,12 @@ def merge_checkpoints(member: TrainedModel, split: str, found: Sequence[Predicti
 
 
 def precisions_of(found: Sequence[Predictions]) -> str:
-    """The number format that predictions were made in, as text; each where they differ."""
+    """The number format that predictions were made in; several, joined by commas, if they differ."""
     return ", ".join(sorted({one.fingerprint.get("precision", "unknown") for one in found}))
 
 
 def pooled(parts: Sequence[Predictions], order: np.ndarray | None = None) -> Predictions:
-    """Predictions for disjoint sets of pages as one.
+    """Join predictions for disjoint sets of pages.
 
     Args:
         parts: Of the same classes.
@@ -150,7 +116,7 @@ class Indices:
 
 
 def is_at_hand(config: DataConfig) -> bool:
-    """Whether there is anything where a data section says that pages are."""
+    """Whether the files of a data section exist."""
     return is_placed(config) and (config.root == "samples" or Path(config.root).exists())
 
 
@@ -246,5 +212,36 @@ def _stored_split(checkpoint: Path) -> tuple[Path | None, str]:
     return None, VAL
 
 
-def _data(predictions: Predictions) -> str:
-    return predictions.fingerprint["data"]
+def stored_predictions(member: TrainedModel, split: str, view: str = PLAIN) -> Predictions | None:
+    """The newest stored predictions of a member for the pages of a split in a view; None unless all checkpoints have some.
+
+    Those in the number format that a checkpoint is to predict with come first; others are named.
+    """
+    found = [next(_stored(info, split, view), None) for info in member.checkpoints]
+    complete = [one for one in found if one is not None]
+    return merge_checkpoints(member, split, complete) if len(complete) == len(found) else None
+
+
+def _stored(info: CheckpointInfo, split: str, view: str) -> Iterator[Predictions]:
+    files = (info.path.parent / "predictions").glob(f"{stored_prefix(split, view)}-*.npz")
+    others = []
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            found = Predictions.load(path)
+        except InputError as error:
+            logger.warning("%s", error.message)
+            continue
+        if (found.fingerprint.get("checkpoint"), found.fingerprint.get("view")) != (info.sha256, view):
+            continue
+        if found.fingerprint.get("precision") == info.precision:
+            yield found
+        else:
+            others.append((path, found))
+    for path, found in others:
+        logger.warning(
+            "%s was computed in %s, and this checkpoint predicts in %s",
+            path,
+            found.fingerprint.get("precision"),
+            info.precision,
+        )
+        yield found

@@ -79,7 +79,7 @@ def load_exported(info: CheckpointInfo) -> OnnxModel:
 
 
 def exported_info(path: Path) -> CheckpointInfo:
-    """What an exported ONNX file says about itself; where its pages were is not in it.
+    """Read the info of an exported ONNX file, which does not say where the training pages are.
 
     Raises:
         InputError: onnxruntime is not installed.

@@ -76,7 +76,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model at work: from a batch of pages to log-probabilities.
+    """Turns a batch of pages into log-probabilities.
 
     Attributes:
         networks: Its network; of a folds run one per fold, whose mean counts. All have the same preprocessing.
@@ -104,7 +104,7 @@ class Predictor:
 
     @property
     def precision(self) -> str:
-        """Number format of the networks; each where they differ."""
+        """The number format of the networks; several, joined by commas, if they differ."""
         return ", ".join(sorted({network.runtime.precision for network in self.networks}))
 
     def log_probs(self, images: torch.Tensor) -> np.ndarray:

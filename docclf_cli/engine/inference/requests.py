@@ -1,4 +1,4 @@
-"""Predictions that are wanted: from the store where they are fresh, else made now. Imports torch only for the latter."""
+"""A request for predictions, as a plain description. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PredictionRequest:
-    """What one checkpoint says about some pages in one view.
+    """Asks one checkpoint for its predictions of some pages in one view.
 
     Attributes:
         info: The checkpoint.
@@ -39,7 +39,7 @@ class PredictionRequest:
 
     @cached_property
     def pages_key(self) -> str:
-        """Equal for wants whose pages can be read together."""
+        """A key that is equal for requests whose pages can be read together."""
         index, data = self.index, self.data
         read = (data.cache, data.max_pixels, data.allow_symlinks)
         pixels = self.info.preprocess.pixel_fingerprint()

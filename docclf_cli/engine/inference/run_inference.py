@@ -46,11 +46,11 @@ def run_inference(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Iterator[tuple[Batch, list[T]]]:
-    """Let predictors see batch after batch, and give each batch with what they say about it.
+    """Run predictors on each batch, and yield the batch with their outputs.
 
     Args:
-        predictors: Each gives the log-probabilities of the pages in `Batch.rows`; not called where there are none.
-        batches: A data loader over this process's share of the pages.
+        predictors: Each returns the log-probabilities of the pages in `Batch.rows`; not called for a batch without readable pages.
+        batches: A data loader over this process's shard of the pages.
         total: How many pages all processes have to do.
         done: How many were done before.
         processes: How many processes do as much meanwhile.
@@ -82,7 +82,7 @@ def predict(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Predictions:
-    """Predict rows of an index, each once, in their order; of several processes each does a share.
+    """Predict rows of an index, each once, in their order; each rank predicts its shard, and all get everything.
 
     Args:
         predictor: One network, without views.
@@ -100,7 +100,7 @@ def predict(
     rows, runtime = np.asarray(rows), predictor.runtime
     batches = data_loader(
         dataset,
-        cut(runtime.share_of(rows).tolist(), batch_size),
+        cut(runtime.shard_of(rows).tolist(), batch_size),
         workers=runtime.workers,
         pin=runtime.device.type == "cuda",
         on_wait=stop.check_while_waiting,
@@ -118,29 +118,26 @@ def predict_batches(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> Predictions:
-    """The same from batches that hold each row of this process's share once (`Runtime.share_of`).
+    """As `predict`, from batches that hold each row of this rank's shard once (`Runtime.shard_of`).
 
     Raises:
         Interrupted: `stop` was set.
     """
-    own, processes = predictor.runtime.share_of(rows), predictor.runtime.world_size
-
-    def work() -> tuple[np.ndarray, np.ndarray]:
-        log_probs = np.full((len(own), len(predictor.class_names)), np.nan, dtype=np.float32)
-        status = np.full(len(own), "", dtype=object)
-        place = {int(row): position for position, row in enumerate(own)}
-        places, found = list[int](), list[torch.Tensor]()  # what is found stays on its device to the end
-        ran = run_inference([predictor], batches, total=len(rows), processes=processes, task=task, emit=emit, stop=stop)
-        for batch, outputs in ran:
-            places += [place[int(row)] for row in batch.rows]
-            found += outputs
-            for row, reason in batch.unreadable:
-                status[place[row]] = reason
-        if found:
-            log_probs[places] = torch.cat(found).cpu().numpy()
-        return log_probs, status
-
-    log_probs, status = map(distributed.interleaved, zip(*distributed.together(work), strict=True))
+    own, processes = predictor.runtime.shard_of(rows), predictor.runtime.world_size
+    own_log_probs = np.full((len(own), len(predictor.class_names)), np.nan, dtype=np.float32)
+    own_status = np.full(len(own), "", dtype=object)
+    place = {int(row): position for position, row in enumerate(own)}
+    places, found = list[int](), list[torch.Tensor]()  # what is found stays on its device to the end
+    ran = run_inference([predictor], batches, total=len(rows), processes=processes, task=task, emit=emit, stop=stop)
+    for batch, outputs in ran:
+        places += [place[int(row)] for row in batch.rows]
+        found += outputs
+        for row, reason in batch.unreadable:
+            own_status[place[row]] = reason
+    if found:
+        own_log_probs[places] = torch.cat(found).cpu().numpy()
+    gathered = distributed.all_gather((own_log_probs, own_status))
+    log_probs, status = map(distributed.interleaved, zip(*gathered, strict=True))
     return Predictions(
         ids=index.ids[rows],
         log_probs=log_probs,
@@ -154,7 +151,7 @@ def predict_batches(
 def run_requests(
     requests: Sequence[PredictionRequest], runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
 ) -> list[Predictions]:
-    """Make the requested predictions, and store each as soon as its checkpoint has seen all its pages.
+    """Make the requested predictions on all ranks; rank 0 stores each as soon as its checkpoint has seen all its pages.
 
     With a page cache one checkpoint is in memory at a time; without one all that share pixels are, so that no page is
     decoded twice.
@@ -162,37 +159,18 @@ def run_requests(
     Raises:
         Interrupted: `stop` was set; what is finished is stored.
     """
-    with distributed.handed_out(_InferenceJob(tuple(requests), runtime_config)):
-        return _run_requests(requests, runtime_config, emit, stop)
-
-
-@dataclass(frozen=True, eq=False)
-class _InferenceJob:
-    """A follower's side of `run_requests`."""
-
-    requests: tuple[PredictionRequest, ...]
-    runtime_config: RuntimeConfig
-
-    def __call__(self, stop: StopFlag) -> None:
-        """Look at a share of the pages."""
-        _run_requests(self.requests, self.runtime_config, silent, stop)
-
-
-def _run_requests(
-    requests: Sequence[PredictionRequest], runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
-) -> list[Predictions]:
     total = sum(len(one.rows) for one in requests)
     work = _Work(runtime_config, resolve_runtime(runtime_config), emit, stop, total)
     made: dict[int, Predictions] = {}
-    groups: list[tuple[list[int], _SharedPages]] = []
-    distributed.together(lambda: groups.extend((group, work.pages(requests, group)) for group in _sharing(requests)))
+    groups = [(group, work.pages(requests, group)) for group in _sharing(requests)]
     for group, shared in groups:
-        for together in distributed.share([group] if shared.pages.cache is None else _by_checkpoint(requests, group)):
-            pending = {number: _PendingPredictions(requests[number], shared) for number in together}
+        passes = [group] if shared.pages.cache is None else _by_checkpoint(requests, group)
+        for numbers in distributed.broadcast(passes):  # a rank alone may lack a cache
+            pending = {number: _PendingPredictions(requests[number], shared) for number in numbers}
             precisions = work.run(list(pending.values()), shared)
             for number, one in pending.items():
                 made[number] = one.finish(precisions[one.request.info.path])
-                if distributed.is_leader():
+                if distributed.is_main_process():
                     store(requests[number].info.path, requests[number].split, made[number])
     return [made[number] for number in range(len(requests))]
 
@@ -244,16 +222,11 @@ class _Work:
         return _SharedPages(Pages(index, preprocess, first.data, cache), rows)
 
     def run(self, pending: Sequence[_PendingPredictions], shared: _SharedPages) -> dict[Path, str]:
-        """Let every checkpoint look at its pages, and return the number format of each."""
+        """Predict with every checkpoint, and return the number format of each."""
         everything = np.unique(np.concatenate([one.positions for one in pending]))
-        positions = self.runtime.share_of(everything)
-        precisions: dict[Path, str] = {}
-
-        def share() -> list[_Piece]:
-            precisions.update(self._run_requests(pending, shared, positions))
-            return [one.filled(positions) for one in pending]
-
-        for pieces in distributed.together(share):
+        positions = self.runtime.shard_of(everything)
+        precisions = self._run_requests(pending, shared, positions)
+        for pieces in distributed.all_gather([one.filled(positions) for one in pending]):
             for one, (places, log_probs, status) in zip(pending, pieces, strict=True):
                 one.log_probs[places], one.status[places] = log_probs, status
         return precisions
@@ -301,7 +274,7 @@ class _Work:
 
 @dataclass(eq=False)
 class _PendingPredictions:
-    """Predictions on their way: rows fill as batches come."""
+    """Predictions of one request, filled batch by batch."""
 
     request: PredictionRequest
     shared: _SharedPages
@@ -323,12 +296,12 @@ class _PendingPredictions:
                 yield number, place
 
     def note_unreadable(self, batch: Batch) -> None:
-        """Say of pages that could not be read why."""
+        """Note why pages could not be read."""
         for number, place in self.places([position for position, _ in batch.unreadable]):
             self.status[place] = batch.unreadable[number][1]
 
     def filled(self, positions: np.ndarray) -> _Piece:
-        """What is known of the pages at some positions."""
+        """Return the predictions of the pages at some positions."""
         places = np.flatnonzero(np.isin(self.positions, positions))
         return places, self.log_probs[places], self.status[places]
 
@@ -347,14 +320,14 @@ class _PendingPredictions:
 
 @dataclass(frozen=True, eq=False)
 class _Fill:
-    """Fills the predictions that one network is asked for, which may be about some of the pages and views only."""
+    """Predicts with one network, and fills the requests for it, which may be for some of the pages and views only."""
 
     network: Network
     pending: Sequence[_PendingPredictions]
     views: Sequence[str]
 
     def __call__(self, batch: Batch) -> None:
-        """Look at a batch."""
+        """Predict a batch."""
         wanted = [
             (self.views.index(one.request.view.name) * len(batch.rows) + number, one, place)
             for one in self.pending

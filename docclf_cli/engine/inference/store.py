@@ -24,7 +24,7 @@ logger = logging.getLogger("docclf")
 
 
 def pages_fingerprint(index: DocumentIndex, files: Sequence[str] | None = None) -> str:
-    """Stands for pages in their order: their IDs and image files as these are now. Labels are not part of it.
+    """Hash pages in their order: their IDs and image files as these are now, without labels.
 
     Args:
         index: The pages.
@@ -34,7 +34,7 @@ def pages_fingerprint(index: DocumentIndex, files: Sequence[str] | None = None) 
 
 
 def fingerprint(checkpoint_sha256: str, pages: str, view: str = PLAIN, precision: str = "fp32") -> dict[str, str]:
-    """What makes predictions: checkpoint bytes (which hold the preprocessing), pages, view and number format.
+    """Name what decides predictions: checkpoint bytes (which hold the preprocessing), pages, view and number format.
 
     Args:
         checkpoint_sha256: Of the file, as it is now.
@@ -46,18 +46,18 @@ def fingerprint(checkpoint_sha256: str, pages: str, view: str = PLAIN, precision
 
 
 def stored_at(checkpoint: Path, split: str, made_by: Mapping[str, str]) -> Path:
-    """Where predictions of a checkpoint are kept; those through a view apart from those for the pages as they are."""
+    """The file of a checkpoint's stored predictions; predictions in a view have another name than those of plain pages."""
     name = f"{stored_prefix(split, made_by['view'])}-{fingerprint_of(dict(made_by))}.npz"
     return checkpoint.parent / "predictions" / name
 
 
 def stored_prefix(split: str, view: str) -> str:
-    """How the names of such files start."""
+    """The start of the names of such files."""
     return split if view == PLAIN else f"viewed-{split}"
 
 
 def load_stored(checkpoint: Path, split: str, made_by: Mapping[str, str], index: DocumentIndex) -> Predictions | None:
-    """Predictions made by exactly this, or None where there are none (or a damaged file).
+    """Load predictions with exactly this fingerprint; None if there are none, or the file is damaged.
 
     Args:
         checkpoint: The file.
@@ -82,7 +82,7 @@ def labelled(predictions: Predictions, index: DocumentIndex) -> Predictions:
 
 
 def store(checkpoint: Path, split: str, predictions: Predictions) -> Path | None:
-    """Keep predictions beside their checkpoint; where that folder cannot be written to, they are made again next time."""
+    """Store predictions beside their checkpoint; nothing is stored where that folder cannot be written to."""
     path = stored_at(checkpoint, split, predictions.fingerprint)
     try:
         predictions.save(path)

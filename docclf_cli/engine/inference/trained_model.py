@@ -1,4 +1,4 @@
-"""Trained models: from a path to what predicts. Imports torch only where a model is put to work."""
+"""Opens trained models by their path. Imports torch only to load the networks."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TrainedModel:
 
     @property
     def info(self) -> CheckpointInfo:
-        """Of the checkpoint; of a folds run of its first, with which the others share all but weights and temperature."""
+        """The info of the checkpoint; of a folds run that of the first fold, from which the others differ in weights and temperature."""
         return self.checkpoints[0]
 
     @property
@@ -126,7 +126,7 @@ class TrainedModel:
         return self._temperatures[0]
 
     def temperature_of(self, split: str) -> float:
-        """The same for a split: held-out pages of a folds run are read by single folds, which have one of their own."""
+        """The temperature for a split: a folds run has another one for its held-out pages, which single folds predict."""
         return self._temperatures[1 if split == VAL else 0]
 
     @cached_property
@@ -139,12 +139,12 @@ class TrainedModel:
 
     @cached_property
     def key(self) -> str:
-        """The same for the same checkpoints, whatever they are called."""
+        """An identifier that depends on the content of the checkpoints alone, not on their names."""
         return fingerprint_of([info.sha256 for info in self.checkpoints])
 
     @property
     def folder(self) -> Path:
-        """Where what commands derive from it goes."""
+        """The folder for what commands derive from the model."""
         return self.path if self.is_folds else self.path.parent
 
 
@@ -172,7 +172,7 @@ def fold_checkpoints(run: Path) -> list[Path]:
 
 
 def store_temperatures(run: RunFolder, folds: Sequence[RunFolder], *, mean_of_folds: float, out_of_fold: float) -> None:
-    """Keep the temperatures of some folds in the folder of their run: of their mean, and of each by itself."""
+    """Write the temperatures of a folds run into its folder: that of the mean of the folds, and that of single folds."""
     member = TrainedModel(run.path.name, run.path, tuple(info_of(fold.best) for fold in folds))
     found = {"mean_of_folds": mean_of_folds, "out_of_fold": out_of_fold, "checkpoints": member.key}
     write_json(run.temperature, found)

@@ -1,4 +1,4 @@
-"""The views that a member looks at a page in."""
+"""The views of test-time augmentation of each member."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from docclf_cli.profile.schema import TTAConfig
 
 @dataclass(frozen=True)
 class PageView:
-    """A view of TTA for loaders; the plain page goes by the name that plain predictions are stored under."""
+    """A view of TTA as data loaders call it; the plain page has the name that plain predictions are stored under."""
 
     quick: ClassVar = True
     view: View

@@ -85,9 +85,9 @@ class Runtime:
         """Whether model threads and loader processes are more than the cores of this process."""
         return self.device.type == "cpu" and torch.get_num_threads() + self.workers > _cores_per_process(usable_cores())
 
-    def share_of(self, rows: np.ndarray) -> np.ndarray:
+    def shard_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the shard of some rows that belongs to this process."""
-        return distributed.shares(rows, self.world_size)[self.rank]
+        return distributed.shards(rows, self.world_size)[self.rank]
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor to the device; copies from pinned memory do not block."""
@@ -103,6 +103,8 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
         InputError: There is no such device.
     """
     device = resolve_device(config.device)
+    if distributed.is_distributed() and device.type == "cuda":  # the processes of a machine have one GPU each
+        device = torch.device("cuda", torch.cuda.current_device())
     keep_freed_memory()
     torch.set_num_threads(config.threads or _cores_per_process(physical_cores()))
     torch.use_deterministic_algorithms(config.deterministic, warn_only=False)
@@ -112,7 +114,7 @@ def resolve_runtime(config: RuntimeConfig) -> Runtime:
     if config.precision == "fp16" and device.type == "cpu":
         raise InputError("runtime.precision: fp16 needs a GPU", "use bf16 or fp32 on a CPU")
     return Runtime(
-        device=_local_device(device),
+        device=device,
         precision="fp32" if config.precision == "auto" else config.precision,
         channels_last=config.memory_format == "channels_last",
         compile=config.compile == "on",
@@ -134,12 +136,6 @@ def fast_precisions(device: torch.device) -> tuple[str, ...]:
 def _cores_per_process(cores: int) -> int:
     """Divide the cores of the machine among its processes."""
     return max(1, cores // local_processes())
-
-
-def _local_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process, if several processes share the machine's GPUs."""
-    one_of_many = distributed.is_distributed() and device.type == "cuda"
-    return torch.device("cuda", torch.cuda.current_device()) if one_of_many else device
 
 
 def resolve_device(name: str) -> torch.device:

@@ -198,7 +198,9 @@ def _pick_among(
     if measured is None and alone and worth_probing(work, len(candidates)):
         measured, told = fastest(work, candidates), "measured now"
     if measured is None:
-        return _guess(candidates, work.runtime.device), "not measured, because the run is too short"
+        # Fastest for most networks: the shortest number format that is not emulated, and channels_last.
+        guess = candidates[0] if work.runtime.device.type == "mps" else candidates[-1]
+        return guess, "not measured, because the run is too short"
     if may_compile and measured.repays_a_try(work.pages) and compiles(work.runtime.device):
         measured = try_compiled(work, measured)
     _store_cached(memory, measured)
@@ -206,11 +208,6 @@ def _pick_among(
     gain = measured.gain * (measured.compiled_gain if compiled else 1.0)
     pick = replace(measured.numerics, channels_last=True, compile=True) if compiled else measured.numerics
     return pick, f"{gain:.1f} times the speed of plain fp32, {told}"
-
-
-def _guess(candidates: Sequence[Numerics], device: torch.device) -> Numerics:
-    """Guess what is fastest for most networks: the shortest number format that is not emulated, and channels_last."""
-    return candidates[0] if device.type == "mps" else candidates[-1]
 
 
 def for_inference(config: RuntimeConfig) -> RuntimeConfig:

@@ -68,9 +68,7 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
     if not state.best_epoch:
         raise DivergedError(f"{task.label}: {task.profile.train.monitor} was NaN in every epoch", "lower --lr")
     rows = rows_to_score(task)
-    best = Checkpoint.load(task.run.best)
-    found = _stored(task, rows)
-    distributed.share(best if found is None else None)
+    best, found = distributed.on_main(lambda: (Checkpoint.load(task.run.best), _stored(task, rows)))
     if found is None:
         found, precision = look_at(task, best, rows, trainer, validator)
         degraded = found.pop(DEGRADED, None)
@@ -79,17 +77,33 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels),
             profile=with_precision(best.profile, precision),
         )
+        found = _save(task, best, rows, found, degraded)
+    return FitResult(
+        task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
+    )
+
+
+def _save(
+    task: TrainingJob,
+    best: Checkpoint,
+    rows: Mapping[str, np.ndarray],
+    found: Mapping[str, Predictions],
+    degraded: Predictions | None,
+) -> dict[str, Predictions]:
+    """Write the best epoch and its predictions on rank 0, and return the latter with their fingerprints."""
+
+    def write() -> dict[str, Predictions]:
         best.save(task.run.best)
         store_info(task.run.best, best)
         if degraded is not None:
             made_by = _made_by(task, task.val_rows, task.degraded_view.name)
             store(task.run.best, CLEAN, replace(degraded, fingerprint=made_by))
-        for split, predictions in found.items():  # last: a resumed run takes them as the sign that all is stored
-            found[split] = replace(predictions, fingerprint=_made_by(task, rows[split]))
-            store(task.run.best, split, found[split])
-    return FitResult(
-        task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
-    )
+        made = {split: replace(one, fingerprint=_made_by(task, rows[split])) for split, one in found.items()}
+        for split, predictions in made.items():  # last: a resumed run takes them as the sign that all is stored
+            store(task.run.best, split, predictions)
+        return made
+
+    return distributed.on_main(write)
 
 
 def rows_to_score(task: TrainingJob) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any
 from docclf_cli.engine.checkpoints.background_writer import BackgroundWriter, to_cpu_copy
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import RunFolder, write_csv
+from docclf_cli.engine.runtime.distributed import is_main_process
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.events import EpochDone, Event, StepDone
 from docclf_cli.files import keep_previous
@@ -22,7 +23,7 @@ Describe = Callable[[Mapping[str, Any], int, Mapping[str, float], Mapping[str, A
 
 
 class Checkpointer:
-    """Writes files at the events of one trainer; a context manager that waits for them at its end.
+    """Writes files at the events of one trainer, on rank 0; a context manager that waits for them at its end.
 
     `last.ckpt` is written after all other files of an event: a run that resumes from it writes the others again, with
     the same bytes, if a crash lost them. Weights are copied to main memory, and written while training continues.
@@ -49,6 +50,8 @@ class Checkpointer:
         Raises:
             ResourceError: An earlier checkpoint could not be written.
         """
+        if not is_main_process():
+            return
         self._background.raise_failed()
         if isinstance(event, EpochDone):
             self._epoch_done(event)
@@ -57,6 +60,8 @@ class Checkpointer:
 
     def save_last(self) -> None:
         """Write `last.ckpt`, and keep the previous one beside it."""
+        if not is_main_process():
+            return
         self._background.wait()
         self._background.run([self._last_job()])
 

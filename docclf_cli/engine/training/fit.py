@@ -1,34 +1,27 @@
-"""Trains one model (`fit`), and again on all pages (`refit`)."""
+"""Trains one model (`fit`), and again on all pages (`refit`). All ranks run the same; rank 0 writes the files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from docclf_cli.data.images.preprocess import Preprocess
-from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.loading.cache import open_or_build
-from docclf_cli.data.loading.pages import Pages
-from docclf_cli.data.loading.prepared_pages import PreparedPages
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime import distributed
-from docclf_cli.engine.runtime.device import resolve_runtime
-from docclf_cli.engine.runtime.numerics import scoring_runtime, with_precision
-from docclf_cli.engine.training.best_epoch import FitResult, look_at, rows_to_score, score_best_epoch
+from docclf_cli.engine.runtime.numerics import with_precision
+from docclf_cli.engine.training.best_epoch import FitResult, score_best_epoch
 from docclf_cli.engine.training.checkpointer import Checkpointer, Describe
 from docclf_cli.engine.training.job import TrainingJob, build_trainer
 from docclf_cli.engine.training.preflight import check_shares
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.errors import Interrupted
 from docclf_cli.events import Emit, FitDone, FitStarted, silent
-from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.stop import NEVER, StopFlag
 
 
@@ -45,15 +38,18 @@ def fit(task: TrainingJob, *, resume: bool = False, emit: Emit = silent, stop: S
         Interrupted: `stop` was set.
         DivergedError: The loss is no longer finite.
     """
-    position = Checkpoint.load_newest(task.run.last) if resume else None
-    with distributed.handed_out(_FitJob.of(task, task.profile.train, position)):
-        distributed.ready(lambda: None)
-        validator = task.validator(emit, stop)
-        trainer = build_trainer(task, task.profile.train, validator, position, stop)
-        run_fit(task, trainer, emit, stop)
-        fitted = score_best_epoch(task, trainer, validator)
+    check_shares(task.batches)
+    validator = task.validator(emit, stop)
+    trainer = build_trainer(task, task.profile.train, validator, _position(task.run, resume), stop)
+    run_fit(task, trainer, emit, stop)
+    fitted = score_best_epoch(task, trainer, validator)
     emit(FitDone(task.run.path, fitted.best_epoch))
     return fitted
+
+
+def _position(run: RunFolder, resume: bool) -> Checkpoint | None:
+    """Where a fit goes on, on every rank; None at its first step."""
+    return distributed.on_main(lambda: Checkpoint.load_newest(run.last)) if resume else None
 
 
 def no_metrics(model: torch.nn.Module) -> Mapping[str, float]:
@@ -62,7 +58,7 @@ def no_metrics(model: torch.nn.Module) -> Mapping[str, float]:
 
 
 def run_fit(task: TrainingJob, trainer: Trainer, emit: Emit, stop: StopFlag) -> None:
-    """Play a trainer's events to a recorder and to `emit`.
+    """Train, write the files that are due at each event, and pass the events on to `emit`.
 
     Raises:
         Interrupted: `stop` was set; the position is saved.
@@ -111,72 +107,13 @@ def refit(
     config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
     everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
-    position = Checkpoint.load_newest(everything.run.last) if resume else None
-    with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
-        distributed.ready(lambda: None)
-        trainer = build_trainer(everything, config, no_metrics, position, stop)
-        run_fit(everything, trainer, emit, stop)
-    last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
+    check_shares(everything.batches)
+    trainer = build_trainer(everything, config, no_metrics, _position(everything.run, resume), stop)
+    run_fit(everything, trainer, emit, stop)
     path = task.run.path / "refit.ckpt"
-    profile = with_precision(last.profile, info_of(task.run.best).precision)
-    replace(last, temperature=chosen.temperature, profile=profile).save(path)
+    if distributed.is_main_process():
+        last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
+        profile = with_precision(last.profile, info_of(task.run.best).precision)
+        replace(last, temperature=chosen.temperature, profile=profile).save(path)
     emit(FitDone(everything.run.path, trainer.state.epoch))
     return path
-
-
-@dataclass(frozen=True, eq=False)
-class _FitJob:
-    """A follower's side of `fit` and `refit`: the same steps, with its own share of each batch.
-
-    Attributes:
-        profile: What to train.
-        index: All pages.
-        preprocess: How they are read.
-        rows: Those to train on, and those held out.
-        run: Folder of the run.
-        label: What is trained.
-        config: How long to train.
-        position: Where to go on.
-        validates: Whether there are held-out pages to look at.
-    """
-
-    profile: Profile
-    index: DocumentIndex
-    preprocess: Preprocess
-    rows: tuple[np.ndarray, np.ndarray]
-    run: Path
-    label: str
-    config: TrainConfig
-    position: Checkpoint | None
-    validates: bool
-
-    @classmethod
-    def of(cls, task: TrainingJob, config: TrainConfig, position: Checkpoint | None, validates: bool = True) -> _FitJob:
-        """The job of training a task.
-
-        Raises:
-            InputError: There is no page to train on, or some process would have none in a step.
-        """
-        prepared = task.prepared
-        check_shares(task.batches)
-        return cls(
-            task.profile, prepared.index, prepared.preprocess, (task.train_rows, task.val_rows), task.run.path, task.label,
-            config, position, validates,
-        )  # fmt: skip
-
-    def __call__(self, stop: StopFlag) -> None:
-        """Train, and look at pages, in step with the leader."""
-        task = distributed.ready(lambda: self._task(stop))
-        validator = task.validator(silent, stop) if self.validates else None
-        trainer = build_trainer(task, self.config, validator or no_metrics, self.position, stop)
-        for _ in trainer.run():
-            distributed.raise_if_set(stop, task.label)
-        if validator is not None and (best := distributed.share(None)) is not None:
-            look_at(task, best, rows_to_score(task), trainer, validator)
-
-    def _task(self, stop: StopFlag) -> TrainingJob:
-        data, runtime = self.profile.data, resolve_runtime(self.profile.runtime)
-        cache = open_or_build(self.index, self.preprocess, data, workers=runtime.workers, stop=stop)
-        prepared = PreparedPages(self.index, Pages(self.index, self.preprocess, data, cache), self.preprocess, {})
-        scoring = scoring_runtime(self.profile.runtime)
-        return TrainingJob(self.profile, prepared, *self.rows, RunFolder(self.run), runtime, scoring, self.label)

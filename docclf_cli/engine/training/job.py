@@ -12,7 +12,7 @@ from timm.layers import convert_sync_batchnorm
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import DegradedView
-from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.data_loader import data_loader, never_stop
 from docclf_cli.data.loading.datasets import EpochBatches, Mixing, TrainingDataset
 from docclf_cli.data.loading.prepared_pages import PreparedPages
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
@@ -108,19 +108,21 @@ def build_trainer(
     model = runtime.place(model)
     if profile.runtime.sync_batch_norm and runtime.world_size > 1 and runtime.device.type == "cuda":
         model = convert_sync_batchnorm(model)
-    distributed.same_weights(model)
+    distributed.broadcast_weights(model)
     targets = prepared.index.labels
     counts = np.bincount(targets[job.train_rows], minlength=num_classes).tolist()
     batches = job.batches
     augmentation = profile.augmentation
     mixing = Mixing(augmentation.mixup, augmentation.cutmix, augmentation.mix_probability, num_classes)
     policy = Policy.from_config(augmentation)
+    # A rank that stopped while it waits for a page would leave the others within a step.
+    on_wait = never_stop if distributed.is_distributed() else stop.check_while_waiting
     loader = data_loader(
         TrainingDataset(prepared.pages, job.train_rows, targets, policy, mixing, profile.seed),
         batches,
         workers=runtime.workers,
         pin=runtime.device.type == "cuda",
-        on_wait=stop.check_while_waiting,
+        on_wait=on_wait,
         persistent=True,
         # A disk, unlike a core, is better read while the model computes.
         gated=runtime.crowded and prepared.pages.cached,

@@ -12,7 +12,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.tables import plural
 from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.checkpoints.schema import LONGEST_NAME
 from docclf_cli.engine.runtime.device import Runtime
@@ -27,6 +26,7 @@ from docclf_cli.models.factory import create_model, resolve_name
 from docclf_cli.models.sources import find_weights
 from docclf_cli.models.weights import first_line, fit_weights
 from docclf_cli.profile.schema import Profile
+from docclf_cli.text import plural
 
 META = torch.device("meta")  # shapes without values: fast for any network
 logger = logging.getLogger("docclf")

@@ -173,14 +173,14 @@ class Trainer:
     def _step(self, micro_batches: list[Batch]) -> StepDone:
         state, components = self.state, self.components
         lr = self._set_learning_rate()
-        total, pages = distributed.totals(
+        total, pages = distributed.all_reduce_sum(
             sum(float(components.loss.weights(batch.targets).sum()) for batch in micro_batches),
             sum(len(batch.rows) for batch in micro_batches),
         )
         # Without a tolerance the first fault ends the fit, and nothing has to be restored.
         buffers = Buffers(components.model.buffers() if self.config.nan_tolerance else ())
         losses = [self._backward(batch, micro, total) for micro, batch in enumerate(micro_batches) if len(batch.rows)]
-        distributed.merge_step(components.model)
+        distributed.all_reduce_gradients(components.model)
         metrics = self._ready(self._step_metrics(losses, total, micro_batches))
         if metrics is None or self._counts(metrics):
             self._update()
@@ -234,7 +234,7 @@ class Trainer:
             DivergedError: More steps were skipped than `nan_tolerance` allows.
         """
         *losses, norm = metrics.read()
-        (self._loss,) = distributed.totals(sum(losses))
+        (self._loss,) = distributed.all_reduce_sum(sum(losses))
         if fault := self._fault(self._loss, norm):
             self._skip(fault, metrics)
             return False

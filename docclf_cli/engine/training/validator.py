@@ -75,7 +75,7 @@ class Validator:
             corrupted = compute_metrics(self.last_predictions[DEGRADED])
             measured[DEFAULT + DEGRADED_SUFFIX] = corrupted[DEFAULT]
             measured["blend"] = (clean[DEFAULT] + corrupted[DEFAULT]) / 2
-        return distributed.share(measured)
+        return distributed.broadcast(measured)
 
     def predictor(self, model: torch.nn.Module) -> Predictor:
         """The model ready to score; a copy of it where the layout of its weights in training is another."""
@@ -89,7 +89,7 @@ class Validator:
 
     @property
     def _own(self) -> np.ndarray:
-        return self.runtime.share_of(self.rows)
+        return self.runtime.shard_of(self.rows)
 
     @cached_property
     def _loader(self) -> Iterable[Batch]:

@@ -67,8 +67,11 @@ def skipped(name: str, why: str) -> CheckRow:
 def run_checks(situation: Situation, checks: Iterable[Entry[Check]] = CHECKS) -> EnvReport:
     """Run all checks that apply, side by side; the rows come in the order of registration."""
     began = time.monotonic()
-    wanted = [entry for entry in checks if _applies(entry, situation)]
-    running = [_Running(entry, situation) for entry in wanted]
+    running = [
+        _Running(entry, situation)
+        for entry in checks
+        if (only := entry.facts.get("only")) is None or getattr(situation, only)
+    ]
     rows = tuple(row for each in running for row in each.rows())
     return EnvReport(worst(rows), rows, __version__, round(time.monotonic() - began, 2))
 
@@ -76,11 +79,6 @@ def run_checks(situation: Situation, checks: Iterable[Entry[Check]] = CHECKS) ->
 def worst(rows: Sequence[CheckRow]) -> str:
     """The worst status; a table in which nothing applied is ok."""
     return STATUSES[max((STATUSES.index(row.status) for row in rows), default=1) or 1]
-
-
-def _applies(entry: Entry[Check], situation: Situation) -> bool:
-    only = entry.facts.get("only")
-    return only is None or bool(getattr(situation, only))
 
 
 class _Running:

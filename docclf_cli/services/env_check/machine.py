@@ -61,7 +61,7 @@ def _pair(torch: str | None, torchvision: str | None) -> Iterator[CheckRow]:
     """Torch 2.N and torchvision 0.(N + 15) are released, and compiled, together."""
     if torch is None or torchvision is None:
         return
-    (torch_major, torch_minor), (_, vision_minor) = (_release(text) for text in (torch, torchvision))
+    (torch_major, torch_minor), (_, vision_minor) = (map(int, text.split(".")[:2]) for text in (torch, torchvision))
     found = f"torch {torch} with torchvision {torchvision}"
     if torch_major == 2 and vision_minor != torch_minor + 15:
         fix = f"pip install 'torchvision==0.{torch_minor + 15}.*'"
@@ -75,11 +75,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _release(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
 
 
 @CHECKS.register("torch", seconds=TORCH_SECONDS + 2)

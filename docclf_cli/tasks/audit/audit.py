@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.index.index import resolve_root
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.errors import InputError
@@ -77,6 +78,7 @@ def audit(
     folder, profile = _new_folder(output, name, overwrite), absolute_paths(profile)
     out_of_fold = None if run is None else _out_of_fold(run)
     run_folder = None if run is None else RunFolder(run)
+    resolve_root(profile.data, emit, stop)  # draws the samples, if they are wanted and not there yet
     collection = collect_pages(profile.data, run_folder, None if out_of_fold is None else out_of_fold.class_names)
     collection.left_out.warn(profile.data.root)
     pages = thumbnails(collection, resolve_runtime(profile.runtime), emit, stop)

@@ -15,7 +15,7 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.files import write_json
-from docclf_cli.results.audit import AuditClass, AuditResult, DuplicatePage, LabelIssue, NearDuplicatePair
+from docclf_cli.results.audit import AuditClass, AuditResult, LabelIssue, NearDuplicatePair
 from docclf_cli.tasks.audit.pages import Collection
 
 SUMMARY = "summary.json"
@@ -108,7 +108,10 @@ class _Sheets:
         """Draw the pages of each pair side by side, two pairs per row."""
         pages = [page for pair in pairs for page in (pair.first, pair.second)]
         likeness = [pair.similarity for pair in pairs for _ in range(2)]
-        captions = [_caption(page, alike) for page, alike in zip(pages, likeness, strict=True)]
+        captions = [
+            f"{page.split} {page.label or ''} {alike:.2f}\n{page.id}"
+            for page, alike in zip(pages, likeness, strict=True)
+        ]
         rows = [self._row_of[page.split, page.id] for page in pages]
         return contact_sheet(
             [self._page(row) for row in rows], captions, self.folder / "near_duplicates.png", columns=4
@@ -126,7 +129,3 @@ class _Sheets:
             return self._sides[side][own]
         except UnreadablePage:  # it was readable a moment ago
             return np.full((THUMBNAIL, THUMBNAIL, 3), 255, dtype=np.uint8)
-
-
-def _caption(page: DuplicatePage, similarity: float) -> str:
-    return f"{page.split} {page.label or ''} {similarity:.2f}\n{page.id}"

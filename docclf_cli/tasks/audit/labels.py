@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from docclf_cli.data.index.overlays import rows_named
-from docclf_cli.data.index.tables import plural, read_table
+from docclf_cli.data.index.tables import read_table
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.chance import SIGNIFICANCE, chance_agreement, chance_p_value
 from docclf_cli.metrics.label_errors import find_label_issues
 from docclf_cli.results.audit import LabelCheck, LabelIssue
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.audit.pages import Collection
-from docclf_cli.text import composed
+from docclf_cli.text import composed, plural
 from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")

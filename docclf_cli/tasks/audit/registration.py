@@ -32,7 +32,7 @@ def registered_similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for side, iterations in _STEPS:
         if not len(alive):
             break
-        left, right = (_shrunk(pages[alive], side) for pages in (first, second))
+        left, right = (F.avg_pool2d(pages[alive, None], pages.shape[1] // side)[:, 0] for pages in (first, second))
         warp[alive] = _registered(_smooth(left), _smooth(right), warp[alive], iterations)
         found[alive] = _correlation(left, _warped(right, warp[alive]))
         if side > _STEPS[0][0]:  # the coarsest level shows too little to judge
@@ -59,12 +59,8 @@ def _registered(fixed: torch.Tensor, moving: torch.Tensor, warp: torch.Tensor, i
     for _ in range(iterations):
         error = (_standard(_warped(moving, warp)) - template)[:, inside][..., inside].flatten(1)
         step = (solve @ error[..., None]).reshape(-1, 2, 3)
-        warp = warp @ torch.linalg.inv(_square(step))
+        warp = warp @ torch.linalg.inv(torch.eye(3) + F.pad(step, (0, 0, 0, 1)))
     return warp
-
-
-def _square(step: torch.Tensor) -> torch.Tensor:
-    return torch.eye(3) + F.pad(step, (0, 0, 0, 1))
 
 
 def _warped(pages: torch.Tensor, warp: torch.Tensor) -> torch.Tensor:
@@ -90,10 +86,6 @@ def _smooth(pages: torch.Tensor) -> torch.Tensor:
 def _mean_around(pages: torch.Tensor, width: int) -> torch.Tensor:
     padded = F.pad(pages[:, None], [width // 2] * 4, mode="replicate")
     return F.avg_pool2d(padded, width, stride=1)[:, 0]
-
-
-def _shrunk(pages: torch.Tensor, side: int) -> torch.Tensor:
-    return F.avg_pool2d(pages[:, None], pages.shape[1] // side)[:, 0]
 
 
 def _standard(pages: torch.Tensor) -> torch.Tensor:

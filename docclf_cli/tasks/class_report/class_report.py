@@ -11,8 +11,13 @@ from pathlib import Path
 
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import data_of, is_at_hand, merge_checkpoints, precisions_of
-from docclf_cli.engine.inference.stored import kept
+from docclf_cli.engine.inference.members import (
+    data_of,
+    is_at_hand,
+    merge_checkpoints,
+    precisions_of,
+    stored_predictions,
+)
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
@@ -209,7 +214,7 @@ def _inputs_of_member(
 ) -> ReportInputs:
     stored: dict[str, Predictions | None] = {"train": None, "val": None}
     if not member.is_folds:  # each page is a training page of all folds but one
-        stored = {name: predictions if name == split else kept(member, name) for name in stored}
+        stored = {name: predictions if name == split else stored_predictions(member, name) for name in stored}
     temperature = member.temperature_of(split)
     return ReportInputs(
         source=source,
@@ -227,8 +232,8 @@ def _inputs_of_member(
 def _load_without_pages(member: TrainedModel, split: str, config: DataConfig) -> Predictions | None:
     """Load stored predictions that need not, or cannot, be compared with the pages; None if they must be."""
     if split == "train":  # `train` stores predictions for a sample of the training pages
-        return kept(member, split)
-    if is_at_hand(config) or (stored := kept(member, split)) is None:
+        return stored_predictions(member, split)
+    if is_at_hand(config) or (stored := stored_predictions(member, split)) is None:
         return None
     logger.warning(
         "%s does not exist: the newest stored predictions for %s are used without a check", config.root, split

@@ -59,7 +59,7 @@ class AlignedMembers:
     def of(
         cls, answers: Sequence[MemberPredictions], view: str, evaluation_pages: EvaluationPages, in_sample: np.ndarray
     ) -> AlignedMembers:
-        """What members say in one view.
+        """Align the predictions of members in one view.
 
         Args:
             answers: Of each member.
@@ -118,7 +118,7 @@ class AlignedMembers:
         return self.held_out.predictions(log_probs, method.label)
 
     def choose(self, candidates: Sequence[CombinedPredictions], metric: str) -> CombinedPredictions:
-        """The candidate that is best on held-out pages; where there are none, the one that needs none to be sound."""
+        """Choose the candidate that is best on held-out pages; without such pages, averaging or the first one."""
         if self.fit_rows is None or not len(self.fit_rows):
             return next((one for one in candidates if one.method.name == UNSEEN), candidates[0])
         rows, score = self.fit_rows.rows, score_by(metric)
@@ -150,7 +150,7 @@ def method_line(
     metric: str,
     name: str = "",
 ) -> ScoreRow:
-    """A method, compared with something else."""
+    """Score a method, and compare it with other predictions."""
     weights = one.info["weights"]
     named = None if weights is None else dict(zip(aligned.names, weights, strict=True))
     measured = _measured((one.held_out, one.target), against, metric, aligned.same)

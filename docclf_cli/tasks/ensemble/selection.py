@@ -12,7 +12,6 @@ from docclf_cli.metrics.class_metrics import estimates
 from docclf_cli.metrics.compare import is_better, paired_difference, sentence
 from docclf_cli.metrics.metrics import METRICS, ComparableMetric, comparable_metric, headline_metrics, metric_of_column
 from docclf_cli.results.ensembling import ScoreRow, SetScores
-from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
 
 # Decides between equal metrics, and is too small to overrule one page.
@@ -33,7 +32,7 @@ def metric_of(monitor: str) -> str:
 
 
 def score_by(metric: str) -> Score:
-    """What choices make large: the metric, and among equals minus the log loss."""
+    """The value that choices maximise: the metric, then minus the log loss."""
     if metric == "log_loss":
         return by_log_loss
     chosen = comparable_metric(metric)
@@ -80,16 +79,11 @@ def advice(what: str, line: ScoreRow, against: str) -> str:
     if not told:
         return f"It is unknown whether {what} is worth its cost: there are no labelled held-out pages."
     predictions = "; ".join(f"{sentence(difference)} on {pages}" for difference, pages in told)
-    signs = [_sign(difference) for difference, _ in told]
+    signs = [
+        0 if difference.low <= 0 <= difference.high else 1 if is_better(difference) else -1 for difference, _ in told
+    ]
     return f"{what} compared with {against}: {predictions}. {_CONCLUSIONS[signs[0]]}{_AND_TEST[tuple(signs)]}"
 
 
 _CONCLUSIONS = {1: "It is worth its cost.", -1: "Leave it out.", 0: "It shows no significant gain"}
 _AND_TEST = defaultdict(str, {(0,): ".", (0, 0): ".", (0, 1): " on the held-out pages.", (0, -1): "."})
-
-
-def _sign(difference: Difference) -> int:
-    """1 where the interval says better, -1 for worse, 0 where it holds zero."""
-    if difference.low <= 0 <= difference.high:
-        return 0
-    return 1 if is_better(difference) else -1

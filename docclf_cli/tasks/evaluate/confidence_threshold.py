@@ -10,9 +10,10 @@ import numpy as np
 
 from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of
-from docclf_cli.engine.inference.stored import kept
+from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of, stored_predictions
+from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.trained_model import TrainedModel
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit
 from docclf_cli.metrics.thresholds import apply_threshold, find_threshold
@@ -134,20 +135,27 @@ def held_out(
     """
     data = member.info.data
     try:
-        indices = Indices(data)
-        requests = requests_of(member, "val", indices)
-        count = len(requests)
-        if data.degraded_validation:
-            view = DegradedView.of_validation(requests[0].index.ids, data)
-            requests = [*requests, *requests_of(member, "val", indices, view)]
+        requests = distributed.on_main(lambda: _held_out_requests(member))
         found = get_predictions(requests, runtime_config=runtime_config, emit=emit, stop=stop)
     except InputError as error:
-        clean = kept(member, "val")
+        clean = stored_predictions(member, "val")
         if clean is None:
             hint = "use the complete run folder with its split.csv, or set a threshold: `docclf predict --min-confidence 0.9`"
             raise InputError(f"the confidence threshold cannot be computed: {error.message}", hint) from error
         if not data.degraded_validation:
             return clean, None
-        return clean, kept(member, "val", DegradedView.of_validation(clean.ids, data).name)
+        return clean, stored_predictions(member, "val", DegradedView.of_validation(clean.ids, data).name)
+    count = len(member.checkpoints)
     degraded = merge_checkpoints(member, "val", found[count:]) if data.degraded_validation else None
     return merge_checkpoints(member, "val", found[:count]), degraded
+
+
+def _held_out_requests(member: TrainedModel) -> list[PredictionRequest]:
+    """Request the held-out pages of each checkpoint; after them the degraded ones, if the model validates on these."""
+    data = member.info.data
+    indices = Indices(data)
+    requests = requests_of(member, "val", indices)
+    if not data.degraded_validation:
+        return requests
+    view = DegradedView.of_validation(requests[0].index.ids, data)
+    return [*requests, *requests_of(member, "val", indices, view)]

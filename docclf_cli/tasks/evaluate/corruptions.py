@@ -45,11 +45,11 @@ def measure_corruptions(
     total_pages: int,
     temperature: float,
 ) -> tuple[CorruptionReport, list[Path]]:
-    """Score pages under each damage, and write the tables and the picture.
+    """Score pages under each corruption, and write the tables and the plot.
 
     Args:
         clean: Predictions for the pages as they are.
-        names: Kind and strength of each damage.
+        names: Corruption and severity of each.
         corrupted: Predictions for the same pages under each.
         folder: Where the files go.
         total_pages: How many pages the split has.

@@ -11,7 +11,6 @@ import numpy as np
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import names_split
 from docclf_cli.data.index.splits import stratified_sample
-from docclf_cli.data.loading.pages import NamedView
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.leaks import find_leaks
 from docclf_cli.engine.inference.members import (
@@ -24,16 +23,19 @@ from docclf_cli.engine.inference.members import (
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.trained_model import TrainedModel
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.class_metrics import score
+from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_together, sentence
+from docclf_cli.metrics.intervals import clusters_of
+from docclf_cli.metrics.metrics import DEFAULT, METRICS, ComparableMetric, headline_metrics, metric_of_column
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.evaluation import Comparison, EvaluateResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
-from docclf_cli.tasks.evaluate.compare import compare
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
 from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
@@ -45,13 +47,13 @@ logger = logging.getLogger("docclf")
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What is asked besides the scores.
+    """The options of `evaluate` besides the scores.
 
     Attributes:
         compare: Another run or checkpoint.
         target_precision: Find the confidence threshold that reaches this precision, e.g. 0.99.
-        degrade: Score the split by kind and strength of damage.
-        limit: Damage at most so many pages (a stratified draw).
+        degrade: Score the split by corruption and severity.
+        limit: Corrupt at most so many pages (a stratified draw).
     """
 
     compare: Path | None = None
@@ -62,7 +64,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class _Inference:
-    """Where predictions are asked for."""
+    """How predictions are made: device, events and stop flag."""
 
     runtime_config: RuntimeConfig | None
     emit: Emit
@@ -72,7 +74,7 @@ class _Inference:
         return get_predictions(requests, runtime_config=self.runtime_config, emit=self.emit, stop=self.stop)
 
     def predictions(self, member: TrainedModel, split: str, requests: list[PredictionRequest]) -> Predictions:
-        """What a member says, in the order of the index."""
+        """Predict with a member, in the order of the index."""
         found = merge_checkpoints(member, split, self.get_predictions(requests))
         return _in_order(found, requests[0].index)
 
@@ -88,7 +90,7 @@ class _Evaluation:
         requests: The pages, for each checkpoint of the model.
         predictions: For these pages, uncalibrated.
         folder: Where files about them go.
-        desk: Where more predictions are asked for.
+        inference: Where more predictions are asked for.
     """
 
     member: TrainedModel
@@ -97,7 +99,7 @@ class _Evaluation:
     requests: list[PredictionRequest]
     predictions: Predictions
     folder: Path
-    desk: _Inference
+    inference: _Inference
 
     @property
     def temperature(self) -> float:
@@ -118,6 +120,8 @@ def evaluate(
     stop: StopFlag = NEVER,
 ) -> EvaluateResult:
     """Score a model on labelled pages.
+
+    All ranks run this function, and return the same result; rank 0 writes the files.
 
     Args:
         checkpoint_path: Checkpoint file or run folder; a folds run is one model.
@@ -143,31 +147,41 @@ def evaluate(
                 "--target-precision: the model was trained on the pages of --split train, where every confidence looks precise enough",
                 "use held-out pages: --split val or --split test",
             )
-    member = TrainedModel.load(checkpoint_path)
-    other = None if asked.compare is None else TrainedModel.load(asked.compare)
-    case = _case(member, split, data, images, _Inference(runtime_config, emit, stop), output)
-    left_out = case.requests[0].index.left_out
-    left_out.warn(case.requests[0].data.root)
-    result = replace(_scored(case), left_out=left_out.counts)
+    member, other = distributed.on_main(
+        lambda: (
+            TrainedModel.load(checkpoint_path),
+            None if asked.compare is None else TrainedModel.load(asked.compare),
+        )
+    )
+    evaluation = _evaluation_of(member, split, data, images, _Inference(runtime_config, emit, stop), output)
+    left_out = evaluation.requests[0].index.left_out
+    left_out.warn(evaluation.requests[0].data.root)
+    result = replace(distributed.on_main(lambda: _scored(evaluation)), left_out=left_out.counts)
     if other is not None:
-        result = replace(result, comparison=_compared(case, other))
+        result = replace(result, comparison=_compared(evaluation, other))
     if asked.target_precision is not None:
-        result = _with_threshold(case, result, asked.target_precision)
-    return _corrupted(case, result, asked.limit) if asked.degrade else result
+        result = _with_threshold(evaluation, result, asked.target_precision)
+    return _corrupted(evaluation, result, asked.limit) if asked.degrade else result
 
 
-def _case(
-    member: TrainedModel, split: str | None, data: str | None, images: str | None, desk: _Inference, output: Path | None
+def _evaluation_of(
+    member: TrainedModel,
+    split: str | None,
+    data: str | None,
+    images: str | None,
+    inference: _Inference,
+    output: Path | None,
 ) -> _Evaluation:
     trained_on = member.info.data
     split = split or ("val" if data is None else "test")
     config = trained_on
     if data is not None or images is not None:
         config = data_of(trained_on, data or trained_on.root, images, split)
-    requests = labelled_pages(member, split, config)
-    folder = results_folder(member, "evaluate", split, config, output)
+    requests, folder = distributed.on_main(
+        lambda: (labelled_pages(member, split, config), results_folder(member, "evaluate", split, config, output))
+    )
     return _Evaluation(
-        member, split, data is not None, requests, desk.predictions(member, split, requests), folder, desk
+        member, split, data is not None, requests, inference.predictions(member, split, requests), folder, inference
     )
 
 
@@ -230,64 +244,115 @@ def _in_order(predictions: Predictions, index: DocumentIndex) -> Predictions:
     return predictions.take(np.argsort([place[name] for name in predictions.ids.tolist()], kind="stable"))
 
 
-def _scored(case: _Evaluation) -> EvaluateResult:
-    member, predictions = case.member, case.predictions
-    judged = as_judged(predictions, case.split, case.temperature)
+def _scored(evaluation: _Evaluation) -> EvaluateResult:
+    member, predictions = evaluation.member, evaluation.predictions
+    judged = as_judged(predictions, evaluation.split, evaluation.temperature)
     scores = score(judged)
     files = [
-        write_predictions(case.folder / "predictions.csv", predictions, case.temperature),
-        *write_class_report(case.folder, case.split, predictions, scores),
-        *write_calibration_plots(case.folder, judged, 1.0),
+        write_predictions(evaluation.folder / "predictions.csv", predictions, evaluation.temperature),
+        *write_class_report(evaluation.folder, evaluation.split, predictions, scores),
+        *write_calibration_plots(evaluation.folder, judged, 1.0),
     ]
     scored = predictions.scored()
     before = calibration_error(*confidences(scored), scored.groups)
-    notes = caveats(case.split, monitor=member.info.monitor, folds=member.is_folds, temperature=member.temperature)
+    notes = caveats(
+        evaluation.split, monitor=member.info.monitor, folds=member.is_folds, temperature=member.temperature
+    )
     return EvaluateResult(
-        member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes,
-        precision=precisions_of([case.predictions]),
+        member.path, evaluation.split, scores, member.temperature, before, files=tuple(files), notes=notes,
+        precision=precisions_of([evaluation.predictions]),
     )  # fmt: skip
 
 
-def _compared(case: _Evaluation, other: TrainedModel) -> Comparison:
+def _compared(evaluation: _Evaluation, other: TrainedModel) -> Comparison:
     """The other model on the same pages; of the run's own splits, on those that it holds out as well."""
-    own_split = case.split != "test"
-    requests = labelled_pages(other, case.split, other.info.data if own_split else case.requests[0].data)
-    theirs = case.desk.predictions(other, case.split, requests).at_temperature(other.temperature_of(case.split))
-    mine = case.predictions.at_temperature(case.temperature)
-    return compare(mine, theirs, other.path, case.split, case.member.info.monitor)
+    own_split = evaluation.split != "test"
+    config = other.info.data if own_split else evaluation.requests[0].data
+    requests = distributed.on_main(lambda: labelled_pages(other, evaluation.split, config))
+    theirs = evaluation.inference.predictions(other, evaluation.split, requests).at_temperature(
+        other.temperature_of(evaluation.split)
+    )
+    mine = evaluation.predictions.at_temperature(evaluation.temperature)
+    return compare(mine, theirs, other.path, evaluation.split, evaluation.member.info.monitor)
 
 
-def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
+def compare(mine: Predictions, other: Predictions, path: Path, split: str, monitor: str) -> Comparison:
+    """Compare two models on the pages that neither was trained on.
+
+    Args:
+        mine: Calibrated predictions for the split.
+        other: Those of the other model, for the same pages or for the pages that it holds out itself.
+        path: The other model, for messages.
+        split: Which pages, for messages.
+        monitor: `train.monitor` of the model.
+
+    Raises:
+        InputError: No page, or not the same classes, or labels that differ.
+    """
+    shared = np.intersect1d(mine.ids.astype(np.str_), other.ids.astype(np.str_))
+    if not len(shared):
+        raise InputError(
+            f"{path}: it holds out none of these {len(mine)} {split} pages",
+            "compare on pages that neither model was trained on: --split test, or --data",
+        )
+    left_out = len(mine) - len(shared)
+    if left_out:
+        logger.warning(
+            "%d of %d pages are left out: %s was trained on them, or does not know them", left_out, len(mine), path
+        )
+    both = [one.take(np.isin(one.ids.astype(np.str_), shared)) for one in (mine, other)]
+    a, b = scored_together(both, names=("the model", str(path)))
+    decides = metric_of_column(monitor)
+    if decides is None or not isinstance(METRICS.get(decides).build, ComparableMetric):
+        decides = DEFAULT
+    differences = tuple(paired_difference(a, b, name) for name in dict.fromkeys((decides, *headline_metrics())))
+    sentences = tuple(sentence(difference) for difference in differences)
+    return Comparison(
+        path, len(a), left_out, decides, differences, sentences, mcnemar(a, b), clusters_of(a.groups) is not None
+    )
+
+
+def _with_threshold(evaluation: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
     """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
-    member, desk = case.member, case.desk
-    clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
+    member, inference = evaluation.member, evaluation.inference
+    clean, degraded = held_out(member, inference.runtime_config, inference.emit, inference.stop)
     held_out_temperature = member.temperature_of("val")
-    found = evaluate_threshold(
-        clean.at_temperature(held_out_temperature),
-        None if degraded is None else degraded.at_temperature(held_out_temperature),
-        case.predictions.at_temperature(case.temperature),
-        target=target, temperature=1.0, chosen_on_split=case.split == "val", folder=case.folder,
-    )  # fmt: skip
+    found = distributed.on_main(
+        lambda: evaluate_threshold(
+            clean.at_temperature(held_out_temperature),
+            None if degraded is None else degraded.at_temperature(held_out_temperature),
+            evaluation.predictions.at_temperature(evaluation.temperature),
+            target=target,
+            temperature=1.0,
+            chosen_on_split=evaluation.split == "val",
+            folder=evaluation.folder,
+        )
+    )
     return replace(result, confidence_threshold=found, files=(*result.files, found.review_queue))
 
 
-def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> EvaluateResult:
-    member, index = case.member, case.requests[0].index
-    rows = stratified_sample(case.predictions.labels, limit, SEED)
-    clean = case.predictions.take(rows)
+def _corrupted(evaluation: _Evaluation, result: EvaluateResult, limit: int) -> EvaluateResult:
+    member, index = evaluation.member, evaluation.requests[0].index
+    rows = stratified_sample(evaluation.predictions.labels, limit, SEED)
+    clean = evaluation.predictions.take(rows)
     chosen = np.flatnonzero(np.isin(index.ids, clean.ids))
     views = corrupted_views(index.ids)
     # Asked for together, so that each page is read once for all damages.
-    found = case.desk.get_predictions([_through(one, chosen, view) for _, _, view in views for one in case.requests])
-    per_view = len(case.requests)
+    found = evaluation.inference.get_predictions(
+        [
+            replace(one, rows=np.intersect1d(one.rows, chosen), view=view)
+            for _, _, view in views
+            for one in evaluation.requests
+        ]
+    )
+    per_view = len(evaluation.requests)
     parts = [found[start : start + per_view] for start in range(0, len(found), per_view)]
-    corrupted = [_in_order(merge_checkpoints(member, case.split, part), index) for part in parts]
-    corruptions, files = measure_corruptions(
-        clean, [(kind, severity) for kind, severity, _ in views], corrupted, case.folder,
-        total_pages=len(case.predictions), temperature=case.temperature,
-    )  # fmt: skip
+    corrupted = [_in_order(merge_checkpoints(member, evaluation.split, part), index) for part in parts]
+    names = [(kind, severity) for kind, severity, _ in views]
+    pages, temperature = len(evaluation.predictions), evaluation.temperature
+    corruptions, files = distributed.on_main(
+        lambda: measure_corruptions(
+            clean, names, corrupted, evaluation.folder, total_pages=pages, temperature=temperature
+        )
+    )
     return replace(result, corruptions=corruptions, files=(*result.files, *files))
-
-
-def _through(requests: PredictionRequest, chosen: np.ndarray, view: NamedView) -> PredictionRequest:
-    return replace(requests, rows=np.intersect1d(requests.rows, chosen), view=view)

@@ -18,7 +18,7 @@ UNREADABLE = -1
 
 @dataclass(frozen=True)
 class PagePrediction:
-    """What is said about a page, or about a document.
+    """The prediction for a page, or for a document.
 
     Attributes:
         shown: ID, or path as the user named it.
@@ -42,14 +42,14 @@ class PagePrediction:
         return self.top[0][0] if self.top else UNREADABLE
 
     def as_row(self, names: Sequence[str]) -> PageRow:
-        """The same with the name of the class."""
+        """The prediction as a row with class names."""
         predicted, confidence = (names[self.top[0][0]], self.top[0][1]) if self.top else (None, None)
         return PageRow(self.shown, self.page or None, predicted, confidence, self.needs_review, self.status)
 
 
 @dataclass(frozen=True, eq=False)
 class PagePredictions:
-    """All predictions, in the order of the input, made from the parts each time they are asked for.
+    """All predictions, in the order of the input, computed from the shards on each iteration.
 
     Attributes:
         shards: The probabilities.

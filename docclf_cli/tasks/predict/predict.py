@@ -17,6 +17,7 @@ from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
 from docclf_cli.engine.inference.members import Indices, data_of
 from docclf_cli.engine.inference.predictor import ONNX, TORCH
+from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
@@ -37,7 +38,7 @@ DEFAULT_OUTPUT = Path("predictions")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What a person asks.
+    """The options of `predict`.
 
     Attributes:
         inputs: Files, folders, globs, CSV files, `-`.
@@ -128,7 +129,9 @@ def predict(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> PredictResult:
-    """Answer a question about pages.
+    """Predict pages, and write the tables.
+
+    All ranks run this function, and return the same result; each makes some shards, and rank 0 writes the tables.
 
     Args:
         spec: Who answers.
@@ -147,7 +150,9 @@ def predict(
     runtime_config = runtime_config or RuntimeConfig()
     data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
     threshold = _confidence_threshold(spec, question, runtime_config, emit, stop)
-    files, submission, left_out = _test_split(spec, question) if question.split else _files(question, data, stdin)
+    files, submission, left_out = distributed.on_main(
+        lambda: _test_split(spec, question) if question.split else _files(question, data, stdin)
+    )
     left_out.warn()
     options = OutputOptions(
         outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),

@@ -1,7 +1,8 @@
-"""`predict`: what a model says about pages that no one has labelled, however many there are."""
+"""`predict`: predicts any number of pages in shards, and writes the tables."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
@@ -52,7 +53,7 @@ class ConfidenceThreshold:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is wanted of a prediction besides the classes.
+    """What `predict` writes, and where.
 
     Attributes:
         outputs: Where the results go.
@@ -99,13 +100,13 @@ def predict_files(
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> PredictResult:
-    """Decide about every page of `files`, and write the tables.
+    """Predict every page of `files`, and write the tables.
 
     Work that was interrupted, even by a kill, goes on where it was, and ends with the same bytes.
 
     Args:
         files: What to read.
-        predictor: What decides.
+        predictor: The model or ensemble.
         options: What to write, and where.
         reader: How pages are read.
         runtime: Device and loader processes.
@@ -117,29 +118,62 @@ def predict_files(
         InputError: Results are there already, or a submission lacks a class for its unreadable pages.
         Interrupted: `stop` was set; what is done is kept.
     """
-    shards, started = ShardStore(options.outputs.shards), time.monotonic()
-    batch_size = max(1, IMAGES_PER_PASS // predictor.most_views)
-    settings = {**predictor.settings, "inputs": files.fingerprint(), "grid": [batch_size, paged]}
-    _refuse_existing(options, shards.publishing and shards.is_begun(settings))
-    with RunFolder(shards.folder).writing():
-        shards.open(settings)
-        work = _Work(files, predictor, reader, runtime, shards, emit, stop)
-        pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
-        plan = ShardPlan(len(pages), batch_size)
-        made = _fill(work, plan, pages)
-        predictions = PagePredictions(shards, plan, pages, options.top_k, options.confidence_threshold.value)
-        shards.mark_publishing()
-        result = _publish(predictions, predictor, options, len(pages) - made, time.monotonic() - started)
-        if options.copy_to is not None:
-            result = replace(result, copied=_copies(work, predictions, options.copy_to))
-        shards.remove()
-    return result
+    started = time.monotonic()
+    work = _Work(files, predictor, reader, runtime, ShardStore(options.outputs.shards), emit, stop)
+    with contextlib.ExitStack() as stack:
+        pages, plan, missing = distributed.on_main(lambda: _open_shards(work, options, paged, stack))
+        _make_shards(work, plan, pages, runtime.shard_of(np.array(missing, np.int64)).tolist())
+        distributed.barrier()
+
+        def write() -> PredictResult:
+            made = sum(len(plan.numbers(part)) for part in missing)
+            return _write_results(work, plan, pages, options, len(pages) - made, time.monotonic() - started)
+
+        return distributed.on_main(write)
 
 
-def _refuse_existing(options: OutputOptions, own: bool) -> None:
+def _open_shards(
+    work: _Work, options: OutputOptions, paged: bool, stack: contextlib.ExitStack
+) -> tuple[PageList, ShardPlan, list[int]]:
+    """Lock the folder of the shards, and return the pages, how they are divided, and which shards are not stored yet."""
+    shards, files = work.shards, work.files
+    batch_size = max(1, IMAGES_PER_PASS // work.predictor.most_views)
+    settings = {**work.predictor.settings, "inputs": files.fingerprint(), "grid": [batch_size, paged]}
     there = [path for path in options.outputs.results if path.exists()]
-    if there and not (options.overwrite or own):
+    if there and not options.overwrite and not (shards.publishing and shards.is_begun(settings)):
         raise InputError(f"{there[0]} exists", "choose another --output, or add --overwrite to replace it")
+    stack.enter_context(RunFolder(shards.folder).writing())
+    shards.open(settings)
+    pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
+    plan = ShardPlan(len(pages), batch_size)
+    return pages, plan, shards.missing(plan)
+
+
+def _write_results(
+    work: _Work, plan: ShardPlan, pages: PageList, options: OutputOptions, resumed: int, seconds: float
+) -> PredictResult:
+    """Write the tables from the shards, and remove these."""
+    if work.shards.missing(plan):
+        raise ResourceError(
+            f"{work.shards.folder} does not contain the files of the other processes",
+            "all machines need access to one shared folder: name it with --output",
+        )
+    predictions = PagePredictions(work.shards, plan, pages, options.top_k, options.confidence_threshold.value)
+    work.shards.mark_publishing()
+    result = _publish(predictions, work.predictor, options, resumed, seconds)
+    if options.copy_to is not None:
+        copied = sort_copies(
+            options.copy_to,
+            predictions.of_documents(),
+            work.files,
+            work.predictor.class_names,
+            allow_symlinks=work.reader.allow_symlinks,
+            emit=work.emit,
+            stop=work.stop,
+        )
+        result = replace(result, copied=copied)
+    work.shards.remove()
+    return result
 
 
 def _page_counts(work: _Work) -> np.ndarray:
@@ -172,45 +206,7 @@ def _page_counts(work: _Work) -> np.ndarray:
     return counts
 
 
-def _fill(work: _Work, plan: ShardPlan, pages: PageList) -> int:
-    """Make the parts that are missing, each process some of them; how many pages that were."""
-    missing = work.shards.missing(plan)
-    with distributed.handed_out(
-        _FillJob(pages, plan, work.predictor.rebuild, work.reader, work.shards, tuple(missing))
-    ):
-        _make_share(work, plan, pages, missing)
-    if work.shards.missing(plan):
-        raise ResourceError(
-            f"{work.shards.folder} does not contain the files of the other processes",
-            "all machines need access to one shared folder: name it with --output",
-        )
-    return sum(len(plan.numbers(part)) for part in missing)
-
-
-@dataclass(frozen=True, eq=False)
-class _FillJob:
-    """A follower's side of `_fill`."""
-
-    pages: PageList
-    plan: ShardPlan
-    predictor: Callable[[], EnsemblePredictor]
-    reader: PageReader
-    shards: ShardStore
-    missing: tuple[int, ...]
-
-    def __call__(self, stop: StopFlag) -> None:
-        """Make some of the missing parts."""
-        predictor = self.predictor()
-        work = _Work(self.pages.files, predictor, self.reader, predictor.runtime, self.shards, silent, stop)
-        _make_share(work, self.plan, self.pages, self.missing)
-
-
-def _make_share(work: _Work, plan: ShardPlan, pages: PageList, missing: Sequence[int]) -> None:
-    share = work.runtime.share_of(np.array(missing, np.int64))
-    distributed.together(lambda: _make_parts(work, plan, pages, share.tolist()))
-
-
-def _make_parts(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequence[int]) -> None:
+def _make_shards(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequence[int]) -> None:
     missing, on_wait = deque(numbers), work.stop.check_while_waiting
     inputs = [
         ModelInput(FilePages(pages, work.reader, preprocess), views) for preprocess, views in work.predictor.inputs
@@ -311,15 +307,8 @@ def _publish(
     )
 
 
-def _copies(work: _Work, predictions: PagePredictions, target: Path) -> int:
-    return sort_copies(
-        target, predictions.of_documents(), work.files, work.predictor.class_names,
-        allow_symlinks=work.reader.allow_symlinks, emit=work.emit, stop=work.stop,
-    )  # fmt: skip
-
-
 class _Tally:
-    """Counts verdicts on their way into a table, by class index."""
+    """Counts predictions while they are written, by class index."""
 
     def __init__(self) -> None:
         self.chosen, self.needs_review, self.unreadable = Counter[int](), Counter[int](), 0

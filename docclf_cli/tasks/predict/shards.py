@@ -62,7 +62,7 @@ class ShardStore:
         self.folder = folder
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Continue what was begun under the same settings; what was begun under others is removed, and that is said.
+        """Continue work with the same settings; warn of work with other settings, and remove it.
 
         Args:
             settings: What decides the parts, representable as JSON, by a name for people.
@@ -76,14 +76,11 @@ class ShardStore:
                     self.folder.parent,
                     " and ".join(map(str, changed)),
                 )
-            self._clear()
+            # The settings go first: what they no longer name cannot be taken for theirs. A lock that is held stays.
+            self._state.unlink(missing_ok=True)
+            for path in self.folder.glob("[!.]*"):
+                path.unlink()
             write_json(self._state, dict(settings))
-
-    def _clear(self) -> None:
-        # The settings go first: what they no longer name cannot be taken for theirs. A lock that is held stays.
-        self._state.unlink(missing_ok=True)
-        for path in self.folder.glob("[!.]*"):
-            path.unlink()
 
     def is_begun(self, settings: Mapping[str, Any]) -> bool:
         """Whether there is work under these settings that can be continued."""

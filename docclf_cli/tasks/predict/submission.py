@@ -9,12 +9,11 @@ import numpy as np
 
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import submission_ids, submission_targets
-from docclf_cli.data.index.tables import plural
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.registry import did_you_mean
 from docclf_cli.tasks.predict.page_predictions import UNREADABLE, PagePrediction
-from docclf_cli.text import composed
+from docclf_cli.text import composed, plural
 
 
 @dataclass(frozen=True, eq=False)

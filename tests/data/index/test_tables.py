@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docclf_cli.data.index.tables import and_more, examples, read_table
+from docclf_cli.data.index.tables import examples, read_table
 from docclf_cli.errors import InputError
+from docclf_cli.text import and_more
 
 BAD = {
     "empty": (b"", "is empty"),

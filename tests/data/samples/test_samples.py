@@ -15,7 +15,9 @@ from docclf_cli.data.samples import samples
 from docclf_cli.data.samples import sheet as sample_sheet
 from docclf_cli.data.samples.pages import KINDS, LAYOUTS, render_page
 from docclf_cli.data.samples.samples import render_samples, samples_root
-from docclf_cli.errors import ResourceError
+from docclf_cli.errors import Interrupted, ResourceError
+from docclf_cli.events import Event, Progress
+from docclf_cli.stop import StopFlag
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -141,6 +143,18 @@ def test_whole_or_absent(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_drawing_reports_each_page_and_can_be_stopped(tmp_path: Path) -> None:
+    events: list[Event] = []
+    render_samples(tmp_path / "data", pages_per_class=1, test_pages_per_class=0, emit=events.append)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert [event.done for event in progress] == list(range(1, progress[0].total + 1))
+    stop = StopFlag()
+    stop.signal_number = 15
+    with pytest.raises(Interrupted):
+        render_samples(tmp_path / "other", pages_per_class=1, test_pages_per_class=0, stop=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_two_processes_may_render_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is first, while this one still draws."""
     root, write = tmp_path / "data", samples._write
@@ -160,4 +174,3 @@ def test_the_users_cache_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert samples_root() == tmp_path / "cache" / "docclf" / f"samples-v{samples.VERSION}"
     assert samples_root().is_dir()
-    assert samples_root(tmp_path / "own") == tmp_path / "own" / f"samples-v{samples.VERSION}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from member_runs import make_folds, make_run, untrained, with_shuffled_classes
+from member_runs import make_folds, make_run, predictions_of, untrained, with_shuffled_classes
 
 from docclf_cli.data.index.index import load_index
 from docclf_cli.data.index.splits import Split
@@ -24,7 +24,6 @@ from docclf_cli.engine.inference.members import (
     Indices,
     data_of,
     merge_checkpoints,
-    predictions_of,
     requests_of,
 )
 from docclf_cli.engine.inference.requests import PredictionRequest
@@ -122,9 +121,11 @@ def test_asking_again_imports_no_torch(root: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", root, seed=0)
     first = last_predictions(run, "test")
     code = (
-        "import sys; from pathlib import Path; from docclf_cli.engine.inference.members import predictions_of\n"
+        "import sys; from pathlib import Path; from docclf_cli.engine.inference.get_predictions import get_predictions\n"
+        "from docclf_cli.engine.inference.members import Indices, requests_of\n"
         "from docclf_cli.engine.inference.trained_model import TrainedModel\n"
-        f"found = predictions_of(TrainedModel.load(Path({str(run)!r})), 'test')\n"
+        f"member = TrainedModel.load(Path({str(run)!r}))\n"
+        "(found,) = get_predictions(requests_of(member, 'test', Indices(member.info.data)))\n"
         "print(len(found), [name for name in ('torch', 'timm', 'sklearn') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

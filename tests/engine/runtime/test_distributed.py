@@ -1,5 +1,10 @@
 """What several processes do together is what one does: every page once, in its place."""
 
+import multiprocessing
+import os
+import socket
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +24,7 @@ WORLDS = range(1, 5)
 def test_each_row_is_looked_at_once_and_comes_back_to_its_place(processes: int) -> None:
     for count in range(1, 41):
         rows = np.random.default_rng(count).permutation(count)
-        components = distributed.shares(rows, processes)
+        components = distributed.shards(rows, processes)
         assert sorted(np.concatenate(components)) == list(range(count))
         assert max(map(len, components)) - min(map(len, components)) <= 1
         assert (distributed.interleaved(components) == rows).all()
@@ -51,16 +56,17 @@ def test_every_part_of_a_grid_is_made_once(processes: int) -> None:
     for pages in range(1, 41):
         for batch_size in range(1, 6):
             grid = ShardPlan(pages, batch_size)
-            made = [part for share in distributed.shares(np.arange(grid.shards), processes) for part in share]
+            made = [part for share in distributed.shards(np.arange(grid.shards), processes) for part in share]
             assert sorted(page for part in made for page in grid.numbers(part)) == list(range(pages))
 
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=3))
 def test_one_process_needs_nobody(values: list[float]) -> None:
-    assert distributed.totals(*values) == values
-    assert distributed.together(lambda: values) == [values]
-    assert distributed.share(values) is values
-    assert (distributed.rank(), distributed.world_size(), distributed.is_leader()) == (0, 1, True)
+    assert distributed.all_reduce_sum(*values) == values
+    assert distributed.all_gather(values) == [values]
+    assert distributed.broadcast(values) is values
+    assert distributed.on_main(lambda: values) is values
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main_process()) == (0, 1, True)
     stop = StopFlag()
     distributed.raise_if_set(stop, "stopped")
     stop.signal_number = 15
@@ -74,16 +80,67 @@ def test_a_signal_that_comes_while_the_others_are_asked_is_told_the_next_time(mo
     def all_reduce(flags: torch.Tensor, **_: object) -> None:
         stop.signal_number = 15  # the others, who have not heard of it, would wait for this process in vain
 
-    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed.dist, "all_reduce", all_reduce)
+    monkeypatch.setattr(distributed._group, "objects", object())
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
     distributed.raise_if_set(stop, "stopped")
     with pytest.raises(Interrupted):
         distributed.raise_if_set(stop, "stopped")
 
 
-def test_an_error_of_ones_own_is_raised_as_it_is() -> None:
-    def fail() -> None:
-        raise InputError("no such page")
+def _refuse() -> None:
+    raise InputError(f"rank {distributed.rank()} refuses")
 
-    with pytest.raises(InputError, match="no such page"):
-        distributed.together(fail)
+
+def _as_rank(rank: int, port: int, raises: dict[int, BaseException], results: Any) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    def command() -> None:
+        numbers = distributed.all_gather(rank)
+        if rank in raises:
+            raise raises[rank]
+        try:
+            distributed.on_main(_refuse)
+        except InputError as error:  # raised on all ranks, so all of them may go on
+            results.put((rank, numbers, distributed.on_main(distributed.rank), error.message))
+        distributed.barrier()
+
+    with distributed.process_group():
+        try:
+            distributed.run_command(command)
+        except BaseException as error:
+            results.put((rank, type(error), str(error)))
+
+
+def _as_three(raises: dict[int, BaseException]) -> dict[int, list[tuple[Any, ...]]]:
+    """What three processes say that run a command in which some of them fail, by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [context.Process(target=_as_rank, args=(rank, port, raises, results)) for rank in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    said: dict[int, list[tuple[Any, ...]]] = {rank: [] for rank in range(3)}
+    while not results.empty():
+        rank, *rest = results.get()
+        said[rank].append(tuple(rest))
+    return said
+
+
+def test_every_rank_has_the_values_of_all_and_the_result_of_rank_0() -> None:
+    assert _as_three({}) == {rank: [([0, 1, 2], 0, "rank 0 refuses")] for rank in range(3)}
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_what_one_rank_raises_all_raise(failing: int) -> None:
+    expected = {rank: [(InputError, "no such page")] for rank in range(3)}
+    assert _as_three({failing: InputError("no such page", "name another")}) == expected
+
+
+def test_an_unexpected_error_of_one_rank_is_named_on_the_others() -> None:
+    said = _as_three({2: ZeroDivisionError("by zero")})
+    assert said[2] == [(ZeroDivisionError, "by zero")]
+    assert said[0] == said[1] == [(RuntimeError, "ZeroDivisionError: by zero")]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from member_runs import predictions_of
 from run_files import contents, differing
 from tiny import draw_pages, no_plots, tiny_profile
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
-from docclf_cli.engine.inference.members import predictions_of
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime import numerics
 from docclf_cli.errors import Interrupted

@@ -9,7 +9,7 @@ from prediction_cases import at_random
 
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.compare import mcnemar, paired_difference
-from docclf_cli.tasks.evaluate.compare import compare
+from docclf_cli.tasks.evaluate.evaluate import compare
 
 OTHER = Path("runs/other")
 
