@@ -42,6 +42,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "commands/runs": ("runs",),
     "commands/s3_pull": ("s3-pull",),
     "commands/s3_push": ("s3-push",),
+    "commands/serve": ("serve",),
     "commands/train": ("train",),
     "commands/tta": ("tta",),
     "data/": ("train", "predict", *USE, "audit"),
@@ -94,12 +95,19 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
     "tasks/recipe": ("train",),
     "tasks/runs": ("runs",),
+    "tasks/serve/": ("serve",),
     "tasks/train": ("train",),
     "tasks/tta": ("tta",),
     "tasks/unreadable": USE,
     "tasks/verdict": ("train",),
 }  # fmt: skip
-FOREIGN = {"--shm-size", "--force-reinstall", "--cached", "--error-unmatch"}  # options of other programs
+FOREIGN = {
+    "--shm-size",
+    "--data-binary",
+    "--force-reinstall",
+    "--cached",
+    "--error-unmatch",
+}  # options of other programs
 VERBS = {
     "applies",
     "knows",
