@@ -2,8 +2,7 @@
 
 import importlib.util
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,10 +10,6 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._load import settings_of_use
 from docclf_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from docclf_cli.profile.schema import RuntimeConfig
-    from docclf_cli.tasks.serve.server import ModelSource
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -41,20 +36,10 @@ def run(
     models: Models = None,
     host: Annotated[str, option.declare("--host", help="Address to listen on; all but loopback need a token.")] = "127.0.0.1",
     port: Annotated[int, option.declare("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
-    target_precision: Annotated[
-        float | None,
-        option.declare("--target-precision", help="Mark pages for review so that all others reach this precision."),
-    ] = None,
-    min_confidence: Annotated[
-        float | None,
-        option.declare("--min-confidence", help="Mark pages below this confidence for review.", min=0.0, max=1.0),
-    ] = None,
-    tta: Annotated[
-        bool, option.declare("--tta", help="Test-time augmentation: predict each page in several views.")
-    ] = False,
-    backend: Annotated[
-        str, option.declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")
-    ] = "torch",
+    target_precision: option.TargetPrecision = None,
+    min_confidence: option.MinConfidence = None,
+    tta: option.Views = False,
+    backend: option.Backend = "torch",
     reload: Annotated[
         bool, option.declare("--reload", help="Load a model again when its checkpoint changes (SIGHUP does it, too).")
     ] = False,
@@ -83,6 +68,7 @@ def run(
         raise InputError("serve needs the packages of the extra 'web'", "pip install 'docclf[web]'")
     from docclf_cli.tasks.serve.app import ServeLimits
     from docclf_cli.tasks.serve.decoding import DecodeLimits
+    from docclf_cli.tasks.serve.served_model import ModelSource
     from docclf_cli.tasks.serve.server import ServeOptions, is_loopback, serve
 
     token = os.environ.get(TOKEN_VARIABLE) or None
@@ -95,20 +81,15 @@ def run(
         raise InputError(
             f"{TOKEN_VARIABLE} has fewer than {SHORTEST_TOKEN} characters", "openssl rand -hex 32 prints a good one"
         )
-    if target_precision is not None and min_confidence is not None:
-        raise InputError("name either --target-precision or --min-confidence")
-    if target_precision is not None and tta:
-        raise InputError(
-            "--target-precision is about a model that looks at each page once", "with --tta, use --min-confidence"
-        )
     runtime, reading = settings_of_use(sets, device, precision)
-    named = _named(models or [])
     sources = {
-        name: _source(
+        name: ModelSource(
             name, checkpoint_or_newest(path, None, quiet), runtime, tta, backend, min_confidence, target_precision
         )
-        for name, path in named.items()
+        for name, path in _named(models or []).items()
     }
+    for source in sources.values():
+        source.check()
     limits = ServeLimits(
         bytes=int(max_mb * 1e6),
         seconds=timeout,
@@ -138,33 +119,3 @@ def _named(models: list[str]) -> dict[str, str | None]:
             )
         named[name] = path
     return named
-
-
-def _source(
-    name: str,
-    path: Path,
-    runtime: "RuntimeConfig",
-    tta: bool,
-    backend: str,
-    confidence: float | None,
-    target: float | None,
-) -> "ModelSource":
-    from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-    from docclf_cli.events import silent
-    from docclf_cli.stop import NEVER
-    from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
-    from docclf_cli.tasks.serve.served_model import load_served
-    from docclf_cli.tasks.serve.server import ModelSource
-
-    def threshold(spec: EnsembleSpec) -> float | None:
-        if target is None:
-            return confidence
-        return threshold_from_held_out(spec.members[0], target, runtime, silent, NEVER)
-
-    def spec() -> EnsembleSpec:
-        return EnsembleSpec.of_checkpoint(path, tta)
-
-    files = tuple(info.path for info in spec().members[0].checkpoints)
-    return ModelSource(
-        name, lambda: load_served(name, str(path), spec(), runtime, backend=backend, threshold=threshold), files
-    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,11 +15,15 @@ from docclf_cli.data.loading.batch import collate
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS
+from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
 from docclf_cli.ensembling.pooling import floored
+from docclf_cli.errors import InputError
+from docclf_cli.events import silent
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.prediction import PageRow
 from docclf_cli.results.serving import ServedDocument, ServedModelFacts, ServedPrediction
+from docclf_cli.stop import NEVER
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.serve.decoding import DecodedPage
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
@@ -64,7 +69,12 @@ class ServedModel:
         return self.predictor(collate([dataset[number] for number in range(len(pages))]))
 
     def answer(
-        self, file: str, pages: Sequence[DecodedPage], log_probs: Sequence[np.ndarray | None], top_k: int
+        self,
+        file: str,
+        pages: Sequence[DecodedPage],
+        log_probs: Sequence[np.ndarray | None],
+        top_k: int,
+        status: str = "",
     ) -> ServedPrediction:
         """What is said of a file.
 
@@ -73,6 +83,7 @@ class ServedModel:
             pages: Its pages.
             log_probs: Log-probabilities of each, None for those that cannot be read.
             top_k: How many classes are named with their probabilities.
+            status: Why a file without pages was not read.
         """
         names = self.predictor.class_names
         rows = tuple(
@@ -82,9 +93,9 @@ class ServedModel:
         read = [floored(one) for one in log_probs if one is not None]
         merged = log_softmax(np.mean(read, axis=0)) if read else None
         predicted, confidence, needs_review = self._decide(merged)
-        if len(read) < len(pages) and self.threshold is not None:
+        if (len(read) < len(pages) or not pages) and self.threshold is not None:
             needs_review = True
-        status = "" if read else next((page.error for page in pages), "")
+        status = "" if read else next((page.error for page in pages), status)
         return ServedPrediction(
             model=self.name,
             checkpoint=self.key[:SHOWN_DIGITS],
@@ -120,26 +131,66 @@ class ServedModel:
         )
 
 
-def load_served(
-    name: str,
-    path: str,
-    spec: EnsembleSpec,
-    runtime: RuntimeConfig,
-    *,
-    backend: str,
-    threshold: Callable[[EnsembleSpec], float | None],
-) -> ServedModel:
-    """Load a model and let it look at one white page, so that the first request does not wait.
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from, and how it decides, so that it can be loaded again.
 
-    Raises:
-        CheckpointError: The checkpoint is damaged.
-        InputError: No confidence reaches the target.
+    Attributes:
+        name: What requests call it.
+        path: Run folder or checkpoint.
+        runtime: Device and numerics.
+        tta: Look at each page in several views.
+        backend: `torch`, or `onnx` for what `docclf export` wrote.
+        min_confidence: Pages below this confidence need review.
+        target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
     """
-    predictor = build_ensemble_predictor(spec, runtime, backend=backend)
-    served = ServedModel(name, path, predictor, threshold(spec), spec.members[0].key, backend)
-    white = tuple(np.full((one.size, one.size, 3), 255, np.uint8) for one in served.preprocesses)
-    served.log_probs([DecodedPage(white)])
-    return served
+
+    name: str
+    path: Path
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    tta: bool = False
+    backend: str = TORCH
+    min_confidence: float | None = None
+    target_precision: float | None = None
+
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            InputError: They do.
+        """
+        if self.target_precision is not None and self.min_confidence is not None:
+            raise InputError("name either --target-precision or --min-confidence")
+        if self.target_precision is not None and self.tta:
+            raise InputError(
+                "--target-precision is about a model that looks at each page once", "with --tta, use --min-confidence"
+            )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its checkpoints."""
+        return tuple(info.path for info in self._spec().members[0].checkpoints)
+
+    def load(self) -> ServedModel:
+        """Load it, and let it look at one white page, so that the first request does not wait.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged.
+            InputError: No confidence reaches the target.
+        """
+        spec = self._spec()
+        threshold = self.min_confidence
+        if self.target_precision is not None:
+            member = spec.members[0]
+            threshold = threshold_from_held_out(member, self.target_precision, self.runtime, silent, NEVER)
+        predictor = build_ensemble_predictor(spec, self.runtime, backend=self.backend)
+        served = ServedModel(self.name, str(self.path), predictor, threshold, spec.members[0].key, self.backend)
+        white = tuple(np.full((one.size, one.size, 3), 255, np.uint8) for one in served.preprocesses)
+        served.log_probs([DecodedPage(white)])
+        return served
+
+    def _spec(self) -> EnsembleSpec:
+        return EnsembleSpec.of_checkpoint(self.path, self.tta)
 
 
 def _top(log_probs: np.ndarray | None, names: Sequence[str], top_k: int) -> Mapping[str, float]:

@@ -7,9 +7,8 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 
@@ -17,7 +16,7 @@ from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodePool
-from docclf_cli.tasks.serve.served_model import SHOWN_DIGITS, ServedModel
+from docclf_cli.tasks.serve.served_model import SHOWN_DIGITS, ModelSource
 
 logger = logging.getLogger("docclf")
 LOOK_AGAIN = 2.0  # seconds between looks at the checkpoints, with --reload
@@ -44,21 +43,6 @@ class ServeOptions:
     wait: float = 0.005
     reload: bool = False
     stop_after: float = 30.0
-
-
-@dataclass(frozen=True, eq=False)
-class ModelSource:
-    """Where a model comes from, so that it can be loaded again.
-
-    Attributes:
-        name: What requests call it.
-        load: Loads it.
-        files: Its checkpoints, which `--reload` looks at.
-    """
-
-    name: str
-    load: Callable[[], ServedModel]
-    files: tuple[Path, ...] = ()
 
 
 def is_loopback(host: str) -> bool:

@@ -29,7 +29,7 @@ from docclf_cli.tasks.predict.predict import PredictOptions, predict
 from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
-from docclf_cli.tasks.serve.served_model import ServedModel, load_served
+from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel
 from docclf_cli.tasks.serve.server import listen
 
 CLASSES = ("form", "letter", "영수증", "bill")
@@ -59,8 +59,7 @@ def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> 
 
 
 def load(checkpoint: Path, name: str = "default", threshold: float | None = 0.9) -> ServedModel:
-    spec = EnsembleSpec.of_checkpoint(checkpoint)
-    return load_served(name, str(checkpoint), spec, HERE, backend="torch", threshold=lambda _: threshold)
+    return ModelSource(name, checkpoint, HERE, min_confidence=threshold).load()
 
 
 @contextmanager
