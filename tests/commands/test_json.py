@@ -78,7 +78,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train --show-schedule": ("--epochs", "2", "--batch-size", "10"),
     "train --resume": ("runs/a",),
     "runs": (),
-    "watch --once": ("incoming", "--out", "sorted", "--settle", "0"),
+    "watch --once": ("incoming", "--out", "sorted", "--settle", "0", "--checkpoint", "runs/a"),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
     "predict": ("--checkpoint", "runs/a", "--split", "test"),
     "class-report": ("runs/a",),
