@@ -70,8 +70,10 @@ def _register() -> None:
         runs,
         s3_pull,
         s3_push,
+        serve,
         train,
         tta,
+        watch,
     )
     from docclf_cli.commands._arguments import Command
 
@@ -83,6 +85,8 @@ def _register() -> None:
     app.command("ensemble", cls=Command, epilog=ensemble.EXAMPLES)(ensemble.run)
     app.command("tta", cls=Command, epilog=tta.EXAMPLES)(tta.run)
     app.command("export", cls=Command, epilog=export.EXAMPLES)(export.run)
+    app.command("serve", cls=Command, epilog=serve.EXAMPLES)(serve.run)
+    app.command("watch", cls=Command, epilog=watch.EXAMPLES)(watch.run)
     app.add_typer(cache.app, name="cache")
     app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.run)
     app.command("env-check", cls=Command, epilog=env_check.EXAMPLES)(env_check.run)

@@ -29,6 +29,7 @@ FLOORS = (
     {
         "registry",
         "files",
+        "journal",
         "events",
         "stop",
         "text",

@@ -42,8 +42,10 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "commands/runs": ("runs",),
     "commands/s3_pull": ("s3-pull",),
     "commands/s3_push": ("s3-push",),
+    "commands/serve": ("serve",),
     "commands/train": ("train",),
     "commands/tta": ("tta",),
+    "commands/watch": ("watch",),
     "data/": ("train", "predict", *USE, "audit"),
     "display/": ALL,
     "display/audit": ("train", "audit"),
@@ -69,6 +71,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "ensembling/": ("ensemble", "tta"),
     "errors": ("train", *USE),
     "files": ALL,
+    "journal": ("predict", "watch"),
     "models/": ("train",),
     "profile/": ("train", "ensemble", "tta", "audit", "env-check"),
     "results/": ALL,
@@ -93,12 +96,21 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
     "tasks/recipe": ("train",),
     "tasks/runs": ("runs",),
+    "tasks/serve/": ("serve",),
+    "tasks/serve/served_model": ("serve", "watch"),
+    "tasks/watch/": ("watch",),
     "tasks/train": ("train",),
     "tasks/tta": ("tta",),
     "tasks/unreadable": USE,
     "tasks/verdict": ("train",),
 }  # fmt: skip
-FOREIGN = {"--shm-size", "--force-reinstall", "--cached", "--error-unmatch"}  # options of other programs
+FOREIGN = {
+    "--shm-size",
+    "--data-binary",
+    "--force-reinstall",
+    "--cached",
+    "--error-unmatch",
+}  # options of other programs
 VERBS = {
     "applies",
     "knows",

@@ -11,6 +11,7 @@ from docclf_cli.display import console
 PROFILE = "Profile"
 COMMON = "Common options"
 OUTPUT = "Output"
+REVIEW = "Review"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -133,6 +134,23 @@ Precision = Annotated[
         callback=_known_precision,
     ),
 ]
+TargetPrecision = Annotated[
+    float | None,
+    declare(
+        "--target-precision",
+        help="Mark pages for review so that all other pages reach this precision, e.g. 0.99.",
+        panel=REVIEW,
+    ),
+]
+MinConfidence = Annotated[
+    float | None,
+    declare("--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", panel=REVIEW),
+]
+Views = Annotated[
+    bool,
+    declare("--tta", help="Test-time augmentation: predict each page in several views and merge the probabilities."),
+]
+Backend = Annotated[str, declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")]
 Output = Annotated[Path | None, output("Parent of run folders \\[default: runs].")]
 ResultsOutput = Annotated[
     Path | None,

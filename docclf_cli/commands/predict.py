@@ -29,7 +29,6 @@ EXAMPLES = (
     "docclf predict runs/mine --split test --submission"
 )
 STDOUT = Path("-")
-SURE = "Review"
 
 Inputs = Annotated[
     list[str] | None,
@@ -55,27 +54,13 @@ Data = Annotated[
     option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
 TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
-TargetPrecision = Annotated[
-    float | None,
-    option.declare(
-        "--target-precision",
-        help="Mark pages for review so that all other pages reach this precision, e.g. 0.99.",
-        panel=SURE,
-    ),
-]
-MinConfidence = Annotated[
-    float | None,
-    option.declare(
-        "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", panel=SURE
-    ),
-]
 MaxUnreadable = Annotated[
     float | None,
     option.declare(
         "--max-unreadable",
         min=0.0,
         max=1.0,
-        panel=SURE,
+        panel=option.REVIEW,
         help="Share of unreadable pages above which the exit code is 3; all files are still written "
         "\\[default: data.max_unreadable of the training profile].",
     ),
@@ -113,13 +98,6 @@ CopyTo = Annotated[
         "_unreadable; nothing is overwritten.",
     ),
 ]
-Views = Annotated[
-    bool,
-    option.declare(
-        "--tta", help="Test-time augmentation: predict each page in several views and merge the probabilities."
-    ),
-]
-Backend = Annotated[str, option.declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")]
 Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
 
 
@@ -130,11 +108,11 @@ def run(
     split: Split = None,
     data: Data = None,
     top_k: TopK = 3,
-    target_precision: TargetPrecision = None,
-    min_confidence: MinConfidence = None,
+    target_precision: option.TargetPrecision = None,
+    min_confidence: option.MinConfidence = None,
     max_unreadable: MaxUnreadable = None,
-    tta: Views = False,
-    backend: Backend = "torch",
+    tta: option.Views = False,
+    backend: option.Backend = "torch",
     device: option.Device = None,
     precision: option.Precision = None,
     sets: option.Sets = None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from docclf_cli.display.tables import NameTable, interval, number, short
+from docclf_cli.results.as_json import jsonable
 from docclf_cli.results.metrics import ClassRow, Scores
 from docclf_cli.streams import is_utf8
 
@@ -49,25 +49,6 @@ def print_tables(result: Any, console: Console) -> None:
 def _print_json(content: Any) -> None:
     # Where the stream does not take all characters, JSON's own escapes stand for them.
     print(json.dumps(content, ensure_ascii=not is_utf8(sys.stdout), indent=2))
-
-
-def jsonable(value: Any) -> Any:
-    """Plain JSON values of a result: dataclasses by field name, paths as text, NaN as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, str | bool | int) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return jsonable(value.tolist())
-    if isinstance(value, Iterable):
-        return [jsonable(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 @singledispatch

@@ -32,15 +32,21 @@ PAGED_SUFFIXES = frozenset((PDF_SUFFIX, ".tif", ".tiff"))  # files that must be 
 MAX_PAGES = 10_000  # of one file
 
 
-class _Document(Protocol):
+class Document(Protocol):
     """A file that is open, with its pages by number."""
 
     @property
-    def pages(self) -> int: ...
+    def pages(self) -> int:
+        """Number of pages."""
+        ...
 
-    def page(self, number: int, preprocess: Preprocess) -> np.ndarray: ...
+    def page(self, number: int, preprocess: Preprocess) -> np.ndarray:
+        """A page (counted from 0), uint8 [size, size, 3]."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file."""
+        ...
 
 
 class PageReader:
@@ -55,7 +61,7 @@ class PageReader:
 
     def __init__(self, max_pixels: int, allow_symlinks: bool = False) -> None:
         self._max_pixels, self.allow_symlinks = max_pixels, allow_symlinks
-        self._open: tuple[Path, _Document] | None = None
+        self._open: tuple[Path, Document] | None = None
 
     def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool]]:
         """Pickle without open files: a copy in another process opens its own."""
@@ -86,29 +92,41 @@ class PageReader:
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, preprocess)
 
-    def _document(self, path: Path, root: Path | None) -> _Document:
+    def _document(self, path: Path, root: Path | None) -> Document:
         if self._open is not None and self._open[0] == path:
             return self._open[1]
         self.close()
         file = open_page(path, root, self.allow_symlinks)
         try:
-            document = self._opened(path, file)
+            document = open_document(file, self._max_pixels, is_pdf=path.suffix.lower() == PDF_SUFFIX)
         except BaseException:
             file.close()
             raise
         self._open = path, document
         return document
 
-    def _opened(self, path: Path, file: IO[bytes]) -> _Document:
-        if path.suffix.lower() == PDF_SUFFIX:
-            return PdfPages(file, self._max_pixels)
-        return _ImagePages(file, self._max_pixels)
-
     def close(self) -> None:
         """Close the file that is still open."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def open_document(file: IO[bytes], max_pixels: int, is_pdf: bool | None = None) -> Document:
+    """Open a file with its pages; inside `decoding`.
+
+    Args:
+        file: Seekable; it is closed with the document.
+        max_pixels: Larger pages are refused.
+        is_pdf: Whether it is a PDF; None where its first bytes are to say so.
+
+    Raises:
+        UnreadablePage: It is encrypted, damaged, or of no known format.
+    """
+    if is_pdf is None:
+        is_pdf = file.read(1024).lstrip().startswith(b"%PDF")
+        file.seek(0)
+    return PdfPages(file, max_pixels) if is_pdf else _ImagePages(file, max_pixels)
 
 
 def is_paged(name: str) -> bool:

@@ -122,7 +122,7 @@ def _placed(temp: Path, wanted: Path) -> bool:
     for number in itertools.count(1):
         place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
         try:
-            _link(temp, place)
+            place_copy(temp, place)
         except FileExistsError:
             if filecmp.cmp(temp, place, shallow=False):
                 return False
@@ -131,8 +131,8 @@ def _placed(temp: Path, wanted: Path) -> bool:
     raise AssertionError
 
 
-def _link(temp: Path, place: Path) -> None:
-    """Link a file to a name, unless a file of that name exists, which a rename would replace.
+def place_copy(temp: Path, place: Path) -> None:
+    """Give a temporary file its name, unless a file of that name exists, which a rename would replace.
 
     Raises:
         FileExistsError: Such a file exists.

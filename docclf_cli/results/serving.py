@@ -1,0 +1,73 @@
+"""What `serve` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from docclf_cli.results.prediction import PageRow
+
+
+@dataclass(frozen=True)
+class ServedDocument:
+    """What is said of a file with several pages, as `predict` says it.
+
+    Attributes:
+        pages: Its pages.
+        predicted: The most probable class by the mean log-probability of its readable pages; None where none is.
+        confidence: Its probability.
+        needs_review: Whether a person should look at it; None without a threshold.
+        status: Empty where a page was read, otherwise why not.
+    """
+
+    pages: int
+    predicted: str | None
+    confidence: float | None
+    needs_review: bool | None
+    status: str
+
+
+@dataclass(frozen=True)
+class ServedPrediction:
+    """The answer to `POST /classify`.
+
+    Attributes:
+        model: Name of the model that answered.
+        checkpoint: First characters of the SHA-256 of its checkpoint; they change when the model is replaced.
+        threshold: The confidence threshold; None without one.
+        predictions: One row a page, with the keys of `docclf predict --json`.
+        probabilities: Of each page the most probable classes, the most probable first.
+        document: The file as a whole.
+    """
+
+    model: str
+    checkpoint: str
+    threshold: float | None
+    predictions: tuple[PageRow, ...]
+    probabilities: tuple[Mapping[str, float], ...]
+    document: ServedDocument
+
+
+@dataclass(frozen=True)
+class ServedModelFacts:
+    """The answer to `GET /model`, one entry a model.
+
+    Attributes:
+        name: What requests call it.
+        path: What was named at the start.
+        checkpoint: First characters of the SHA-256 of its checkpoint.
+        classes: Names along the class axis.
+        image_size: Side of the input in pixels.
+        threshold: The confidence threshold; None without one.
+        backend: What runs it.
+        precision: Its number format.
+    """
+
+    name: str
+    path: str
+    checkpoint: str
+    classes: tuple[str, ...]
+    image_size: int
+    threshold: float | None
+    backend: str
+    precision: str

@@ -1,0 +1,114 @@
+"""Puts the pages of several requests into one batch of the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from docclf_cli.tasks.serve.decoding import DecodedPage
+from docclf_cli.tasks.serve.served_model import ServedModel
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    model: ServedModel
+    page: DecodedPage
+    result: asyncio.Future[np.ndarray]
+
+
+class Batcher:
+    """Collects pages for a bounded time, and runs one batch after another in a thread of its own.
+
+    While the model computes one batch, the next one fills; so the wait only matters while there is little to do.
+
+    Args:
+        wait: Seconds that the first page of a batch waits for others.
+    """
+
+    def __init__(self, wait: float) -> None:
+        self._wait = wait
+        self._pending: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._task: asyncio.Task[None] | None = None
+        self.batches = 0
+        self.pages = 0
+
+    def start(self) -> None:
+        """Begin to run batches; inside of the event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """End after the batch that is running."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown()
+
+    @property
+    def waiting(self) -> int:
+        """Pages that wait for the model."""
+        return len(self._pending)
+
+    async def log_probs(self, model: ServedModel, pages: Sequence[DecodedPage]) -> list[np.ndarray | None]:
+        """Log-probabilities of each page, [num_classes]; None for those that cannot be read."""
+        loop = asyncio.get_running_loop()
+        results = [loop.create_future() if page.images else None for page in pages]
+        for page, result in zip(pages, results, strict=True):
+            if result is not None:
+                self._pending.append(_Waiting(model, page, result))
+        self._arrived.set()
+        return [None if result is None else await result for result in results]
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._pending:
+                self._arrived.clear()
+                await self._arrived.wait()
+            model = self._pending[0].model
+            await self._collect(model.most_pages)
+            batch = self._take(model)
+            if not batch:
+                continue
+            try:
+                found = await loop.run_in_executor(self._thread, model.log_probs, [one.page for one in batch])
+            except Exception as error:  # the requests of this batch fail, the server goes on
+                for one in batch:
+                    if not one.result.done():
+                        one.result.set_exception(error)
+                continue
+            self.batches += 1
+            self.pages += len(batch)
+            for one, log_probs in zip(batch, found, strict=True):
+                if not one.result.done():
+                    one.result.set_result(log_probs)
+
+    async def _collect(self, most: int) -> None:
+        """Wait until a batch is full, or its first page has waited long enough."""
+        deadline = asyncio.get_running_loop().time() + self._wait
+        while len(self._pending) < most:
+            self._arrived.clear()
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._arrived.wait(), left)
+            except TimeoutError:
+                return
+
+    def _take(self, model: ServedModel) -> list[_Waiting]:
+        """The pages of the next batch, all of one model; those whose request was given up are dropped."""
+        batch, others = list[_Waiting](), deque[_Waiting]()
+        while self._pending and len(batch) < model.most_pages:
+            one = self._pending.popleft()
+            if one.result.cancelled():
+                continue
+            (batch if one.model is model else others).append(one)
+        self._pending.extendleft(reversed(others))
+        return batch

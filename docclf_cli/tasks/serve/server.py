@@ -1,0 +1,169 @@
+"""Runs the HTTP server: loads the models, listens, reloads and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Coroutine, Generator, Mapping
+from dataclasses import dataclass
+
+import uvicorn
+
+from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
+from docclf_cli.tasks.serve.batching import Batcher
+from docclf_cli.tasks.serve.decoding import DecodePool
+from docclf_cli.tasks.serve.served_model import SHOWN_DIGITS, ModelSource
+
+logger = logging.getLogger("docclf")
+LOOK_AGAIN = 2.0  # seconds between looks at the checkpoints, with --reload
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """How to listen.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        token: Bearer token that requests have to carry; None asks for none.
+        decoders: Files that are decoded at the same time.
+        wait: Seconds that the first page of a batch waits for others.
+        reload: Load a model again when its checkpoint changes.
+        stop_after: Longest seconds that accepted requests may take after SIGTERM.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    decoders: int = 2
+    wait: float = 0.005
+    reload: bool = False
+    stop_after: float = 30.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        InputError: The address is not of this machine.
+        ResourceError: The port is taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(f"--host {host}: {error.strerror}", "127.0.0.1, or 0.0.0.0 for all networks") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ResourceError(f"{host}:{port}: {error.strerror}", "choose another --port") from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals `_run` handles."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals alone."""
+        yield
+
+
+def serve(sources: Mapping[str, ModelSource], options: ServeOptions, limits: ServeLimits) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; requests that were accepted are answered first.
+
+    SIGHUP loads all models again. A model that cannot be loaded again stays as it was.
+
+    Raises:
+        InputError: The address is not of this machine.
+        ResourceError: The port is taken.
+        CheckpointError: A checkpoint is damaged.
+    """
+    with contextlib.closing(listen(options.host, options.port)) as listener:
+        service = Service(
+            models={name: source.load() for name, source in sources.items()},
+            limits=limits,
+            batcher=Batcher(options.wait),
+            pool=DecodePool(options.decoders, limits.decode),
+            decoders=options.decoders,
+            token=options.token,
+            loopback_only=is_loopback(options.host),
+        )
+        config = uvicorn.Config(
+            create_app(service),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=int(options.stop_after),
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        logger.info("listening on http://%s:%d; Ctrl-C stops", host, listener.getsockname()[1])
+        asyncio.run(_run(_Server(config), service, sources, options.reload, listener))
+
+
+async def _run(
+    server: _Server, service: Service, sources: Mapping[str, ModelSource], watching: bool, listener: socket.socket
+) -> None:
+    loop = asyncio.get_running_loop()
+    running: set[asyncio.Task[None]] = set()
+
+    def stop() -> None:
+        if service.stopping:
+            server.force_exit = True
+            return
+        logger.info("stopping after the requests that were accepted; again to leave now")
+        service.stopping = True
+        server.should_exit = True
+
+    def begin(work: Coroutine[None, None, None]) -> None:
+        task = loop.create_task(work)
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: begin(_reload(service, sources)))
+    if watching:
+        begin(_watch(service, sources))
+    await server.serve(sockets=[listener])
+    for task in running:
+        task.cancel()
+
+
+async def _watch(service: Service, sources: Mapping[str, ModelSource]) -> None:
+    """Load models again whose checkpoints were replaced."""
+    seen = {name: _marks(source) for name, source in sources.items()}
+    while True:
+        await asyncio.sleep(LOOK_AGAIN)
+        changed = {name: source for name, source in sources.items() if _marks(source) != seen[name]}
+        seen |= {name: _marks(source) for name, source in changed.items()}
+        await _reload(service, changed)
+
+
+def _marks(source: ModelSource) -> list[tuple[int, int]]:
+    facts = [file.stat() for file in source.files if file.exists()]
+    return [(one.st_mtime_ns, one.st_ino) for one in facts]
+
+
+async def _reload(service: Service, sources: Mapping[str, ModelSource]) -> None:
+    for name, source in sources.items():
+        try:
+            service.models[name] = await asyncio.to_thread(source.load)
+        except Exception as error:
+            logger.warning("%s cannot be loaded again, so the model of before stays: %s", name, error)
+        else:
+            logger.info("loaded again: %s (%s)", name, service.models[name].key[:SHOWN_DIGITS])

@@ -1,0 +1,371 @@
+"""Sorts the files that arrive in a folder, each exactly once.
+
+A file is known by its content. What is to become of it is in the journal before anything is written, and that it is
+done is in the journal afterwards. So a process that is killed at any point goes on where it was: a file whose copy is
+there is done, any other is copied again under the same name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from docclf_cli.data.images.decode import UnreadablePage, open_page
+from docclf_cli.data.images.page_files import PAGE_SUFFIXES
+from docclf_cli.data.index.folders import walk
+from docclf_cli.data.index.left_out import LeftOut
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.files import TEMP_PREFIX, sha256_of
+from docclf_cli.journal import JOURNAL, Journal
+from docclf_cli.results.as_json import jsonable
+from docclf_cli.results.serving import ServedPrediction
+from docclf_cli.results.watching import WatchResult
+from docclf_cli.stop import StopFlag
+from docclf_cli.tasks.predict.sorting import REVIEW, UNREADABLE_FILES, folder_names, place_copy
+from docclf_cli.tasks.serve.decoding import DecodePool, TooManyPages
+from docclf_cli.tasks.serve.served_model import ServedModel
+
+logger = logging.getLogger("docclf")
+STATE = ".docclf-watch"  # in the output folder: journal, lock, and copies that are not complete yet
+SUMMARY_EVERY = 3600.0  # seconds
+MOST_BYTES = 10**9  # of a file, which is held in memory
+TELL_AGAIN = 60.0  # seconds until a command that failed is run again
+PLANNED, DONE, TOLD = "planned", "done", "told"
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """What to do with files that arrive.
+
+    Attributes:
+        inbox: The folder that is watched.
+        output: Parent of the class folders.
+        move: Remove a file from the inbox once its copy is complete.
+        once: End when everything that is there now has been handled.
+        every: Seconds between looks at the inbox.
+        settle: Seconds that size and time of a file must not have changed before it is read.
+        command: Gets the JSON of each file on its stdin; empty for none.
+        command_seconds: Longest time that the command may take.
+        allow_symlinks: Follow symbolic links.
+    """
+
+    inbox: Path
+    output: Path
+    move: bool = False
+    once: bool = False
+    every: float = 2.0
+    settle: float = 2.0
+    command: tuple[str, ...] = ()
+    command_seconds: float = 60.0
+    allow_symlinks: bool = False
+
+    def check(self) -> None:
+        """Refuse folders that cannot be watched.
+
+        Raises:
+            InputError: The inbox is no folder, or one of the folders lies in the other.
+        """
+        if not self.inbox.is_dir():
+            raise InputError(f"{self.inbox} is no folder", "name the folder in which files arrive")
+        inbox, output = self.inbox.resolve(), self.output.resolve()
+        if inbox == output or output.is_relative_to(inbox) or inbox.is_relative_to(output):
+            raise InputError(
+                f"--out {self.output} and {self.inbox} overlap",
+                "sorted files would be sorted again: name another folder",
+            )
+
+
+@dataclass
+class _Tally:
+    handled: int = 0
+    needs_review: int = 0
+    unreadable: int = 0
+    duplicates: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """Size and time of a file, by which a change is noticed."""
+
+    size: int
+    modified: int
+
+
+class Watcher:
+    """Sorts what arrives in a folder; its journal lies in the output folder.
+
+    Args:
+        options: What to do.
+        model: What decides.
+        pool: Decodes files.
+        stop: Polled between files.
+    """
+
+    def __init__(self, options: WatchOptions, model: ServedModel, pool: DecodePool, stop: StopFlag) -> None:
+        self._options, self._model, self._pool, self._stop = options, model, pool, stop
+        self._folders = dict(zip(model.predictor.class_names, folder_names(model.predictor.class_names), strict=True))
+        self._tally, self._left_out = _Tally(), LeftOut()
+        self._handled: dict[str, _Mark] = {}  # files of the inbox that need no more work, while they stay as they are
+        self._arriving: dict[str, tuple[_Mark, float]] = {}
+        self._done: dict[str, str] = {}  # where the content of a file was put, by its SHA-256
+        self._untold: dict[str, tuple[Mapping[str, Any], float]] = {}  # with the time of the next attempt
+
+    def run(self) -> WatchResult:
+        """Sort files until it is stopped, or with `once` until nothing is left to do.
+
+        Raises:
+            InputError: Another watcher sorts into this folder.
+            Interrupted: It was stopped.
+        """
+        options = self._options
+        with RunFolder(options.output / STATE).writing():
+            self._journal = Journal(options.output / STATE / JOURNAL)
+            with contextlib.closing(self._journal):
+                self._recover()
+                next_summary = time.monotonic() + SUMMARY_EVERY
+                while True:
+                    waiting = self._round()
+                    if options.once and not waiting:
+                        return self._result()
+                    if time.monotonic() >= next_summary:
+                        logger.info("%s", self._summary())
+                        next_summary += SUMMARY_EVERY
+                    self._pause()
+
+    def _pause(self) -> None:
+        end = time.monotonic() + self._options.every
+        while (left := end - time.monotonic()) > 0:
+            self._stop.raise_if_set("stopped watching", "start the command again to continue; each file is sorted once")
+            time.sleep(min(left, 0.1))
+
+    def _round(self) -> bool:
+        """Look at the inbox once; whether something is left to do."""
+        self._left_out = LeftOut()
+        found = tuple(walk(self._options.inbox, PAGE_SUFFIXES, self._options.allow_symlinks, self._left_out))
+        waiting = False
+        for name in found:
+            self._stop.raise_if_set("stopped watching", "start the command again to continue; each file is sorted once")
+            try:
+                waiting |= not self._look_at(name)
+            except ResourceError as error:  # the disk is full, or a share has gone: later it may be there again
+                logger.warning("%s stays in the inbox for now: %s", name, error.message)
+                waiting = True
+        for gone in self._handled.keys() - set(found):
+            del self._handled[gone]
+        self._tell_all()
+        return waiting
+
+    def _look_at(self, name: str) -> bool:
+        """Handle a file once it has settled; whether nothing is left to do about it."""
+        path, now = self._options.inbox / name, time.monotonic()
+        mark = _mark_of(path)
+        if mark is None or self._handled.get(name) == mark:
+            return True
+        seen, since = self._arriving.get(name, (None, now))
+        if seen != mark:
+            self._arriving[name] = mark, now
+            since = now
+        if now - since < self._options.settle:
+            return False
+        if mark.size > MOST_BYTES:
+            logger.warning("%s stays in the inbox: it is larger than %d GB", path, MOST_BYTES // 10**9)
+            self._handled[name] = mark
+            return True
+        try:
+            with open_page(path, self._options.inbox, self._options.allow_symlinks) as file:
+                content = file.read()
+        except UnreadablePage as error:
+            logger.warning("%s cannot be opened: %s", path, error.reason)
+            self._handled[name] = mark
+            return True
+        if _mark_of(path) != mark:
+            return False  # it has changed while it was read
+        self._handle(name, content)
+        self._arriving.pop(name, None)
+        if self._options.move and _mark_of(path) == mark:
+            path.unlink(missing_ok=True)
+        else:
+            self._handled[name] = mark
+        return True
+
+    def _handle(self, name: str, content: bytes) -> None:
+        """Put a file where it belongs, unless its content is there already."""
+        key = hashlib.sha256(content).hexdigest()
+        if key in self._done and (not self._options.move or self._is_there(key)):
+            self._tally.duplicates += 1
+            return
+        answer = self._classified(name, content)
+        event = {
+            "event": PLANNED,
+            "id": key,
+            "source": name,
+            "destination": self._free_place(self._folder_of(answer), PurePath(name), key),
+            "answer": jsonable(answer),
+        }
+        self._journal.append(event)
+        self._put(event, content)
+        self._note_done(event)
+
+    def _is_there(self, key: str) -> bool:
+        """Whether the copy of a content is still where it was put, so that another one may be removed."""
+        place = self._options.output / self._done[key]
+        return place.is_file() and sha256_of(place) == key
+
+    def _classified(self, name: str, content: bytes) -> ServedPrediction:
+        model = self._model
+        try:
+            pages = self._pool.decode(content, model.preprocesses)
+        except TooManyPages as error:
+            return model.answer(name, [], [], 1, status=f"the file {error}")
+        readable = [number for number, page in enumerate(pages) if page.images]
+        log_probs: list[np.ndarray | None] = [None] * len(pages)
+        for start in range(0, len(readable), model.most_pages):
+            numbers = readable[start : start + model.most_pages]
+            for number, found in zip(numbers, model.log_probs([pages[one] for one in numbers]), strict=True):
+                log_probs[number] = found
+        return model.answer(name, pages, log_probs, 3)
+
+    def _folder_of(self, answer: ServedPrediction) -> str:
+        if answer.document.predicted is None:
+            return UNREADABLE_FILES
+        folder = self._folders[answer.document.predicted]
+        return f"{REVIEW}/{folder}" if answer.document.needs_review else folder
+
+    def _free_place(self, folder: str, name: PurePath, key: str) -> str:
+        """The first name in a folder that is free, or that has this content already."""
+        for number in itertools.count(1):
+            numbered = name if number == 1 else name.with_name(f"{name.stem}-{number}{name.suffix}")
+            place = self._options.output / folder / numbered
+            if not place.exists() or (place.is_file() and sha256_of(place) == key):
+                return str(PurePath(folder) / numbered)
+        raise AssertionError
+
+    def _put(self, event: Mapping[str, Any], content: bytes) -> None:
+        """Write the copy, whole or not at all.
+
+        Raises:
+            ResourceError: The disk is full, or the folder cannot be written to.
+        """
+        place = self._options.output / event["destination"]
+        temp = self._options.output / STATE / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with temp.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            place_copy(temp, place)
+        except OSError as error:
+            raise ResourceError(f"{place} cannot be written: {error.strerror or error}", "see --out") from error
+        finally:
+            temp.unlink(missing_ok=True)
+
+    def _note_done(self, event: Mapping[str, Any]) -> None:
+        self._journal.append({"event": DONE, "id": event["id"]})
+        self._done[event["id"]] = event["destination"]
+        document = event["answer"]["document"]
+        self._tally.handled += 1
+        self._tally.needs_review += bool(document["needs_review"])
+        self._tally.unreadable += document["predicted"] is None
+        if document["predicted"] is not None:
+            self._tally.classes[document["predicted"]] += 1
+        if self._options.command:
+            self._untold[event["id"]] = event, 0.0
+
+    def _recover(self) -> None:
+        """Finish what an earlier process began."""
+        planned: dict[str, Mapping[str, Any]] = {}
+        told: set[str] = set()
+        for event in self._journal.events:
+            key = event["id"]
+            if event["event"] == PLANNED:
+                planned[key] = event
+            elif event["event"] == DONE:
+                self._done[key] = planned[key]["destination"]
+            else:
+                told.add(key)
+        for key, event in planned.items():
+            place = self._options.output / event["destination"]
+            if key not in self._done and place.is_file() and sha256_of(place) == key:
+                self._note_done(event)
+        if self._options.command:
+            self._untold |= {key: (planned[key], 0.0) for key in self._done if key not in told}
+
+    def _tell_all(self) -> None:
+        """Run the command for files of which it was not told yet."""
+        for key, (event, due) in list(self._untold.items()):
+            self._stop.raise_if_set("stopped watching", "start the command again to continue")
+            if time.monotonic() < due:
+                continue
+            if self._tell(event):
+                self._journal.append({"event": TOLD, "id": key})
+                del self._untold[key]
+            else:
+                self._untold[key] = event, time.monotonic() + TELL_AGAIN
+
+    def _tell(self, event: Mapping[str, Any]) -> bool:
+        told = {
+            "id": event["id"],
+            "source": str(self._options.inbox / event["source"]),
+            "destination": str(self._options.output / event["destination"]),
+            **event["answer"],
+        }
+        name = shutil.which(self._options.command[0]) or self._options.command[0]
+        try:
+            subprocess.run(
+                [name, *self._options.command[1:]],
+                input=json.dumps(told).encode(),
+                timeout=self._options.command_seconds,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            logger.warning("--exec failed for %s, and is run again in a minute: %s", told["destination"], error)
+            return False
+        return True
+
+    def _summary(self) -> str:
+        tally = self._tally
+        return (
+            f"{tally.handled:,} files sorted, {tally.needs_review:,} of them to review, {tally.unreadable:,} unreadable, "
+            f"{tally.duplicates:,} duplicates, {len(self._arriving):,} arriving"
+        )
+
+    def _result(self) -> WatchResult:
+        tally = self._tally
+        return WatchResult(
+            model=self._model.path,
+            handled=tally.handled,
+            classes=dict(tally.classes),
+            needs_review=tally.needs_review,
+            unreadable=tally.unreadable,
+            duplicates=tally.duplicates,
+            output=self._options.output,
+            left_out=dict(self._left_out.counts),
+        )
+
+
+def _mark_of(path: Path) -> _Mark | None:
+    """Size and time of a file; None where there is none (any more)."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return _Mark(facts.st_size, facts.st_mtime_ns)
