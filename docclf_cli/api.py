@@ -14,12 +14,13 @@ import yaml
 from PIL import Image
 
 from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
-from docclf_cli.data.images.page_files import PageReader, is_paged
+from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
+from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.prediction import Prediction
 from docclf_cli.stop import NEVER, StopFlag

@@ -33,6 +33,7 @@ from docclf_cli.results.evaluation import Comparison, EvaluateResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.evaluate.compare import compare
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
@@ -244,7 +245,7 @@ def _scored(case: _Evaluation) -> EvaluateResult:
     notes = caveats(case.split, monitor=member.info.monitor, folds=member.is_folds, temperature=member.temperature)
     return EvaluateResult(
         member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes,
-        precision=precisions_of([case.predictions]),
+        precision=precisions_of([case.predictions]), documents=score_documents(judged),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from docclf_cli.data.index.file_list import FileList, Found, PageList
@@ -113,8 +114,6 @@ def test_links_out_of_a_folder_are_not_pages_of_it() -> None:
 
 
 def test_pages_are_numbered_file_after_file() -> None:
-    import numpy as np
-
     files = FileList(Found("", name, name) for name in "abcd")
     pages = PageList.of(files, np.array([1, 3, 0, 2], np.int32))
     assert [pages.place(number) for number in range(len(pages))] == [
@@ -128,11 +127,15 @@ def test_what_predict_lists_is_found_from_the_working_folder() -> None:
         "path,page,class\nin/b.jpg,1,a\nin/a/2.pdf,1,a\nin/a/2.pdf,2,a\nin/gone,,\n"
     )
     found = FileList(find(["first/predictions.csv"], io.BytesIO()))
-    assert [(found[row].shown, str(found.path(row)[0])) for row in range(len(found))] == [
-        ("in/b.jpg", "in/b.jpg"),
-        ("in/a/2.pdf", "in/a/2.pdf"),
-        ("in/gone", "first/in/gone"),
+    assert [(found[row].shown, found[row].page, str(found.path(row)[0])) for row in range(len(found))] == [
+        ("in/b.jpg", 0, "in/b.jpg"),
+        ("in/a/2.pdf", 1, "in/a/2.pdf"),
+        ("in/a/2.pdf", 2, "in/a/2.pdf"),
+        ("in/gone", 0, "first/in/gone"),
     ]
+    pages = PageList.of(found, np.ones(len(found), np.int32))
+    assert pages.first_of_document.tolist() == [True, True, False, True]
+    assert [pages.place(number) for number in range(len(pages))] == [(0, 0), (1, 0), (2, 1), (3, 0)]
 
 
 def test_names_that_are_escaped_in_a_table_are_the_names_of_files() -> None:
