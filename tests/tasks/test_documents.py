@@ -87,7 +87,9 @@ def test_predict_tells_documents(run: TrainResult, tmp_path: Path, docclf: Any) 
     assert Path(result["documents_file"]).name == "documents.csv"
     shown = docclf("predict", run.run, pages / "letter", "--output", tmp_path / "out", "--overwrite", cwd=tmp_path)
     assert "Documents of several pages" in shown.stdout
-    first = docclf("predict", run.run, pages / "letter", "--set", "data.pages=first", "--json", "-o", "one", cwd=tmp_path)
+    first = docclf(
+        "predict", run.run, pages / "letter", "--set", "data.pages=first", "--json", "-o", "one", cwd=tmp_path
+    )
     assert json.loads(first.stdout)["pages"] == 6
 
 
@@ -103,7 +105,9 @@ def test_a_test_split_of_documents_is_submitted_by_document(run: TrainResult, tm
     index = load_index(DataConfig(root=str(root), cache="off"), "test", ("form", "letter", "receipt"))
     assert index.ids.tolist() == ["2.tif#1", "2.tif#2", "2.tif#3", "1.pdf#1", "1.pdf#2", "0.tif"]
     out = tmp_path / "out"
-    printed = docclf("predict", run.run, "--split", "test", "--data", root, "--submission", "-o", out, "--json", cwd=tmp_path)
+    printed = docclf(
+        "predict", run.run, "--split", "test", "--data", root, "--submission", "-o", out, "--json", cwd=tmp_path
+    )
     result = json.loads(printed.stdout)
     assert [(row["path"], row["page"]) for row in result["predictions"]] == [
         ("2.tif", 1), ("2.tif", 2), ("2.tif", 3), ("1.pdf", 1), ("1.pdf", 2), ("0.tif", 1),

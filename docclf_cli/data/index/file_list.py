@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.index.file_pages import files_together
+
 
 @dataclass(frozen=True)
 class Found:
@@ -75,6 +77,8 @@ class FileList:
         self.repeated = len(again)
         if len(again):
             self._rows = np.delete(self._rows, again)
+        if any(self._pages):
+            self._rows = self._rows[files_together([_path(self[row]) for row in range(len(self))])]
 
     def _named_again(self, hashes: np.ndarray) -> np.ndarray:
         # By sorted hashes, which takes a tenth of the memory of a set; equal hashes are only a suspicion.

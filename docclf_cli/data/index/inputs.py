@@ -15,12 +15,12 @@ import numpy as np
 from docclf_cli.data.images.page_files import PAGE_SUFFIXES, PDF_SUFFIX, require_pdf_support
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.file_list import Found
-from docclf_cli.data.index.file_pages import files_together, named_pages
+from docclf_cli.data.index.file_pages import named_pages
 from docclf_cli.data.index.folders import ambiguous, locate, walk
 from docclf_cli.data.index.left_out import FOLDER, LeftOut
 from docclf_cli.data.index.tables import Table, plural, read_table, row_number
 from docclf_cli.errors import InputError
-from docclf_cli.page_ids import is_paged
+from docclf_cli.page_ids import is_paged, split_page_id
 from docclf_cli.user_folders import user_path
 
 STDIN = "-"
@@ -40,7 +40,8 @@ def find(
     A folder that may not be read comes as a file: reading it as a page gives the reason.
 
     Args:
-        inputs: Files, folders, globs (`**` enters folders), CSV files with a column of paths, or `-`.
+        inputs: Files, pages of files (`file.pdf#3`), folders, globs (`**` enters folders), CSV files with a column of
+            paths, or `-`.
         stdin: Where `-` reads its list from: one path a line, or separated by NUL.
         allow_symlinks: Follow symbolic links that leave a folder.
         left_out: Counts what lies in the folders and is no page.
@@ -71,7 +72,7 @@ def _found(text: str, stdin: IO[bytes], allow_symlinks: bool, left_out: LeftOut)
         return _of_folder(path, allow_symlinks, left_out)
     if path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113
         return _of_table(read_table(path))
-    if _is_there(path):
+    if _is_there(path) or _is_there(Path(split_page_id(str(path))[0])):
         return _named([str(path)])
     if glob.has_magic(text):
         return _of_glob(str(path), left_out)
@@ -88,7 +89,15 @@ def _is_there(path: Path) -> bool:
 
 
 def _named(paths: Iterable[str]) -> Iterator[Found]:
-    return (Found("", path, path) for path in paths)
+    return map(_of_name, paths)
+
+
+def _of_name(path: str) -> Found:
+    """A file; or, where there is none of this name, the page of a file that `file.pdf#3` means."""
+    document, page = split_page_id(path)
+    if page and not _is_there(Path(path)):
+        return Found("", document, document, page=page)
+    return Found("", path, path)
 
 
 def _of_folder(folder: Path, allow_symlinks: bool, left_out: LeftOut) -> Iterator[Found]:
@@ -137,15 +146,12 @@ def _of_table(table: Table) -> Iterator[Found]:
             "start the command in the folder that the paths start from, or move the table there",
         )
     elsewhere = {row: str(file) for row, file in zip(missing, here, strict=True)}
-    found = []
     for row, (file, name, page) in enumerate(zip(files.tolist(), shown.tolist(), pages.tolist(), strict=True)):
         if elsewhere.get(row):
             place = Found("", elsewhere[row], name)
         else:
             place = Found(str(folder), name.strip() if row in elsewhere else file, name)
-        found.append(replace(place, page=page if is_paged(place.name) else 0))
-    order = range(len(found)) if named is None else files_together([f"{one.folder}/{one.name}" for one in found])
-    yield from (found[row] for row in order)
+        yield replace(place, page=page if is_paged(place.name) else 0)
 
 
 def _refuse_ambiguous(table: Table, names: np.ndarray, rows: Sequence[int], folder: Path) -> None:

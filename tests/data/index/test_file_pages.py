@@ -1,6 +1,5 @@
 """PDF and TIFF files in data roots: which pages they give, under which IDs, and that these stay together."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -227,11 +226,6 @@ def test_pdfs_need_an_extra(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(InputError, match="PDF files need the package pypdfium2") as error:
         load_index(config(tree), "train")
     assert error.value.hint == "pip install 'docclf[pdf]'"
-
-
-def test_forms_of_the_xfa_kind_are_read_in_silence(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load_index(config(tree), "train")
-    assert logging.getLogger("pypdfium2._helpers.document").getEffectiveLevel() == logging.ERROR
 
 
 @pytest.mark.parametrize("value", ["some", 0, True, 1.5])

@@ -185,3 +185,21 @@ def test_what_may_not_be_looked_at_is_a_file_with_a_reason(monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "lstat", refused)  # root may look at everything
     assert shown("locked") == ["locked"]
+
+
+def test_pages_are_named_by_their_number() -> None:
+    Path("pages.csv").write_text("path\nin/a/2.pdf#3\nin/b.jpg\nin/a/2.pdf#1\n")
+    for inputs, stdin in (
+        (["in/a/2.pdf#3", "in/b.jpg", "in/a/2.pdf#1"], b""),
+        (["pages.csv"], b""),
+        (["-"], b"in/a/2.pdf#3\nin/b.jpg\nin/a/2.pdf#1\n"),
+    ):
+        found = FileList(find(inputs, io.BytesIO(stdin)))
+        assert [(found[row].shown, found[row].page) for row in range(3)] == [
+            ("in/a/2.pdf", 3),
+            ("in/a/2.pdf", 1),
+            ("in/b.jpg", 0),
+        ]
+    Path("in/x.pdf#2").write_bytes(b"a file of this name")
+    (whole,) = find(["in/x.pdf#2"], io.BytesIO())
+    assert (whole.name, whole.page) == ("in/x.pdf#2", 0)
