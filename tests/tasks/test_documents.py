@@ -17,6 +17,7 @@ from docclf_cli.page_ids import document_of
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import TrainResult
+from docclf_cli.tasks.class_report.thumbnails import thumbnails
 from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.evaluate.evaluate import evaluate
 from docclf_cli.tasks.train import train
@@ -91,6 +92,12 @@ def test_predict_tells_documents(run: TrainResult, tmp_path: Path, docclf: Any) 
         "predict", run.run, pages / "letter", "--set", "data.pages=first", "--json", "-o", "one", cwd=tmp_path
     )
     assert json.loads(first.stdout)["pages"] == 6
+
+
+def test_a_report_shows_the_page_that_is_named(run: TrainResult) -> None:
+    data = DataConfig(root=str(run.run.parents[1] / "pages"), cache="off")
+    names = ["letter/2.tif#1", "letter/2.tif#3", "letter/5.pdf#2"]
+    assert len(set(thumbnails(names, "train", data).values())) == 3
 
 
 def test_a_test_split_of_documents_is_submitted_by_document(run: TrainResult, tmp_path: Path, docclf: Any) -> None:

@@ -269,6 +269,8 @@ def _what_it_is(file: IO[bytes]) -> str:
     if not start:
         return "the file is empty"
     kind = next((name for magic, name in _STARTS if start.lstrip().startswith(magic)), None)
+    if start[4:8] == b"ftyp" and start[8:12] in _PICTURES and "HEIF" in FORMATS:
+        return "damaged, or HEIC of a kind that is not known"
     if start[4:8] == b"ftyp":
         kind = "AVIF or HEIC" if start[8:12] in _PICTURES else "a film"
         return f"is {kind}, which is not read here; convert it to JPEG or PNG (or for HEIC: {HEIC_HINT})"

@@ -194,9 +194,8 @@ class PdfPages:
     def __init__(self, file: IO[bytes], max_pixels: int) -> None:
         import pypdfium2
 
-        logging.getLogger("pypdfium2").setLevel(
-            logging.ERROR
-        )  # it says of each XFA form that only its AcroForm is drawn
+        # It warns of each form that is also in XFA; its AcroForm is drawn.
+        logging.getLogger("pypdfium2").setLevel(logging.ERROR)
         self._file, self._max_pixels = file, max_pixels
         try:
             self._pdf = pypdfium2.PdfDocument(file)
