@@ -14,12 +14,14 @@ import yaml
 from PIL import Image
 
 from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
-from docclf_cli.data.images.page_files import PageReader, is_paged
+from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.file_pages import pages_per_file
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
+from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.prediction import Prediction
 from docclf_cli.stop import NEVER, StopFlag
@@ -73,7 +75,7 @@ class Model:
                 [height, width, 3 or 4], RGB); also a single one.
 
         Returns:
-            One result a page, in order; a PDF or TIFF gives one for each of its pages. A page that cannot be read
+            One result a page, in order; a PDF or TIFF gives one for each of its pages (that the model was trained to read). A page that cannot be read
             has no label, and says why in `error`.
 
         Raises:
@@ -88,7 +90,7 @@ class Model:
         given = [pages] if isinstance(pages, str | Path | Image.Image | np.ndarray) else list(pages)
         data = self.trained.info.data
         reader = PageReader(data.max_pixels, data.allow_symlinks)
-        places = [place for number, page in enumerate(given) for place in _pages_of(number, page, reader)]
+        places = [place for number, page in enumerate(given) for place in _pages_of(number, page, reader, data.pages)]
         predictor = self._predictor
         inputs = [
             ModelInput(_GivenPages(places, reader, preprocess, data.max_pixels), views)
@@ -222,7 +224,7 @@ class _Place:
     error: str = ""
 
 
-def _pages_of(number: int, page: Page, reader: PageReader) -> Iterator[_Place]:
+def _pages_of(number: int, page: Page, reader: PageReader, wanted: str | int) -> Iterator[_Place]:
     if isinstance(page, Image.Image):
         yield _Place(page)
     elif isinstance(page, np.ndarray):
@@ -234,7 +236,7 @@ def _pages_of(number: int, page: Page, reader: PageReader) -> Iterator[_Place]:
         yield _Place(Image.fromarray(page))
     elif isinstance(page, str | Path):
         try:
-            count = reader.count(Path(page)) if is_paged(Path(page).name) else 1
+            count = pages_per_file(wanted, reader.count(Path(page))) if is_paged(Path(page).name) else 1
         except UnreadablePage as error:
             yield _Place(page, error=error.reason)
             return

@@ -38,6 +38,7 @@ FLOORS = (
         "errors",
         "streams",
         "user_folders",
+        "page_ids",
     },
 )
 LEVEL = {package: level for level, packages in enumerate(FLOORS) for package in packages}

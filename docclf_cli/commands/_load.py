@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from docclf_cli.registry import Registry
     from docclf_cli.tasks.recipe import Recipe
 
-READING = ("allow_symlinks", "max_pixels", "max_unreadable")  # keys of `data` that a use of a model may change
+READING = ("allow_symlinks", "max_pixels", "max_unreadable", "pages")  # keys of `data` that a use of a model may change
 
 
 def load_checked(name: str, options: Mapping[str, Any], sets: Sequence[str] | None) -> LoadedProfile:

@@ -23,6 +23,8 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     """Classes, metrics, the comparison, the confidence threshold, the corruptions and the files."""
     yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
     yield _metrics(result)
+    if result.documents is not None:
+        yield report.scores_table(result.documents, f"{result.checkpoint}, {result.split}", "documents")
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     if result.comparison is not None:
         yield _comparison(result.comparison)

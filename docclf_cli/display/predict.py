@@ -1,6 +1,6 @@
 """Tables of `docclf predict`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -8,16 +8,19 @@ from rich.table import Table
 
 from docclf_cli.display import show as report
 from docclf_cli.display.tables import NameTable, short
-from docclf_cli.results.prediction import PageRow, PredictResult
+from docclf_cli.results.prediction import DocumentRow, PageRow, PredictResult
 
 MOST_PAGES = 20  # of more, only the counts are shown
 
 
 @report.render.register
 def tables(result: PredictResult) -> Iterator[RenderableType]:
-    """Each page where there are few; pages by class, a summary and the files."""
+    """Each page and document where there are few; pages by class, a summary and the files."""
     if 0 < len(result.predictions) <= MOST_PAGES:
         yield _page_table(result)
+    documents = [row for row in result.documents if row.pages is not None and row.pages > 1]
+    if 0 < len(documents) <= MOST_PAGES:
+        yield _document_table(documents, result.threshold is not None)
     yield _by_class(result)
     yield _summary(result)
     yield report.files_table(result.files)
@@ -35,7 +38,24 @@ def _page_table(result: PredictResult) -> NameTable:
     return table
 
 
-def _style(row: PageRow) -> str:
+def _document_table(documents: Sequence[DocumentRow], asked: bool) -> NameTable:
+    table = NameTable(
+        "Documents of several pages", "document", "pages", "class<", "confidence", *(["<"] if asked else [])
+    )
+    for row in documents:
+        confidence = "–" if row.confidence is None else short(row.confidence)
+        cells = (str(row.pages), row.predicted or "unreadable", confidence)
+        table.add_row(
+            row.path,
+            *cells,
+            *(["review" if row.needs_review else ""] if asked else []),
+            style=_style(row),
+            below=row.status,
+        )
+    return table
+
+
+def _style(row: PageRow | DocumentRow) -> str:
     if row.predicted is None:
         return "red"
     return "yellow" if row.needs_review else ""

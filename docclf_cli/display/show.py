@@ -89,15 +89,15 @@ def _weak(rows: Iterable[ClassRow]) -> set[str]:
     return {row.name for row in known if row.f1.value < WEAK_F1 or row.f1.high < mean}
 
 
-def scores_table(scores: Scores, title: str) -> NameTable:
-    """Metrics with their 95 % intervals."""
+def scores_table(scores: Scores, title: str, unit: str = "pages") -> NameTable:
+    """Metrics of pages (or other units) with their 95 % intervals."""
     from docclf_cli.metrics.metrics import label_of  # takes scipy to import
 
-    table = NameTable(f"{title}: {scores.support} pages", "metric", "value", "95 % interval")
+    table = NameTable(f"{title}: {scores.support} {unit}", "metric", "value", "95 % interval")
     for name, estimate in scores.metrics.items():
         table.add_row(label_of(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
     if scores.unreadable:
-        table.add_row("unreadable pages, left out", str(scores.unreadable), "")
+        table.add_row(f"unreadable {unit}, left out", str(scores.unreadable), "")
     return table
 
 

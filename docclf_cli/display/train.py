@@ -17,6 +17,8 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
     """Classes and metrics on held-out pages, folds, the best epoch and the files."""
     yield report.class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
     yield report.scores_table(result.val, "Held-out pages")
+    if result.documents is not None:
+        yield report.scores_table(result.documents, "Held-out documents", "documents")
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     if result.folds:
         yield _folds_table(result.folds)

@@ -43,7 +43,8 @@ def _type_of(info: FieldInfo) -> str:
     text = re.sub(r"\w+\.", "", str(info.annotation).replace("<class '", "").replace("'>", ""))
     literals = re.search(r"Literal\[(.*?)\]", text)
     if literals:
-        return literals.group(1).replace("'", "").replace(", ", " \\| ")
+        others = " \\| whole number" if re.search(r"\bint\b", text.replace(literals.group(0), "")) else ""
+        return literals.group(1).replace("'", "").replace(", ", " \\| ") + others
     words = {
         "int": "whole number",
         "float": "number",

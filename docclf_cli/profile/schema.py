@@ -19,6 +19,15 @@ Natural = Annotated[int, Field(ge=0, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
+def _checked_pages(value: object) -> object:
+    if value in ("all", "first") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"must be all, first, or a whole number of at least 1, not {value!r}")
+
+
+WantedPages = Annotated[Literal["all", "first"] | int, BeforeValidator(_checked_pages)]
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are faults, values do not change."""
 
@@ -32,6 +41,13 @@ class DataConfig(Section):
     images: str | None = Field(None, description="Folder of the images of a CSV (default: the folder of the same stem)")
     image_column: str = Field("ID", description="CSV column with the image's file name")
     label_column: str = Field("target", description="CSV column with the label: an index of meta.csv, or a class name")
+    page_column: str | None = Field(
+        "page",
+        description="CSV column with the page of a PDF or TIFF, counted from 1 (blank, or no such column: `pages`)",
+    )
+    pages: WantedPages = Field(
+        "all", description="Pages of each PDF or TIFF that are used: all, first, or a number of first pages"
+    )
     group_column: str | None = Field(None, description="CSV column that names pages which belong together")
     groups: str | None = Field(None, description="CSV file `ID,group`: pages of a group stay together in every split")
     relabel: str | None = Field(None, description="CSV file `ID,target`: corrected labels, laid over the index")

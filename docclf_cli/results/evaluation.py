@@ -112,6 +112,8 @@ class EvaluateResult:
         files: What was written.
         notes: Caveats about the metrics.
         precision: Number format of the predictions (fp32, bf16 or fp16).
+        documents: The same metrics of documents, where files have several pages: of each the pooled log-probabilities of
+            its pages; `support` and `unreadable` count documents.
     """
 
     checkpoint: Path
@@ -126,3 +128,4 @@ class EvaluateResult:
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     precision: str = "fp32"
+    documents: Scores | None = None

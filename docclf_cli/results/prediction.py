@@ -44,6 +44,27 @@ class PageRow:
 
 
 @dataclass(frozen=True)
+class DocumentRow:
+    """What is said of one file by all its pages together.
+
+    Attributes:
+        path: ID, or path as it was named.
+        pages: How many of its pages were looked at; None where the file could not be opened.
+        predicted: The class of the pooled log-probabilities; None where no page could be read.
+        confidence: Its probability.
+        needs_review: Whether a person should look at it; None where no threshold was asked for.
+        status: Empty where all pages were read, otherwise which were not.
+    """
+
+    path: str
+    pages: int | None
+    predicted: str | None
+    confidence: float | None
+    needs_review: bool | None
+    status: str
+
+
+@dataclass(frozen=True)
 class PredictResult:
     """The summary of `predict`; the pages are in its files.
 
@@ -66,6 +87,8 @@ class PredictResult:
         precision: Number format of the predictions (members: all that occur).
         predictions: One row a page, for up to 1,000 pages; of more, `predictions_file` holds them.
         predictions_file: The table of all pages.
+        documents: Where files have several pages: one row a file, for up to 1,000 files.
+        documents_file: The table of all files; None where each has one page.
     """
 
     model: str
@@ -86,6 +109,8 @@ class PredictResult:
     precision: str = "fp32"
     predictions: tuple[PageRow, ...] = ()
     predictions_file: Path | None = None
+    documents: tuple[DocumentRow, ...] = ()
+    documents_file: Path | None = None
 
     @property
     def pages_per_second(self) -> float:

@@ -61,6 +61,7 @@ class TrainResult:
         precision: Number format that the checkpoint predicts with (folds: all that occur).
         verdict: What the metrics say about the run, the gravest first.
         next_commands: Commands that go on from here: report, evaluate, predict.
+        documents: Scores of held-out documents, where files have several pages (pooled log-probabilities of their pages).
     """
 
     run: Path
@@ -80,6 +81,7 @@ class TrainResult:
     precision: str = "fp32"
     verdict: tuple[Finding, ...] = ()
     next_commands: tuple[str, ...] = ()
+    documents: Scores | None = None
 
 
 @dataclass(frozen=True)

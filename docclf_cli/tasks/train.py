@@ -68,6 +68,7 @@ from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import FoldRow, TrainingPlan, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
@@ -434,10 +435,8 @@ def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: S
 
 
 def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
-    val, train = (
-        score(as_judged(fitted.val, "val", fitted.temperature)),
-        score(fitted.train, temperature=fitted.temperature),
-    )
+    judged = as_judged(fitted.val, "val", fitted.temperature)
+    val, train = score(judged), score(fitted.train, temperature=fitted.temperature)
     run = work.run
     files = [run.best]
     for write in (
@@ -452,7 +451,7 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
     result = TrainResult(
         run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
         val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
-        notes=_notes(work, fitted.temperature),
+        notes=_notes(work, fitted.temperature), documents=score_documents(judged),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, fitted.val, [fitted.history], work.profile))
 
@@ -466,7 +465,8 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
         alone = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
         store_temperatures(work.run, [one.run for one in fitted], mean_of_folds=temperature, out_of_fold=alone)
     out_of_fold.save(work.run.path / OUT_OF_FOLD)
-    val = score(as_judged(out_of_fold, "val", temperature))
+    judged = as_judged(out_of_fold, "val", temperature)
+    val = score(judged)
     rows = tuple(
         FoldRow(number, one.best_epoch, one.history[one.best_epoch - 1])
         for number, one in zip(numbers, fitted, strict=True)
@@ -476,6 +476,7 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
     result = TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
         val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
+        documents=score_documents(judged),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, out_of_fold, [one.history for one in fitted], work.profile))
 

@@ -219,3 +219,19 @@ def test_an_earlier_audit_is_replaced_only_when_asked(docclf: Docclf, pages: Pat
     assert docclf(*args, "--overwrite").code == 0
     assert not (tmp_path / "runs/look/mine.txt").exists()
     assert names_in(tmp_path / "runs") == ["look"]
+
+
+def test_pages_of_one_file_are_no_near_duplicates(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
+    first, second, third = sorted((pages / "train").iterdir())[:3]
+    for name in ("x", "y"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    with Image.open(first) as page:
+        page.convert("RGB").save(tmp_path / "data" / "x" / "a.pdf", save_all=True, append_images=[page.convert("RGB")])
+    for number, path in enumerate((first, second, third)):
+        copy(path, tmp_path / "data" / "y" / f"{number}.jpg", quality=60)
+    assert docclf("audit", tmp_path / "data", "--name", "check").code == 0
+    folder = tmp_path / "runs" / "check"
+    pairs = {(row["first_id"], row["second_id"]) for row in rows_of(folder / "near_duplicates.csv")}
+    assert pairs == {("x/a.pdf#1", "y/0.jpg"), ("x/a.pdf#2", "y/0.jpg")}
+    groups = {row["ID"]: row["group"] for row in rows_of(folder / "groups.csv")}
+    assert groups["x/a.pdf#1"] == groups["x/a.pdf#2"] == groups["y/0.jpg"] != groups["y/1.jpg"]

@@ -20,6 +20,8 @@ data is damaged, is unreadable: it is never filled up.
 
 import contextlib
 import errno
+import importlib
+import importlib.util
 import os
 import stat
 import warnings
@@ -34,6 +36,8 @@ from PIL import Image, ImageFile, features
 from docclf_cli.data.images.preprocess import Preprocess
 
 RULES = 2  # counts up whenever the same file gives other pixels than before
+HEIC_HINT = "pip install pi-heif"
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")  # photos of phones
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -43,13 +47,30 @@ _SUFFIXES = {
     "GIF": (".gif",),
     "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     "AVIF": (".avif",),
+    "HEIF": HEIC_SUFFIXES,
 }
+
+
+def _registers_heif() -> bool:
+    """Register what opens HEIC in Pillow, where the user installed it: Pillow itself has no decoder for it."""
+    for name in ("pi_heif", "pillow_heif"):
+        if importlib.util.find_spec(name) is not None:
+            try:
+                importlib.import_module(name).register_heif_opener()
+            except ImportError:  # it was built for another Python or Pillow
+                continue
+            return True
+    return False
+
+
 # Pillow may have been built without these; their files are then reported as left out.
 _MISSING = {
     name
     for name, feature in (("WEBP", "webp"), ("JPEG2000", "jpg_2000"), ("AVIF", "avif"))
     if not features.check(feature)
 }
+if not _registers_heif():
+    _MISSING.add("HEIF")
 FORMATS = tuple(name for name in _SUFFIXES if name not in _MISSING)
 SUFFIXES = frozenset(suffix for name in FORMATS for suffix in _SUFFIXES[name])
 # Pixels are left over for the antialiasing filter when a JPEG is scaled while it is decoded, and when whole blocks
@@ -115,8 +136,8 @@ class Header:
     orientation: int
 
 
-def read_header(path: Path, *, root: Path | None = None, allow_symlinks: bool = False) -> Header:
-    """Size and orientation of a page, without decoding it.
+def read_header(path: Path, *, page: int = 0, root: Path | None = None, allow_symlinks: bool = False) -> Header:
+    """Size and orientation of a page (of a TIFF, counted from 0), without decoding it.
 
     Raises:
         UnreadablePage: As for `read_page`, as far as the start of the file shows.
@@ -124,6 +145,8 @@ def read_header(path: Path, *, root: Path | None = None, allow_symlinks: bool = 
     with open_page(path, root, allow_symlinks) as file, _strict_pillow(MAX_HEADER_PIXELS):
         try:
             with Image.open(file, formats=FORMATS) as image:
+                if page:
+                    image.seek(page)
                 orientation = _orientation(image)
                 sideways = orientation in _SIDEWAYS
                 width, height = image.size[::-1] if sideways else image.size
@@ -246,9 +269,11 @@ def _what_it_is(file: IO[bytes]) -> str:
     if not start:
         return "the file is empty"
     kind = next((name for magic, name in _STARTS if start.lstrip().startswith(magic)), None)
+    if start[4:8] == b"ftyp" and start[8:12] in _PICTURES and "HEIF" in FORMATS:
+        return "damaged, or HEIC of a kind that is not known"
     if start[4:8] == b"ftyp":
         kind = "AVIF or HEIC" if start[8:12] in _PICTURES else "a film"
-        return f"is {kind}, which is not read here; convert it to JPEG or PNG"
+        return f"is {kind}, which is not read here; convert it to JPEG or PNG (or for HEIC: {HEIC_HINT})"
     return f"is {kind}, not an image" if kind else f"damaged, or not an image of a known format ({', '.join(FORMATS)})"
 
 

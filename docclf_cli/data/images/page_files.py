@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import importlib.util
+import logging
 import math
-from pathlib import Path, PurePath
+import os
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from docclf_cli.data.images.decode import (
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
-PAGED_SUFFIXES = frozenset((PDF_SUFFIX, ".tif", ".tiff"))  # files that must be opened to know how many pages they have
 MAX_PAGES = 10_000  # of one file
 
 
@@ -52,7 +55,8 @@ class Document(Protocol):
 class PageReader:
     """Reads pages of files, by the rules of `data.images.decode`.
 
-    The last file stays open, because the pages of a document are asked for one after another.
+    The last file stays open, because the pages of a document are asked for one after another. A forked process opens its
+    own: it would share the position in the file with its parent.
 
     Args:
         max_pixels: Larger pages are refused.
@@ -62,13 +66,14 @@ class PageReader:
     def __init__(self, max_pixels: int, allow_symlinks: bool = False) -> None:
         self._max_pixels, self.allow_symlinks = max_pixels, allow_symlinks
         self._open: tuple[Path, Document] | None = None
+        self._process = os.getpid()
 
     def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool]]:
         """Pickle without open files: a copy in another process opens its own."""
         return PageReader, (self._max_pixels, self.allow_symlinks)
 
     def count(self, path: Path, root: Path | None = None) -> int:
-        """Number of pages of a file; only files of `PAGED_SUFFIXES` can have more than one.
+        """Number of pages of a file; only those of which `is_paged` is true can have more than one.
 
         Args:
             path: The file.
@@ -93,6 +98,8 @@ class PageReader:
             return self._document(path, root).page(number, preprocess)
 
     def _document(self, path: Path, root: Path | None) -> Document:
+        if self._process != os.getpid():
+            self._open, self._process = None, os.getpid()
         if self._open is not None and self._open[0] == path:
             return self._open[1]
         self.close()
@@ -127,11 +134,6 @@ def open_document(file: IO[bytes], max_pixels: int, is_pdf: bool | None = None) 
         is_pdf = file.read(1024).lstrip().startswith(b"%PDF")
         file.seek(0)
     return PdfPages(file, max_pixels) if is_pdf else _ImagePages(file, max_pixels)
-
-
-def is_paged(name: str) -> bool:
-    """Whether a file of this name can have several pages."""
-    return PurePath(name).suffix.lower() in PAGED_SUFFIXES
 
 
 class _ImagePages:
@@ -190,6 +192,12 @@ def require_pdf_support(path: str) -> None:
         raise InputError(f"{path}: PDF files need the package pypdfium2", "pip install 'docclf[pdf]'")
 
 
+@functools.cache
+def pdf_renderer() -> str:
+    """What renders PDFs here, with its version: another one may draw the same page otherwise."""
+    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}"
+
+
 class PdfPages:
     """The pages of an open PDF; filled-in form fields and annotations are drawn, scripts are never run.
 
@@ -204,6 +212,8 @@ class PdfPages:
     def __init__(self, file: IO[bytes], max_pixels: int) -> None:
         import pypdfium2
 
+        # It warns of each form that is also in XFA; its AcroForm is drawn.
+        logging.getLogger("pypdfium2").setLevel(logging.ERROR)
         self._file, self._max_pixels = file, max_pixels
         try:
             self._pdf = pypdfium2.PdfDocument(file)

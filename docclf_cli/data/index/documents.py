@@ -13,6 +13,7 @@ import numpy as np
 
 from docclf_cli.data.index.left_out import LeftOut
 from docclf_cli.errors import InputError
+from docclf_cli.page_ids import document_of
 from docclf_cli.text import composed
 
 
@@ -47,6 +48,7 @@ class DocumentIndex:
         groups: Text [n]: pages that belong together; None where each page is on its own.
         below: Folder of the image files, relative to `root`.
         left_out: Counts of files and folders that are no pages.
+        numbers: int64 [n]: number of the page in its file, counted from 0; None where no file can have several.
     """
 
     root: Path
@@ -57,6 +59,7 @@ class DocumentIndex:
     groups: np.ndarray | None = None
     below: str = ""
     left_out: LeftOut = field(default_factory=LeftOut)
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,10 +68,31 @@ class DocumentIndex:
         """The image file of a row."""
         return self.root / self.below / str(self.paths[row])
 
+    def page(self, row: int) -> int:
+        """The number of a row's page in its file, counted from 0."""
+        return 0 if self.numbers is None else int(self.numbers[row])
+
+    @property
+    def documents(self) -> np.ndarray:
+        """The document of each page (`docclf_cli.page_ids`), an object array of `str` [n]."""
+        names = np.empty(len(self), dtype=object)
+        names[:] = [document_of(name) for name in self.ids.tolist()]
+        return names
+
     def files(self) -> list[str]:
         """The absolute paths of all image files, as text: of millions, pathlib takes much longer."""
         folder = (self.root / self.below).absolute()
         return [f"{folder}/{name}" for name in self.paths.tolist()]
+
+    @cached_property
+    def rows_of_document(self) -> Mapping[str, list[int]]:
+        """The rows of each document that has several pages, by its name in composed form."""
+        rows: dict[str, list[int]] = {}
+        if self.numbers is not None:
+            for row, name in enumerate(self.ids.tolist()):
+                if (document := document_of(name)) != name:
+                    rows.setdefault(composed(document), []).append(row)
+        return rows
 
     @cached_property
     def row_of(self) -> Mapping[str, int]:
@@ -84,6 +108,7 @@ class DocumentIndex:
             paths=self.paths[pick],
             targets=None if self.targets is None else self.targets[pick],
             groups=None if self.groups is None else self.groups[pick],
+            numbers=None if self.numbers is None else self.numbers[pick],
         )
 
     def joined(self, other: DocumentIndex) -> DocumentIndex:
@@ -95,13 +120,16 @@ class DocumentIndex:
             InputError: A file is in both.
         """
         mine, theirs = self.ids, other.ids
-        if self.row_of.keys() & other.row_of.keys():
+        if set(map(composed, self.documents)) & set(map(composed, other.documents)):
             mine, theirs = within("train", mine), within("val", theirs)
         root = Path(os.path.commonpath([self.root.absolute(), other.root.absolute()]))
         sides = (self, other)
         files = [[str(side.path(row).absolute().relative_to(root)) for row in range(len(side))] for side in sides]
         if shared := sorted(set(files[0]) & set(files[1])):
             raise InputError(f"{len(shared)} pages are in both sets, such as {shared[0]}")
+        numbers = None
+        if any(side.numbers is not None for side in sides):
+            numbers = np.array([side.page(row) for side in sides for row in range(len(side))], dtype=np.int64)
         paths = np.array([*files[0], *files[1]], dtype=object)
         groups = None
         if any(side.groups is not None for side in sides):
@@ -109,7 +137,7 @@ class DocumentIndex:
         return DocumentIndex(
             root, np.concatenate([mine, theirs]), paths,
             np.concatenate([side.labels for side in sides]), self.class_names, groups,
-            left_out=self.left_out.joined(other.left_out),
+            left_out=self.left_out.joined(other.left_out), numbers=numbers,
         )  # fmt: skip
 
     @property

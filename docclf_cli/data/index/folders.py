@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from docclf_cli.data.images.decode import SUFFIXES
+from docclf_cli.data.images.page_files import PAGE_SUFFIXES
 from docclf_cli.data.index.left_out import LINKED_FOLDER, LeftOut
 from docclf_cli.text import composed, normalised
 
@@ -84,7 +84,7 @@ def ambiguous(ids: np.ndarray, rows: Iterable[int], folder: Path) -> dict[int, l
     for below in {posixpath.dirname(name) for name in of_stem}:
         for name in (posixpath.join(below, name) for name in _names(folder / below)):
             stem, suffix = posixpath.splitext(name)
-            if suffix.lower() in SUFFIXES and normalised(stem) in of_stem:
+            if suffix.lower() in PAGE_SUFFIXES and normalised(stem) in of_stem:
                 of_stem[normalised(stem)].append(name)
     return {row: sorted(of_stem[name]) for row, name in wanted.items() if len(of_stem[name]) > 1}
 
@@ -119,15 +119,15 @@ def _other_spellings(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         stem, suffix = posixpath.splitext(name)
-        if suffix.lower() in SUFFIXES:
+        if suffix.lower() in PAGE_SUFFIXES:
             key = normalised(stem)
             found[key] = "" if key in found else name
     return found | {normalised(name): name for name in names}
 
 
 def image_files(folder: Path, follow_links: bool = False, left_out: LeftOut | None = None) -> list[str]:
-    """All image files below a folder by their suffix, relative to it, sorted; otherwise as `walk`."""
-    return sorted(walk(folder, SUFFIXES, follow_links, left_out))
+    """All files of pages below a folder by their suffix, relative to it, sorted; otherwise as `walk`."""
+    return sorted(walk(folder, PAGE_SUFFIXES, follow_links, left_out))
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.file_pages import kept_together, with_pages
 from docclf_cli.data.index.labels import Classes, read_meta
 from docclf_cli.data.index.layouts import QUICKSTART, SUBMISSION, Listing, has_split, read_listing
 from docclf_cli.data.index.overlays import grouped, relabelled, with_groups
@@ -131,7 +132,6 @@ def _index_of(
     listing: Listing, config: DataConfig, root: Path, split: Split, class_names: Sequence[str] | None
 ) -> DocumentIndex:
     classes = _classes(listing, config, root, split, class_names)
-    _refuse_one_name_twice(listing)
     targets = None
     if listing.labels is not None:
         targets = classes.encode(listing.labels)
@@ -140,16 +140,18 @@ def _index_of(
     index = DocumentIndex(
         listing.root, listing.ids, listing.files, targets, classes.names, below=listing.below, left_out=listing.left_out
     )
-    return index if listing.groups is None else with_groups(index, listing.groups)
+    index, rows = with_pages(index, listing.source, config, listing.named)
+    _refuse_one_name_twice(index.ids, listing.source)
+    return index if listing.groups is None else with_groups(index, listing.groups[rows])
 
 
-def _refuse_one_name_twice(listing: Listing) -> None:
-    if all(map(str.isascii, listing.ids)):
+def _refuse_one_name_twice(ids: np.ndarray, source: Path) -> None:
+    if all(map(str.isascii, ids)):
         return
-    names, counts = np.unique(np.array([composed(name) for name in listing.ids], np.str_), return_counts=True)
+    names, counts = np.unique(np.array([composed(name) for name in ids], np.str_), return_counts=True)
     if (counts > 1).any():
         raise InputError(
-            f"{listing.source}: {str(names[counts.argmax()])!r} is one name, written composed and decomposed, for two pages",
+            f"{source}: {str(names[counts.argmax()])!r} is one name, written composed and decomposed, for two pages",
             "rename one of them",
         )
 
@@ -191,7 +193,9 @@ def _own_classes(config: DataConfig) -> Classes | None:
 def _overlaid(index: DocumentIndex, config: DataConfig, splits: Sequence[Split]) -> DocumentIndex:
     if config.relabel is not None:
         index = _relabelled(index, config, splits)
-    return index if config.groups is None else grouped(index, _named_file(config, "groups"), splits)
+    if config.groups is not None:
+        index = grouped(index, _named_file(config, "groups"), splits)
+    return kept_together(index)
 
 
 def _relabelled(index: DocumentIndex, config: DataConfig, splits: Sequence[Split]) -> DocumentIndex:
@@ -205,7 +209,10 @@ def _relabelled(index: DocumentIndex, config: DataConfig, splits: Sequence[Split
 
 def _training_ids(config: DataConfig) -> set[str]:
     plain = config.model_copy(update={"relabel": None, "groups": None})
-    return set(load_training_index(plain)[0].row_of) if names_split(config, "train") else set()
+    if not names_split(config, "train"):
+        return set()
+    index = load_training_index(plain)[0]
+    return {*index.row_of, *index.rows_of_document}
 
 
 def _named_file(config: DataConfig, key: str) -> Path:

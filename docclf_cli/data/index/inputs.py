@@ -6,6 +6,7 @@ import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import IO
 
@@ -14,14 +15,17 @@ import numpy as np
 from docclf_cli.data.images.page_files import PAGE_SUFFIXES, PDF_SUFFIX, require_pdf_support
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.file_list import Found
+from docclf_cli.data.index.file_pages import named_pages
 from docclf_cli.data.index.folders import ambiguous, locate, walk
 from docclf_cli.data.index.left_out import FOLDER, LeftOut
 from docclf_cli.data.index.tables import Table, read_table, row_number
 from docclf_cli.errors import InputError
+from docclf_cli.page_ids import is_paged, split_page_id
 from docclf_cli.text import plural
 from docclf_cli.user_folders import user_path
 
 STDIN = "-"
+PAGE_COLUMN = "page"
 PATH_COLUMNS = ("path", "file", "ID")  # of a CSV list; the first of them that it has
 _BLOCK = 1 << 16
 _CONTENTS = {
@@ -37,7 +41,8 @@ def find(
     A folder that may not be read comes as a file: reading it as a page gives the reason.
 
     Args:
-        inputs: Files, folders, globs (`**` enters folders), CSV files with a column of paths, or `-`.
+        inputs: Files, pages of files (`file.pdf#3`), folders, globs (`**` enters folders), CSV files with a column of
+            paths, or `-`.
         stdin: Where `-` reads its list from: one path a line, or separated by NUL.
         allow_symlinks: Follow symbolic links that leave a folder.
         left_out: Counts what lies in the folders and is no page.
@@ -54,10 +59,10 @@ def find(
 
 
 def of_index(index: DocumentIndex) -> Iterator[Found]:
-    """The pages of a data root, under their IDs."""
+    """The pages of a data root, under the names of their documents."""
     folder, root = str(index.root / index.below), str(index.root)
-    for name, shown in zip(index.paths, index.ids, strict=True):
-        yield Found(folder, str(name), str(shown), root)
+    for row, (name, shown) in enumerate(zip(index.paths.tolist(), index.documents.tolist(), strict=True)):
+        yield Found(folder, name, shown, root, index.page(row) + 1 if is_paged(name) else 0)
 
 
 def _found(text: str, stdin: IO[bytes], allow_symlinks: bool, left_out: LeftOut) -> Iterable[Found]:
@@ -68,7 +73,7 @@ def _found(text: str, stdin: IO[bytes], allow_symlinks: bool, left_out: LeftOut)
         return _of_folder(path, allow_symlinks, left_out)
     if path.suffix.lower() == ".csv" and os.path.isfile(path):  # noqa: PTH113
         return _of_table(read_table(path))
-    if _is_there(path):
+    if _is_there(path) or _is_there(Path(split_page_id(str(path))[0])):
         return _named([str(path)])
     if glob.has_magic(text):
         return _of_glob(str(path), left_out)
@@ -85,7 +90,15 @@ def _is_there(path: Path) -> bool:
 
 
 def _named(paths: Iterable[str]) -> Iterator[Found]:
-    return (Found("", path, path) for path in paths)
+    return map(_of_name, paths)
+
+
+def _of_name(path: str) -> Found:
+    """A file; or, where there is none of this name, the page of a file that `file.pdf#3` means."""
+    document, page = split_page_id(path)
+    if page and not _is_there(Path(path)):
+        return Found("", document, document, page=page)
+    return Found("", path, path)
 
 
 def _of_folder(folder: Path, allow_symlinks: bool, left_out: LeftOut) -> Iterator[Found]:
@@ -117,26 +130,29 @@ def _of_glob(pattern: str, left_out: LeftOut) -> Iterator[Found]:
 
 
 def _of_table(table: Table) -> Iterator[Found]:
-    """Files beside a table, or in the folder of its stem; or, as `predict` lists them, from the working folder."""
-    names = table[_path_column(table)]
+    """Files beside a table, or in the folder of its stem; or, as `predict` lists them, from the working folder.
+
+    Of PDF and TIFF files only the pages that it names, by `file.pdf#3` or in a column `page`; all where it names none.
+    """
+    shown, named = named_pages(table, table[_path_column(table)], PAGE_COLUMN)
+    pages = np.zeros(len(shown), dtype=np.int64) if named is None else named
     folder = table.path.with_suffix("") if table.path.with_suffix("").is_dir() else table.path.parent
-    files, missing = locate(names, folder)
-    here, nowhere = locate(names[missing], Path()) if missing else (names[:0], [])
-    _refuse_ambiguous(table, names, [missing[place] for place in nowhere], folder)
-    if len(nowhere) == len(names):
+    files, missing = locate(shown, folder)
+    here, nowhere = locate(shown[missing], Path()) if missing else (shown[:0], [])
+    _refuse_ambiguous(table, shown, [missing[place] for place in nowhere], folder)
+    if len(nowhere) == len(shown):
         raise InputError(
-            f"{table.path}: none of its {plural(len(names), 'file', 'files')} is in {folder}, nor in the working folder "
-            f"{Path.cwd()}, such as {names[0]!r}",
+            f"{table.path}: none of its {plural(len(shown), 'file', 'files')} is in {folder}, nor in the working folder "
+            f"{Path.cwd()}, such as {shown[0]!r}",
             "start the command in the folder that the paths start from, or move the table there",
         )
     elsewhere = {row: str(file) for row, file in zip(missing, here, strict=True)}
-    for row, (file, name) in enumerate(zip(files, names, strict=True)):
-        if row not in elsewhere:
-            yield Found(str(folder), str(file), str(name))
-        elif elsewhere[row]:
-            yield Found("", elsewhere[row], str(name))
+    for row, (file, name, page) in enumerate(zip(files.tolist(), shown.tolist(), pages.tolist(), strict=True)):
+        if elsewhere.get(row):
+            place = Found("", elsewhere[row], name)
         else:
-            yield Found(str(folder), str(name).strip(), str(name))
+            place = Found(str(folder), name.strip() if row in elsewhere else file, name)
+        yield replace(place, page=page if is_paged(place.name) else 0)
 
 
 def _refuse_ambiguous(table: Table, names: np.ndarray, rows: Sequence[int], folder: Path) -> None:

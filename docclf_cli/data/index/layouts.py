@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from docclf_cli.data.index.file_pages import named_pages
 from docclf_cli.data.index.folders import (
     ambiguous,
     holds_each_once,
@@ -29,6 +30,7 @@ from docclf_cli.data.index.folders import (
 from docclf_cli.data.index.left_out import LeftOut
 from docclf_cli.data.index.tables import SHOWN, Table, examples, read_table, row_number
 from docclf_cli.errors import InputError
+from docclf_cli.page_ids import is_paged, page_id
 from docclf_cli.text import and_more, normalised, plural
 from docclf_cli.user_folders import user_path
 
@@ -53,6 +55,7 @@ class Listing:
         groups: Group names, an object array of `str` [n], or None.
         meta: The `meta.csv` that names the classes, where there is one.
         left_out: What lies in the folders and is no page.
+        named: Page of the file that the table names, counted from 1, int64 [n]; 0 for the whole file; None: nowhere.
     """
 
     source: Path
@@ -64,6 +67,7 @@ class Listing:
     groups: np.ndarray | None = None
     meta: Path | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
+    named: np.ndarray | None = None
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -121,12 +125,27 @@ def _csv_listing(
     table = read_table(path)
     ids = table[config.image_column]
     labels = table[config.label_column] if labelled else None
-    files = ids if holds_each_once(images, ids) else _found(table, ids, labels, images)
+    names, named = named_pages(table, ids, config.page_column)
+    if named is None:
+        files = ids if holds_each_once(images, ids) else _found(table, ids, ids, labels, images)
+    else:
+        files = _found(table, _page_keys(names, named), names, labels, images)
+        one_page = np.array([not is_paged(name) for name in files.tolist()])
+        if (named[one_page] > 0).any():  # now that files without a suffix in their ID are known
+            named[one_page] = 0
+            _check_ids(table, _page_keys(names, named), labels)
     root = root or images
     below = images.relative_to(root).as_posix() if root != images else ""
     groups = _groups(table, config.group_column, split) if labelled else None
     meta = path.parent / "meta.csv"
-    return Listing(path, root, below, ids, files, labels, groups, meta if meta.is_file() else None)
+    return Listing(path, root, below, names, files, labels, groups, meta if meta.is_file() else None, named=named)
+
+
+def _page_keys(names: np.ndarray, named: np.ndarray) -> np.ndarray:
+    keys = names.copy()
+    for row in np.flatnonzero(named).tolist():
+        keys[row] = page_id(names[row], int(named[row]))
+    return keys
 
 
 def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
@@ -136,13 +155,13 @@ def _groups(table: Table, column: str | None, split: str) -> np.ndarray | None:
     return table.names(column)
 
 
-def _found(table: Table, ids: np.ndarray, labels: np.ndarray | None, images: Path) -> np.ndarray:
+def _found(table: Table, ids: np.ndarray, names: np.ndarray, labels: np.ndarray | None, images: Path) -> np.ndarray:
     _check_ids(table, ids, labels)
-    files, missing = locate(ids, images)
+    files, missing = locate(names, images)
     if missing:
         where = f"missing in {images}" if images.is_dir() else f"missing (there is no folder {images})"
         what = plural(len(missing), "image is", "images are")
-        candidates = ambiguous(ids, missing, images)
+        candidates = ambiguous(names, missing, images)
         shown = [f"{ids[row]!r} can be {' or '.join(files)}" for row, files in candidates.items()][:SHOWN]
         raise InputError(
             f"{table.path}: {what} {where}, of {len(ids)}: {examples(ids, missing)}",

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from docclf_cli.data.images.decode import HEIC_HINT, HEIC_SUFFIXES
+
 logger = logging.getLogger("docclf")
 FOLDER = "folder"
 LINKED_FOLDER = "linked folder"
@@ -52,7 +54,9 @@ class LeftOut:
     def warn(self, where: object = "") -> None:
         """Log the counts as a warning, where anything was left out."""
         if self:
-            logger.warning("%s%s", f"{where}: " if where else "", self.sentence())
+            photos = any(self.counts[suffix] for suffix in HEIC_SUFFIXES)
+            hint = f" (photos of phones are read after `{HEIC_HINT}`)" if photos else ""
+            logger.warning("%s%s%s", f"{where}: " if where else "", self.sentence(), hint)
 
     def sentence(self) -> str:
         """`left out: 3 .heic, 1 .txt, 2 linked folders`, the most frequent first; empty where nothing was."""

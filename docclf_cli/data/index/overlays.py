@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("docclf")
 def relabelled(
     index: DocumentIndex, path: Path, classes: Classes, splits: Sequence[str], elsewhere: Collection[str] = ()
 ) -> DocumentIndex:
-    """The index with the labels of a CSV `ID,target` in place of its own.
+    """The index with the labels of a CSV `ID,target` in place of its own; the name of a document means all its pages.
 
     IDs of other splits are left out with a warning.
 
@@ -41,10 +41,11 @@ def relabelled(
     corrected = classes.encode(table["target"])
     if faults := classes.faults(table["target"], corrected):
         raise InputError(f"{path}: {'; '.join(faults)}", classes.hint(table["target"], corrected))
-    rows = rows_named(table, index, splits, elsewhere)
+    named = rows_named(table, index, splits, elsewhere)
     targets = index.targets.copy()
-    targets[rows[rows >= 0]] = corrected[rows >= 0]
-    if len(outside := np.flatnonzero(rows < 0)):
+    for rows, target in zip(named, corrected.tolist(), strict=True):
+        targets[rows] = target
+    if outside := [record for record, rows in enumerate(named) if not rows]:
         what = plural(len(outside), "ID is", "IDs are")
         logger.warning("%s: %s not in this split, and left out: %s", path, what, examples(table["ID"], outside))
     return replace(index, targets=targets)
@@ -52,6 +53,8 @@ def relabelled(
 
 def grouped(index: DocumentIndex, path: Path, splits: Sequence[str]) -> DocumentIndex:
     """The index with the groups of a CSV `ID,group`; a page it does not name is on its own, with a warning.
+
+    The name of a document means all its pages.
 
     Args:
         index: The pages.
@@ -62,9 +65,9 @@ def grouped(index: DocumentIndex, path: Path, splits: Sequence[str]) -> Document
         InputError: The file is faulty, or names a page of several splits.
     """
     table = read_table(path)
-    rows = rows_named(table, index, splits)
     groups = np.full(len(index), "", dtype=object)
-    groups[rows[rows >= 0]] = table.names("group")[rows >= 0]
+    for rows, group in zip(rows_named(table, index, splits), table.names("group").tolist(), strict=True):
+        groups[rows] = group
     without = index.ids[groups == ""]
     if len(without) == len(index):
         logger.warning("%s: names none of the %s of this split", path, plural(len(index), "page", "pages"))
@@ -79,34 +82,37 @@ def grouped(index: DocumentIndex, path: Path, splits: Sequence[str]) -> Document
 
 def rows_named(
     table: Table, index: DocumentIndex, splits: Sequence[str], elsewhere: Collection[str] = ()
-) -> np.ndarray:
-    """The row of an index that each ID of an overlay means, int64 [n]; -1 where it is in none of its splits.
+) -> list[list[int]]:
+    """The rows of an index that each ID of an overlay means; none where it is in none of its splits.
 
     A page is named by its ID, or with its split in front where its ID has none, or without it where no other split
-    has a page of that name.
+    has a page of that name. The name of a document with several pages means all of them.
 
     Raises:
         InputError: Two IDs mean one page, or one ID may mean two.
     """
     ids = table.names("ID")
-    found = [[] if name in elsewhere else _meant(name, index.row_of, splits) for name in ids.tolist()]
-    if unclear := [row for row, meant in enumerate(found) if len(meant) > 1]:
-        meant = ", ".join(repr(str(index.ids[row])) for row in found[unclear[0]])
+    found = [[] if name in elsewhere else _meant(name, index, splits) for name in ids.tolist()]
+    if unclear := [record for record, meant in enumerate(found) if len(meant) > 1]:
+        meant = ", ".join(repr(str(index.ids[rows[0]])) for rows in found[unclear[0]])
         what = plural(len(unclear), "ID appears", "IDs appear")
         raise InputError(
             f"{table.path}: {what} for pages of several splits: {examples(ids, unclear)}", f"say which: {meant}"
         )
-    rows = np.array([meant[0] if meant else -1 for meant in found], dtype=np.int64)
-    _refuse_named_twice(table.path, ids, rows)
-    return rows
+    named = [meant[0] if meant else [] for meant in found]
+    _refuse_named_twice(table.path, ids, named)
+    return named
 
 
-def _meant(name: str, row_of: Mapping[str, int], splits: Sequence[str]) -> list[int]:
-    if name in row_of:
-        return [row_of[name]]
+def _meant(name: str, index: DocumentIndex, splits: Sequence[str]) -> list[list[int]]:
     spelled = [f"{split}/{name}" for split in splits]
     spelled += [name.removeprefix(f"{split}/") for split in splits if name.startswith(f"{split}/")]
-    return [row_of[text] for text in spelled if text in row_of]
+    for names in ([name], spelled):
+        rows = [[index.row_of[text]] for text in names if text in index.row_of]
+        rows += [index.rows_of_document[text] for text in names if text in index.rows_of_document]
+        if rows:
+            return rows
+    return []
 
 
 def with_groups(index: DocumentIndex, groups: np.ndarray) -> DocumentIndex:
@@ -115,9 +121,13 @@ def with_groups(index: DocumentIndex, groups: np.ndarray) -> DocumentIndex:
     return replace(index, groups=np.array(named, dtype=np.str_))
 
 
-def _refuse_named_twice(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
+def _refuse_named_twice(path: Path, ids: np.ndarray, named: Sequence[Sequence[int]]) -> None:
     first: dict[object, int] = {}
-    meant = [int(row) if row >= 0 else name for row, name in zip(rows, ids, strict=True)]
-    if twice := [place for place, page in enumerate(meant) if first.setdefault(page, place) != place]:
+    twice = []
+    for record, (name, rows) in enumerate(zip(ids, named, strict=True)):
+        places = [first.setdefault(page, record) for page in (rows or [name])]
+        if any(place != record for place in places):
+            twice.append(record)
+    if twice:
         what = plural(len(twice), "ID appears", "IDs appear")
         raise InputError(f"{path}: {what} more than once: {examples(ids, twice)}")

@@ -22,6 +22,7 @@ import numpy as np
 import PIL
 
 from docclf_cli.data.images.decode import RULES
+from docclf_cli.data.images.page_files import PDF_SUFFIX, pdf_renderer
 from docclf_cli.data.loading.cache_file import (
     CHANNELS,
     CacheFile,
@@ -156,9 +157,16 @@ def clear(folder: Path) -> Usage:
 
 
 def identities(index: DocumentIndex) -> list[str]:
-    """Identity of the file of each row: a digest of its path, size and times. A changed or replaced file has another one."""
-    folder = (index.root / index.below).absolute()
-    return [_identity(f"{folder}/{name}") for name in index.paths]
+    """Identity of each row: a digest of its file's path, size and times, and of the page. A changed or replaced file has another one."""
+    folder, numbers = (index.root / index.below).absolute(), index.numbers
+    if numbers is None:
+        return [_digest(*_file_facts(f"{folder}/{name}")) for name in index.paths]
+    facts: dict[str, tuple[object, ...]] = {}
+    for name in index.paths.tolist():
+        if name not in facts:
+            facts[name] = _file_facts(f"{folder}/{name}")
+    pages = zip(index.paths.tolist(), numbers.tolist(), strict=True)
+    return [_digest(*facts[name], *([f"page {number}"] if number else [])) for name, number in pages]
 
 
 class _CacheBuilder:
@@ -175,7 +183,7 @@ class _CacheBuilder:
         config = pages.config
         root = None if config.allow_symlinks else os.path.realpath(pages.index.root)
         facts = [RULES, PIL.__version__, pages.preprocess.pixel_fingerprint(), config.max_pixels, root]
-        names = identities(pages.index.take(rows))
+        names = _rendered(pages.index.take(rows))
         if view is not None:
             facts.append(view.name)
             # The ID decides what the view does to a page.
@@ -248,19 +256,27 @@ class _CacheBuilder:
                 delete(path)
 
 
+def _rendered(index: DocumentIndex) -> list[str]:
+    """The identities of pages; those of PDFs with the version of what renders them."""
+    names = identities(index)
+    pdfs = [row for row, name in enumerate(index.paths.tolist()) if name.lower().endswith(PDF_SUFFIX)]
+    for row in pdfs:
+        names[row] = _digest(names[row], pdf_renderer())
+    return names
+
+
 def _read(pages: Pages, view: NamedView | None, row: int) -> np.ndarray:
     page = pages[row]
     return page if view is None else view(page, row)
 
 
-def _identity(path: str) -> str:
+def _file_facts(path: str) -> tuple[object, ...]:
     # The change time as well: a file put in place with the old size and modification time is still another one.
     try:
         status = os.stat(path)  # noqa: PTH116  (a Path for each of a million files takes longer than asking)
-        facts: tuple[object, ...] = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
-        facts = (path, error.errno)
-    return _digest(*facts)
+        return path, error.errno
+    return path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _digest(*facts: object) -> str:

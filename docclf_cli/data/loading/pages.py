@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
 from docclf_cli.data.images.decode import UnreadablePage, read_page
+from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.loading.cache_file import CacheFile
 from docclf_cli.data.loading.worker_pool import Read
+from docclf_cli.page_ids import is_paged
 
 if TYPE_CHECKING:
-    from docclf_cli.data.images.page_files import PageReader
     from docclf_cli.data.images.preprocess import Preprocess
     from docclf_cli.data.index.file_list import FileList, PageList
     from docclf_cli.data.index.index import DocumentIndex
@@ -125,6 +127,11 @@ class Pages:
     config: DataConfig
     cache: PageCache | None = None
 
+    @functools.cached_property
+    def reader(self) -> PageReader:
+        """What reads PDF and TIFF files."""
+        return PageReader(self.config.max_pixels, self.config.allow_symlinks)
+
     @property
     def cached(self) -> bool:
         """Whether there is a page cache."""
@@ -140,8 +147,11 @@ class Pages:
             UnreadablePage: It cannot be read.
         """
         if self.cache is None:
+            path = self.index.path(row)
+            if is_paged(path.name):
+                return self.reader.read(path, self.index.root, self.index.page(row), self.preprocess)
             return read_page(
-                self.index.path(row),
+                path,
                 preprocess=self.preprocess,
                 max_pixels=self.config.max_pixels,
                 root=self.index.root,

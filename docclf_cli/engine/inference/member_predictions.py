@@ -42,7 +42,7 @@ logger = logging.getLogger("docclf")
 VAL: Literal["val"] = "val"
 TEST: Literal["test"] = "test"
 # What decides the pages of a data root, and must be the same for members that are to share one.
-_SAME = ("images", "image_column", "label_column")
+_SAME = ("images", "image_column", "label_column", "page_column", "pages")
 # Keys of `data` that are the checkpoint's or the training run's, whatever a profile says.
 _NOT_GIVEN = frozenset(("root", "image_size", "resize_mode", "val_fraction", "split_seed", "fold_seed", "limit"))
 

@@ -112,14 +112,15 @@ def data(situation: Situation) -> Iterator[CheckRow]:
     if not root.exists():
         yield warning("data", f"{root} is not there", "name your pages with --data, or try `--data samples`")
         return
-    from docclf_cli.data.images.decode import UnreadablePage, read_page
+    from docclf_cli.data.images.decode import UnreadablePage
     from docclf_cli.data.images.preprocess import Preprocess
     from docclf_cli.data.index.index import load_index
+    from docclf_cli.data.loading.pages import Pages
 
     index = load_index(config, "train")
     text = f"{root}: {len(index)} training pages of {len(index.class_names)} classes"
     try:
-        read_page(index.path(0), Preprocess(config.image_size, config.resize_mode), max_pixels=config.max_pixels)
+        Pages(index, Preprocess(config.image_size, config.resize_mode), config)[0]
     except UnreadablePage as error:
         yield failure("data", f"{text}, but {index.path(0)}: {error.reason}", "look at this file")
     else:

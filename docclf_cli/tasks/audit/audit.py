@@ -85,6 +85,7 @@ def audit(
     readable = np.setdiff1d(np.arange(len(collection)), list(pages.unreadable))
     workers = resolve_runtime(profile.runtime).workers
     pairs = find_near_duplicates(readable, pages.grey, workers=workers, similarity=similarity, emit=emit, stop=stop)
+    pairs = _between_files(collection, pairs)
     groups = _groups(collection, pairs)
     labels = None if out_of_fold is None or run is None else check_labels(collection, run, out_of_fold, groups)
     if labels is not None and labels.skipped_reason is not None:
@@ -119,6 +120,13 @@ def _out_of_fold(run: Path) -> Predictions:
             f"{run} has no {OUT_OF_FOLD}: it is not a finished folds run", "train one: `docclf train --folds 5`"
         )
     return Predictions.load(path)
+
+
+def _between_files(collection: Collection, pairs: Pairs) -> Pairs:
+    """The pairs whose pages are of two files: those of one file belong together anyway."""
+    files = np.array([f"{place}/{path}" for place, side in enumerate(collection.sides) for path in side.paths.tolist()])
+    apart = files[pairs.first] != files[pairs.second]
+    return Pairs(pairs.first[apart], pairs.second[apart], pairs.similarity[apart])
 
 
 def _groups(collection: Collection, pairs: Pairs) -> np.ndarray:

@@ -65,12 +65,12 @@ def relabel_file_labels(collection: Collection) -> dict[str, str]:
     if collection.config.relabel is None:
         return {}
     table = read_table(user_path(collection.config.relabel))
-    rows = rows_named(table, collection.training, ("train", "val"))
-    # IDs of other splits stay in the file as they are.
-    names = [
-        name if row < 0 else str(collection.training.ids[row]) for name, row in zip(table["ID"], rows, strict=True)
-    ]
-    return dict(zip(names, table["target"].tolist(), strict=True))
+    labels: dict[str, str] = {}
+    named = rows_named(table, collection.training, ("train", "val"))
+    for name, target, rows in zip(table["ID"].tolist(), table["target"].tolist(), named, strict=True):
+        # IDs of other splits stay in the file as they are.
+        labels |= dict.fromkeys([str(collection.training.ids[row]) for row in rows] or [name], target)
+    return labels
 
 
 def _skipped_reason(agreement: float, chance: float, p_value: float) -> str | None:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from docclf_cli.data.images.decode import Header, UnreadablePage, read_header
+from docclf_cli.data.images.page_files import PDF_SUFFIX
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import DocumentIndex, load_index, load_training_index, names_split
 from docclf_cli.data.index.left_out import LeftOut
@@ -74,7 +75,7 @@ class Collection:
         return self.class_names[self.targets[row]] if self.targets[row] >= 0 else None
 
     def headers(self, unreadable: set[int], emit: Emit, stop: StopFlag) -> list[Header | None]:
-        """Read the headers of the image files; None if a page cannot be read."""
+        """Read the headers of the image files; None for a page that cannot be read, or of a PDF, which has no pixels."""
         return [None if row in unreadable else self._header(row, emit, stop) for row in range(len(self))]
 
     def _header(self, row: int, emit: Emit, stop: StopFlag) -> Header | None:
@@ -82,8 +83,11 @@ class Collection:
         emit(Progress("reading file headers", row + 1, len(self)))
         side, own = self.place(row)
         index = self.sides[side]
+        path = index.path(own)
+        if path.suffix.lower() == PDF_SUFFIX:
+            return None
         try:
-            return read_header(index.path(own), root=index.root, allow_symlinks=self.config.allow_symlinks)
+            return read_header(path, page=index.page(own), root=index.root, allow_symlinks=self.config.allow_symlinks)
         except UnreadablePage:  # it was readable a moment ago
             return None
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from PIL import Image
 
-from docclf_cli.data.images.decode import UnreadablePage, read_page
+from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import Split, load_index, load_training_index
+from docclf_cli.data.loading.pages import Pages
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.profile.schema import DataConfig
@@ -42,23 +42,21 @@ def thumbnails(
     Raises:
         Interrupted: `stop` was set.
     """
-    files = _find_files(set(ids), split, config)
+    found = _find_pages(set(ids), split, config)
     images: dict[str, bytes] = {}
     for done, page_id in enumerate(ids, start=1):
         stop.raise_if_set("stopped while making thumbnails", "start the command again, or add --no-thumbnails")
-        if page_id in files:
-            _add(images, page_id, *files[page_id], config)
+        if page_id in found:
+            _add(images, page_id, *found[page_id])
         emit(Progress("thumbnails", done, len(ids)))
     if len(images) < len(ids):
         logger.warning("%d of %d pages have no thumbnail: not found, or not readable", len(ids) - len(images), len(ids))
     return images
 
 
-def _add(images: dict[str, bytes], page_id: str, path: Path, root: Path, config: DataConfig) -> None:
+def _add(images: dict[str, bytes], page_id: str, pages: Pages, row: int) -> None:
     try:
-        page = read_page(
-            path, Preprocess(SIDE), max_pixels=config.max_pixels, root=root, allow_symlinks=config.allow_symlinks
-        )
+        page = pages[row]
     except UnreadablePage:
         return
     jpeg = io.BytesIO()
@@ -66,13 +64,14 @@ def _add(images: dict[str, bytes], page_id: str, path: Path, root: Path, config:
     images[page_id] = jpeg.getvalue()
 
 
-def _find_files(ids: set[str], split: str, config: DataConfig) -> dict[str, tuple[Path, Path]]:
-    """Find image file and data root of each page; an ID that is in several splits means the page of `split`."""
-    found: dict[str, tuple[Path, Path]] = {}
+def _find_pages(ids: set[str], split: str, config: DataConfig) -> dict[str, tuple[Pages, int]]:
+    """Find where each page is read and its row there; an ID that is in several splits means the page of `split`."""
+    found: dict[str, tuple[Pages, int]] = {}
     for index in _indexes(split, config):
+        pages = Pages(index, Preprocess(SIDE), config)
         for row, page_id in enumerate(index.ids.tolist()):
             if page_id in ids and page_id not in found:
-                found[page_id] = index.path(row), index.root
+                found[page_id] = pages, row
         if len(found) == len(ids):
             break
     return found

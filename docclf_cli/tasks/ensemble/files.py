@@ -64,7 +64,7 @@ def ask_for_fill(
     """
     if submission.complete and submission.fill is None:
         (answers,) = predict_members([member], [[PLAIN_VIEW]], evaluation_pages, **asking)
-        submission.check(answers.target[PLAIN].predicted())
+        submission.check(submission.chosen(answers.target[PLAIN]))
 
 
 def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation_pages: EvaluationPages) -> list[str]:
@@ -87,8 +87,8 @@ def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation
 
 
 def submission_rows(submission: Submission, predictions: Predictions) -> list[Row]:
-    """Return `ID,target` of every page; the target of an unreadable page is empty or the fill class."""
-    named = submission.named(predictions.predicted(), predictions.class_names)
+    """Return `ID,target` of every page (or document); the target of an unreadable one is empty or the fill class."""
+    named = submission.named(submission.chosen(predictions), predictions.class_names)
     return [{"ID": name, "target": target} for name, target in named]
 
 

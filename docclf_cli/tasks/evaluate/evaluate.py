@@ -36,6 +36,7 @@ from docclf_cli.results.evaluation import Comparison, EvaluateResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
 from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
@@ -260,7 +261,7 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
     )
     return EvaluateResult(
         member.path, evaluation.split, scores, member.temperature, before, files=tuple(files), notes=notes,
-        precision=precisions_of([evaluation.predictions]),
+        precision=precisions_of([evaluation.predictions]), documents=score_documents(judged),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from docclf_cli.data.index.file_list import PageList
 from docclf_cli.ensembling.pooling import floored
-from docclf_cli.results.prediction import PageRow
+from docclf_cli.results.prediction import DocumentRow, PageRow
 from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
 
 UNREADABLE = -1
@@ -46,6 +46,11 @@ class PagePrediction:
         predicted, confidence = (names[self.top[0][0]], self.top[0][1]) if self.top else (None, None)
         return PageRow(self.shown, self.page or None, predicted, confidence, self.needs_review, self.status)
 
+    def as_document(self, names: Sequence[str]) -> DocumentRow:
+        """The same of a document."""
+        row = self.as_row(names)
+        return DocumentRow(row.path, row.page, row.predicted, row.confidence, row.needs_review, row.status)
+
 
 @dataclass(frozen=True, eq=False)
 class PagePredictions:
@@ -76,24 +81,24 @@ class PagePredictions:
 
         A document with an unreadable page needs review.
         """
-        total, read, reasons = np.zeros(0), 0, list[str]()
-        for row, page, log_probs, reason in self._rows():
-            if page == 0:
-                total, read, reasons = np.zeros(len(log_probs)), 0, []
+        total, count, reasons, first = np.zeros(0), 0, list[str](), -1
+        for row, _, log_probs, reason in self._rows():
+            if row != first and self.pages.first_of_document[row]:
+                if count:
+                    yield self._document(first, total, count, reasons)
+                total, count, reasons, first = np.zeros(len(log_probs)), 0, [], row
+            count += 1
             if reason:
                 reasons.append(reason)
             else:
-                total, read = total + floored(log_probs), read + 1
-            if self._is_last(row, page):
-                yield self._document(row, total, read, reasons)
+                total = total + floored(log_probs)
+        if count:
+            yield self._document(first, total, count, reasons)
 
-    def _is_last(self, row: int, page: int) -> bool:
-        return bool(page + 1 >= self.pages.counts[row])
-
-    def _document(self, row: int, total: np.ndarray, read: int, reasons: list[str]) -> PagePrediction:
-        count, shown = int(self.pages.counts[row]), self.pages.files[row].shown
+    def _document(self, row: int, total: np.ndarray, count: int, reasons: list[str]) -> PagePrediction:
+        shown, read = self.pages.files[row].shown, count - len(reasons)
         if not read:
-            return self._prediction(shown, count, total, reasons[0], row)
+            return self._prediction(shown, count if self.pages.counts[row] else 0, total, reasons[0], row)
         prediction = self._prediction(shown, count, log_softmax(total / read), "", row)
         if not reasons:
             return prediction
@@ -109,10 +114,10 @@ class PagePredictions:
         return PagePrediction(shown, page, top, needs_review, "", row)
 
     def _rows(self) -> Iterator[tuple[int, int, np.ndarray, str]]:
-        """Yield row of the file, page, log probabilities, and why the page could not be read."""
+        """Yield row of the list, page in the file, log probabilities, and why the page could not be read."""
         row, page = 0, 0
         for part in range(self.plan.shards):
             log_probs, reasons = self.shards.read(part)
             for one, reason in zip(log_probs.astype(np.float64), reasons.tolist(), strict=True):
-                yield row, page, one, reason
-                row, page = (row + 1, 0) if self._is_last(row, page) else (row, page + 1)
+                yield row, page + self.pages.files.first_page(row), one, reason
+                row, page = (row, page + 1) if page + 1 < self.pages.counts[row] else (row + 1, 0)

@@ -169,7 +169,7 @@ def predict(
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
     result = predict_files(
         files, predictor, options, reader=PageReader(data.max_pixels, data.allow_symlinks),
-        runtime=resolve_runtime(runtime_config), paged=question.split is None, emit=emit, stop=stop,
+        runtime=resolve_runtime(runtime_config), pages=data.pages, emit=emit, stop=stop,
     )  # fmt: skip
     return replace(result, left_out=left_out.counts)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from docclf_cli.data.images.page_files import PageReader, is_paged
+from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import FileList, PageList
+from docclf_cli.data.index.file_pages import pages_per_file
 from docclf_cli.data.loading.batch import Batch, collate
 from docclf_cli.data.loading.data_loader import data_loader, read_one_by_one
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
@@ -28,7 +29,8 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.errors import InputError, ResourceError, is_dead_worker
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import sweep_temporary
-from docclf_cli.results.prediction import PredictedClass, PredictResult
+from docclf_cli.page_ids import is_paged
+from docclf_cli.results.prediction import DocumentRow, PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
@@ -96,7 +98,7 @@ def predict_files(
     *,
     reader: PageReader,
     runtime: Runtime,
-    paged: bool = True,
+    pages: str | int = "all",
     emit: Emit = silent,
     stop: StopFlag = NEVER,
 ) -> PredictResult:
@@ -110,7 +112,7 @@ def predict_files(
         options: What to write, and where.
         reader: How pages are read.
         runtime: Device and loader processes.
-        paged: Take PDF and TIFF files page by page; otherwise every file is one page.
+        pages: Which pages of PDF and TIFF files, as `data.pages`.
         emit: Consumer of progress events.
         stop: Polled between batches.
 
@@ -121,30 +123,30 @@ def predict_files(
     started = time.monotonic()
     work = _Work(files, predictor, reader, runtime, ShardStore(options.outputs.shards), emit, stop)
     with contextlib.ExitStack() as stack:
-        pages, plan, missing = distributed.on_main(lambda: _open_shards(work, options, paged, stack))
-        _make_shards(work, plan, pages, runtime.shard_of(np.array(missing, np.int64)).tolist())
+        listed, plan, missing = distributed.on_main(lambda: _open_shards(work, options, pages, stack))
+        _make_shards(work, plan, listed, runtime.shard_of(np.array(missing, np.int64)).tolist())
         distributed.barrier()
 
         def write() -> PredictResult:
             made = sum(len(plan.numbers(part)) for part in missing)
-            return _write_results(work, plan, pages, options, len(pages) - made, time.monotonic() - started)
+            return _write_results(work, plan, listed, options, len(listed) - made, time.monotonic() - started)
 
         return distributed.on_main(write)
 
 
 def _open_shards(
-    work: _Work, options: OutputOptions, paged: bool, stack: contextlib.ExitStack
+    work: _Work, options: OutputOptions, read: str | int, stack: contextlib.ExitStack
 ) -> tuple[PageList, ShardPlan, list[int]]:
     """Lock the folder of the shards, and return the pages, how they are divided, and which shards are not stored yet."""
     shards, files = work.shards, work.files
     batch_size = max(1, IMAGES_PER_PASS // work.predictor.most_views)
-    settings = {**work.predictor.settings, "inputs": files.fingerprint(), "grid": [batch_size, paged]}
+    settings = {**work.predictor.settings, "inputs": files.fingerprint(), "grid": [batch_size, read]}
     there = [path for path in options.outputs.results if path.exists()]
     if there and not options.overwrite and not (shards.publishing and shards.is_begun(settings)):
         raise InputError(f"{there[0]} exists", "choose another --output, or add --overwrite to replace it")
     stack.enter_context(RunFolder(shards.folder).writing())
     shards.open(settings)
-    pages = PageList.of(files, _page_counts(work) if paged else np.ones(len(files), np.int32))
+    pages = PageList.of(files, _page_counts(work, read))
     plan = ShardPlan(len(pages), batch_size)
     return pages, plan, shards.missing(plan)
 
@@ -176,20 +178,21 @@ def _write_results(
     return result
 
 
-def _page_counts(work: _Work) -> np.ndarray:
-    """Pages of each file, int32; 0 for those that cannot be opened. Kept beside the parts, for the next start."""
+def _page_counts(work: _Work, pages: str | int) -> np.ndarray:
+    """Pages to read of each file, int32; 0 for those that cannot be opened. Kept beside the parts, for the next start."""
     kept = work.shards.array("counts")
     if kept is not None:
         return kept
     counts = np.ones(len(work.files), np.int32)
-    rows = [row for row in range(len(work.files)) if is_paged(work.files[row].name)]
+    files = (work.files[row] for row in range(len(work.files)))
+    rows = [row for row, file in enumerate(files) if is_paged(file.name) and not file.page]
     dataset, on_wait = PageCounts(work.files, work.reader), work.stop.check_while_waiting
     batches = deque(cut(rows, COUNTED_AT_ONCE))
 
     def note(counted: list[tuple[int, int]]) -> None:
         work.stop.raise_if_set("stopped while documents were opened", "start the command again")
-        for row, pages in counted:
-            counts[row] = pages
+        for row, count in counted:
+            counts[row] = pages_per_file(pages, count)
         batches.popleft()
         work.emit(Progress("opening documents", max(0, len(rows) - len(batches) * COUNTED_AT_ONCE), len(rows)))
 
@@ -273,21 +276,25 @@ def _publish(
             outputs.pages, tally.counting(predictions.of_pages()), names, options.top_k, columns=options.columns
         )
     ]
-    if (predictions.pages.counts > 1).any():
+    several, documents = predictions.pages.has_documents, list[DocumentRow]()
+    inputs = int(predictions.pages.first_of_document.sum())
+    if several:
         columns = (options.columns[0], "pages")
         files.append(
             write_page_predictions(outputs.documents, predictions.of_documents(), names, options.top_k, columns=columns)
         )
+        if inputs <= MOST_ROWS:
+            documents = [one.as_document(names) for one in predictions.of_documents()]
     if tally.unreadable:
         unreadable = (prediction for prediction in predictions.of_pages() if prediction.status)
         files.append(write_quarantine(outputs.quarantine, unreadable, options.columns))
     if options.submission is not None:
-        files.append(write_submission(outputs.submission, options.submission.rows(predictions.of_pages(), names)))
+        files.append(write_submission(outputs.submission, options.submission.rows(predictions, names)))
     for stale in set(outputs.results) - set(files):
         stale.unlink(missing_ok=True)
     return PredictResult(
         model=options.model,
-        inputs=len(predictions.pages.files),
+        inputs=inputs,
         pages=len(predictions.pages),
         unreadable=tally.unreadable,
         max_unreadable=options.max_unreadable,
@@ -304,6 +311,8 @@ def _publish(
         precision=predictor.precision,
         predictions=tuple(one.as_row(names) for one in tally.first) if len(predictions.pages) <= MOST_ROWS else (),
         predictions_file=outputs.pages,
+        documents=tuple(documents),
+        documents_file=outputs.documents if several else None,
     )
 
 

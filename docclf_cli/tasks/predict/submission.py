@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import submission_ids, submission_targets
+from docclf_cli.ensembling.documents import document_predictions
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.registry import did_you_mean
-from docclf_cli.tasks.predict.page_predictions import UNREADABLE, PagePrediction
+from docclf_cli.results.predictions import Predictions
+from docclf_cli.tasks.predict.page_predictions import UNREADABLE, PagePredictions
 from docclf_cli.text import composed, plural
 
 
@@ -26,6 +28,7 @@ class Submission:
         targets: Target of each class name.
         fill: Class of unreadable pages, or None.
         complete: Whether every page must have a class; otherwise the target of an unreadable page is empty.
+        by_document: Whether the rows are documents, and `places` count these.
     """
 
     ids: np.ndarray
@@ -33,6 +36,7 @@ class Submission:
     targets: Mapping[str, str]
     fill: str | None = None
     complete: bool = True
+    by_document: bool = False
 
     @classmethod
     def of_held_out(
@@ -68,22 +72,37 @@ class Submission:
             InputError: The submission asks for other pages, or `fill` is no class.
         """
         wanted = submission_ids(config)
-        ids = index.ids if wanted is None else wanted  # as the file spells them
-        if missing := [name for name in ids.tolist() if composed(name) not in index.row_of]:
+        names, row_of = index.ids, index.row_of
+        by_document = bool(index.rows_of_document) and (
+            wanted is None or not set(map(composed, wanted.tolist())) <= row_of.keys()
+        )
+        if by_document:
+            names = np.array(list(dict.fromkeys(index.documents.tolist())), dtype=object)
+            row_of = {composed(name): place for place, name in enumerate(names.tolist())}
+            row_of = {
+                name.rpartition(".")[0]: place for name, place in row_of.items()
+            } | row_of  # a table may omit suffixes
+        ids = names if wanted is None else wanted  # as the file spells them
+        if missing := [name for name in ids.tolist() if composed(name) not in row_of]:
             raise InputError(
                 f"sample_submission.csv: {len(missing)} of its pages are not in the test split: {missing[0]}"
             )
-        places = np.array([index.row_of[composed(name)] for name in ids.tolist()])
+        places = np.array([row_of[composed(name)] for name in ids.tolist()])
         complete = asked or wanted is not None
-        return cls(ids, places, _targets(config, class_names, fill), fill, complete)
+        return cls(ids, places, _targets(config, class_names, fill), fill, complete, by_document)
 
-    def rows(self, predictions: Iterable[PagePrediction], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield (ID, target) of each page.
+    def rows(self, predictions: PagePredictions, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield (ID, target) of each page or document.
 
         Raises:
             InputError: A page could not be read, and no fill class is given.
         """
-        yield from self.named(np.fromiter((prediction.chosen for prediction in predictions), np.int64), class_names)
+        rows = predictions.of_documents() if self.by_document else predictions.of_pages()
+        yield from self.named(np.fromiter((one.chosen for one in rows), np.int64), class_names)
+
+    def chosen(self, predictions: Predictions) -> np.ndarray:
+        """The class index of each page or document that `places` count, `UNREADABLE` where there is none."""
+        return (document_predictions(predictions) if self.by_document else predictions).predicted()
 
     def named(self, chosen: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """The same from class indices, int64 [n] in the order of the predictions, `UNREADABLE` where there is none.

@@ -1,5 +1,7 @@
 """Pages of PDF and TIFF files."""
 
+import multiprocessing
+import os
 import struct
 from pathlib import Path
 
@@ -78,6 +80,59 @@ def _form(path: Path, filled: bool) -> Path:
     ]
     path.write_bytes(pdf_of(objects))
     return path
+
+
+def _marked(path: Path, size: tuple[int, int], rotate: int) -> Path:
+    """A page whose lower left corner is black, with a rotation entry."""
+    ink = b"0 g 0 0 50 50 re f"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 %d %d] /Rotate %d /Contents 4 0 R >>" % (*size, rotate),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(ink), ink),
+    ]
+    path.write_bytes(pdf_of(objects))
+    return path
+
+
+@pytest.mark.parametrize("rotate", [90, 180, 270])
+def test_the_rotation_entry_of_a_pdf_is_applied(reader: PageReader, tmp_path: Path, rotate: int) -> None:
+    for size in ((100, 100), (100, 200)):
+        plain = reader.read(_marked(tmp_path / "plain.pdf", size, 0), None, 0, INPUT)
+        turned = reader.read(_marked(tmp_path / f"{rotate}.pdf", size, rotate), None, 0, INPUT)
+        assert (plain < 128).any()
+        assert np.array_equal(turned < 128, np.rot90(plain, -rotate // 90) < 128)
+        reader.close()
+
+
+def test_a_form_in_two_languages_is_read_in_silence(
+    reader: PageReader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a form that is also in XFA, its AcroForm is drawn."""
+    form = _form(tmp_path / "xfa.pdf", True)
+    form.write_bytes(form.read_bytes().replace(b"/Fields [4 0 R]", b"/Fields[4 0 R]/XFA 5 0 R"))
+    assert (reader.read(form, None, 0, INPUT)[8:24, 8:24] == 0).any()
+    assert caplog.records == []
+
+
+def test_forked_processes_open_files_of_their_own(reader: PageReader, tmp_path: Path) -> None:
+    """They would move the position in the file under one another's feet."""
+    paths = [write_pdf(tmp_path / "a.pdf", range(60)), write_tiff(tmp_path / "a.tif", range(60))]
+    wanted = {path: [reader.read(path, None, number, INPUT) for number in range(60)] for path in paths}
+    for path in paths:
+        reader.read(path, None, 0, INPUT)
+
+        def same(path: Path = path) -> None:
+            numbers = np.random.default_rng(os.getpid()).permutation(60).tolist() * 3
+            right = all(np.array_equal(reader.read(path, None, one, INPUT), wanted[path][one]) for one in numbers)
+            os._exit(0 if right else 1)
+
+        processes = [multiprocessing.get_context("fork").Process(target=same) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0, 0]
 
 
 def test_a_tiff_with_a_bad_page_loses_that_page_alone(reader: PageReader, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from docclf_cli.data.index.file_list import FileList, Found, PageList
@@ -113,8 +114,6 @@ def test_links_out_of_a_folder_are_not_pages_of_it() -> None:
 
 
 def test_pages_are_numbered_file_after_file() -> None:
-    import numpy as np
-
     files = FileList(Found("", name, name) for name in "abcd")
     pages = PageList.of(files, np.array([1, 3, 0, 2], np.int32))
     assert [pages.place(number) for number in range(len(pages))] == [
@@ -128,11 +127,15 @@ def test_what_predict_lists_is_found_from_the_working_folder() -> None:
         "path,page,class\nin/b.jpg,1,a\nin/a/2.pdf,1,a\nin/a/2.pdf,2,a\nin/gone,,\n"
     )
     found = FileList(find(["first/predictions.csv"], io.BytesIO()))
-    assert [(found[row].shown, str(found.path(row)[0])) for row in range(len(found))] == [
-        ("in/b.jpg", "in/b.jpg"),
-        ("in/a/2.pdf", "in/a/2.pdf"),
-        ("in/gone", "first/in/gone"),
+    assert [(found[row].shown, found[row].page, str(found.path(row)[0])) for row in range(len(found))] == [
+        ("in/b.jpg", 0, "in/b.jpg"),
+        ("in/a/2.pdf", 1, "in/a/2.pdf"),
+        ("in/a/2.pdf", 2, "in/a/2.pdf"),
+        ("in/gone", 0, "first/in/gone"),
     ]
+    pages = PageList.of(found, np.ones(len(found), np.int32))
+    assert pages.first_of_document.tolist() == [True, True, False, True]
+    assert [pages.place(number) for number in range(len(pages))] == [(0, 0), (1, 0), (2, 1), (3, 0)]
 
 
 def test_names_that_are_escaped_in_a_table_are_the_names_of_files() -> None:
@@ -182,3 +185,21 @@ def test_what_may_not_be_looked_at_is_a_file_with_a_reason(monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "lstat", refused)  # root may look at everything
     assert shown("locked") == ["locked"]
+
+
+def test_pages_are_named_by_their_number() -> None:
+    Path("pages.csv").write_text("path\nin/a/2.pdf#3\nin/b.jpg\nin/a/2.pdf#1\n")
+    for inputs, stdin in (
+        (["in/a/2.pdf#3", "in/b.jpg", "in/a/2.pdf#1"], b""),
+        (["pages.csv"], b""),
+        (["-"], b"in/a/2.pdf#3\nin/b.jpg\nin/a/2.pdf#1\n"),
+    ):
+        found = FileList(find(inputs, io.BytesIO(stdin)))
+        assert [(found[row].shown, found[row].page) for row in range(3)] == [
+            ("in/a/2.pdf", 3),
+            ("in/a/2.pdf", 1),
+            ("in/b.jpg", 0),
+        ]
+    Path("in/x.pdf#2").write_bytes(b"a file of this name")
+    (whole,) = find(["in/x.pdf#2"], io.BytesIO())
+    assert (whole.name, whole.page) == ("in/x.pdf#2", 0)
