@@ -51,29 +51,29 @@ PROBABILITIES, META = "tta_probabilities.csv", "tta_predictions_meta.json"
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
+class _Scoring:
     """What a member says in its views.
 
     Attributes:
-        answers: By name of the view.
+        member_predictions: By name of the view.
         views: Names of the views to merge.
         evaluation_pages: The pages.
         metric: What choices follow.
         merge: How views are merged.
     """
 
-    answers: MemberPredictions
+    member_predictions: MemberPredictions
     views: tuple[str, ...]
     evaluation_pages: EvaluationPages
     metric: str
     merge: Merge
 
-    def line(self, name: str, answers: MemberPredictions, view: str) -> ScoreRow:
+    def line(self, name: str, member_predictions: MemberPredictions, view: str) -> ScoreRow:
         """One view, compared with the plain page."""
         baseline = None if view == PLAIN else PLAIN
-        sides = [(answers.held_out, self.answers.held_out)]
+        sides = [(member_predictions.held_out, self.member_predictions.held_out)]
         if self.evaluation_pages.split != VAL:
-            sides.append((answers.target, self.answers.target))
+            sides.append((member_predictions.target, self.member_predictions.target))
         measured = [
             measure(side[view], None if baseline is None else plain_side[baseline], self.metric) if side else None
             for side, plain_side in sides
@@ -120,20 +120,24 @@ def tta(
     (views,) = views_of(config, [member])
     evaluation_pages.left_out(member.info.class_names).warn(evaluation_pages.target.config.root)
     ask_for_fill(submission, member, evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop)
-    asked = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
-    (answers,) = predict_members(
-        [member], [asked], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop
+    all_views = tuple(dict.fromkeys((PLAIN_VIEW, *views)))
+    (member_predictions,) = predict_members(
+        [member], [all_views], evaluation_pages, runtime_config=profile.runtime, emit=emit, stop=stop
     )
     in_sample = trained_on([member], evaluation_pages)
-    look = _Look(
-        _without_labels(answers, in_sample), tuple(view.name for view in views), evaluation_pages, metric, config.merge
+    scoring = _Scoring(
+        _without_labels(member_predictions, in_sample),
+        tuple(view.name for view in views),
+        evaluation_pages,
+        metric,
+        config.merge,
     )
-    kept, nested = _pruned(look) if prune_views else (look.views, None)
+    chosen, nested = _pruned(scoring) if prune_views else (scoring.views, None)
     folder = results_folder(member, "tta", evaluation_pages.split, evaluation_pages.target.config, output)
-    return _finish(member, look, asked, kept, nested, in_sample, submission, folder)
+    return _finish(member, scoring, all_views, chosen, nested, in_sample, submission, folder)
 
 
-def _without_labels(answers: MemberPredictions, in_sample: np.ndarray) -> MemberPredictions:
+def _without_labels(member_predictions: MemberPredictions, in_sample: np.ndarray) -> MemberPredictions:
     """Pages that the member was trained on are not scored."""
 
     def hidden(predictions: Predictions) -> Predictions:
@@ -141,56 +145,59 @@ def _without_labels(answers: MemberPredictions, in_sample: np.ndarray) -> Member
         return predictions if targets is None else replace(predictions, targets=np.where(in_sample, -1, targets))
 
     if not in_sample.any():
-        return answers
-    return replace(answers, target={name: hidden(predictions) for name, predictions in answers.target.items()})
+        return member_predictions
+    return replace(
+        member_predictions,
+        target={name: hidden(predictions) for name, predictions in member_predictions.target.items()},
+    )
 
 
-def _pruned(look: _Look) -> tuple[tuple[str, ...], Predictions]:
+def _pruned(scoring: _Scoring) -> tuple[tuple[str, ...], Predictions]:
     """The views that all held-out pages choose to keep, and these pages in the views that others of them chose."""
-    sides = [look.answers.held_out[name] for name in look.views]
+    sides = [scoring.member_predictions.held_out[name] for name in scoring.views]
     log_probs, labels = np.stack([side.log_probs for side in sides]).astype(np.float64), sides[0].labels
-    score = score_by(look.metric)
-    places = prune(log_probs, labels, look.merge, score)
+    score = score_by(scoring.metric)
+    places = prune(log_probs, labels, scoring.merge, score)
     rows = np.flatnonzero((labels >= 0) & ~np.isnan(log_probs).any(axis=(0, 2)))
     groups = None if sides[0].groups is None else sides[0].groups[rows]
     part = np.full(len(labels), -1)
     part[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(PARTS)
-    nested = cross_pruned(log_probs, labels, part, look.merge, score)
-    return tuple(look.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
+    nested = cross_pruned(log_probs, labels, part, scoring.merge, score)
+    return tuple(scoring.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
 
 
 def _finish(
     member: TrainedModel,
-    look: _Look,
-    asked: Sequence[PageView],
-    kept: tuple[str, ...],
+    scoring: _Scoring,
+    all_views: Sequence[PageView],
+    chosen: tuple[str, ...],
     nested: Predictions | None,
     in_sample: np.ndarray,
     submission: Submission,
     folder: Path,
 ) -> TTAResult:
-    merged = look.answers.merged(kept, look.merge)
+    merged = scoring.member_predictions.merged(chosen, scoring.merge)
     target = merged.target[MERGED]
     rows = submission_rows(submission, target)
-    title = f"{look.merge} of {len(kept)} views"
-    line = look.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
+    title = f"{scoring.merge} of {len(chosen)} views"
+    line = scoring.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
     result = TTAResult(
         checkpoint=member.path,
-        monitor=look.metric,
-        merge=look.merge,
-        views=tuple(look.line(view.view.name, look.answers, view.name) for view in asked),
+        monitor=scoring.metric,
+        merge=scoring.merge,
+        views=tuple(scoring.line(view.view.name, scoring.member_predictions, view.name) for view in all_views),
         merged=line,
-        merged_views=_shown(asked, kept),
-        pruned_views=_shown(asked, [name for name in look.views if name not in kept]),
+        merged_views=_shown(all_views, chosen),
+        pruned_views=_shown(all_views, [name for name in scoring.views if name not in chosen]),
         advice=advice(title, line, "the unchanged page"),
-        notes=tuple(_notes(look, nested is not None, in_sample)),
-        split=look.evaluation_pages.split,
+        notes=tuple(_notes(scoring, nested is not None, in_sample)),
+        split=scoring.evaluation_pages.split,
         pages=len(target),
         unreadable=unreadable_in(target),
-        max_unreadable=look.evaluation_pages.target.config.max_unreadable,
-        left_out=look.evaluation_pages.left_out(member.info.class_names).counts,
+        max_unreadable=scoring.evaluation_pages.target.config.max_unreadable,
+        left_out=scoring.evaluation_pages.left_out(member.info.class_names).counts,
         files=(folder / TTA_PREDICTIONS, folder / PROBABILITIES, folder / META),
-        precision=look.answers.precision,
+        precision=scoring.member_predictions.precision,
     )
     write_csv(folder / TTA_PREDICTIONS, rows)
     write_csv(folder / PROBABILITIES, probability_rows(target))
@@ -198,23 +205,28 @@ def _finish(
     return result
 
 
-def _shown(asked: Sequence[PageView], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(view.view.name for view in asked if view.name in names)
+def _shown(all_views: Sequence[PageView], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(view.view.name for view in all_views if view.name in names)
 
 
-def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
+def _notes(scoring: _Scoring, pruned: bool, in_sample: np.ndarray) -> list[str]:
     notes = []
-    if not look.answers.held_out:
-        notes.append(f"No page is known to be held out from this model ({look.evaluation_pages.why_none}).")
+    if not scoring.member_predictions.held_out:
+        notes.append(f"No page is known to be held out from this model ({scoring.evaluation_pages.why_none}).")
     else:
         notes.append("Held-out pages also chose the model's best epoch, so held-out scores are slightly optimistic.")
     if pruned:
         notes.append(
             "Held-out scores of the merged views are nested: the views for each page were chosen on other held-out pages."
         )
-    held_out, target = (next(iter(side.values()), None) for side in (look.answers.held_out, look.answers.target))
+    held_out, target = (
+        next(iter(side.values()), None)
+        for side in (scoring.member_predictions.held_out, scoring.member_predictions.target)
+    )
     assert target is not None
-    notes += unreadable_notes(None if held_out is None else held_out.log_probs, target.log_probs, look.evaluation_pages)
+    notes += unreadable_notes(
+        None if held_out is None else held_out.log_probs, target.log_probs, scoring.evaluation_pages
+    )
     if not can_be_scored(target):
         notes.append("The pages have no labels: they are predicted but not scored.")
     elif in_sample.any():
@@ -223,10 +235,10 @@ def _notes(look: _Look, pruned: bool, in_sample: np.ndarray) -> list[str]:
 
 
 def _meta(result: TTAResult, member: TrainedModel, target: Predictions) -> dict[str, Any]:
-    told = plain(TTAResult, result)
+    values = plain(TTAResult, result)
     return {
         "docclf": __version__,
         "member": describe(member),
         "classes": list(target.class_names),
-        **{key: value for key, value in told.items() if key not in ("files", "checkpoint")},
+        **{key: value for key, value in values.items() if key not in ("files", "checkpoint")},
     }

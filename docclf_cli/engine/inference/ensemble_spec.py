@@ -93,19 +93,17 @@ class EnsembleSpec:
         if not self.method.fitted:
             return self
         evaluation_pages, view_specs = self._held_out_pages(), self.view_specs()
-        answers, view = (
-            predict_members(
-                self.members, view_specs, evaluation_pages, runtime_config=runtime_config, emit=emit, stop=stop
-            ),
-            PLAIN,
+        predicted = predict_members(
+            self.members, view_specs, evaluation_pages, runtime_config=runtime_config, emit=emit, stop=stop
         )
+        view = PLAIN
         if self.views:
             view, how = MERGED, self.views.merge
-            answers = [
+            predicted = [
                 one.merged([view_spec.name for view_spec in own], how)
-                for one, own in zip(answers, view_specs, strict=True)
+                for one, own in zip(predicted, view_specs, strict=True)
             ]
-        stack = Stack.of([answer.held_out[view] for answer in answers], ids=evaluation_pages.common)
+        stack = Stack.of([one.held_out[view] for one in predicted], ids=evaluation_pages.common)
         held_out = enough(HeldOut.of(stack), self.method.label)
         return replace(self, held_out=replace(held_out, log_probs=held_out.log_probs[np.argsort(stack.order)]))
 

@@ -70,7 +70,7 @@ def open_members(configs: Sequence[MemberConfig]) -> list[TrainedModel]:
     names = [member.name for member in members]
     refuse_duplicates([member.key for member in members], [str(member.path) for member in members])
     check_same_classes([member.info.class_names for member in members], names)
-    # Members that share a label are told apart by their paths.
+    # Members that share a label are own apart by their paths.
     named = [replace(one, name=str(one.path)) if names.count(one.name) > 1 else one for one in members]
     # Sorted, so that nothing (not even the order of classes in files) depends on who was listed first.
     return sorted(named, key=lambda member: member.key)
@@ -227,19 +227,17 @@ def predict_members(
     ]
     flat = [one for *_, requests in asked for one in requests]
     found = iter(get_predictions(flat, runtime_config=runtime_config, emit=emit, stop=stop))
-    answers: list[dict[str, dict[str, Predictions]]] = [{VAL: {}, TEST: {}} for _ in members]
+    by_view: list[dict[str, dict[str, Predictions]]] = [{VAL: {}, TEST: {}} for _ in members]
     made: list[list[Predictions]] = [[] for _ in members]
     for number, view, split, requests in asked:
         parts = [next(found) for _ in requests]
         made[number] += parts
-        answers[number][split][view] = _calibrated(
+        by_view[number][split][view] = _calibrated(
             members[number], split, view, merge_checkpoints(members[number], split, parts)
         )
     return [
-        MemberPredictions(
-            member, told[VAL], told[TEST if evaluation_pages.split == TEST else VAL], precisions_of(parts)
-        )
-        for member, told, parts in zip(members, answers, made, strict=True)
+        MemberPredictions(member, own[VAL], own[TEST if evaluation_pages.split == TEST else VAL], precisions_of(parts))
+        for member, own, parts in zip(members, by_view, made, strict=True)
     ]
 
 

@@ -97,12 +97,12 @@ class Thumbnails:
     """Small pages of a collection, decoded once.
 
     Attributes:
-        materials: One for each index of the collection.
+        prepared: One for each index of the collection.
         collection: Which pages.
     """
 
     collection: Collection
-    materials: Sequence[PreparedPages]
+    prepared: Sequence[PreparedPages]
 
     def grey(self, rows: np.ndarray) -> np.ndarray:
         """Return the pages of some rows in grey, uint8 [rows, SIDE, SIDE]: the mean of the channels."""
@@ -110,7 +110,7 @@ class Thumbnails:
 
     def _page(self, row: int) -> np.ndarray:
         side, own = self.collection.place(row)
-        return self.materials[side].pages[own]
+        return self.prepared[side].pages[own]
 
     @cached_property
     def unreadable(self) -> dict[int, str]:
@@ -118,8 +118,8 @@ class Thumbnails:
         first = len(self.collection.training)
         return {
             row + side * first: reason
-            for side, material in enumerate(self.materials)
-            for row, reason in material.unreadable.items()
+            for side, pages in enumerate(self.prepared)
+            for row, reason in pages.unreadable.items()
         }
 
 
@@ -157,10 +157,10 @@ def thumbnails(collection: Collection, runtime: Runtime, emit: Emit, stop: StopF
         Interrupted: `stop` was set.
     """
     small = Preprocess(SIDE)
-    materials = [
+    prepared = [
         prepare(side, small, collection.config, runtime.workers, emit=emit, stop=stop) for side in collection.sides
     ]
-    return Thumbnails(collection, materials)
+    return Thumbnails(collection, prepared)
 
 
 def blank_rows(pages: Thumbnails, rows: np.ndarray) -> Iterator[int]:
