@@ -28,7 +28,7 @@ test-slow: $(VENV)/.installed-dev  ## crash and fault runs; KILLS=n sets how man
 	DOCCLF_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow
 
 docs: $(VENV)/.installed-dev  ## build the documentation into site/; a broken link ends it
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -38,7 +38,8 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 
 def _commands(page: Path) -> list[list[str]]:
-    blocks = [block for block in _blocks(page, "bash") if not block.startswith("#!")]  # scripts have a test of their own
+    # A script has a test of its own.
+    blocks = [block for block in _blocks(page, "bash") if not block.startswith("#!")]
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("docclf ")]
 
@@ -117,6 +118,21 @@ def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not target.startswith(("https://", "#")):
             assert (page.parent / target.partition("#")[0]).is_file(), target
+
+
+def test_named_files_of_the_project_are_there() -> None:
+    """Wherever a text of the project names a file of docs/, benchmarks/, tests/ or the package."""
+    texts = [*ENGLISH, *KOREAN, ROOT / "CONTRIBUTING.md", ROOT / "mkdocs.yml", ROOT / "Makefile"]
+    texts += [*(ROOT / "docclf_cli").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml")]
+    named = re.compile(r"(?<![\w/.])(?:README[\w.]*\.md|(?:docs|benchmarks|docclf_cli|tests)/[\w./-]*\.(?:md|py))")
+    found = {(text, name) for text in texts for name in named.findall(text.read_text(encoding="utf-8"))}
+    assert len(found) > 20
+    missing = [
+        f"{_name(text)}: {name}"
+        for text, name in sorted(found)
+        if not ((ROOT / name).is_file() or (text.parent / name).is_file())
+    ]
+    assert missing == []
 
 
 def test_the_reference_of_profile_keys_is_current() -> None:
