@@ -1,7 +1,7 @@
 """What README and the pages of docs/ show works as it is written, and points to what exists.
 
-A block that begins with ```bash is run: its lines that start with `docclf`, one after another. A block of ```python is run as well. Other blocks are
-only shown. The blocks of a page run in a folder with `my-pages`, `scans`, and the runs `first` and `second`; those of README
+A block that begins with ```bash is run: its lines that start with `docclf`, one after another. A block of ```python is run as well. Other blocks, such
+as ```sh and ```py, are only shown. The blocks of a page run in a folder with `my-pages`, `scans`, and the runs `first` and `second`; those of README
 run without the runs, because README makes one. A `configs/config.yaml` in that folder keeps training short.
 """
 
