@@ -7,6 +7,7 @@ and is composed where it is compared.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,26 @@ def composed(name: str) -> str:
 def normalised(name: str) -> str:
     """A class name or label as it is compared: composed and trimmed."""
     return composed(name).strip()
+
+
+class Message(str):
+    """An English text with values in it, which the display can say in another language.
+
+    Attributes:
+        template: The text with `{names}` in the place of the values.
+        values: The values by name; a template of another language may use others of them.
+    """
+
+    template: str
+    values: Mapping[str, object]
+
+    @classmethod
+    def of(cls, template: str, **values: object) -> Message:
+        """Put values into a text."""
+        message = cls(template.format(**values) if values else template)
+        message.template = template
+        message.values = values
+        return message
 
 
 def format_bytes(count: float) -> str:

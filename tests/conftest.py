@@ -21,6 +21,7 @@ for _name in (
     os.environ.pop(_name, None)
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["LC_ALL"] = "C.UTF-8"  # tables are English
 limit_thread_spinning()
 
 

@@ -7,6 +7,7 @@ import typer
 
 from docclf_cli.commands._completion import Complete, groups, words
 from docclf_cli.display import console
+from docclf_cli.display.messages import LANGUAGES, choose_language
 
 PROFILE = "Profile"
 COMMON = "Common options"
@@ -22,6 +23,13 @@ def _debug(wanted: bool) -> bool:
 def _quiet(wanted: bool) -> bool:
     console.set_quiet(wanted)
     return wanted
+
+
+def _language(name: str | None) -> str | None:
+    if name not in (None, *LANGUAGES):
+        raise typer.BadParameter(f"'{name}' is not one of {', '.join(LANGUAGES)}")
+    choose_language(name)
+    return name
 
 
 def _known_precision(name: str | None) -> str | None:
@@ -154,6 +162,17 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing run folder of this name.", rich_help_panel=OUTPUT)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.", rich_help_panel=OUTPUT)]
+Language = Annotated[
+    str | None,
+    declare(
+        "--lang",
+        metavar="|".join(LANGUAGES),
+        help="Language of the tables \\[default: Korean where LANG is ko…, else English]. JSON and CSV are English.",
+        panel=OUTPUT,
+        complete=words(*LANGUAGES),
+        callback=_language,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(

@@ -148,6 +148,7 @@ def run(
     copy_to: CopyTo = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:

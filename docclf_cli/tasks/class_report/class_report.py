@@ -48,6 +48,7 @@ class ReportInputs:
         train: Predictions for training pages without augmentation, if they are stored.
         val: Predictions for validation pages, if they are stored.
         temperature: Fitted at the end of training; 1 if no checkpoint is known.
+        model: Architecture, if a checkpoint is known.
         run: The folder of the run, if there is one.
         data: The data section of the pages, if it is known.
         notes: What a reader must know to judge the scores.
@@ -60,6 +61,7 @@ class ReportInputs:
     train: Predictions | None = None
     val: Predictions | None = None
     temperature: float = 1.0
+    model: str = ""
     run: RunFolder | None = None
     data: DataConfig | None = None
     notes: tuple[str, ...] = ()
@@ -218,6 +220,7 @@ def _inputs_of_member(
         predictions=predictions,
         **stored,
         temperature=temperature,
+        model=member.info.model_name,
         run=RunFolder(member.folder),
         data=config,
         notes=caveats(split, monitor=member.info.monitor, folds=member.is_folds, temperature=temperature),

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.images.contact_sheet import THUMBNAIL
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import names_split
 from docclf_cli.data.index.splits import stratified_sample
-from docclf_cli.data.loading.pages import NamedView
+from docclf_cli.data.loading.pages import NamedView, Pages
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.leaks import find_leaks
 from docclf_cli.engine.inference.members import (
@@ -36,7 +38,13 @@ from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.evaluate.compare import compare
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
-from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
+from docclf_cli.tasks.result_files import (
+    write_calibration_plots,
+    write_class_report,
+    write_prediction_sheet,
+    write_predictions,
+    write_risk_coverage,
+)
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.text import composed
 
@@ -237,7 +245,8 @@ def _scored(case: _Evaluation) -> EvaluateResult:
     files = [
         write_predictions(case.folder / "predictions.csv", predictions, case.temperature),
         *write_class_report(case.folder, case.split, predictions, scores),
-        *write_calibration_plots(case.folder, judged, 1.0),
+        *write_calibration_plots(case.folder, case.split, judged, 1.0),
+        write_prediction_sheet(case.folder, predictions, case.temperature, _thumbnails(case.requests[0])),
     ]
     scored = predictions.scored()
     before = calibration_error(*confidences(scored), scored.groups)
@@ -246,6 +255,10 @@ def _scored(case: _Evaluation) -> EvaluateResult:
         member.path, case.split, scores, member.temperature, before, files=tuple(files), notes=notes,
         precision=precisions_of([case.predictions]),
     )  # fmt: skip
+
+
+def _thumbnails(request: PredictionRequest) -> Pages:
+    return Pages(request.index, Preprocess(THUMBNAIL), request.data)
 
 
 def _compared(case: _Evaluation, other: TrainedModel) -> Comparison:
@@ -262,12 +275,14 @@ def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) ->
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
     held_out_temperature = member.temperature_of("val")
+    pages = case.predictions.at_temperature(case.temperature)
     found = evaluate_threshold(
         clean.at_temperature(held_out_temperature),
         None if degraded is None else degraded.at_temperature(held_out_temperature),
-        case.predictions.at_temperature(case.temperature),
+        pages,
         target=target, temperature=1.0, chosen_on_split=case.split == "val", folder=case.folder,
     )  # fmt: skip
+    write_risk_coverage(case.folder, case.split, pages, 1.0, found.on_split)
     return replace(result, confidence_threshold=found, files=(*result.files, found.review_queue))
 
 
@@ -284,7 +299,7 @@ def _corrupted(case: _Evaluation, result: EvaluateResult, limit: int) -> Evaluat
     corrupted = [_in_order(merge_checkpoints(member, case.split, part), index) for part in parts]
     corruptions, files = measure_corruptions(
         clean, [(kind, severity) for kind, severity, _ in views], corrupted, case.folder,
-        total_pages=len(case.predictions), temperature=case.temperature,
+        split=case.split, total_pages=len(case.predictions), temperature=case.temperature,
     )  # fmt: skip
     return replace(result, corruptions=corruptions, files=(*result.files, *files))
 
