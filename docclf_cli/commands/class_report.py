@@ -95,7 +95,7 @@ def _check_usage(
     if checkpoint is not None and predictions is not None:
         raise InputError("a run and --predictions are both given", "give only one of them")
     if one is not None and html:
-        raise InputError("report.html is about all classes, --class about one", "give only one of them")
+        raise InputError("--html and --open report on all classes, --class on one class", "give only one of them")
     if no_thumbnails and not html:
         raise InputError("--no-thumbnails has no effect without --html", "add --html")
 

@@ -125,7 +125,7 @@ def write_prediction_sheet(folder: Path, predictions: Predictions, temperature: 
             images.append(pages[pages.index.row_of[composed(str(scored.ids[row]))]])
         except UnreadablePage:
             continue
-        named = f"{scored.class_names[predicted[row]]} {confidence[row]:.2f}"
+        named = f"{confidence[row]:.2f} {scored.class_names[predicted[row]]}"  # a long name is cut at its end
         captions.append(named if correct[row] else f"{named}\nis {scored.class_names[scored.labels[row]]}")
         frames.append(RIGHT if correct[row] else WRONG)
     return contact_sheet(images, captions, folder / "prediction_sheet.png", frames=frames)

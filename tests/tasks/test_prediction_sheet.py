@@ -50,7 +50,7 @@ def test_confident_mistakes_come_first_and_then_uncertain_hits(tmp_path: Path, s
     assert path == tmp_path / "prediction_sheet.png"
     assert Image.open(path).size[0] > 4 * THUMBNAIL
     (sheet,) = sheets
-    assert sheet["captions"] == ["영수증 0.90\nis form", "영수증 0.70\nis form", "영수증 0.60", "영수증 0.80"]
+    assert sheet["captions"] == ["0.90 영수증\nis form", "0.70 영수증\nis form", "0.60 영수증", "0.80 영수증"]
     assert sheet["frames"] == [WRONG, WRONG, RIGHT, RIGHT]
     assert [page[THUMBNAIL // 2, THUMBNAIL // 2, 0] for page in sheet["pages"]] == [1, 2, 0, 3]
 
@@ -70,4 +70,4 @@ def test_pages_that_cannot_be_read_are_left_out(tmp_path: Path, sheets: list[dic
     predictions, pages = _case(tmp_path, [0.6, 0.9], [0, 0])
     (tmp_path / "0.png").write_bytes(b"no image")
     write_prediction_sheet(tmp_path, predictions, 1.0, pages)
-    assert sheets[0]["captions"] == ["영수증 0.90"]
+    assert sheets[0]["captions"] == ["0.90 영수증"]
