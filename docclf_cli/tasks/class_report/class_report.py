@@ -123,6 +123,10 @@ def inputs_of_file(
     Raises:
         InputError: The file is missing or damaged.
     """
+    if path.suffix != ".npz" and path.exists():
+        raise InputError(
+            f"--predictions: {path} is no file of predictions (.npz)", "name a run or checkpoint without --predictions"
+        )
     predictions = Predictions.load(path)
     split = split or path.stem.partition("-")[0]
     best = RunFolder(path.absolute().parent.parent).best
