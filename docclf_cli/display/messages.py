@@ -148,6 +148,7 @@ def language() -> str:
 def said(text: str, **values: object) -> str:
     """A text of the catalogue with its values, or a `Message`, in the language of the user."""
     if isinstance(text, Message):
-        text, values = text.template, dict(text.values)
+        values = dict(text.values)
+        text = text.template
     template = KOREAN.get(text, text) if language() == "ko" else text
     return template.format(**values) if values else template

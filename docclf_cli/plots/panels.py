@@ -43,7 +43,8 @@ def panels(widths: Sequence[float], height: float, gap: float = 0.9) -> tuple[Ax
 
 def beneath(axes: Axes, height: float, gap: float) -> Axes:
     """More axes of the same width below `axes`, `height` inches high and `gap` inches away, with the same x axis."""
-    figure = axes.figure
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     left, _, width, _ = axes.get_position().bounds
     inches = figure.get_figheight()
     return figure.add_axes((left, -(gap + height) / inches, width, height / inches), sharex=axes)

@@ -219,7 +219,7 @@ def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], pa
     _name_cells(axes, rows, columns, (width, height))
     _scale(image, scale, "gained (blue), lost (red)")
     for row, column in np.ndindex(values.shape):
-        value = values[row, column]
+        value = float(values[row, column])
         if seen[row, column] or np.isnan(value):
             _write(axes, row, column, _digits(value, 2), abs(value) > 0.6 * largest, min(width, 2 * height))
     headline(axes, title, lift=8)

@@ -119,7 +119,9 @@ def write_prediction_sheet(folder: Path, predictions: Predictions, temperature: 
     order = pages_to_show(scored, most=len(scored))
     wrong, right = order[~correct[order]], order[correct[order]]
     first = wrong[: max(SHEET_PAGES // 2, SHEET_PAGES - len(right))]
-    images, captions, frames = [], [], []
+    images: list[np.ndarray] = []
+    captions: list[str] = []
+    frames: list[tuple[int, int, int]] = []
     for row in np.concatenate([first, right[: SHEET_PAGES - len(first)]]):
         try:
             images.append(pages[pages.index.row_of[composed(str(scored.ids[row]))]])

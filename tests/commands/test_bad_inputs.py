@@ -1,6 +1,7 @@
 """Bad input of every kind: the exact exit code, one message that names the culprit, and nothing that was there is changed."""
 
 import codecs
+import errno
 import logging
 import os
 import pickle
@@ -350,12 +351,6 @@ def unlabelled(folder: Path) -> None:
     (folder / "data" / "sample_submission.csv").write_text("ID,target\np00.png,0\n")
 
 
-def unreadable(folder: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("the superuser may read everything")
-    (folder / "data" / "train.csv").chmod(0)
-
-
 SCAN = "data/train/p00.png"
 
 
@@ -375,7 +370,6 @@ MISTAKES = [
     mistake("train file", "columns: mine"),
     mistake("train https://example.com/pages", "https://example.com/pages: pages are read from folders"),
     mistake("train s3://bucket/pages", "download them"),
-    mistake("train data --name mine", "data/train.csv", unreadable, 6),
     mistake("train data --model resnet81", "did you mean 'resnet18'"),
     mistake("train data --profile labtop", "did you mean 'laptop'"),
     mistake("train data --scheduler cosin", "did you mean 'cosine'"),
@@ -458,6 +452,24 @@ def state_of(folder: Path) -> dict[str, object]:
             str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else kind
         )
     return found
+
+
+def test_a_table_that_may_not_be_read(
+    template: Path, docclf: Callable[[str], tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may read everything, so the refusal is arranged."""
+    monkeypatch.chdir(template)
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "train.csv":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    code, _, stderr = docclf("train data --name new")
+    assert (code, "data/train.csv: Permission denied" in stderr) == (6, True), stderr
+    assert "check who may read and write it" in stderr
 
 
 def test_the_table_is_long_enough() -> None:
