@@ -9,7 +9,7 @@ and is composed where it is compared.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +35,26 @@ def and_more(shown: Sequence[str], count: int) -> str:
 def plural(count: int, one: str, many: str) -> str:
     """`1 page`, `2 pages`."""
     return f"{count} {one if count == 1 else many}"
+
+
+class Message(str):
+    """An English text with values in it, which the display can say in another language.
+
+    Attributes:
+        template: The text with `{names}` in the place of the values.
+        values: The values by name; a template of another language may use others of them.
+    """
+
+    template: str
+    values: Mapping[str, object]
+
+    @classmethod
+    def of(cls, template: str, **values: object) -> Message:
+        """Put values into a text."""
+        message = cls(template.format(**values) if values else template)
+        message.template = template
+        message.values = values
+        return message
 
 
 def format_bytes(count: float) -> str:

@@ -22,6 +22,7 @@ for _name in (
     os.environ.pop(_name, None)
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["LC_ALL"] = "C.UTF-8"  # tables are English
 limit_thread_spinning()
 hypothesis.settings.register_profile("suite", deadline=None)  # no test depends on how fast the machine is
 hypothesis.settings.load_profile("suite")

@@ -92,12 +92,12 @@ def test_it_is_in_the_table_and_in_the_json() -> None:
 
 @pytest.mark.usefixtures("_mcc")
 def test_it_is_drawn_over_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"epoch": 1, "train_loss": 2.0, "accuracy": 0.5, "mcc": -0.1}
+    row = {"epoch": 1, "lr": 0.1, "train_loss": 2.0, "accuracy": 0.5, "mcc": -0.1}
     drawn = []
     monkeypatch.setattr(plots, "save", lambda axes, path: drawn.append(axes.get_figure()) or path)
-    plots.training_curves([row], tmp_path / "curves.png")
-    assert [line.get_label() for line in drawn[0].axes[1].lines] == ["accuracy", "Matthews correlation"]
-    (_, chart) = training_charts([row])
+    plots.training_curves([row], tmp_path / "curves.png", "one epoch", 1)
+    assert [line.get_label() for line in drawn[0].axes[1].lines[:-1]] == ["accuracy", "Matthews correlation"]
+    _, chart, _ = training_charts([row])
     assert [line.name for line in chart.lines] == ["accuracy", "Matthews correlation"]
     assert all(float(point) >= 0 for line in chart.lines for point in line.points.replace(",", " ").split())
 

@@ -1,4 +1,4 @@
-"""Positional arguments: one that says the same as an option, and words of the form KEY=VALUE that are none."""
+"""Positional arguments that say the same as an option, words of the form KEY=VALUE, and options of other names."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class Command(TyperCommand):
         """Read the command line.
 
         Raises:
-            InputError: An argument is of the form `key=value`, and no file has that name.
+            InputError: An argument is of the form `key=value`, and no file has that name; or an option has another name here.
         """
+        self._refuse_foreign_options(args)
         values, rest, _ = self.make_parser(ctx).parse_args(args=list(args))
         taken = [values.get(param.name or "") for param in self.params if param.param_type_name == "argument"]
         words = [word for value in (*taken, rest) for word in (value if isinstance(value, list | tuple) else [value])]
@@ -49,6 +50,14 @@ class Command(TyperCommand):
         if answers:
             raise InputError(f"options start with two dashes here: {' '.join(strays)}", f"write {' '.join(answers)}")
         return super().parse_args(ctx, args)
+
+    def _refuse_foreign_options(self, args: list[str]) -> None:
+        known = {name for param in self.params for name in param.opts}
+        for word in args:
+            option, _, value = word.partition("=")
+            name = _OPTION_OF.get(option.removeprefix("--").replace("-", "_"), "")
+            if option.startswith("--") and option not in known and f"--{name}" in known:
+                raise InputError(f"there is no option {option}", f"write --{name}{f' {value}' if value else ''}")
 
     def _answers(self, word: str) -> Iterator[str]:
         """The option that says the same as a `key=value`, if this command has one."""

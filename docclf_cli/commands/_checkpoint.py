@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docclf_cli.display.progress import progress_display
+from docclf_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import Profile, S3Config
@@ -23,15 +25,24 @@ def local_checkpoint(name: str, quiet: bool, config: S3Config | None = None) -> 
         config: Endpoint and settings of the store.
 
     Raises:
-        DocclfError: An address is malformed, there is nothing at it, or the store cannot be used.
+        DocclfError: A page is named, an address is malformed, there is nothing at it, or the store cannot be used.
     """
     if not name.startswith("s3://"):
+        _refuse_page(name)
         return Path(name)
     from docclf_cli.services.storage.cache import fetch_checkpoint
     from docclf_cli.stop import StopFlag
 
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         return fetch_checkpoint(name, config, emit=emit, stop=stop)
+
+
+def _refuse_page(name: str) -> None:
+    from docclf_cli.data.images.page_files import PAGE_SUFFIXES
+
+    if Path(name).suffix.lower() in PAGE_SUFFIXES:
+        command = shlex.join(["docclf", "predict", name])
+        raise CheckpointError(f"{name} is a page, and no model", f"name a run folder here; to predict pages: {command}")
 
 
 def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> Path:

@@ -7,6 +7,7 @@ import typer
 
 from docclf_cli.commands._completion import Complete, groups, words
 from docclf_cli.display import console
+from docclf_cli.display.messages import LANGUAGES, choose_language
 
 PROFILE = "Profile"
 COMMON = "Common options"
@@ -23,6 +24,13 @@ def _debug(wanted: bool) -> bool:
 def _quiet(wanted: bool) -> bool:
     console.set_quiet(wanted)
     return wanted
+
+
+def _language(name: str | None) -> str | None:
+    if name not in (None, *LANGUAGES):
+        raise typer.BadParameter(f"'{name}' is not one of {', '.join(LANGUAGES)}")
+    choose_language(name)
+    return name
 
 
 def _known_precision(name: str | None) -> str | None:
@@ -162,6 +170,17 @@ ResultsOutput = Annotated[
 Name = Annotated[str | None, name("Name of the run folder.")]
 Overwrite = Annotated[bool, overwrite("Replace an existing run folder of this name.")]
 Json = Annotated[bool, declare("--json", help="Print only JSON on stdout.", panel=OUTPUT)]
+Language = Annotated[
+    str | None,
+    declare(
+        "--lang",
+        metavar="|".join(LANGUAGES),
+        help="Language of the tables \\[default: Korean where LANG is ko…, else English]. JSON and CSV are English.",
+        panel=OUTPUT,
+        complete=words(*LANGUAGES),
+        callback=_language,
+    ),
+]
 Quiet = Annotated[
     bool,
     declare("--quiet", "-q", callback=_quiet, help="Show only warnings and errors, no progress.", panel=OUTPUT),

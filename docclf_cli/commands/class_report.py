@@ -1,5 +1,7 @@
 """`docclf class-report`."""
 
+import logging
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf class-report\n\n"
-    "docclf class-report runs/mine --split test --html\n\n"
+    "docclf class-report runs/mine --split test --open\n\n"
     "docclf class-report runs/mine --class invoice\n\n"
     "docclf class-report --predictions runs/mine/predictions/val-0123456789abcdef.npz --json"
 )
 PAGE = "report.html"
+logger = logging.getLogger("docclf")
 
 
 def run(
@@ -48,12 +51,16 @@ def run(
         bool,
         option.declare("--html", help="Also write report.html, a single file for the browser.", panel=option.OUTPUT),
     ] = False,
+    open_page: Annotated[
+        bool, option.declare("--open", help="Write report.html and open it in the browser.", panel=option.OUTPUT)
+    ] = False,
     no_thumbnails: Annotated[
         bool, option.declare("--no-thumbnails", help="Leave page images out of report.html.", panel=option.OUTPUT)
     ] = False,
     device: option.Device = None,
     output: option.ResultsOutput = None,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
@@ -63,6 +70,7 @@ def run(
     from docclf_cli.tasks.class_report.class_report import class_report, inputs_of, inputs_of_file, one_class
 
     checkpoint = argument_or_option(checkpoint, named, "--checkpoint")
+    html = html or open_page
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         if predictions is not None:
@@ -76,6 +84,8 @@ def run(
         result = class_report(inputs)
         if html:
             result = _with_page(inputs, result, not no_thumbnails, emit, stop)
+    if open_page:
+        _open(result.files[0])
     return report.show(result, as_json=as_json)
 
 
@@ -85,9 +95,17 @@ def _check_usage(
     if checkpoint is not None and predictions is not None:
         raise InputError("a run and --predictions are both given", "give only one of them")
     if one is not None and html:
-        raise InputError("--html reports on all classes, --class on one class", "give only one of them")
+        raise InputError("--html and --open report on all classes, --class on one class", "give only one of them")
     if no_thumbnails and not html:
         raise InputError("--no-thumbnails has no effect without --html", "add --html")
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser, or say where it is."""
+    import webbrowser
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        logger.warning("no browser was found: open %s yourself", page)
 
 
 def _with_page(
@@ -108,5 +126,21 @@ def _with_page(
     run = inputs.run
     history = () if run is None else run.read_history()
     profile = run.profile.read_text(encoding="utf-8") if run is not None and run.profile.is_file() else ""
-    page = Page(result, inputs.predictions, shown, made, history, profile)
+    state = {} if run is None else run.read_state()
+    facts = {
+        "model": inputs.model,
+        "data": "" if inputs.data is None else inputs.data.root,
+        "trained": str(state.get("time", ""))[:10],
+        "report made": f"{date.today():%Y-%m-%d}",
+    }
+    page = Page(
+        result,
+        inputs.predictions,
+        shown,
+        made,
+        history,
+        profile,
+        {name: fact for name, fact in facts.items() if fact},
+        state.get("best_epoch") or None,
+    )
     return replace(result, files=(write_page(inputs.folder / PAGE, page), *result.files))

@@ -46,6 +46,7 @@ def run(
     precision: option.Precision = None,
     output: option.ResultsOutput = None,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:

@@ -123,6 +123,7 @@ def run(
     copy_to: CopyTo = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
@@ -188,12 +189,19 @@ MODEL_FILES = (".ckpt", ".pt", ".pth", ".onnx")
 def _split_model(inputs: list[str], checkpoint: str | None, backend: str) -> tuple[list[str], str | None, str]:
     """Take the model off the inputs where it comes first: a checkpoint, an ONNX file or a folder with run.json."""
     first = inputs[0] if inputs else ""
-    is_checkpoint = first.lower().endswith(MODEL_FILES) and (first.startswith("s3://") or Path(first).is_file())
-    if not is_checkpoint and not (Path(first) / "run.json").is_file():
+    if not _is_model(first):
+        if checkpoint is None and (late := next(filter(_is_model, inputs), None)) is not None:
+            right = shlex.join(["docclf", "predict", late, *(name for name in inputs if name != late)])
+            raise InputError(f"{late} is a model, and the model comes first", right)
         return inputs, checkpoint, backend
     if first.lower().endswith(".onnx"):
         first, backend = _checkpoint_of_onnx(Path(first)), "onnx"
     return inputs[1:], argument_or_option(first, checkpoint, "--checkpoint"), backend
+
+
+def _is_model(name: str) -> bool:
+    is_checkpoint = name.lower().endswith(MODEL_FILES) and (name.startswith("s3://") or Path(name).is_file())
+    return is_checkpoint or (Path(name) / "run.json").is_file()
 
 
 def _checkpoint_of_onnx(path: Path) -> str:

@@ -103,6 +103,7 @@ def run(
     show_schedule: ShowSchedule = False,
     dry_run: DryRun = False,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, difference, interval, number, short
 from docclf_cli.results.evaluation import (
     Comparison,
@@ -21,11 +22,18 @@ from docclf_cli.results.metrics import Threshold
 @report.render.register
 def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     """Classes, metrics, the comparison, the confidence threshold, the corruptions and the files."""
-    yield report.class_table(result.scores.classes, f"{result.split} pages by class (accuracy is recall)")
+    title = said("{split} pages by class (accuracy is recall)", split=result.split)
+    yield report.class_table(result.scores.classes, title)
     yield _metrics(result)
     if result.documents is not None:
-        yield report.scores_table(result.documents, f"{result.checkpoint}, {result.split}", "documents")
-    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+        title = said(
+            "{source}, {split}: {count} documents",
+            source=result.checkpoint,
+            split=result.split,
+            count=result.documents.support,
+        )
+        yield report.scores_table(result.documents, title, "documents")
+    yield from report.notes(result.scores, result.notes)
     if result.comparison is not None:
         yield _comparison(result.comparison)
     if result.confidence_threshold is not None:
@@ -36,11 +44,14 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
 
 
 def _metrics(result: EvaluateResult) -> NameTable:
-    table = report.scores_table(result.scores, f"{result.checkpoint}, {result.split}")
+    title = said(
+        "{source}, {split}: {count} pages", source=result.checkpoint, split=result.split, count=result.scores.support
+    )
+    table = report.scores_table(result.scores, title)
     before = result.uncalibrated_ece
-    name = f"calibration error before temperature scaling (T = {result.temperature:.2f})"
+    name = said("calibration error before temperature scaling (T = {temperature:.2f})", temperature=result.temperature)
     table.add_row(name, number(before.value), f"{number(before.low)} … {number(before.high)}")
-    table.add_row("number format", result.precision, "")
+    table.add_row(said("number format"), result.precision, "")
     return table
 
 

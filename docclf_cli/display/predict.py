@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.display import show as report
+from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, short
 from docclf_cli.results.prediction import DocumentRow, PageRow, PredictResult
 
@@ -28,12 +29,14 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
 
 def _page_table(result: PredictResult) -> NameTable:
     asked = result.threshold is not None
-    table = NameTable("Pages", "page", "class<", "confidence", *(["<"] if asked else []))
+    heads = (f"{said('class')}<", said("confidence"), *(["<"] if asked else []))
+    table = NameTable(said("Pages"), said("page"), *heads)
     several = {row.path for row in result.predictions if row.page is not None and row.page > 1}
     for row in result.predictions:
         name = f"{row.path} p. {row.page}" if row.path in several and row.page else row.path
         confidence = "–" if row.confidence is None else short(row.confidence)
-        cells = (row.predicted or "unreadable", confidence, *(["review" if row.needs_review else ""] if asked else []))
+        review = [said("review") if row.needs_review else ""] if asked else []
+        cells = (row.predicted or said("unreadable"), confidence, *review)
         table.add_row(name, *cells, style=_style(row), below=row.status)
     return table
 
@@ -63,31 +66,38 @@ def _style(row: PageRow | DocumentRow) -> str:
 
 def _by_class(result: PredictResult) -> NameTable:
     asked = result.threshold is not None
-    title = f"{result.pages:,} pages by class"
-    table = NameTable(title, "class", "pages", *(["needs review"] if asked else []))
+    title = said("{count} pages by class", count=f"{result.pages:,}")
+    table = NameTable(title, said("class"), said("pages"), *([said("needs review")] if asked else []))
     for row in sorted(result.classes, key=lambda row: -row.pages):
         if row.pages:
             table.add_row(row.name, f"{row.pages:,}", *([f"{row.needs_review:,}"] if asked else []))
     if result.unreadable:
         cells = (f"{result.unreadable:,}", *([f"{result.unreadable:,}"] if asked else []))
-        table.add_row("unreadable", *cells, style="red")
+        table.add_row(said("unreadable"), *cells, style="red")
     return table
 
 
 def _summary(result: PredictResult) -> Table:
     table = report.plain_table("")
-    table.add_row("model", escape(result.model))
-    table.add_row("files, pages", f"{result.inputs:,}, {result.pages:,}")
+    table.add_row(said("model"), escape(result.model))
+    table.add_row(said("files, pages"), f"{result.inputs:,}, {result.pages:,}")
     if result.threshold is not None:
         share = result.needs_review / max(1, result.pages)
-        table.add_row("needs review", f"{result.needs_review:,} of {result.pages:,} pages ({share:.1%})")
-        table.add_row("confidence threshold", f"{result.threshold:.4f} ({result.threshold_from})")
-    temperature = "one for each member" if result.temperature is None else f"{result.temperature:.3f}"
-    table.add_row("temperature", temperature)
-    table.add_row("number format", result.precision)
+        waiting = said(
+            "{count} of {total} pages ({share})",
+            count=f"{result.needs_review:,}",
+            total=f"{result.pages:,}",
+            share=f"{share:.1%}",
+        )
+        table.add_row(said("needs review"), waiting)
+        table.add_row(said("confidence threshold"), f"{result.threshold:.4f} ({result.threshold_from})")
+    temperature = said("one for each member") if result.temperature is None else f"{result.temperature:.3f}"
+    table.add_row(said("temperature"), temperature)
+    table.add_row(said("number format"), result.precision)
     if result.copied:
-        table.add_row("copied files", f"{result.copied:,}")
+        table.add_row(said("copied files"), f"{result.copied:,}")
     if result.resumed_pages:
-        table.add_row("resumed", f"{result.resumed_pages:,} pages were predicted before the interruption")
-    table.add_row("speed", f"{result.pages_per_second:.1f} pages/s")
+        resumed = said("{count} pages were predicted before the interruption", count=f"{result.resumed_pages:,}")
+        table.add_row(said("resumed"), resumed)
+    table.add_row(said("speed"), said("{rate} pages/s", rate=f"{result.pages_per_second:.1f}"))
     return table

@@ -16,10 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, interval, number, short
 from docclf_cli.results.as_json import jsonable
 from docclf_cli.results.metrics import ClassRow, Scores
 from docclf_cli.streams import is_utf8
+from docclf_cli.text import Message
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
@@ -66,8 +68,8 @@ def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False
         precision: Also show the precision.
     """
     rows = tuple(rows)
-    heads = ("accuracy", "precision", "F1") if precision else ("accuracy", "F1")
-    table = NameTable(title, "class", *heads, "loss", "samples")
+    heads = (said("accuracy"), *([said("precision")] if precision else []), said("F1"), said("loss"), said("samples"))
+    table = NameTable(title, said("class"), *heads)
     weak = _weak(rows)
     for row in rows:
         shares = (row.accuracy, row.precision, row.f1) if precision else (row.accuracy, row.f1)
@@ -77,9 +79,8 @@ def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False
         table.add_row(name, *map(interval, shares), number(row.loss), str(row.support), style=style)
     if not weak:
         return table
-    return Group(
-        table, Text(f"{WEAK} weak: F1 below {short(WEAK_F1)}, or surely below the mean of the classes\n", style="dim")
-    )
+    legend = said("! weak: F1 below {f1}, or surely below the mean of the classes", f1=short(WEAK_F1))
+    return Group(table, Text(f"{legend}\n", style="dim"))
 
 
 def _weak(rows: Iterable[ClassRow]) -> set[str]:
@@ -93,17 +94,43 @@ def scores_table(scores: Scores, title: str, unit: str = "pages") -> NameTable:
     """Metrics of pages (or other units) with their 95 % intervals."""
     from docclf_cli.metrics.metrics import label_of  # takes scipy to import
 
-    table = NameTable(f"{title}: {scores.support} {unit}", "metric", "value", "95 % interval")
+    table = NameTable(title, said("metric"), said("value"), said("95 % interval"))
     for name, estimate in scores.metrics.items():
-        table.add_row(label_of(name), number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}")
+        bounds = f"{number(estimate.low)} … {number(estimate.high)}"
+        table.add_row(said(label_of(name)), number(estimate.value), bounds)
     if scores.unreadable:
-        table.add_row(f"unreadable {unit}, left out", str(scores.unreadable), "")
+        table.add_row(
+            said("unreadable documents, left out" if unit == "documents" else "unreadable pages, left out"),
+            str(scores.unreadable),
+            "",
+        )
     return table
+
+
+def notes(scores: Scores, caveats: Iterable[str]) -> Iterator[RenderableType]:
+    """What a reader must know to judge the metrics, and why a value lies at the edge of its interval."""
+    yield from (Text(said(caveat), style="dim") for caveat in caveats)
+    if at_edge := edge_note(scores):
+        yield Text(said(at_edge), style="dim")
+
+
+def edge_note(scores: Scores) -> Message | None:
+    """One sentence about metrics that lie at the edge of their interval; None where none does."""
+    from docclf_cli.metrics.metrics import is_at_edge, label_of  # takes scipy to import
+
+    names = ", ".join(label_of(name) for name, estimate in scores.metrics.items() if is_at_edge(name, estimate))
+    if not names:
+        return None
+    return Message.of(
+        "{metrics}: the value lies at the edge of its interval, because on more pages, classes that have no hit (or no "
+        "error) so far would get some.",
+        metrics=names,
+    )
 
 
 def files_table(files: Iterable[Path]) -> RenderableType:
     """Paths, whole on every width of terminal so that they can be copied."""
-    table = plain_table("Files")
+    table = plain_table(said("Files"))
     for path in files:
         table.add_row("", escape(str(path)))
     return table

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from docclf_cli.display import show as report
+from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable
 from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
 
@@ -15,11 +16,12 @@ from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, T
 @report.render.register
 def tables(result: TrainResult) -> Iterator[RenderableType]:
     """Classes and metrics on held-out pages, folds, the best epoch and the files."""
-    yield report.class_table(result.val.classes, "Held-out pages by class (accuracy is recall)")
-    yield report.scores_table(result.val, "Held-out pages")
+    yield report.class_table(result.val.classes, said("Held-out pages by class (accuracy is recall)"))
+    yield report.scores_table(result.val, said("Held-out pages: {count} pages", count=result.val.support))
     if result.documents is not None:
-        yield report.scores_table(result.documents, "Held-out documents", "documents")
-    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+        title = said("Held-out documents: {count} documents", count=result.documents.support)
+        yield report.scores_table(result.documents, title, "documents")
+    yield from report.notes(result.val, result.notes)
     if result.folds:
         yield _folds_table(result.folds)
     yield _train_summary(result)
@@ -57,34 +59,42 @@ def _chart(values: tuple[float, ...], width: int = 64, height: int = 8) -> str:
 
 
 def _train_summary(result: TrainResult) -> RenderableType:
-    table = report.plain_table("Run")
-    table.add_row("run", escape(str(result.run)))
-    table.add_row("model", escape(result.model))
+    table = report.plain_table(said("Run"))
+    table.add_row(said("run"), escape(str(result.run)))
+    table.add_row(said("model"), escape(result.model))
     if result.best_epoch:
-        table.add_row("best epoch", f"{result.best_epoch} of {result.epochs}, chosen by {result.monitor}")
+        chosen = said(
+            "{epoch} of {epochs}, chosen by {monitor}",
+            epoch=result.best_epoch,
+            epochs=result.epochs,
+            monitor=result.monitor,
+        )
+        table.add_row(said("best epoch"), chosen)
+    f1 = result.val.metrics["f1_macro"].value
     if result.train is not None:
-        gap = result.train.metrics["f1_macro"].value - result.val.metrics["f1_macro"].value
-        table.add_row("macro-F1 on training pages", f"{result.train.metrics['f1_macro'].value:.4f} (gap {gap:+.4f})")
+        on_training = result.train.metrics["f1_macro"].value
+        shown = said("{value:.4f} (gap {gap:+.4f})", value=on_training, gap=on_training - f1)
+        table.add_row(said("macro-F1 on training pages"), shown)
     if result.f1_macro_degraded is not None:
-        gap = result.val.metrics["f1_macro"].value - result.f1_macro_degraded
-        table.add_row("macro-F1 on degraded pages", f"{result.f1_macro_degraded:.4f} (gap {gap:+.4f})")
-    table.add_row("temperature", f"{result.temperature:.3f}")
-    table.add_row("number format for predicting", result.precision)
+        shown = said("{value:.4f} (gap {gap:+.4f})", value=result.f1_macro_degraded, gap=f1 - result.f1_macro_degraded)
+        table.add_row(said("macro-F1 on degraded pages"), shown)
+    table.add_row(said("temperature"), f"{result.temperature:.3f}")
+    table.add_row(said("number format for predicting"), result.precision)
     if result.pushed is not None:
-        table.add_row("stored in S3", escape(result.pushed))
+        table.add_row(said("stored in S3"), escape(result.pushed))
     return table
 
 
 def _verdict(result: TrainResult) -> Iterator[RenderableType]:
     """What the metrics say, each with what to do; then the commands that go on from here."""
-    table = report.plain_table("Verdict")
+    table = report.plain_table(said("Verdict"))
     for finding in result.verdict:
         style = "green" if finding.kind == "sound" else "bold yellow"
-        advice = f"\n→ {escape(finding.advice)}" if finding.advice else ""
-        table.add_row(f"[{style}]{'✓' if finding.kind == 'sound' else '!'}[/]", f"{escape(finding.text)}{advice}")
+        advice = f"\n→ {escape(said(finding.advice))}" if finding.advice else ""
+        table.add_row(f"[{style}]{'✓' if finding.kind == 'sound' else '!'}[/]", f"{escape(said(finding.text))}{advice}")
     yield table
     if result.next_commands:
-        yield Text("Next", style="italic")
+        yield Text(said("Next"), style="italic")
         # Whole, so that they can be copied.
         yield from (Text(f"  {command}", no_wrap=True, overflow="ignore") for command in result.next_commands)
 
@@ -92,13 +102,13 @@ def _verdict(result: TrainResult) -> Iterator[RenderableType]:
 def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:
     from docclf_cli.metrics.metrics import headline_metrics  # takes scipy to import
 
-    shown = {metric.column or name: metric.label for name, metric in headline_metrics().items()}
-    table = NameTable("Folds", "fold", "best epoch", *shown.values())
+    shown = {metric.column or name: said(metric.label) for name, metric in headline_metrics().items()}
+    table = NameTable(said("Folds"), said("fold"), said("best epoch"), *shown.values())
     for fold in folds:
         table.add_row(str(fold.fold), str(fold.best_epoch), *(f"{fold.metrics[name]:.4f}" for name in shown))
     if len(folds) > 1:
         columns = [[fold.metrics[name] for fold in folds] for name in shown]
         means = (f"{statistics.mean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns)
         table.add_section()
-        table.add_row("mean ± sd", "", *means)
+        table.add_row(said("mean ± sd"), "", *means)
     return table

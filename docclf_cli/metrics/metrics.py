@@ -207,6 +207,18 @@ def comparable_metric(name: str) -> ComparableMetric:
     return metric
 
 
+def is_at_edge(name: str, estimate: Estimate) -> bool:
+    """Whether a mean over classes lies within a tenth of its interval from a bound, other than its smallest or largest value.
+
+    The prior of these intervals gives some hits and errors to classes that have none, which moves both bounds.
+    """
+    metric = METRICS.get(name).build if name in METRICS else None
+    if not isinstance(metric, ConfusionMetric) or estimate.value in (metric.lowest, metric.highest):
+        return False
+    margin = (estimate.high - estimate.low) / 10
+    return estimate.value - estimate.low < margin or estimate.high - estimate.value < margin
+
+
 def metric_of_column(column: str) -> str | None:
     """The name of the metric that a column of `metrics.csv`, and so `train.monitor`, is about.
 

@@ -38,7 +38,7 @@ def most_confused(predictions: Predictions, most: int = 10, examples: int = 5) -
     return tuple(found)
 
 
-def pages_to_show(predictions: Predictions, most: int = 500, first: int = 24) -> np.ndarray:
+def pages_to_show(predictions: Predictions, most: int = 300, first: int = 24) -> np.ndarray:
     """Pages that tell a person most, most useful first.
 
     The most confident mistakes of all; then mistakes, in turn from each pair of classes, the most confident of each

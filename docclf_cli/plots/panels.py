@@ -41,6 +41,15 @@ def panels(widths: Sequence[float], height: float, gap: float = 0.9) -> tuple[Ax
     return tuple(figure.add_axes((left / total, 0, width / total, 1)) for left, width in placed)
 
 
+def beneath(axes: Axes, height: float, gap: float) -> Axes:
+    """More axes of the same width below `axes`, `height` inches high and `gap` inches away, with the same x axis."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    left, _, width, _ = axes.get_position().bounds
+    inches = figure.get_figheight()
+    return figure.add_axes((left, -(gap + height) / inches, width, height / inches), sharex=axes)
+
+
 def pitch(count: int, roomy: float, shortest: float, longest: float) -> float:
     """Inches from one of `count` rows to the next: `roomy`, unless together they are shorter or longer than wanted."""
     return min(max(roomy, shortest / count), longest / count)

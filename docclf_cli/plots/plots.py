@@ -7,7 +7,10 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from docclf_cli.metrics.metrics import curve_columns, label_of
@@ -16,7 +19,9 @@ from docclf_cli.plots.panels import (
     GREEN,
     GREY,
     INK,
+    LABEL,
     ORANGE,
+    beneath,
     beside,
     headline,
     name_columns,
@@ -25,11 +30,12 @@ from docclf_cli.plots.panels import (
     pitch,
     save,
 )
-from docclf_cli.results.metrics import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate, ReliabilityBin, Threshold
 
 _LINES = "#dde3ec"
 _ROWS = (0.28, 1.2, 120.0)  # inches of a row, and of the least and the most that all together take
 _CELLS = (0.36, 2.4, 22.0)  # the same of cells in a square
+_PALE = 0.1  # a loss that is drawn in full colour where none is larger
 
 
 def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
@@ -44,28 +50,39 @@ def class_performance(rows: Sequence[ClassRow], path: Path, title: str) -> Path:
     for axes, name in ((recall, "accuracy (recall)"), (f1, "F1"), (loss, "mean loss")):
         _by_class(axes, name, len(rows))
     name_rows(recall, [f"{one.name} ({one.support})" for one in rows], row)
-    headline(recall, f"{title} (pages in brackets, 95 % intervals)", lift=26)
+    headline(recall, f"{title} (pages of each class in brackets, 95 % intervals)", lift=26)
     return save(recall, path)
 
 
-def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path) -> Path:
+def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str) -> Path:
     """Counts by true class (rows) and predicted class (columns), coloured by share of the row.
+
+    Pages on the diagonal are right and blue; all others are errors and orange.
 
     Args:
         matrix: int [num_classes, num_classes].
         class_names: Names along both axes.
         path: The PNG.
+        title: Above the matrix.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cell = pitch(len(class_names), *_CELLS)
-    axes = _cells(shares, class_names, class_names, (cell, cell), "share of the true class", (0, 1))
+    axes, right_scale, wrong_scale = panels((cell * len(class_names), 0.14, 0.14), cell * len(class_names), gap=0.2)
+    is_right = np.eye(len(class_names), dtype=bool)
+    right = _draw_cells(axes, np.ma.masked_where(~is_right | (matrix == 0), shares), _tones("Blues"), (0, 1))
+    wrong = _draw_cells(axes, np.ma.masked_where(is_right | (matrix == 0), shares), _tones("Oranges"), (0, 1))
+    _name_cells(axes, class_names, class_names, (cell, cell))
+    _scale(right, right_scale, "")
+    right_scale.set_yticks([])
+    _scale(wrong, wrong_scale, "share of the true class (blue: right, orange: wrong)")
     for row, column in np.argwhere(matrix > 0):
         _write(axes, row, column, str(matrix[row, column]), shares[row, column] > 0.55, cell)
     axes.set(xlabel="predicted", ylabel="true")
+    headline(axes, title, lift=8)
     return save(axes, path)
 
 
-def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], path: Path) -> Path:
+def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], path: Path, title: str) -> Path:
     """Accuracy and F1 on training and on held-out pages by class, joined by the gap between them."""
     row = pitch(len(val), *_ROWS)
     recall, f1 = panels((4, 4), row * len(val))
@@ -79,80 +96,132 @@ def train_val_comparison(train: Sequence[ClassRow], val: Sequence[ClassRow], pat
         axes.set_xlim(lowest, 1.02)
     above = {"bbox_to_anchor": (0, 1), "borderaxespad": 3.5, "borderpad": 0}  # the title of the axes
     recall.legend(loc="lower left", ncols=3, frameon=False, fontsize=8, **above)
+    headline(recall, title, lift=46)
     return save(recall, path)
 
 
-def training_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Losses and the other headline metrics over the epochs.
+def training_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str, best_epoch: int | None) -> Path:
+    """Losses, the other headline metrics and the learning rate over the epochs.
 
     Args:
         rows: One mapping per epoch, as in `metrics.csv`.
         path: The PNG.
+        title: Above the curves.
+        best_epoch: Marked by a dashed line.
     """
-    pair = panels((4, 4), 2.8)
+    losses, metrics, rate = panels((4, 4, 2.6), 2.8)
     epochs = [row["epoch"] for row in rows]
-    for axes, columns in zip(pair, curve_columns(rows[0]), strict=True):
+    for axes, columns in zip((losses, metrics), curve_columns(rows[0]), strict=True):
         for column, colour in zip(columns, cycle((BLUE, ORANGE, GREEN, GREY)), strict=False):
             axes.plot(epochs, [row[column] for row in rows], marker=".", color=colour, label=label_of(column))
+        axes.legend(frameon=False, fontsize=8)
+    rate.plot(epochs, [row["lr"] for row in rows], marker=".", color=GREY)
+    rate.set_ylim(0, None)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    for axes, name in ((losses, "loss"), (metrics, "held-out pages"), (rate, "learning rate at the end of the epoch")):
+        axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8)
-    return save(pair[0], path)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=INK, linestyle="--", linewidth=1, zorder=0)
+    headline(losses, title, lift=26)
+    return save(losses, path)
 
 
-def learning_rate(positions: Sequence[float], rates: Sequence[float], path: Path) -> Path:
+def learning_rate(positions: Sequence[float], rates: Sequence[float], path: Path, title: str) -> Path:
     """The learning rate of a run over its epochs."""
     (axes,) = panels((7,), 2.8)
     axes.plot(positions, rates, color=BLUE)
     axes.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     axes.margins(x=0.01)
     axes.grid(alpha=0.3)
+    headline(axes, title, lift=8)
     return save(axes, path)
 
 
-def reliability(confidence: Sequence[float], accuracy: Sequence[Estimate], path: Path) -> Path:
-    """How often predictions of a confidence are right: on the diagonal where confidence can be taken at its word.
+def reliability(bins: Sequence[ReliabilityBin], path: Path, title: str) -> Path:
+    """How often predictions of a confidence are right: on the diagonal where confidence equals accuracy.
 
-    Args:
-        confidence: Mean confidence of each bin.
-        accuracy: Accuracy of each bin.
-        path: The PNG.
+    Points are bins of about equally many pages, with their 95 % intervals; how many pages each stands for is drawn below.
     """
     (axes,) = panels((4,), 4)
+    confidence = [one.confidence for one in bins]
+    accuracy = [one.accuracy for one in bins]
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
-    values = [one.value for one in accuracy]
-    axes.errorbar(confidence, values, yerr=_whiskers(accuracy), fmt="o-", color=BLUE, capsize=2, markersize=4)
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.grid(alpha=0.3)
+    axes.errorbar(
+        confidence,
+        [one.value for one in accuracy],
+        yerr=_whiskers(accuracy),
+        fmt="o",
+        color=BLUE,
+        capsize=2,
+        markersize=5,
+        elinewidth=0.8,
+    )
+    axes.set(ylabel="accuracy", xlim=(0, 1.02), ylim=(-0.02, 1.02))
+    axes.tick_params(labelbottom=False)
+    axes.text(0.03, 0.96, "above the line: too cautious", fontsize=LABEL, color=GREY, va="top")
+    axes.text(0.99, 0.04, "below the line: over-confident", fontsize=LABEL, color=GREY, ha="right")
+    counts = beneath(axes, height=0.8, gap=0.15)
+    counts.vlines(confidence, 0, [one.pages for one in bins], color=BLUE, linewidth=3)
+    counts.set(xlabel="confidence", ylabel="pages", ylim=(0, None))
+    counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for each in (axes, counts):
+        each.grid(alpha=0.3)
+        each.set_axisbelow(True)
+    headline(axes, title, lift=8)
     return save(axes, path)
 
 
-def risk_coverage(coverage: np.ndarray, risk: np.ndarray, path: Path) -> Path:
-    """The share of mistakes among the pages that are decided, against the share of pages that are decided."""
+def risk_coverage(
+    coverage: np.ndarray, risk: np.ndarray, path: Path, title: str, threshold: Threshold | None = None
+) -> Path:
+    """The share of mistakes among the pages that are decided, against the share of pages that are decided.
+
+    Args:
+        coverage: float [m].
+        risk: float [m].
+        path: The PNG.
+        title: Above the curve.
+        threshold: Marked on the curve, where it is known and decides a page.
+    """
     (axes,) = panels((4.6,), 3)
     axes.plot(coverage, risk, color=BLUE)
+    if threshold is not None and threshold.value is not None and threshold.decided:
+        at = (threshold.coverage.value, 1 - threshold.precision.value)
+        name = f"confidence ≥ {threshold.value:.4f}: {at[0]:.1%} decided, {at[1]:.1%} of them wrong"
+        axes.axvline(at[0], color=ORANGE, linestyle="--", linewidth=1)
+        axes.plot(*at, "o", color=ORANGE, markersize=7, label=name, clip_on=False)
+        above = {"bbox_to_anchor": (0, 1), "borderaxespad": 0.3, "borderpad": 0}
+        axes.legend(loc="lower left", frameon=False, fontsize=8, **above)
     axes.set(xlabel="share of pages decided", ylabel="share of mistakes among them", xlim=(0, 1.01), ylim=(0, None))
     axes.grid(alpha=0.3)
+    headline(axes, title, lift=24)
     return save(axes, path)
 
 
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], path: Path, title: str) -> Path:
-    """Values by row and column, each written into its cell; a missing one (NaN) leaves its cell empty.
+    """What is lost (red) and gained (blue), by row and column; no loss leaves its cell white, and `–` stands for NaN.
 
     Args:
-        values: float [rows, columns].
+        values: float [rows, columns]; losses are positive.
         rows: Names down the left side.
         columns: Names below.
         path: The PNG.
         title: Above the map.
     """
     width, height = pitch(len(columns), 0.5, 1.0, 22), pitch(len(rows), 0.3, 0.6, 22)
-    low, high = (float(bound(values)) for bound in (np.nanmin, np.nanmax))
-    axes = _cells(values, rows, columns, (width, height), "", (low, high))
-    for row, column in np.argwhere(~np.isnan(values)):
-        value = values[row, column]
-        _write(axes, row, column, f"{value:.2f}", value - low > 0.55 * (high - low), min(width, 2 * height))
+    axes, scale = panels((width * len(columns), 0.16), height * len(rows), gap=0.2)
+    largest = float(np.nanmax(np.abs(values), initial=_PALE))
+    seen = np.abs(values) >= 0.005  # smaller ones round to zero
+    image = _draw_cells(axes, np.ma.masked_where(~seen, values), colormaps["RdBu_r"], (-largest, largest))
+    _name_cells(axes, rows, columns, (width, height))
+    _scale(image, scale, "gained (blue), lost (red)")
+    for row, column in np.ndindex(values.shape):
+        value = float(values[row, column])
+        if seen[row, column] or np.isnan(value):
+            _write(axes, row, column, _digits(value, 2), abs(value) > 0.6 * largest, min(width, 2 * height))
     headline(axes, title, lift=8)
     return save(axes, path)
 
@@ -206,25 +275,28 @@ def _digits(value: float, digits: int, sign: str = "") -> str:
     return "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 
-def _cells(
-    values: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    cell: tuple[float, float],
-    meaning: str,
-    bounds: tuple[float, float],
-) -> Axes:
-    """A coloured field for each value (`cell`: width and height in inches), names, and the scale at the right."""
-    width, height = cell[0] * len(columns), cell[1] * len(rows)
-    axes, scale = panels((width, 0.16), height, gap=0.2)
-    image = axes.imshow(values, cmap="Blues", vmin=bounds[0], vmax=bounds[1], aspect="auto", interpolation="nearest")
+def _draw_cells(axes: Axes, values: np.ndarray, colours: Colormap, bounds: tuple[float, float]) -> AxesImage:
+    """A coloured field for each value that is not masked."""
+    low, high = bounds
+    return axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+
+
+def _tones(name: str) -> Colormap:
+    """A colour map without its palest tones, so that a small share can be told from none."""
+    return ListedColormap(colormaps[name](np.linspace(0.15, 1, 256)))
+
+
+def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str], cell: tuple[float, float]) -> None:
+    """Names along both sides and lines between the cells (`cell`: width and height in inches)."""
     name_rows(axes, rows, cell[1])
     name_columns(axes, columns, cell[0])
     axes.hlines(np.arange(1, len(rows)) - 0.5, -0.5, len(columns) - 0.5, color=_LINES, linewidth=0.5)
     axes.vlines(np.arange(1, len(columns)) - 0.5, -0.5, len(rows) - 0.5, color=_LINES, linewidth=0.5)
+
+
+def _scale(image: AxesImage, scale: Axes, meaning: str) -> None:
     scale.figure.colorbar(image, cax=scale, label=meaning)
     scale.tick_params(labelsize=8)
-    return axes
 
 
 def _write(axes: Axes, row: int, column: int, text: str, dark: bool, room: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import Message
 
 UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such as snapshots
 
@@ -33,23 +34,36 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
     found = []
     if split == "val":
         found.append(
-            f"These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point "
-            "of macro-F1 on 100 pages. Use --split test for an unbiased estimate."
+            Message.of(
+                "These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point "
+                "of macro-F1 on 100 pages. Use --split test for an unbiased estimate.",
+                monitor=monitor,
+            )
         )
     if split == "val" and temperature != UNFITTED:
         found.append(
-            "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages."
+            Message.of(
+                "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages."
+            )
         )
     if split == "val" and folds:
         found.append(
-            "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds."
+            Message.of(
+                "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds."
+            )
         )
     if split == "train":
-        found.append("The model was trained on these pages, so the metrics do not show how good it is on new pages.")
+        found.append(
+            Message.of("The model was trained on these pages, so the metrics do not show how good it is on new pages.")
+        )
     if at_bound(temperature):
         low, high = TEMPERATURES
         found.append(
-            f"The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence "
-            "as a probability."
+            Message.of(
+                "The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence "
+                "as a probability.",
+                low=low,
+                high=high,
+            )
         )
     return tuple(found)

@@ -31,7 +31,8 @@ def schedule_preview(profile: Profile) -> SchedulePreview:
     steps = range(totals.steps)
     rates = tuple(schedule.lr_at(step if schedule.unit == "step" else step // batches.steps) for step in steps)
     epochs = tuple(step / batches.steps for step in steps)
-    plot = plots.learning_rate(epochs, rates, Path(profile.output) / "learning_rate.png")
+    title = f"Learning rate: {profile.scheduler.name}, {profile.train.epochs} epochs of {batches.steps} optimizer steps"
+    plot = plots.learning_rate(epochs, rates, Path(profile.output) / "learning_rate.png", title)
     return SchedulePreview(profile.scheduler.name, schedule.unit, batches.steps, epochs, rates, plot)
 
 

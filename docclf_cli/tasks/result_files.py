@@ -9,14 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from docclf_cli.data.images.contact_sheet import contact_sheet
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.metrics.calibration import confidences, reliability_bins
 from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion
+from docclf_cli.metrics.mistakes import pages_to_show
 from docclf_cli.metrics.thresholds import risk_coverage
 from docclf_cli.plots import plots
-from docclf_cli.results.metrics import ClassRow, Scores
+from docclf_cli.results.metrics import ClassRow, Scores, Threshold
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import composed
+
+SHEET_PAGES = 24  # of a sheet of predictions
+RIGHT = (59, 110, 168)
+WRONG = (217, 130, 43)  # the colours of the confusion matrix
 
 
 def write_class_metrics(path: Path, rows: Iterable[ClassRow]) -> Path:
@@ -39,8 +48,17 @@ def write_class_report(folder: Path, split: str, predictions: Predictions, score
     matrix = confusion(scored.labels, scored.predicted(), scored.num_classes)
     return [
         write_class_metrics(folder / f"{split}_class_metrics.csv", scores.classes),
-        plots.class_performance(scores.classes, folder / f"{split}_class_performance.png", f"{split}: by class"),
-        plots.confusion_matrix(matrix, scored.class_names, folder / "confusion_matrix.png"),
+        plots.class_performance(
+            scores.classes,
+            folder / f"{split}_class_performance.png",
+            f"Metrics by class: {scores.support} {split} pages",
+        ),
+        plots.confusion_matrix(
+            matrix,
+            scored.class_names,
+            folder / "confusion_matrix.png",
+            f"Confusion matrix: {scores.support} {split} pages",
+        ),
         _write_confusion(folder / "confusion_matrix.csv", matrix, scored.class_names),
     ]
 
@@ -57,12 +75,14 @@ def _write_confusion(path: Path, matrix: np.ndarray, class_names: Sequence[str])
 
 def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
     """Plot training against held-out pages by class, both from the best checkpoint and without augmentation."""
-    return plots.train_val_comparison(train.classes, val.classes, folder / "train_val_comparison.png")
+    title = f"Training and held-out pages by class: {train.support} and {val.support} pages"
+    return plots.train_val_comparison(train.classes, val.classes, folder / "train_val_comparison.png", title)
 
 
-def write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> Path:
+def write_curves(folder: Path, history: Sequence[Mapping[str, float]], best_epoch: int, val_pages: int) -> Path:
     """Metrics over the epochs."""
-    return plots.training_curves(history, folder / "training_curves.png")
+    title = f"Training: best epoch {best_epoch} of {len(history)} (dashed), {val_pages} val pages"
+    return plots.training_curves(history, folder / "training_curves.png", title, best_epoch)
 
 
 def write_predictions(path: Path, predictions: Predictions, temperature: float) -> Path:
@@ -82,6 +102,35 @@ def write_predictions(path: Path, predictions: Predictions, temperature: float) 
     ]
     write_csv(path, rows)
     return path
+
+
+def write_prediction_sheet(folder: Path, predictions: Predictions, temperature: float, pages: Pages) -> Path:
+    """Draw pages that were predicted wrongly (the most confident first) and rightly (the least confident first).
+
+    Args:
+        folder: Where `prediction_sheet.png` is written.
+        predictions: Labelled pages.
+        temperature: Divides the logits.
+        pages: Their images; pages that cannot be read are left out.
+    """
+    scored = predictions.scored()
+    confidence, correct = confidences(scored, temperature)
+    predicted = scored.predicted()
+    order = pages_to_show(scored, most=len(scored))
+    wrong, right = order[~correct[order]], order[correct[order]]
+    first = wrong[: max(SHEET_PAGES // 2, SHEET_PAGES - len(right))]
+    images: list[np.ndarray] = []
+    captions: list[str] = []
+    frames: list[tuple[int, int, int]] = []
+    for row in np.concatenate([first, right[: SHEET_PAGES - len(first)]]):
+        try:
+            images.append(pages[pages.index.row_of[composed(str(scored.ids[row]))]])
+        except UnreadablePage:
+            continue
+        named = f"{confidence[row]:.2f} {scored.class_names[predicted[row]]}"  # a long name is cut at its end
+        captions.append(named if correct[row] else f"{named}\nis {scored.class_names[scored.labels[row]]}")
+        frames.append(RIGHT if correct[row] else WRONG)
+    return contact_sheet(images, captions, folder / "prediction_sheet.png", frames=frames)
 
 
 def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
@@ -133,14 +182,22 @@ def _digits(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6f}"
 
 
-def write_calibration_plots(folder: Path, predictions: Predictions, temperature: float) -> list[Path]:
+def write_calibration_plots(folder: Path, split: str, predictions: Predictions, temperature: float) -> list[Path]:
     """Plot the calibration, and the share of mistakes among the most confident pages."""
     scored = predictions.scored()
-    confidence, correct = confidences(scored, temperature)
-    bins = reliability_bins(confidence, correct, scored.groups)
-    coverage, risk, _ = risk_coverage(confidence, correct)
-    means, accuracies = [one.confidence for one in bins], [one.accuracy for one in bins]
+    bins = reliability_bins(*confidences(scored, temperature), scored.groups)
+    title = f"Reliability: {len(scored)} {split} pages"
     return [
-        plots.reliability(means, accuracies, folder / "reliability.png"),
-        plots.risk_coverage(coverage, risk, folder / "risk_coverage.png"),
+        plots.reliability(bins, folder / "reliability.png", title),
+        write_risk_coverage(folder, split, predictions, temperature),
     ]
+
+
+def write_risk_coverage(
+    folder: Path, split: str, predictions: Predictions, temperature: float, threshold: Threshold | None = None
+) -> Path:
+    """What goes wrong when only the most confident pages are decided, with the chosen threshold marked."""
+    scored = predictions.scored()
+    coverage, risk, _ = risk_coverage(*confidences(scored, temperature))
+    title = f"Risk and coverage: {len(scored)} {split} pages"
+    return plots.risk_coverage(coverage, risk, folder / "risk_coverage.png", title, threshold)

@@ -70,7 +70,7 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
-from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
+from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
 
 logger = logging.getLogger("docclf")
@@ -442,7 +442,8 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
     for write in (
         lambda: write_class_report(run.path, "val", fitted.val, val),
         lambda: [write_comparison(run.path, train, val)],
-        lambda: [write_curves(run.path, fitted.history)],
+        lambda: [write_prediction_sheet(run.path, fitted.val, fitted.temperature, work.prepared.pages)],
+        lambda: [write_curves(run.path, fitted.history, fitted.best_epoch, val.support)],
     ):
         work.stop.raise_if_set(WHILE_DRAWING)
         files += write()
@@ -472,7 +473,11 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
         for number, one in zip(numbers, fitted, strict=True)
     )
     work.stop.raise_if_set(WHILE_DRAWING)
-    files = [*write_class_report(work.run.path, "val", out_of_fold, val), work.run.path / OUT_OF_FOLD]
+    files = [
+        *write_class_report(work.run.path, "val", out_of_fold, val),
+        write_prediction_sheet(work.run.path, out_of_fold, temperature, work.prepared.pages),
+        work.run.path / OUT_OF_FOLD,
+    ]
     result = TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
         val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),

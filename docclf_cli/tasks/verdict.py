@@ -19,7 +19,7 @@ from docclf_cli.profile.schema import DataConfig, Profile
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import Finding, TrainResult
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_on
-from docclf_cli.text import plural
+from docclf_cli.text import Message, plural
 
 CHANCE = "chance"
 WIDE = 0.2  # an interval of macro-F1 that is wider says too little
@@ -29,6 +29,7 @@ STILL_RISING = 0.01  # of macro-F1 over the last quarter of the epochs
 HEAVY = ("document", "rough")  # policies that pretrained weights need to cope with
 MOST_NAMED = 5
 TARGETS = (0.99, 0.95, 0.9)
+MORE_PAGES = Message.of("label more pages, or let each page be held out once: --folds 5")
 
 History = Sequence[Mapping[str, float]]
 
@@ -46,7 +47,10 @@ def verdict(
     """
     found = list(_findings(result, held_out_pages.scored(), histories, profile))
     return tuple(found) or (
-        Finding("sound", "Clearly better than chance; no sign of too few pages, too short a training or over-fitting."),
+        Finding(
+            "sound",
+            Message.of("Clearly better than chance; no sign of too few pages, too short a training or over-fitting."),
+        ),
     )
 
 
@@ -58,15 +62,24 @@ def _findings(
     if chance is not None:
         yield chance
     elif f1.high - f1.low > WIDE:
-        more = "label more pages" if result.folds else "label more pages, or let each page be held out once: --folds 5"
-        text = f"Too few pages to tell: macro-F1 {f1.value:.2f} on {plural(len(scored), 'page', 'pages')}"
-        yield Finding("too_few_pages", f"{text} may be anything from {f1.low:.2f} to {f1.high:.2f}.", more)
+        text = Message.of(
+            "Too few pages to tell: macro-F1 {f1:.2f} on {pages} may be anything from {low:.2f} to {high:.2f}.",
+            f1=f1.value,
+            pages=plural(len(scored), "page", "pages"),
+            count=len(scored),
+            low=f1.low,
+            high=f1.high,
+        )
+        yield Finding("too_few_pages", text, Message.of("label more pages") if result.folds else MORE_PAGES)
     if f1.value < LOW and _is_unsuited(profile):
         yield Finding(
             "unsuited_recipe",
-            f"The recipe does not suit a model without pretrained weights: the augmentation '{profile.augmentation.name}' "
-            "makes pages too hard to learn from.",
-            f"docclf train --data {shlex.quote(profile.data.root)} --profile scratch",
+            Message.of(
+                "The recipe does not suit a model without pretrained weights: the augmentation '{augmentation}' makes "
+                "pages too hard to learn from.",
+                augmentation=profile.augmentation.name,
+            ),
+            Message.of("docclf train --data {data} --profile scratch", data=shlex.quote(profile.data.root)),
         )
     if chance is None or chance.kind != CHANCE:
         yield from _never_predicted(result, scored)
@@ -74,8 +87,8 @@ def _findings(
     if f1.value < 1 and _still_learning(histories):
         yield Finding(
             "still_learning",
-            "The best epoch is the last one: the model was still learning.",
-            f"train longer: --epochs {2 * profile.train.epochs}",
+            Message.of("The best epoch is the last one: the model was still learning."),
+            Message.of("train longer: --epochs {epochs}", epochs=2 * profile.train.epochs),
         )
 
 
@@ -86,14 +99,25 @@ def _chance(scored: Predictions, trials: int) -> Finding | None:
         return None
     pages = plural(len(given), "held-out page", "held-out pages")
     if chance_p_value(given, given, scored.groups, trials=trials) > SIGNIFICANCE:
-        text = f"Too few pages to tell: on {pages} even a perfect model could not be told from chance."
-        return Finding("too_few_pages", text, "label more pages, or let each page be held out once: --folds 5")
+        text = Message.of(
+            "Too few pages to tell: on {pages} even a perfect model could not be told from chance.",
+            pages=pages,
+            count=len(given),
+        )
+        return Finding("too_few_pages", text, MORE_PAGES)
     agreement = float((given == seems).mean())
-    text = f"No better than chance: {agreement:.0%} of {pages} are right, and by chance {chance_agreement(given, seems):.0%} would be."
-    advice = (
-        "train longer (--epochs), start from pretrained weights (--pretrained), and look for wrong labels: docclf audit"
+    text = Message.of(
+        "No better than chance: {agreement:.0%} of {pages} are right, and by chance {chance:.0%} would be.",
+        agreement=agreement,
+        pages=pages,
+        count=len(given),
+        chance=chance_agreement(given, seems),
     )
-    return Finding(CHANCE, text, f"{advice}. Commands that are given no run do not pick this one")
+    advice = Message.of(
+        "train longer (--epochs), start from pretrained weights (--pretrained), and look for wrong labels: docclf audit. "
+        "Commands that are given no run do not pick this one"
+    )
+    return Finding(CHANCE, text, advice)
 
 
 def _is_unsuited(profile: Profile) -> bool:
@@ -107,13 +131,15 @@ def _never_predicted(result: TrainResult, scored: Predictions) -> Iterator[Findi
     rows = zip(result.val.classes, predicted.tolist(), strict=True)
     never = [row.name for row, count in rows if row.support and not count]
     if never:
-        names = ", ".join(never[:MOST_NAMED])
-        more = f" and {len(never) - MOST_NAMED} more" if len(never) > MOST_NAMED else ""
+        names, more = ", ".join(never[:MOST_NAMED]), len(never) - MOST_NAMED
+        text = Message.of("Never predicted: {names}.", names=names)
+        if more > 0:
+            text = Message.of("Never predicted: {names} and {more} more.", names=names, more=more)
         command = shlex.join(["docclf", "class-report", str(result.run), "--class", never[0]])
         yield Finding(
             "never_predicted",
-            f"Never predicted: {names}{more}.",
-            f"label more of their pages, and see what they are taken for: {command}",
+            text,
+            Message.of("label more of their pages, and see what they are taken for: {command}", command=command),
         )
 
 
@@ -125,16 +151,26 @@ def _fit_findings(result: TrainResult, profile: Profile) -> Iterator[Finding]:
     if train.value < LOW and train.value - val.value < SMALL_GAP:
         yield Finding(
             "under_fitted",
-            f"Under-fitted: macro-F1 is as low on the training pages ({train.value:.2f}) as on held-out ones ({val.value:.2f}).",
-            f"train longer (--epochs {2 * profile.train.epochs}), or at another learning rate (--lr)",
+            Message.of(
+                "Under-fitted: macro-F1 is as low on the training pages ({train:.2f}) as on held-out ones ({val:.2f}).",
+                train=train.value,
+                val=val.value,
+            ),
+            Message.of(
+                "train longer (--epochs {epochs}), or at another learning rate (--lr)", epochs=2 * profile.train.epochs
+            ),
         )
     elif train.value - val.value > SMALL_GAP and train.low > val.high:
-        stronger = "label more pages"
+        stronger = Message.of("label more pages")
         if profile.augmentation.name not in HEAVY:
-            stronger = f"{stronger}, or vary them more (--augmentation document)"
+            stronger = Message.of("label more pages, or vary them more (--augmentation document)")
         yield Finding(
             "over_fitted",
-            f"Over-fitted: macro-F1 is {train.value:.2f} on training pages and {val.value:.2f} on held-out ones.",
+            Message.of(
+                "Over-fitted: macro-F1 is {train:.2f} on training pages and {val:.2f} on held-out ones.",
+                train=train.value,
+                val=val.value,
+            ),
             stronger,
         )
 

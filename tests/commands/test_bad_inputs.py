@@ -1,6 +1,7 @@
 """Bad input of every kind: the exact exit code, one message that names the culprit, and nothing that was there is changed."""
 
 import codecs
+import errno
 import logging
 import os
 import pickle
@@ -332,7 +333,92 @@ CHECKPOINTS = [
     Case("predict: no such page", nothing, "predict gone.png --checkpoint runs/m", 2, "gone.png"),
 ]  # fmt: skip
 
-BAD = [*PROFILES, *USAGE, *OUTPUTS, *TABLES, *PAGES, *CHECKPOINTS]
+
+def copies(*names: str) -> Callable[[Path], object]:
+    """Copies of a page in the folder `mine`."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            (folder / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "data" / "train" / "p00.png", folder / "mine" / name)
+
+    return make
+
+
+def unlabelled(folder: Path) -> None:
+    """Test pages that only a sample submission lists."""
+    shutil.copytree(folder / "data" / "train", folder / "data" / "test")
+    (folder / "data" / "sample_submission.csv").write_text("ID,target\np00.png,0\n")
+
+
+SCAN = "data/train/p00.png"
+
+
+def mistake(args: str, text: str, prepare: Callable[[Path], object] = nothing, code: int = 2) -> Case:
+    """What a newcomer types, and a part of the answer."""
+    return Case(f"mistake: {args}", prepare, args, code, text)
+
+
+MISTAKES = [
+    mistake("train nowhere", "there is no such data root"),
+    mistake("train mine", "holds no pages", lambda folder: (folder / "mine").mkdir()),
+    mistake("train mine --epochs 1", "of one class (form)", copies("form/a.png", "form/b.png")),
+    mistake("train mine --epochs 2", "put them into a folder per class", copies("a.png", "b.png")),
+    mistake("train mine --epochs 3", "a.docx", content("mine/a.docx", "text")),
+    mistake(f"train {SCAN}", "is a single file and no CSV"),
+    mistake("train mine.zip", "unpack an archive first", content("mine.zip", "PK")),
+    mistake("train file", "columns: mine"),
+    mistake("train https://example.com/pages", "https://example.com/pages: pages are read from folders"),
+    mistake("train s3://bucket/pages", "download them"),
+    mistake("train data --model resnet81", "did you mean 'resnet18'"),
+    mistake("train data --profile labtop", "did you mean 'laptop'"),
+    mistake("train data --scheduler cosin", "did you mean 'cosine'"),
+    mistake("train data --optimizer adaam", "did you mean 'adam'"),
+    mistake("train data --augmentation documnt", "did you mean 'document'"),
+    mistake("train data --loss focall", "did you mean 'focal'"),
+    mistake("train data --epoch 3", "Possible options: --epochs"),
+    mistake("train data --learning-rate 3", "write --lr"),
+    mistake("train data --max-epochs=3", "write --epochs 3"),
+    mistake("train data epochs=3", "write --epochs 3"),
+    mistake("train data model=convnext_small", "write --model convnext_small"),
+    mistake("train data --set epochs=3", "did you mean 'train.epochs'"),
+    mistake("train data --epochs 0", "must be at least 1, not 0"),
+    mistake("train data --lr fast", "'--lr'"),
+    mistake("train data --image-size 10", "must be at least 16"),
+    mistake("train data more", "unexpected extra argument"),
+    mistake("train data --data mine", "are both given, and they differ"),
+    mistake("train --resume runs/none", "is not a run folder"),
+    mistake("train data --folds 1", "must be at least 2"),
+    mistake("train data --set train.monitor=f2", "available: epoch"),
+    mistake("evaluate runs/none", "`docclf runs` lists the runs", code=4),
+    mistake("evaluate data", "no best.ckpt in this folder", code=4),
+    mistake(f"evaluate {SCAN}", f"docclf predict {SCAN}", code=4),
+    mistake("evaluate runs/m --split validation", "not one of train, val, test"),
+    mistake("evaluate runs/m --split test", "has no test.csv"),
+    mistake("evaluate runs/m --data data --split test", "the test pages have no labels", unlabelled),
+    mistake("evaluate runs/m --target-precision 99", "99 is not between 0 and 1"),
+    mistake("evaluate runs/m --compare runs/none", "runs/none: there is no such checkpoint", code=4),
+    mistake("predict", "files, folders, globs"),
+    mistake("predict runs/m", "runs/m is the model, and there is nothing to predict"),
+    mistake(f"predict {SCAN} runs/m", f"docclf predict runs/m {SCAN}"),
+    mistake("predict runs/m *.jpg", "no file matches"),
+    mistake("predict runs/m mine", "left out: 1 .docx", content("mine/a.docx", "text")),
+    mistake(f"predict runs/m {SCAN} --output out.xlsx", "no table that docclf writes"),
+    mistake(f"predict runs/m {SCAN} --output file.csv", "--overwrite", content("file.csv", "mine")),
+    mistake(f"predict runs/m {SCAN} --min-confidence 95%", "'--min-confidence'"),
+    mistake(f"predict {SCAN} --checkpoint runs/none", "`docclf runs` lists the runs", code=4),
+    mistake("class-report runs/m --class nothing", "form, letter, receipt"),
+    mistake("class-report --predictions runs/m/best.ckpt", "no file of predictions"),
+    mistake("class-report runs/m --lang kr", "not one of en, ko"),
+    mistake("ensemble runs/m", "needs two members"),
+    mistake("export runs/m --format onxx", "onnx, safetensors"),
+    mistake("audit nowhere", "there is no such data root"),
+    mistake("runs --sort f2", "'f2' is not one of"),
+    mistake("eval runs/m", "Did you mean 'evaluate'"),
+    mistake("cache clean", "Did you mean 'clear'"),
+]
+
+BAD = [*PROFILES, *USAGE, *OUTPUTS, *TABLES, *PAGES, *CHECKPOINTS, *MISTAKES]
 
 
 @pytest.mark.timeout(30)
@@ -366,6 +452,24 @@ def state_of(folder: Path) -> dict[str, object]:
             str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else kind
         )
     return found
+
+
+def test_a_table_that_may_not_be_read(
+    template: Path, docclf: Callable[[str], tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may read everything, so the refusal is arranged."""
+    monkeypatch.chdir(template)
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "train.csv":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    code, _, stderr = docclf("train data --name new")
+    assert (code, "data/train.csv: Permission denied" in stderr) == (6, True), stderr
+    assert "check who may read and write it" in stderr
 
 
 def test_the_table_is_long_enough() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli_process import CliProcess, Outcome
 from prediction_cases import naming
+from rich.cells import cell_len
 
 from docclf_cli.results.predictions import Predictions
 
@@ -114,6 +115,36 @@ def test_a_file_of_predictions(docclf: Docclf, tmp_path: Path) -> None:
     assert not (folder / "train_val_comparison.png").exists()
     named = docclf("class-report", "--predictions", "mine.npz", "--class", "1", "--json")
     assert named.json["row"]["name"] == "영수증"
+
+
+def test_the_page_is_opened_in_the_browser_or_its_place_is_said(docclf: Docclf, run: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    outcome = docclf("class-report", "runs/a", "--open", "--no-thumbnails", env={"BROWSER": f"{browser} %s"})
+    assert outcome.code == 0, outcome.stderr
+    page = run / "class-report" / "val" / "report.html"
+    assert (tmp_path / "opened").read_text().strip() == page.as_uri()
+    without = {"BROWSER": None, "DISPLAY": None, "WAYLAND_DISPLAY": None, "PATH": "/nowhere"}
+    outcome = docclf("class-report", "runs/a", "--open", "--no-thumbnails", env=without)
+    assert outcome.code == 0, outcome.stderr
+    assert "no browser was found: open runs/a/class-report/val/report.html yourself" in outcome.stderr
+
+
+def test_tables_are_korean_where_asked_for_and_json_never_is(docclf: Docclf, run: Path) -> None:
+    korean = docclf("class-report", "runs/a", "--lang", "ko", env={"COLUMNS": "80"})
+    assert korean.code == 0, korean.stderr
+    for word in ("클래스", "정확도", "F1 점수", "손실", "샘플 수"):
+        assert word in korean.stdout
+    assert max(map(cell_len, korean.stdout.splitlines())) <= 80
+    by_environment = docclf("class-report", "runs/a", env={"COLUMNS": "80", "LC_ALL": "ko_KR.UTF-8"})
+    assert by_environment.stdout == korean.stdout
+    english = docclf("class-report", "runs/a", "--lang", "en", env={"LC_ALL": "ko_KR.UTF-8"})
+    assert "accuracy" in english.stdout
+    as_json = docclf("class-report", "runs/a", "--lang", "ko", "--json").stdout
+    assert as_json == docclf("class-report", "runs/a", "--json").stdout
+    wrong = docclf("class-report", "runs/a", "--lang", "kr")
+    assert (wrong.code, "'kr' is not one of en, ko" in wrong.stderr) == (2, True)
 
 
 def test_pages_that_cannot_be_shown_are_counted(docclf: Docclf, run: Path, pages: Path, tmp_path: Path) -> None:

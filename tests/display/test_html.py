@@ -25,7 +25,11 @@ from docclf_cli.results.predictions import Predictions
 
 SCRIPT, IMAGE = "<script>document.title='bad'</script>", '"><img src=x onerror="document.title=\'bad\'">'
 NAMES = (SCRIPT, IMAGE, "</script><b>영수증", "{{ 7 * 7 }}")
-HISTORY = ({"epoch": 1, "train_loss": 2.0, "val_loss": 1.5, "f1_macro": 0.4}, {"epoch": 2, "train_loss": 1.0, "val_loss": 1.0, "f1_macro": 0.6})  # fmt: skip
+HISTORY = (
+    {"epoch": 1, "lr": 0.01, "train_loss": 2.0, "val_loss": 1.5, "f1_macro": 0.4},
+    {"epoch": 2, "lr": 0.001, "train_loss": 1.0, "val_loss": 1.0, "f1_macro": 0.6},
+)
+FACTS = {"model": "resnet18", "data": "<i>pages</i>", "trained": "2026-01-02"}
 
 
 def _predictions(pages: int = 80, names: tuple[str, ...] = NAMES) -> Predictions:
@@ -43,7 +47,7 @@ def _page(predictions: Predictions, most: int = 500, thumbnails: bool = True) ->
     )
     shown = pages_to_show(predictions, most=most)
     pictures = {str(page_id): _jpeg() for page_id in predictions.ids[shown]} if thumbnails else None
-    return Page(report, predictions, shown, pictures, HISTORY, "data:\n  root: <b>&\n")
+    return Page(report, predictions, shown, pictures, HISTORY, "data:\n  root: <b>&\n", FACTS, 2)
 
 
 def _jpeg() -> bytes:
@@ -64,7 +68,7 @@ def _data(path: Path) -> Any:
 
 def test_names_are_text_everywhere(path: Path) -> None:
     text = path.read_text()
-    for hostile in (SCRIPT, IMAGE, "<img src=y", "</script><b>", "root: <b>"):
+    for hostile in (SCRIPT, IMAGE, "<img src=y", "</script><b>", "root: <b>", "<i>pages</i>"):
         assert hostile not in text
     assert "{{ 7 * 7 }}" in text
     assert text.count("<script") == 2
@@ -141,11 +145,32 @@ def test_a_curve_of_many_pages_is_thinned_and_starts_with_some_pages() -> None:
 
 
 def test_curves_are_those_of_the_history() -> None:
-    losses, metrics = training_charts(HISTORY)
+    losses, metrics, rate = training_charts(HISTORY, 2)
     assert [line.name for line in losses.lines] == ["training loss", "validation loss"]
     assert [line.name for line in metrics.lines] == ["macro-F1"]
-    assert [tip for _, _, tip in losses.lines[0].dots] == ["epoch 1: 2.0000", "epoch 2: 1.0000"]
+    assert [tip for _, _, tip in losses.lines[0].dots] == ["epoch 1: 2", "epoch 2: 1"]
+    assert [tip for _, _, tip in rate.lines[0].dots] == ["epoch 1: 0.01", "epoch 2: 0.001"]
+    assert losses.mark == metrics.mark == rate.mark == losses.width
     assert training_charts(()) == ()
+
+
+def test_the_head_says_what_was_trained_when_and_on_what(path: Path) -> None:
+    head = path.read_text().partition("<main>")[0]
+    facts = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", head)
+    assert facts == [("model", "resnet18"), ("data", "&lt;i&gt;pages&lt;/i&gt;"), ("trained", "2026-01-02")]
+
+
+def test_the_table_of_thresholds_is_what_each_confidence_decides(path: Path) -> None:
+    predictions = _predictions()
+    table = path.read_text().partition('class="thresholds"')[2].partition("</table>")[0]
+    rows = re.findall(r"≥ ([\d.]+)</th><td>(\d+) of 80</td>.*?<td>([\d–]+)</td></tr>", table, flags=re.DOTALL)
+    confidence = predictions.probs(1.3).max(axis=1)
+    wrong = predictions.predicted() != predictions.labels
+    expected = [(confidence >= float(value), value) for value, _, _ in rows]
+    assert [value for value, _, _ in rows] == ["0.50", "0.60", "0.70", "0.80", "0.90", "0.95", "0.99"]
+    assert [int(decided) for _, decided, _ in rows] == [int(decided.sum()) for decided, _ in expected]
+    shown = [str((decided & wrong).sum()) if decided.any() else "–" for decided, _ in expected]
+    assert [count for _, _, count in rows] == shown
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +200,7 @@ def test_in_a_browser(browser: Any, path: Path, width: int, scheme: str) -> None
     assert page.evaluate("document.documentElement.scrollWidth") == width  # wide tables scroll by themselves
     _check_sorting(page)
     _check_cells(page)
+    _check_enlarging(page)
     assert trouble == []
     page.close()
 
@@ -196,6 +222,18 @@ def _check_sorting(page: Any) -> None:
     assert shown(7) == ["0.200000", "", "", ""]
     page.get_by_role("button", name="gap").click()
     assert shown(7) == ["0.200000", "", "", ""]  # what is missing stays last
+
+
+def _check_enlarging(page: Any) -> None:
+    picture = page.locator("#mistakes img").first
+    small = picture.bounding_box()["width"]
+    picture.click()
+    large = page.locator("#zoom-image")
+    assert large.get_attribute("src") == picture.get_attribute("src")
+    assert large.bounding_box()["width"] > 2 * small
+    assert "→" in page.locator("#zoom-caption").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#zoom").is_visible()
 
 
 def _check_cells(page: Any) -> None:

@@ -1,23 +1,17 @@
 """What every result looks like in 80 columns, with class names that are long or written in Hangul."""
 
 import dataclasses
-import io
-import types
-import typing
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from result_examples import example, rendered
 from rich.cells import cell_len
-from rich.console import Console
 
-from docclf_cli import app
+from docclf_cli.display.messages import LANGUAGES, choose_language
 from docclf_cli.display.progress import EPOCH_HEAD
-from docclf_cli.display.show import print_tables
+from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.reference import RESULTS
 
-assert app  # the commands of services register theirs
 NAMES = (
     "confirmation_of_payment_of_car_purchase_tax",
     "자동차계약과금상세내역서및영수증사본",
@@ -25,42 +19,17 @@ NAMES = (
     "form",
 )
 NAMELESS = ("env-check", "s3-push", "s3-pull")  # their texts are paths and sentences of any length
-FIGURES = ("accuracy", "f1_macro", "log_loss", "val_loss", "ece")
-FIXED: Mapping[str, Any] = {
-    "status": "ok", "time": "2026-01-02T03:04:05+00:00", "state": "finished", "imbalance": 3.5, "tta": None,
-    "monitor": "f1_macro", "metric": "f1_macro", "precision": "fp32", "merge": "mean", "split": "val", "kind": "noise",
-    "model": "resnet18", "folds_only": None, "scheduler": "warmup_cosine", "unit": "step",
-}  # fmt: skip
 
 
-def example(kind: Any, name: str, key: str = "") -> Any:
-    """A value of a type in which every free text is the name."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(**{field.name: example(hints[field.name], name, field.name) for field in dataclasses.fields(kind)})
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return example(args[0], name, key)
-    if origin is tuple:
-        return tuple(example(args[0], name, key) for _ in range(2))
-    if origin is not None:  # a mapping; figures go by their names
-        keys = FIGURES if key == "metrics" else (name,)
-        return {one: example(args[1], name, key) for one in keys}
-    plain = {int: 1234, float: 0.4567, bool: True, Path: Path("/somewhere/deep/below") / ("long" * 20) / "page.png"}
-    if kind in plain:
-        return plain[kind]
-    return FIXED.get(key, name) if kind is str else None
+@pytest.fixture
+def language(request: pytest.FixtureRequest) -> Iterator[None]:
+    choose_language(request.param)
+    yield
+    choose_language(None)
 
 
-def rendered(result: Any, color: bool = False) -> str:
-    out = io.StringIO()
-    console = Console(
-        file=out, width=80, highlight=False, force_terminal=color, color_system="standard" if color else None
-    )
-    print_tables(result, console)
-    return out.getvalue()
-
-
+@pytest.mark.usefixtures("language")
+@pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("command", RESULTS)
 def test_no_line_is_too_wide_and_no_name_is_cut_or_broken(command: str, name: str) -> None:
@@ -104,6 +73,18 @@ def test_weak_classes_stand_out_in_colour_and_without() -> None:
     result = dataclasses.replace(result, scores=dataclasses.replace(result.scores, classes=classes))
     assert "! " not in rendered(result)
     assert ".90 .80–.95" in rendered(result)
+
+
+def test_a_value_at_the_edge_of_its_interval_is_explained_in_a_sentence() -> None:
+    result = example(RESULTS["evaluate"], "form")
+    sentence = "so far would get some"
+    values = {"f1_macro": Estimate(0.456, 0.45, 0.618), "accuracy": Estimate(0.46, 0.459, 0.6)}
+    shown = rendered(dataclasses.replace(result, scores=dataclasses.replace(result.scores, metrics=values)))
+    assert "macro-F1: the value lies at the edge of its interval" in shown
+    assert sentence in " ".join(shown.split())
+    for fine in (Estimate(0.5, 0.45, 0.618), Estimate(1.0, 0.9, 1.0), Estimate(0.0, 0.0, 0.1)):
+        scores = dataclasses.replace(result.scores, metrics={"f1_macro": fine})
+        assert sentence not in " ".join(rendered(dataclasses.replace(result, scores=scores)).split())
 
 
 def test_an_epoch_fits_a_line() -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from docclf_cli.plots import panels, plots
-from docclf_cli.results.metrics import ClassRow, Estimate
+from docclf_cli.results.metrics import ClassRow, Estimate, ReliabilityBin, Threshold
 
 NAMES = (
     "receipt",
@@ -25,6 +26,9 @@ NAMES = (
 )
 HALF = Estimate(0.5, 0.4, 0.7)
 NONE = Estimate(float("nan"), float("nan"), float("nan"))
+EPOCH = {"epoch": 1, "lr": 1e-3, "train_loss": 2, "val_loss": 1, "f1_macro": 0.5}
+BINS = (ReliabilityBin(4, 0.3, HALF), ReliabilityBin(5, 0.6, HALF))
+THRESHOLD = Threshold(0.9, 0.75, HALF, Estimate(0.9, 0.8, 0.95), pages=9, decided=4)
 
 
 def _names(count: int) -> list[str]:
@@ -55,15 +59,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 BY_CLASS: dict[str, Callable[[int, Path], Path]] = {
     "performance": lambda count, path: plots.class_performance(_rows(count), path, "val: by class"),
-    "confusion": lambda count, path: plots.confusion_matrix(np.eye(count, dtype=int) * 5, _names(count), path),
-    "comparison": lambda count, path: plots.train_val_comparison(_rows(count), _rows(count), path),
+    "confusion": lambda count, path: plots.confusion_matrix(np.eye(count, dtype=int) * 5, _names(count), path, "val"),
+    "comparison": lambda count, path: plots.train_val_comparison(_rows(count), _rows(count), path, "val"),
     "heat map": lambda count, path: plots.heat_map(np.ones((count, 4)), _names(count), _names(4), path, "F1"),
 }
 OTHERS: dict[str, Callable[[Path], Path]] = {
-    "curves": lambda path: plots.training_curves([{"epoch": 1, "train_loss": 2, "val_loss": 1, "f1_macro": 0.5}], path),
-    "learning rate": lambda path: plots.learning_rate([0, 0.5, 1], [0, 1e-4, 1e-5], path),
-    "reliability": lambda path: plots.reliability([0.3, 0.6], [HALF, HALF], path),
-    "risk": lambda path: plots.risk_coverage(np.array([0.5, 1]), np.array([0.1, 0.2]), path),
+    "curves": lambda path: plots.training_curves([EPOCH], path, "one epoch", 1),
+    "learning rate": lambda path: plots.learning_rate([0, 0.5, 1], [0, 1e-4, 1e-5], path, "cosine"),
+    "reliability": lambda path: plots.reliability(BINS, path, "9 val pages"),
+    "risk": lambda path: plots.risk_coverage(np.array([0.5, 1]), np.array([0.1, 0.2]), path, "9 val pages", THRESHOLD),
 }
 
 
@@ -90,6 +94,15 @@ def test_nothing_is_cut(plot: Callable[[Path], Path], tmp_path: Path, drawn: lis
 def _beside(axes: Axes) -> list[Text]:
     """Texts at the right of the axes, not in cells."""
     return [text for text in axes.texts if text.get_transform() == axes.get_yaxis_transform()]
+
+
+def _in_cells(axes: Axes) -> list[Text]:
+    """Texts in the cells of a matrix or map, not the title."""
+    return [text for text in axes.texts if text.get_transform() == axes.transData]
+
+
+def _texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
 
 
 def _check_border(path: Path) -> None:
@@ -140,47 +153,87 @@ def test_bars_and_whiskers_are_the_figures(tmp_path: Path, drawn: list[Figure]) 
 
 def test_cells_are_counts_coloured_by_share_of_the_true_class(tmp_path: Path, drawn: list[Figure]) -> None:
     matrix = np.array([[3, 1, 0], [0, 0, 0], [0, 2, 6]])
-    plots.confusion_matrix(matrix, ["a", "b", "c"], tmp_path / "plot.png")
+    plots.confusion_matrix(matrix, ["a", "b", "c"], tmp_path / "plot.png", "Confusion matrix: 12 val pages")
     axes = drawn[0].axes[0]
-    cells = {text.get_position()[::-1]: text.get_text() for text in axes.texts}
+    cells = {text.get_position()[::-1]: text.get_text() for text in _in_cells(axes)}
     assert cells == {(0, 0): "3", (0, 1): "1", (2, 1): "2", (2, 2): "6"}
-    shares = axes.images[0].get_array()
-    assert shares is not None
-    assert shares.tolist() == [[0.75, 0.25, 0], [0, 0, 0], [0, 0.25, 0.75]]
+    right, wrong = (image.get_array() for image in axes.images)
+    assert np.ma.filled(right, 0).tolist() == [[0.75, 0, 0], [0, 0, 0], [0, 0, 0.75]]
+    assert np.ma.filled(wrong, 0).tolist() == [[0, 0.25, 0], [0, 0, 0], [0, 0.25, 0]]
+    blue, orange = (image.get_cmap()(0.75) for image in axes.images)
+    assert blue[2] > blue[0]
+    assert orange[0] > orange[2]
+    assert "Confusion matrix: 12 val pages" in _texts(axes)
     assert [axes.get_ylabel(), axes.get_xlabel()] == ["true", "predicted"]
 
 
 def test_counts_that_do_not_fit_their_cells_are_left_out(tmp_path: Path, drawn: list[Figure]) -> None:
     """Seven digits at 4 points take more than a cell of 22/100 inches."""
     for pages in (9, 1_234_567):
-        plots.confusion_matrix(np.diag([pages] + [0] * 99), ["a"] * 100, tmp_path / "plot.png")
-    assert [len(figure.axes[0].texts) for figure in drawn] == [1, 0]
+        plots.confusion_matrix(np.diag([pages] + [0] * 99), ["a"] * 100, tmp_path / "plot.png", "val")
+    assert [len(_in_cells(figure.axes[0])) for figure in drawn] == [1, 0]
 
 
 def test_the_gap_is_training_minus_held_out(tmp_path: Path, drawn: list[Figure]) -> None:
     train = [_row("a", Estimate(1.0, 0.9, 1.0)), _row("b", HALF), _row("c", HALF)]
     val = [_row("a", Estimate(0.75, 0.6, 0.9)), _row("b", Estimate(0.6, 0.35, 0.8)), _row("c", NONE, NONE, support=0)]
-    plots.train_val_comparison(train, val, tmp_path / "plot.png")
+    plots.train_val_comparison(train, val, tmp_path / "plot.png", "val")
     recall, f1 = drawn[0].axes
-    assert [text.get_text() for text in recall.texts] == ["+0.25", "-0.10", "–"]
+    assert [text.get_text() for text in _beside(recall)] == ["+0.25", "-0.10", "–"]
     assert recall.get_xlim() == f1.get_xlim()
     assert recall.get_xlim()[0] < 0.35
 
 
-def test_a_heat_map_leaves_missing_figures_empty(tmp_path: Path, drawn: list[Figure]) -> None:
-    values = np.array([[0.5, np.nan], [0.25, 1.0]])
-    plots.heat_map(values, ["x", "y"], ["left", "right"], tmp_path / "plot.png", "F1")
-    cells = [text for text in drawn[0].axes[0].texts if text.get_text() != "F1"]
-    assert [text.get_text() for text in cells] == ["0.50", "0.25", "1.00"]
+def test_a_heat_map_is_white_at_zero_and_red_where_something_is_lost(tmp_path: Path, drawn: list[Figure]) -> None:
+    values = np.array([[0.5, np.nan], [-0.25, 0.004]])
+    plots.heat_map(values, ["x", "y"], ["left", "right"], tmp_path / "plot.png", "lost")
+    axes = drawn[0].axes[0]
+    assert [text.get_text() for text in _in_cells(axes)] == ["0.50", "–", "-0.25"]
+    (image,) = axes.images
+    assert image.get_clim() == (-0.5, 0.5)
+    (lost, _), (gained, unchanged) = image.cmap(image.norm(image.get_array()))
+    assert lost[0] > lost[2]
+    assert gained[2] > gained[0]
+    assert unchanged[3] == 0  # nothing is drawn
+
+
+def test_a_heat_map_without_any_loss_is_drawn(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.heat_map(np.zeros((2, 2)), ["x", "y"], ["left", "right"], tmp_path / "plot.png", "lost")
+    assert _in_cells(drawn[0].axes[0]) == []
 
 
 def test_curves_skip_what_was_not_measured(tmp_path: Path, drawn: list[Figure]) -> None:
-    rows = [{"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 2 / epoch, "f1_macro": 0.5} for epoch in (1, 2)]
-    plots.training_curves(rows, tmp_path / "plot.png")
-    losses, figures = drawn[0].axes
-    assert [line.get_label() for line in losses.lines] == ["training loss", "validation loss"]
-    assert list(losses.lines[1].get_ydata()) == [2.0, 1.0]
-    assert [line.get_label() for line in figures.lines] == ["macro-F1"]
+    rows = [EPOCH | {"epoch": epoch, "lr": 0.1 / epoch, "val_loss": 2 / epoch} for epoch in (1, 2)]
+    plots.training_curves(rows, tmp_path / "plot.png", "two epochs", best_epoch=2)
+    losses, metrics, rate = drawn[0].axes
+    *curves, best = losses.lines
+    assert [line.get_label() for line in curves] == ["training loss", "validation loss"]
+    assert list(curves[1].get_ydata()) == [2.0, 1.0]
+    assert [line.get_label() for line in metrics.lines[:-1]] == ["macro-F1"]
+    assert list(rate.lines[0].get_ydata()) == [0.1, 0.05]
+    assert list(best.get_xdata()) == [2, 2]
+    assert best.get_linestyle() == "--"
+
+
+def test_reliability_is_points_with_their_pages_below(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.reliability(BINS, tmp_path / "plot.png", "Reliability: 9 val pages")
+    points, counts = drawn[0].axes
+    line = points.containers[0].lines[0]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0.3, 0.6], [0.5, 0.5])
+    assert line.get_linestyle() == "None"
+    (stems,) = counts.collections
+    assert [segment[1].tolist() for segment in stems.get_segments()] == [[0.3, 4], [0.6, 5]]
+    assert "Reliability: 9 val pages" in _texts(points)
+
+
+def test_the_threshold_is_marked_on_the_curve_where_it_decides_a_page(tmp_path: Path, drawn: list[Figure]) -> None:
+    for threshold in (THRESHOLD, None, replace(THRESHOLD, decided=0), replace(THRESHOLD, value=None)):
+        plots.risk_coverage(np.array([0.5, 1]), np.array([0.1, 0.2]), tmp_path / "plot.png", "val", threshold)
+    marked, *others = (figure.axes[0] for figure in drawn)
+    assert all(len(axes.lines) == 1 for axes in others)
+    point = marked.lines[-1]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == pytest.approx((0.5, 0.1))
+    assert point.get_label() == "confidence ≥ 0.7500: 50.0% decided, 10.0% of them wrong"
 
 
 def test_very_long_names_keep_both_ends() -> None:
@@ -191,7 +244,7 @@ def test_very_long_names_keep_both_ends() -> None:
 
 
 def test_dollar_signs_are_letters(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.confusion_matrix(np.eye(1, dtype=int), ["$x^$"], tmp_path / "plot.png")
+    plots.confusion_matrix(np.eye(1, dtype=int), ["$x^$"], tmp_path / "plot.png", "val")
     (label,) = drawn[0].axes[0].get_xticklabels()
     assert label.get_text() == "$x^$"
     assert not label.get_parse_math()
@@ -208,7 +261,7 @@ def test_pyplot_is_left_alone(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from docclf_cli.plots import plots
-plots.learning_rate([0, 1], [1, 0], Path("plot.png"))
+plots.learning_rate([0, 1], [1, 0], Path("plot.png"), "cosine")
 print("matplotlib.pyplot" in sys.modules)
 """
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

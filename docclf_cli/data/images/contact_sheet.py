@@ -11,11 +11,18 @@ from PIL import Image, ImageDraw
 from docclf_cli.data.samples.sheet import Font, hangul, latin
 from docclf_cli.files import save_with
 
-THUMBNAIL, CAPTION, GAP, TEXT_SIZE = 160, 16, 6, 11
+THUMBNAIL, CAPTION, GAP, TEXT_SIZE, FRAME = 160, 16, 6, 11, 3
+Colour = tuple[int, int, int]
 GREY, WHITE = (120, 120, 120), (255, 255, 255)
 
 
-def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Path, columns: int = 6) -> Path:
+def contact_sheet(
+    pages: Sequence[np.ndarray],
+    captions: Sequence[str],
+    path: Path,
+    columns: int = 6,
+    frames: Sequence[Colour] | None = None,
+) -> Path:
     """Draw pages in rows, each with its caption, as a PNG.
 
     Args:
@@ -23,6 +30,7 @@ def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Pa
         captions: One a page, of one or more lines; Hangul is drawn where the system has a font for it, other characters become `?`.
         path: The PNG.
         columns: Pages per row.
+        frames: Colour of the frame of each page; None draws no frames.
     """
     rows = -(-len(pages) // columns)
     above = CAPTION * max((caption.count("\n") + 1 for caption in captions), default=1)
@@ -34,6 +42,10 @@ def contact_sheet(pages: Sequence[np.ndarray], captions: Sequence[str], path: Pa
         thumbnail = Image.fromarray(page)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
         picture.paste(thumbnail, (left, top + above))
+        if frames is not None:
+            width, height = thumbnail.size
+            edge = (left - FRAME, top + above - FRAME, left + width + FRAME - 1, top + above + height + FRAME - 1)
+            draw.rectangle(edge, outline=frames[number], width=FRAME)
         for line, words in enumerate(caption.split("\n")):
             text, font = _drawable(words)
             draw.text((left, top + line * CAPTION), text, fill=WHITE, font=font)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from docclf_cli.data.images.page_files import PAGE_SUFFIXES
 from docclf_cli.data.index.file_pages import named_pages
 from docclf_cli.data.index.folders import (
     ambiguous,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from docclf_cli.profile.schema import DataConfig
 
 logger = logging.getLogger("docclf")
+_ADDRESS = re.compile(r"(s3|gs|https?|ftp):/")  # of two slashes `Path` keeps one
+NO_TABLES = (*PAGE_SUFFIXES, ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 QUICKSTART = "to try docclf without data of your own: docclf train --profile quickstart --data samples"
 
 
@@ -88,7 +92,16 @@ def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
     Raises:
         InputError: There is no such root or split, or its CSV has faults.
     """
+    if _ADDRESS.match(str(root)):
+        raise InputError(
+            f"{config.root}: pages are read from folders of this machine", "download them, and name the folder"
+        )
     if root.is_file():
+        if root.suffix.lower() in NO_TABLES:
+            raise InputError(
+                f"{root} is a single file and no CSV",
+                "name the folder that holds a folder of pages for each class (unpack an archive first), or a CSV file",
+            )
         images = user_path(config.images) if config.images else root.with_suffix("")
         return _csv_listing(root, images, config, split)
     if not root.is_dir():

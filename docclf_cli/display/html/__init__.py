@@ -11,7 +11,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,17 +22,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from docclf_cli.display.html.charts import reliability_chart, risk_coverage_chart, training_charts
-from docclf_cli.display.tables import number
+from docclf_cli.display.show import edge_note
 from docclf_cli.files import write_bytes
 from docclf_cli.metrics.class_metrics import per_sample_loss
 from docclf_cli.metrics.confusion import confusion_of
 from docclf_cli.metrics.metrics import label_of
+from docclf_cli.metrics.thresholds import apply_threshold
 from docclf_cli.results.class_report import ClassReport
 from docclf_cli.results.metrics import ClassGap, ClassRow
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.version import __version__
 
 MOST_CLASSES = 100  # along a side of the confusion matrix
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # rows of the threshold table
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,8 @@ class Page:
         thumbnails: JPEG files by ID; None where none are wanted.
         history: Metrics per epoch, as in `metrics.csv`.
         profile: The resolved profile as YAML.
+        facts: What the head of the page says about the run, such as its model, data and date.
+        best_epoch: Marked in the curves.
     """
 
     report: ClassReport
@@ -54,6 +58,8 @@ class Page:
     thumbnails: Mapping[str, bytes] | None
     history: Sequence[Mapping[str, float]] = ()
     profile: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    best_epoch: int | None = None
 
 
 def write_page(path: Path, page: Page) -> Path:
@@ -72,7 +78,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "metric_name": label_of}
+    environment.filters |= {"digits": digits, "metric_name": label_of}
     environment.tests |= {"missing": math.isnan}
     return environment.get_template("page.html.j2")
 
@@ -91,11 +97,19 @@ def _context(page: Page) -> dict[str, Any]:
         "classes": _classes(page.report),
         "matrix": _matrix(scored),
         "charts": (reliability_chart(scored, temperature), risk_coverage_chart(scored, temperature)),
-        "curves": training_charts(page.history),
+        "curves": training_charts(page.history, page.best_epoch),
+        "facts": page.facts,
+        "edge_note": edge_note(page.report.scores),
+        "thresholds": [apply_threshold(scored, value, value, temperature=temperature) for value in CONFIDENCES],
         "profile": page.profile,
         "thumbnails": page.thumbnails is not None,
         "data": {"classes": list(scored.class_names), "pages": list(_pages(page))},
     }
+
+
+def digits(value: float, count: int = 3) -> str:
+    """A value as the page shows it, or a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{count}f}"
 
 
 def _asset(name: str) -> str:

@@ -23,17 +23,18 @@ Ticks = tuple[tuple[float, str], ...]
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name, its points as SVG writes them, dots with a tip each, and whiskers (x, y above, y below)."""
+    """One curve, or points alone: name, points as SVG writes them, dots with a tip each, whiskers (x, y above, y below)."""
 
     name: str
     points: str
     dots: tuple[tuple[float, float, str], ...] = ()
     whiskers: tuple[tuple[float, float, float], ...] = ()
+    joined: bool = True
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One pair of axes with its lines, everything in units of the SVG."""
+    """One pair of axes with its lines, and a mark at one x, everything in units of the SVG."""
 
     title: str
     x_label: str
@@ -43,6 +44,7 @@ class Chart:
     lines: tuple[Line, ...]
     diagonal: bool = False
     note: str = ""
+    mark: float | None = None
     width: int = field(default=WIDTH, init=False)
     height: int = field(default=HEIGHT, init=False)
 
@@ -76,10 +78,11 @@ def reliability_chart(scored: Predictions, temperature: float) -> Chart:
         for one in bins
     ]
     whiskers = [(x.at(one.confidence), y.at(one.accuracy.high), y.at(one.accuracy.low)) for one in bins]
-    line = Line("accuracy, with 95 % interval", _path([dot[:2] for dot in dots]), tuple(dots), tuple(whiskers))
+    line = Line("accuracy, with 95 % interval", _path([dot[:2] for dot in dots]), tuple(dots), tuple(whiskers), False)
     return Chart(
         "Reliability", "confidence", "accuracy", x.ticks(), y.ticks(), (line,), diagonal=True,
-        note="On the diagonal, confidence equals accuracy. Below it, the model is over-confident.",
+        note="On the diagonal, confidence equals accuracy. Below it, the model is over-confident. Each point is a bin of "
+        "about equally many pages, with its 95 % interval.",
     )  # fmt: skip
 
 
@@ -105,27 +108,34 @@ def risk_coverage_chart(scored: Predictions, temperature: float) -> Chart:
     )  # fmt: skip
 
 
-def training_charts(history: Sequence[Mapping[str, float]]) -> tuple[Chart, ...]:
-    """Losses and the other headline metrics over the epochs; none without a history."""
+def training_charts(history: Sequence[Mapping[str, float]], best_epoch: int | None = None) -> tuple[Chart, ...]:
+    """Losses, the other headline metrics and the learning rate over the epochs; none without a history."""
     if not history:
         return ()
     losses, others = curve_columns(history[0])
-    return _training_chart("Loss", losses, history), _training_chart("Validation metrics", others, history)
+    drawn = (("Loss", losses), ("Validation metrics", others), ("Learning rate", ("lr",)))
+    return tuple(_training_chart(title, columns, history, best_epoch) for title, columns in drawn)
 
 
-def _training_chart(title: str, columns: Sequence[str], history: Sequence[Mapping[str, float]]) -> Chart:
+def _training_chart(
+    title: str, columns: Sequence[str], history: Sequence[Mapping[str, float]], best_epoch: int | None
+) -> Chart:
     epochs = [row["epoch"] for row in history]
     values = [row[column] for row in history for column in columns if math.isfinite(row[column])]
     x = _Axis(min(epochs), max(max(epochs), min(epochs) + 1), WIDTH, whole=True)
     low, high = min(values, default=0.0), max(values, default=1.0)
-    start = 0 if title == "Loss" else max(min(0.0, low), low - 0.05)
-    y = _Axis(start, high + max(0.02, 0.05 * (high - low)), HEIGHT)
+    if title == "Validation metrics":
+        y = _Axis(max(min(0.0, low), low - 0.05), high + max(0.02, 0.05 * (high - low)), HEIGHT)
+    else:
+        y = _Axis(0, 1.05 * high or 1.0, HEIGHT)
     lines = []
     for column in columns:
         known = [(row["epoch"], row[column]) for row in history if math.isfinite(row[column])]
-        dots = [(x.at(epoch), y.at(value), f"epoch {epoch:.0f}: {value:.4f}") for epoch, value in known]
+        dots = [(x.at(epoch), y.at(value), f"epoch {epoch:.0f}: {value:.4g}") for epoch, value in known]
         lines.append(Line(label_of(column), _path([dot[:2] for dot in dots]), tuple(dots)))
-    return Chart(title, "epoch", "", x.ticks(), y.ticks(), tuple(lines))
+    mark = None if best_epoch is None else x.at(best_epoch)
+    note = "" if best_epoch is None else f"Dashed: the best epoch, {best_epoch}."
+    return Chart(title, "epoch", "", x.ticks(), y.ticks(), tuple(lines), note=note, mark=mark)
 
 
 def _path(points: Sequence[tuple[Any, ...]]) -> str:

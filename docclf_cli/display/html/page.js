@@ -12,19 +12,32 @@ function element(tag, text, name) {
 function card(page) {
   const figure = element("figure", undefined, page.target === page.predicted ? "page" : "page mistake");
   if (page.image) {
+    const button = element("button", undefined, "enlarge");
+    button.type = "button";
+    button.setAttribute("aria-label", `enlarge ${page.id}`);
     const image = element("img");
     image.src = page.image;
     image.alt = "";
-    figure.append(image);
+    button.append(image);
+    button.addEventListener("click", () => enlarge(page));
+    figure.append(button);
   }
   const caption = element("figcaption");
   caption.append(element("b", page.id));
   if (page.target !== page.predicted) {
     caption.append(element("span", `${classes[page.target]} → ${classes[page.predicted]}`));
   }
-  caption.append(element("span", `confidence ${page.confidence.toFixed(3)}, loss ${page.loss.toFixed(2)}`, "figures"));
+  caption.append(element("span", `confidence ${page.confidence.toFixed(2)}, loss ${page.loss.toFixed(2)}`, "figures"));
   figure.append(caption);
   return figure;
+}
+
+function enlarge(page) {
+  const right = page.target === page.predicted;
+  const named = right ? classes[page.target] : `${classes[page.target]} → ${classes[page.predicted]}`;
+  document.getElementById("zoom-caption").textContent = `${page.id}: ${named}, confidence ${page.confidence.toFixed(2)}`;
+  document.getElementById("zoom-image").src = page.image;
+  document.getElementById("zoom").showModal();
 }
 
 function open(button) {
@@ -67,9 +80,11 @@ document.querySelector(".matrix").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button) open(button);
 });
-const dialog = document.getElementById("cell");
-dialog.addEventListener("click", (event) => {
-  if (event.target === dialog) dialog.close();
-});
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+}
+document.getElementById("zoom-image").addEventListener("click", () => document.getElementById("zoom").close());
 const mistakes = pages.filter((page) => page.target !== page.predicted).slice(0, 24);
 document.getElementById("mistakes")?.replaceChildren(...mistakes.map(card));

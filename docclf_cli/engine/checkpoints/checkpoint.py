@@ -14,6 +14,7 @@ import torch
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.engine.checkpoints.provenance import versions
+from docclf_cli.engine.checkpoints.run_folder import NO_CHECKPOINT
 from docclf_cli.engine.checkpoints.schema import checked_contents, checked_weights
 from docclf_cli.engine.runtime.nan_guard import LOWER, not_finite
 from docclf_cli.errors import CheckpointError, DivergedError, InputError
@@ -169,7 +170,7 @@ def find_checkpoint(path: Path) -> Path:
         raise CheckpointError(
             f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
         )
-    raise CheckpointError(f"{path}: there is no such checkpoint")
+    raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import load_training_index
-from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.checkpoints.run_folder import NO_CHECKPOINT, RunFolder
 from docclf_cli.errors import CheckpointError, DocclfError, ResourceError
 from docclf_cli.files import may_write, sha256_of, write_json
 from docclf_cli.profile.paths import absolute_data
@@ -87,7 +87,7 @@ def info_of(path: Path) -> CheckpointInfo:
     try:
         stamp = _stamp(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: there is no such checkpoint") from error
+        raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT) from error
     stored = _read_record(path)
     unchanged = stored is not None and stored.stamp == stamp
     if stored is not None and unchanged and _has_absolute_root(stored.info.data):

@@ -23,6 +23,7 @@ from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, write_json, write_text
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
+NO_CHECKPOINT = "`docclf runs` lists the runs"  # hint where a run is named that does not exist
 _LOCK = ".lock"
 logger = logging.getLogger("docclf")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from docclf_cli.data.loading.pages import AS_IT_IS, NamedView
 from docclf_cli.engine.checkpoints.info import CheckpointInfo, info_of
-from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.checkpoints.run_folder import NO_CHECKPOINT, RunFolder
 from docclf_cli.ensembling.merging import Merge
 from docclf_cli.errors import CheckpointError
 from docclf_cli.files import fingerprint_of, write_json
@@ -71,7 +71,7 @@ class TrainedModel:
             raise CheckpointError(
                 f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
             )
-        raise CheckpointError(f"{path}: there is no such checkpoint")
+        raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
 
     def predictor(
         self,

@@ -53,6 +53,7 @@ class ReportInputs:
         train: Predictions for training pages without augmentation, if they are stored.
         val: Predictions for validation pages, if they are stored.
         temperature: Fitted at the end of training; 1 if no checkpoint is known.
+        model: Architecture, if a checkpoint is known.
         run: The folder of the run, if there is one.
         data: The data section of the pages, if it is known.
         notes: What a reader must know to judge the scores.
@@ -65,6 +66,7 @@ class ReportInputs:
     train: Predictions | None = None
     val: Predictions | None = None
     temperature: float = 1.0
+    model: str = ""
     run: RunFolder | None = None
     data: DataConfig | None = None
     notes: tuple[str, ...] = ()
@@ -126,6 +128,10 @@ def inputs_of_file(
     Raises:
         InputError: The file is missing or damaged.
     """
+    if path.suffix != ".npz" and path.exists():
+        raise InputError(
+            f"--predictions: {path} is no file of predictions (.npz)", "name a run or checkpoint without --predictions"
+        )
     predictions = Predictions.load(path)
     split = split or path.stem.partition("-")[0]
     best = RunFolder(path.absolute().parent.parent).best
@@ -223,6 +229,7 @@ def _inputs_of_member(
         predictions=predictions,
         **stored,
         temperature=temperature,
+        model=member.info.model_name,
         run=RunFolder(member.folder),
         data=config,
         notes=caveats(split, monitor=member.info.monitor, folds=member.is_folds, temperature=temperature),

@@ -19,7 +19,7 @@ from docclf_cli.profile.schema import DataConfig
 from docclf_cli.stop import NEVER, StopFlag
 
 logger = logging.getLogger("docclf")
-SIDE, QUALITY = 176, 62
+SIDE, QUALITY = 400, 55  # large enough to tell a page by when it is enlarged
 
 
 def thumbnails(

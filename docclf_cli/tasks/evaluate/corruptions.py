@@ -42,6 +42,7 @@ def measure_corruptions(
     corrupted: Sequence[Predictions],
     folder: Path,
     *,
+    split: str,
     total_pages: int,
     temperature: float,
 ) -> tuple[CorruptionReport, list[Path]]:
@@ -52,6 +53,7 @@ def measure_corruptions(
         names: Corruption and severity of each.
         corrupted: Predictions for the same pages under each.
         folder: Where the files go.
+        split: Which pages.
         total_pages: How many pages the split has.
         temperature: Divides the logits.
     """
@@ -64,7 +66,7 @@ def measure_corruptions(
     write_csv(table, [_record(row) for row in rows])
     write_csv(details, by_class)
     whole = [row for row in rows if row.severity not in MIRROR]
-    picture = _heat_map(whole, score(clean, temperature=temperature), folder / "corruptions_by_class.png")
+    picture = _heat_map(whole, score(clean, temperature=temperature), split, folder / "corruptions_by_class.png")
     return CorruptionReport(len(clean), total_pages, tuple(rows), RULES), [table, details, picture]
 
 
@@ -111,12 +113,13 @@ def _class_record(row: CorruptionRow, one: ClassRow) -> dict[str, Any]:
     }
 
 
-def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, path: Path) -> Path:
+def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, split: str, path: Path) -> Path:
     """Plot the accuracy that each class loses under each corruption; a negative loss is a gain."""
     lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
     names = [_name(row.kind, row.severity) for row in rows]
     classes = [f"{one.name} ({one.support})" for one in clean.classes]
-    return plots.heat_map(lost + 0.0, names, classes, path, "accuracy lost by class (number of pages in brackets)")
+    title = f"Accuracy lost under corruptions: {clean.support} {split} pages (pages of each class in brackets)"
+    return plots.heat_map(lost, names, classes, path, title)
 
 
 def _name(kind: str, severity: str) -> str:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.images.contact_sheet import THUMBNAIL
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import names_split
 from docclf_cli.data.index.splits import stratified_sample
+from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.leaks import find_leaks
 from docclf_cli.engine.inference.members import (
@@ -32,14 +35,20 @@ from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_togeth
 from docclf_cli.metrics.intervals import clusters_of
 from docclf_cli.metrics.metrics import DEFAULT, METRICS, ComparableMetric, headline_metrics, metric_of_column
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
-from docclf_cli.results.evaluation import Comparison, EvaluateResult
+from docclf_cli.results.evaluation import Comparison, EvaluateResult, ThresholdReport
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
-from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
+from docclf_cli.tasks.result_files import (
+    write_calibration_plots,
+    write_class_report,
+    write_prediction_sheet,
+    write_predictions,
+    write_risk_coverage,
+)
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.text import composed
 
@@ -252,7 +261,10 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
     files = [
         write_predictions(evaluation.folder / "predictions.csv", predictions, evaluation.temperature),
         *write_class_report(evaluation.folder, evaluation.split, predictions, scores),
-        *write_calibration_plots(evaluation.folder, judged, 1.0),
+        *write_calibration_plots(evaluation.folder, evaluation.split, judged, 1.0),
+        write_prediction_sheet(
+            evaluation.folder, predictions, evaluation.temperature, _thumbnails(evaluation.requests[0])
+        ),
     ]
     scored = predictions.scored()
     before = calibration_error(*confidences(scored), scored.groups)
@@ -263,6 +275,10 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
         member.path, evaluation.split, scores, member.temperature, before, files=tuple(files), notes=notes,
         precision=precisions_of([evaluation.predictions]), documents=score_documents(judged),
     )  # fmt: skip
+
+
+def _thumbnails(request: PredictionRequest) -> Pages:
+    return Pages(request.index, Preprocess(THUMBNAIL), request.data)
 
 
 def _compared(evaluation: _Evaluation, other: TrainedModel) -> Comparison:
@@ -318,17 +334,22 @@ def _with_threshold(evaluation: _Evaluation, result: EvaluateResult, target: flo
     member, inference = evaluation.member, evaluation.inference
     clean, degraded = held_out(member, inference.runtime_config, inference.emit, inference.stop)
     held_out_temperature = member.temperature_of("val")
-    found = distributed.on_main(
-        lambda: evaluate_threshold(
+    pages = evaluation.predictions.at_temperature(evaluation.temperature)
+
+    def find() -> ThresholdReport:
+        found = evaluate_threshold(
             clean.at_temperature(held_out_temperature),
             None if degraded is None else degraded.at_temperature(held_out_temperature),
-            evaluation.predictions.at_temperature(evaluation.temperature),
+            pages,
             target=target,
             temperature=1.0,
             chosen_on_split=evaluation.split == "val",
             folder=evaluation.folder,
         )
-    )
+        write_risk_coverage(evaluation.folder, evaluation.split, pages, 1.0, found.on_split)
+        return found
+
+    found = distributed.on_main(find)
     return replace(result, confidence_threshold=found, files=(*result.files, found.review_queue))
 
 
@@ -350,10 +371,15 @@ def _corrupted(evaluation: _Evaluation, result: EvaluateResult, limit: int) -> E
     parts = [found[start : start + per_view] for start in range(0, len(found), per_view)]
     corrupted = [_in_order(merge_checkpoints(member, evaluation.split, part), index) for part in parts]
     names = [(kind, severity) for kind, severity, _ in views]
-    pages, temperature = len(evaluation.predictions), evaluation.temperature
     corruptions, files = distributed.on_main(
         lambda: measure_corruptions(
-            clean, names, corrupted, evaluation.folder, total_pages=pages, temperature=temperature
+            clean,
+            names,
+            corrupted,
+            evaluation.folder,
+            split=evaluation.split,
+            total_pages=len(evaluation.predictions),
+            temperature=evaluation.temperature,
         )
     )
     return replace(result, corruptions=corruptions, files=(*result.files, *files))

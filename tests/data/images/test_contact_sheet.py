@@ -22,6 +22,16 @@ def _ink(sheet: np.ndarray, number: int, columns: int) -> np.ndarray:
     return sheet[top : top + CAPTION, left : left + THUMBNAIL, 0] > 121
 
 
+def test_a_frame_shows_its_colour_around_the_page(tmp_path: Path) -> None:
+    path = contact_sheet(
+        _pages(0, 50), ["a", "b"], tmp_path / "sheet.png", columns=2, frames=[(255, 0, 0), (0, 0, 255)]
+    )
+    sheet = np.asarray(Image.open(path))
+    top = GAP + CAPTION + THUMBNAIL // 2
+    assert sheet[top, GAP - 1].tolist() == [255, 0, 0]
+    assert sheet[top, GAP + CELL_W - 1].tolist() == [0, 0, 255]
+
+
 def test_pages_stand_in_rows_in_their_order(tmp_path: Path) -> None:
     path = contact_sheet(_pages(0, 50, 100), ["a", "b", "c"], tmp_path / "sheet.png", columns=2)
     sheet = np.asarray(Image.open(path))

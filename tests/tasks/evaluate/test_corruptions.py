@@ -14,7 +14,9 @@ def test_costs_by_kind_and_class(tmp_path: Path) -> None:
     targets = [0, 0, 0, 0, 1, 1]
     clean, half = naming(targets, targets, 2), naming(targets, [0, 0, 1, 1, 1, 1], 2)
     names = [("all", ""), ("turn", "half")]
-    corruptions, files = measure_corruptions(clean, names, [half, clean], tmp_path, total_pages=9, temperature=1.0)
+    corruptions, files = measure_corruptions(
+        clean, names, [half, clean], tmp_path, split="val", total_pages=9, temperature=1.0
+    )
     assert (corruptions.pages, corruptions.total_pages) == (6, 9)
     mixture, *parts, turn = corruptions.rows
     assert {row.severity for row in parts} <= {"mirrored", "not mirrored"}
@@ -47,7 +49,7 @@ def test_what_the_mirror_costs_is_told_apart(tmp_path: Path) -> None:
     # Every mirrored page is read wrongly, and no other.
     named = [1 - target if wrong else target for target, wrong in zip(targets, mirrored, strict=True)]
     corruptions, _ = measure_corruptions(
-        clean, [("all", "")], [naming(targets, named, 2)], tmp_path, total_pages=60, temperature=1.0
+        clean, [("all", "")], [naming(targets, named, 2)], tmp_path, split="val", total_pages=60, temperature=1.0
     )
     assert [(row.kind, row.severity, row.pages, row.accuracy.value) for row in corruptions.rows] == [
         ("all", "", 60, pytest.approx(1 - sum(mirrored) / 60)),

@@ -1,0 +1,157 @@
+"""What people read on the screen, in their language: the English text is the key, `KOREAN` holds the Korean one.
+
+JSON, CSV, file names and the messages on stderr are always English.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from docclf_cli.streams import is_utf8
+from docclf_cli.text import Message
+
+LANGUAGES = ("en", "ko")
+_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # in the order of POSIX
+
+KOREAN: Mapping[str, str] = {
+    # tables of classes and metrics, in the words of the earlier framework
+    "class": "클래스",
+    "accuracy": "정확도",
+    "precision": "정밀도",
+    "F1": "F1 점수",
+    "loss": "손실",
+    "samples": "샘플 수",
+    "metric": "지표",
+    "value": "값",
+    "95 % interval": "95 % 구간",
+    "unreadable pages, left out": "읽을 수 없어 제외한 페이지",
+    "Held-out pages by class (accuracy is recall)": "검증 페이지의 클래스별 성능 요약 (정확도는 재현율)",
+    "{split} pages by class (accuracy is recall)": "{split} 페이지의 클래스별 성능 요약 (정확도는 재현율)",
+    "Held-out pages: {count} pages": "검증 페이지 {count}장 전체",
+    "{source}, {split}: {count} pages": "{source}, {split}: {count}페이지",
+    "{source}, {split}: {count} documents": "{source}, {split}: 문서 {count}건",
+    "Held-out documents: {count} documents": "검증 문서 {count}건 전체",
+    "unreadable documents, left out": "읽을 수 없어 제외한 문서",
+    "{source}, {split}, computed in {precision}: {count} pages": "{source}, {split}, {precision}: {count}페이지",
+    "! weak: F1 below {f1}, or surely below the mean of the classes": "! 약함: F1 점수가 {f1}보다 낮거나 클래스 평균보다 확실히 낮음",
+    "accuracy (recall)": "정확도 (재현율)",
+    "balanced accuracy": "균형 정확도",
+    "macro-F1": "F1 점수 (Macro)",
+    "weighted F1": "F1 점수 (Weighted)",
+    "log loss": "로그 손실",
+    "top-1 accuracy": "상위 1개 정확도",
+    "top-2 accuracy": "상위 2개 정확도",
+    "top-3 accuracy": "상위 3개 정확도",
+    "calibration error (ECE, approximate)": "보정 오차 (ECE, 근사)",
+    "{metrics}: the value lies at the edge of its interval, because on more pages, classes that have no hit (or no error) "
+    "so far would get some.": "{metrics}: 값이 구간의 끝에 있습니다. 아직 맞힌 페이지(또는 틀린 페이지)가 없는 클래스도 페이지가 더 많으면 생기기 때문입니다.",
+    # one class, confused classes
+    "{name} (class {index}), {split} pages of {source}": "{name} (클래스 {index}), {split} 페이지: {source}",
+    "mean loss": "평균 손실",
+    "training − validation": "학습 − 검증",
+    "over-fits": "과적합",
+    "Its pages that were predicted as another class": "다른 클래스로 예측된 이 클래스의 페이지",
+    "Pages of other classes that were predicted as it": "이 클래스로 예측된 다른 클래스의 페이지",
+    "Most confused classes": "가장 많이 혼동한 클래스",
+    "true class → predicted class": "실제 클래스 → 예측 클래스",
+    "pages": "페이지",
+    "share": "비율",
+    "such as {page}": "예: {page}",
+    "difference": "차이",
+    "Over-fitting: no class has a significantly higher accuracy on training pages": "과적합: 학습 페이지에서 정확도가 유의하게 높은 클래스는 없습니다",
+    "Over-fitting: {count} of {total} classes (accuracy on training − validation pages)": "과적합: {total}개 클래스 가운데 {count}개 (학습 − 검증 페이지의 정확도)",
+    # summary of a run
+    "Run": "실험 요약",
+    "run": "실험",
+    "model": "모델",
+    "best epoch": "최고 에포크",
+    "{epoch} of {epochs}, chosen by {monitor}": "{epochs} 가운데 {epoch}, {monitor} 기준",
+    "macro-F1 on training pages": "학습 페이지의 F1 점수 (Macro)",
+    "macro-F1 on degraded pages": "손상시킨 페이지의 F1 점수 (Macro)",
+    "{value:.4f} (gap {gap:+.4f})": "{value:.4f} (차이 {gap:+.4f})",
+    "temperature": "온도",
+    "number format for predicting": "예측에 쓰는 숫자 형식",
+    "number format": "숫자 형식",
+    "stored in S3": "S3에 저장함",
+    "calibration error before temperature scaling (T = {temperature:.2f})": "온도 보정 전의 보정 오차 (T = {temperature:.2f})",
+    "Folds": "폴드",
+    "fold": "폴드",
+    "mean ± sd": "평균 ± 표준편차",
+    "Files": "파일",
+    "Next": "다음 단계",
+    # pages that were predicted
+    "Pages": "페이지",
+    "page": "페이지",
+    "confidence": "확신도",
+    "review": "검토",
+    "unreadable": "읽을 수 없음",
+    "{count} pages by class": "클래스별 {count}페이지",
+    "needs review": "검토 필요",
+    "files, pages": "파일, 페이지",
+    "{count} of {total} pages ({share})": "{total}페이지 가운데 {count} ({share})",
+    "confidence threshold": "확신도 기준",
+    "one for each member": "멤버마다 하나",
+    "copied files": "복사한 파일",
+    "resumed": "이어서 함",
+    "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",
+    "speed": "속도",
+    "{rate} pages/s": "초당 {rate}페이지",
+    # verdict
+    "Verdict": "판정",
+    "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",
+    "Too few pages to tell: macro-F1 {f1:.2f} on {pages} may be anything from {low:.2f} to {high:.2f}.": "판단하기에는 페이지가 너무 적습니다: {count}페이지에서 F1 점수 (Macro) {f1:.2f}이지만 {low:.2f}에서 {high:.2f} 사이 어디든 될 수 있습니다.",
+    "label more pages": "페이지에 라벨을 더 다십시오",
+    "label more pages, or let each page be held out once: --folds 5": "페이지에 라벨을 더 달거나, 모든 페이지를 한 번씩 검증에 쓰십시오: --folds 5",
+    "The recipe does not suit a model without pretrained weights: the augmentation '{augmentation}' makes pages too hard "
+    "to learn from.": "사전 학습 가중치가 없는 모델에 맞지 않는 설정입니다: '{augmentation}' 증강을 거친 페이지는 배우기에 너무 어렵습니다.",
+    "docclf train --data {data} --profile scratch": "docclf train --data {data} --profile scratch",
+    "Too few pages to tell: on {pages} even a perfect model could not be told from chance.": "판단하기에는 페이지가 너무 적습니다: 검증 페이지 {count}장으로는 완벽한 모델도 우연과 구별할 수 없습니다.",
+    "No better than chance: {agreement:.0%} of {pages} are right, and by chance {chance:.0%} would be.": "우연보다 낫지 않습니다: 검증 페이지 {count}장 가운데 {agreement:.0%}를 맞혔고, 우연이라면 {chance:.0%}입니다.",
+    "train longer (--epochs), start from pretrained weights (--pretrained), and look for wrong labels: docclf audit. "
+    "Commands that are given no run do not pick this one": "더 오래 학습하고(--epochs), 사전 학습 가중치에서 시작하고(--pretrained), 잘못된 라벨을 찾으십시오: docclf audit. 실험을 지정하지 않은 명령은 이 실험을 고르지 않습니다",
+    "Never predicted: {names}.": "한 번도 예측되지 않은 클래스: {names}.",
+    "Never predicted: {names} and {more} more.": "한 번도 예측되지 않은 클래스: {names} 외 {more}개.",
+    "label more of their pages, and see what they are taken for: {command}": "이 클래스의 페이지에 라벨을 더 달고, 어떤 클래스로 예측되는지 보십시오: {command}",
+    "Under-fitted: macro-F1 is as low on the training pages ({train:.2f}) as on held-out ones ({val:.2f}).": "과소적합: 학습 페이지의 F1 점수 (Macro) {train:.2f}이 검증 페이지({val:.2f})만큼 낮습니다.",
+    "train longer (--epochs {epochs}), or at another learning rate (--lr)": "더 오래 학습하거나(--epochs {epochs}) 학습률을 바꾸십시오(--lr)",
+    "Over-fitted: macro-F1 is {train:.2f} on training pages and {val:.2f} on held-out ones.": "과적합: F1 점수 (Macro)가 학습 페이지에서 {train:.2f}, 검증 페이지에서 {val:.2f}입니다.",
+    "label more pages, or vary them more (--augmentation document)": "페이지에 라벨을 더 달거나 증강을 늘리십시오(--augmentation document)",
+    "The best epoch is the last one: the model was still learning.": "마지막 에포크가 가장 좋습니다: 모델이 아직 배우는 중이었습니다.",
+    "train longer: --epochs {epochs}": "더 오래 학습하십시오: --epochs {epochs}",
+    # notes below the metrics
+    "These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point of "
+    "macro-F1 on 100 pages. Use --split test for an unbiased estimate.": "이 페이지로 최고 에포크를 골랐으므로({monitor} 기준) 수치가 조금 높습니다: 100페이지에서 F1 점수 (Macro) 약 1점. 치우침 없는 "
+    "수치는 --split test로 구하십시오.",
+    "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages.": "로그 손실과 보정 오차는 교차 적합한 값입니다: 페이지마다 다른 페이지로 맞춘 온도를 씁니다.",
+    "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds.": "각 페이지는 그 페이지로 학습하지 않은 폴드가 예측했습니다. 새 페이지에는 모든 폴드의 평균을 씁니다.",
+    "The model was trained on these pages, so the metrics do not show how good it is on new pages.": "이 페이지로 학습했으므로, 새 페이지에서 얼마나 좋은지는 알 수 없습니다.",
+    "The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence as a "
+    "probability.": "온도가 탐색 범위의 끝({low:g}에서 {high:g})에 있습니다: 이 모델의 확신도를 확률로 읽지 마십시오.",
+}
+
+_chosen: str | None = None
+
+
+def choose_language(name: str | None) -> None:
+    """Show texts in a language of `LANGUAGES`; None is the one of the environment."""
+    global _chosen
+    _chosen = name
+
+
+def language() -> str:
+    """The language of tables: the chosen one, else Korean where the environment asks for it and the output can hold it."""
+    if _chosen is not None:
+        return _chosen
+    locale = next(filter(None, map(os.environ.get, _VARIABLES)), "")
+    return "ko" if locale.lower().startswith("ko") and is_utf8(sys.stdout) else "en"
+
+
+def said(text: str, **values: object) -> str:
+    """A text of the catalogue with its values, or a `Message`, in the language of the user."""
+    if isinstance(text, Message):
+        values = dict(text.values)
+        text = text.template
+    template = KOREAN.get(text, text) if language() == "ko" else text
+    return template.format(**values) if values else template
