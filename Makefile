@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 4
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow docs format clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,9 +27,12 @@ test: $(VENV)/.installed-dev  ## lint, types and the suite (under ten minutes)
 test-slow: $(VENV)/.installed-dev  ## crash and fault runs; KILLS=n sets how many times runs are killed
 	DOCCLF_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow
 
+docs: $(VENV)/.installed-dev  ## build the documentation into site/; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

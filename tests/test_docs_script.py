@@ -1,4 +1,4 @@
-"""The script of the README runs from its first line to its last, against the sample documents and a real S3 server."""
+"""The script of docs/scripts.md runs from its first line to its last, against the sample documents and a real S3 server."""
 
 import contextlib
 import json
@@ -32,8 +32,8 @@ sys.exit(code)
 """
 
 
-def scripts(readme: str) -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / readme).read_text(encoding="utf-8"), flags=re.DOTALL)
+def scripts(page: str) -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     return [block for block in blocks if block.startswith("#!")]
 
 
@@ -63,7 +63,7 @@ def docclf_on_path(folder: Path, env: Mapping[str, str]) -> Iterator[str]:
 
 @pytest.mark.timeout(600)
 def test_the_script_runs_from_check_to_push(tmp_path: Path, cache_home: Path) -> None:
-    (script,) = scripts("README.md")
+    (script,) = scripts("docs/scripts.md")
     (tmp_path / "sort.sh").write_text(script)
     pages = render_samples(tmp_path / "pages", pages_per_class=6, test_pages_per_class=2)
     given = {"DATA": str(pages), "MODELS": "test_resnet test_convnext", "SETTINGS": TINY}
@@ -86,7 +86,7 @@ def test_the_script_runs_from_check_to_push(tmp_path: Path, cache_home: Path) ->
 
 
 def test_it_stops_where_something_fails(tmp_path: Path) -> None:
-    (script,) = scripts("README.md")
+    (script,) = scripts("docs/scripts.md")
     (tmp_path / "runs" / "one").mkdir(parents=True)
     program = tmp_path / "docclf"
     program.write_text('#!/bin/sh\necho "$1"\n[ "$1" != evaluate ] || exit 4\n')
@@ -96,5 +96,5 @@ def test_it_stops_where_something_fails(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split()) == (4, ["train"])
 
 
-def test_both_readmes_show_the_same_script() -> None:
-    assert scripts("README.md") == scripts("README.ko.md")
+def test_the_korean_page_shows_the_same_script() -> None:
+    assert scripts("docs/scripts.md") == scripts("docs/ko/operation.md")
