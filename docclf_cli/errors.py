@@ -99,9 +99,9 @@ def as_resource_error(error: BaseException) -> ResourceError | None:
             "memory may have run out: fewer of them need less (train, predict: --set runtime.workers=1); start it again",
         )
     if isinstance(error, OSError) and error.errno in _DISK:
-        forbidden = error.errno in (errno.EACCES, errno.EPERM)
-        hint = "check who may read and write it" if forbidden else "free some space, or check who may write"
-        return ResourceError(f"{error.filename or 'a file'}: {error.strerror}", hint)
+        return ResourceError(
+            f"{error.filename or 'a file'}: {error.strerror}", "free some space, or check who may write"
+        )
     return None
 
 
