@@ -30,9 +30,6 @@ test-slow: $(VENV)/.installed-dev  ## crash and fault runs, whole commands end t
 docs: $(VENV)/.installed-dev  ## build the documentation into site/; a broken link ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs: $(VENV)/.installed-dev  ## build the documentation into site/; a broken link ends it
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
