@@ -71,6 +71,28 @@ MinConfidence = Annotated[
         "--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", rich_help_panel=SURE
     ),
 ]
+MaxLost = Annotated[
+    float,
+    typer.Option(
+        "--max-lost", rich_help_panel=SURE,
+        help="Share of pages of known classes that may be called unknown; 0 calls no page unknown.",
+    ),
+]  # fmt: skip
+ExpectUnknown = Annotated[
+    float | None,
+    option.declare(
+        "--expect-unknown",
+        help="Expected share of pages of no known class, e.g. 0.1; --target-precision then holds among them.",
+        panel=SURE,
+    ),
+]
+CostTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--costs", metavar="CSV", rich_help_panel=SURE,
+        help="Decide by expected cost: a table of true class by decision and review (docs/unknown.md).",
+    ),
+]  # fmt: skip
 MaxUnreadable = Annotated[
     float | None,
     typer.Option(
@@ -110,8 +132,8 @@ CopyTo = Annotated[
     Path | None,
     typer.Option(
         "--copy-to", metavar="DIR", rich_help_panel=option.OUTPUT,
-        help="Copy the files into class folders here, those that need review below _review and unreadable ones into "
-        "_unreadable; nothing is overwritten.",
+        help="Copy the files into class folders here, those that need review below _review, unknown pages into _unknown "
+        "and unreadable ones into _unreadable; nothing is overwritten.",
     ),
 ]  # fmt: skip
 Views = Annotated[
@@ -135,6 +157,9 @@ def run(
     top_k: TopK = 3,
     target_precision: TargetPrecision = None,
     min_confidence: MinConfidence = None,
+    max_lost: MaxLost = 0.05,
+    expect_unknown: ExpectUnknown = None,
+    costs: CostTable = None,
     max_unreadable: MaxUnreadable = None,
     tta: Views = False,
     backend: Backend = "torch",
@@ -170,7 +195,7 @@ def run(
         )
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
-        min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
+        min_confidence=min_confidence, max_lost=max_lost, expect_unknown=expect_unknown, costs=costs, max_unreadable=max_unreadable, output=output, file_format=file_format,
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")

@@ -20,17 +20,19 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
         yield _page_table(result)
     yield _by_class(result)
     yield _summary(result)
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield report.files_table(result.files)
 
 
 def _page_table(result: PredictResult) -> NameTable:
-    asked = result.threshold is not None
+    asked = result.reviews
     table = NameTable("Pages", "page", "class<", "confidence", *(["<"] if asked else []))
     several = {row.path for row in result.predictions if row.page is not None and row.page > 1}
     for row in result.predictions:
         name = f"{row.path} p. {row.page}" if row.path in several and row.page else row.path
         confidence = "–" if row.confidence is None else short(row.confidence)
-        cells = (row.predicted or "unreadable", confidence, *(["review" if row.needs_review else ""] if asked else []))
+        review = "unknown" if row.decision == "unknown" else "review" if row.needs_review else ""
+        cells = (row.predicted or "unreadable", confidence, *([review] if asked else []))
         table.add_row(name, *cells, style=_style(row), below=row.status)
     return table
 
@@ -42,7 +44,7 @@ def _style(row: PageRow) -> str:
 
 
 def _by_class(result: PredictResult) -> NameTable:
-    asked = result.threshold is not None
+    asked = result.reviews
     title = f"{result.pages:,} pages by class"
     table = NameTable(title, "class", "pages", *(["needs review"] if asked else []))
     for row in sorted(result.classes, key=lambda row: -row.pages):
@@ -58,9 +60,12 @@ def _summary(result: PredictResult) -> Table:
     table = report.plain_table("")
     table.add_row("model", escape(result.model))
     table.add_row("files, pages", f"{result.inputs:,}, {result.pages:,}")
-    if result.threshold is not None:
+    if result.reviews:
         share = result.needs_review / max(1, result.pages)
         table.add_row("needs review", f"{result.needs_review:,} of {result.pages:,} pages ({share:.1%})")
+    if result.unknown is not None:
+        table.add_row("unknown", f"{result.unknown:,} of {result.pages:,} pages")
+    if result.threshold is not None:
         table.add_row("confidence threshold", f"{result.threshold:.4f} ({result.threshold_from})")
     temperature = "one for each member" if result.temperature is None else f"{result.temperature:.3f}"
     table.add_row("temperature", temperature)

@@ -19,6 +19,7 @@ from docclf_cli.engine.inference.store import PLAIN, fingerprint, load_stored, p
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.novelty import learn_novelty
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -79,6 +80,7 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels),
             profile=with_precision(best.profile, precision),
         )
+        best = replace(best, novelty=learn_novelty(task, best, validator))
         best.save(task.run.best)
         store_info(task.run.best, best)
         if degraded is not None:

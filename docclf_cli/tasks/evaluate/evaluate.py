@@ -33,11 +33,22 @@ from docclf_cli.results.evaluation import Comparison, EvaluateResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.compare import compare
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
+from docclf_cli.tasks.evaluate.costs import measure_costs
+from docclf_cli.tasks.evaluate.unknown import foreign_report, left_out_report
 from docclf_cli.tasks.result_files import write_calibration_plots, write_class_report, write_predictions
 from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.tasks.unknown import (
+    MAX_LOST,
+    UnknownRule,
+    check_shares,
+    foreign_pages,
+    precision_condition,
+    unknown_rule,
+)
 from docclf_cli.text import composed
 
 logger = logging.getLogger("docclf")
@@ -52,12 +63,20 @@ class EvaluateOptions:
         target_precision: Find the confidence threshold that reaches this precision, e.g. 0.99.
         degrade: Score the split by kind and strength of damage.
         limit: Damage at most so many pages (a stratified draw).
+        max_lost: Share of pages of known classes that may be called unknown.
+        expect_unknown: Share of pages of no known class that a target precision is to hold among; None is none.
+        unknown: Folder, file or glob of pages that belong to no class.
+        costs: Table of prices to decide by.
     """
 
     compare: Path | None = None
     target_precision: float | None = None
     degrade: bool = False
     limit: int = 300
+    max_lost: float = MAX_LOST
+    expect_unknown: float | None = None
+    unknown: str | None = None
+    costs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -143,16 +162,23 @@ def evaluate(
                 "--target-precision: the model was trained on the pages of --split train, where every confidence looks precise enough",
                 "use held-out pages: --split val or --split test",
             )
+    check_shares(asked.max_lost, asked.expect_unknown)
     member = TrainedModel.load(checkpoint_path)
+    costs = None if asked.costs is None else read_costs(asked.costs, member.info.class_names)
     other = None if asked.compare is None else TrainedModel.load(asked.compare)
     case = _case(member, split, data, images, _Inference(runtime_config, emit, stop), output)
     left_out = case.requests[0].index.left_out
     left_out.warn(case.requests[0].data.root)
     result = replace(_scored(case), left_out=left_out.counts)
+    rule = unknown_rule([member], asked.max_lost, asked.expect_unknown)
     if other is not None:
         result = replace(result, comparison=_compared(case, other))
     if asked.target_precision is not None:
-        result = _with_threshold(case, result, asked.target_precision)
+        result = _with_threshold(case, result, asked.target_precision, rule, asked.expect_unknown)
+    result = _with_unknown(case, result, rule, asked.unknown)
+    if costs is not None:
+        judged = as_judged(case.predictions, case.split, case.temperature)
+        result = replace(result, costs=measure_costs(judged, costs, chosen_on_split=case.split == "val"))
     return _corrupted(case, result, asked.limit) if asked.degrade else result
 
 
@@ -257,7 +283,20 @@ def _compared(case: _Evaluation, other: TrainedModel) -> Comparison:
     return compare(mine, theirs, other.path, case.split, case.member.info.monitor)
 
 
-def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
+def _with_unknown(case: _Evaluation, result: EvaluateResult, rule: UnknownRule, source: str | None) -> EvaluateResult:
+    """How well unknown pages are told: on classes left out of the held-out pages, and on foreign pages if any are named."""
+    report = left_out_report(case.member, rule)
+    if source is None:
+        return replace(result, unknown=report)
+    desk = case.desk
+    runtime_config = desk.runtime_config or RuntimeConfig()
+    foreign, table = foreign_report(case.member, rule, source, case.folder, runtime_config, desk.emit, desk.stop)
+    return replace(result, unknown=replace(report, foreign=foreign), files=(*result.files, table))
+
+
+def _with_threshold(
+    case: _Evaluation, result: EvaluateResult, target: float, rule: UnknownRule, expect_unknown: float | None
+) -> EvaluateResult:
     """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
     member, desk = case.member, case.desk
     clean, degraded = held_out(member, desk.runtime_config, desk.emit, desk.stop)
@@ -267,6 +306,7 @@ def _with_threshold(case: _Evaluation, result: EvaluateResult, target: float) ->
         None if degraded is None else degraded.at_temperature(held_out_temperature),
         case.predictions.at_temperature(case.temperature),
         target=target, temperature=1.0, chosen_on_split=case.split == "val", folder=case.folder,
+        foreign=foreign_pages(member, rule, expect_unknown), condition=precision_condition(target, expect_unknown),
     )  # fmt: skip
     return replace(result, confidence_threshold=found, files=(*result.files, found.review_queue))
 
