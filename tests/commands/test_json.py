@@ -78,6 +78,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "runs": (),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
     "predict": ("--checkpoint", "runs/a", "--split", "test"),
+    "drift": ("runs/a", "runs/a/predict/test", "--alpha", "1e-12"),
     "class-report": ("runs/a",),
     "class-report --class": ("invoice", "runs/a"),
     "ensemble": ("--members", "runs/a", "--members", "runs/a/last.ckpt"),

@@ -28,7 +28,19 @@ def trained(pages: Path, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("unknown")
     numerics = [text for key, value in PLAIN.items() for text in ("--set", f"{key}={value}")]
     outcome = CliProcess(
-        ("train", pages, *tiny, "--epochs", "2", "--set", "data.val_fraction=0.4", "--name", "a", "--quiet", *numerics),
+        (
+            "train",
+            str(pages),
+            *tiny,
+            "--epochs",
+            "2",
+            "--set",
+            "data.val_fraction=0.4",
+            "--name",
+            "a",
+            "--quiet",
+            *numerics,
+        ),
         folder,
         {"XDG_CACHE_HOME": str(cache_home), "COLUMNS": "120"},
     ).wait()
