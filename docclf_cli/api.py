@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.file_pages import pages_per_file
+from docclf_cli.data.loading.pages import PLAIN
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
@@ -25,6 +27,7 @@ from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.prediction import Prediction
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.unknown import MAX_LOST, UnknownRule, unknown_rule
 
 if TYPE_CHECKING:
     from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
@@ -45,6 +48,7 @@ class Model:
         runtime: Device and numerics.
         backend: `torch` or `onnx`.
         threshold: Pages below this confidence are to be reviewed; None where no one asked.
+        max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
     """
 
     trained: TrainedModel
@@ -52,6 +56,7 @@ class Model:
     runtime: RuntimeConfig
     backend: str = "torch"
     threshold: float | None = None
+    max_lost: float = MAX_LOST
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -66,6 +71,12 @@ class Model:
         from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
 
         return build_ensemble_predictor(self.spec, self.runtime, backend=self.backend)
+
+    @functools.cached_property
+    def unknown_rule(self) -> UnknownRule:
+        """Which pages are called unknown."""
+        plain = any(view.name == PLAIN for view in self.spec.view_specs()[0])
+        return unknown_rule(self.spec.members, self.max_lost, has_features=self.backend != "onnx", plain_view=plain)
 
     def predict(self, pages: Page | Iterable[Page]) -> list[Prediction]:
         """Classify pages.
@@ -102,24 +113,34 @@ class Model:
             pin=predictor.runtime.device.type == "cuda",
         )
         found: list[Prediction] = []
-        for batch, outputs in run_inference([predictor], batches, total=len(places)):
-            log_probs = dict(zip(batch.rows.tolist(), outputs[0], strict=True)) if outputs else {}
+        for batch, outputs in run_inference([predictor.outputs], batches, total=len(places)):
+            log_probs, log_odds = dict[int, np.ndarray](), dict[int, float]()
+            for output in outputs:
+                log_probs |= zip(batch.rows.tolist(), output.log_probs, strict=True)
+                if output.unknown is not None:
+                    log_odds |= zip(batch.rows.tolist(), output.unknown.tolist(), strict=True)
             reasons = dict(batch.unreadable)
             for number in sorted({*log_probs, *reasons}):
-                found.append(self._prediction(places[number], log_probs.get(number), reasons.get(number, "")))
+                unknown, reason = log_odds.get(number, math.nan), reasons.get(number, "")
+                found.append(self._prediction(places[number], log_probs.get(number), unknown, reason))
         reader.close()
         return found
 
-    def _prediction(self, place: _Place, log_probs: np.ndarray | None, error: str) -> Prediction:
+    def _prediction(self, place: _Place, log_probs: np.ndarray | None, log_odds: float, error: str) -> Prediction:
+        reviews = self.threshold is not None or self.unknown_rule.active
         path = str(place.page) if isinstance(place.page, str | Path) else None
         if log_probs is None:
-            review = None if self.threshold is None else True
-            return Prediction(path, place.number + 1, None, 0.0, {}, review, error)
+            return Prediction(path, place.number + 1, None, 0.0, {}, True if reviews else None, error)
         order = np.argsort(-log_probs, kind="stable").tolist()
         probabilities = {self.class_names[index]: float(np.exp(log_probs[index])) for index in order}
         label, confidence = next(iter(probabilities.items()))
-        review = None if self.threshold is None else confidence < self.threshold
-        return Prediction(path, place.number + 1, label, confidence, probabilities, review)
+        is_unknown = log_odds > self.unknown_rule.threshold
+        unsure = self.threshold is not None and confidence < self.threshold
+        review = is_unknown or unsure if reviews else None
+        unknown = self.unknown_rule.probability(log_odds)
+        return Prediction(
+            path, place.number + 1, label, confidence, probabilities, review, unknown=unknown, is_unknown=is_unknown
+        )
 
 
 def load(
@@ -131,6 +152,7 @@ def load(
     min_confidence: float | None = None,
     target_precision: float | None = None,
     backend: str = "torch",
+    max_lost: float = MAX_LOST,
 ) -> Model:
     """Open a trained model.
 
@@ -149,6 +171,7 @@ def load(
         min_confidence: Pages below this confidence are to be reviewed.
         target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
         backend: `torch`, or `onnx` for what `docclf export` made of the checkpoint.
+        max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.
@@ -171,7 +194,7 @@ def load(
         from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 
         threshold = threshold_from_held_out(trained, target_precision, runtime, silent, NEVER)
-    return Model(trained, spec, runtime, backend, threshold)
+    return Model(trained, spec, runtime, backend, threshold, max_lost)
 
 
 def train(

@@ -62,6 +62,7 @@ def _register() -> None:
         audit,
         cache,
         class_report,
+        drift,
         ensemble,
         env_check,
         evaluate,
@@ -81,6 +82,7 @@ def _register() -> None:
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
     app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)
+    app.command("drift", cls=Command, epilog=drift.EXAMPLES)(drift.run)
     app.command("runs", cls=Command, epilog=runs.EXAMPLES)(runs.run)
     app.command("ensemble", cls=Command, epilog=ensemble.EXAMPLES)(ensemble.run)
     app.command("tta", cls=Command, epilog=tta.EXAMPLES)(tta.run)

@@ -117,6 +117,12 @@ class EnvCheckError(DocclfError):
     exit_code = 8
 
 
+class DriftError(DocclfError):
+    """`drift` found that pages have changed."""
+
+    exit_code = 9
+
+
 class Interrupted(DocclfError):  # noqa: N818  (it is not an error of anyone's making)
     """Stopped by Ctrl-C (130) or SIGTERM (143), with everything saved."""
 

@@ -1,5 +1,6 @@
 """`docclf evaluate`."""
 
+from pathlib import Path
 from typing import Annotated
 
 from docclf_cli.commands import _options as option
@@ -15,6 +16,7 @@ EXAMPLES = (
     "docclf evaluate runs/mine --split test --compare runs/other\n\n"
     "docclf evaluate runs/mine --split test --target-precision 0.99\n\n"
     "docclf evaluate runs/mine --degrade\n\n"
+    "docclf evaluate runs/mine --unknown other-pages/ --costs costs.csv\n\n"
     "docclf evaluate runs/mine/best.ckpt --data scans.csv --images scans --json\n\n"
     "docclf evaluate s3://my-models/docclf/mine --split test"
 )
@@ -29,6 +31,25 @@ TargetPrecision = Annotated[
 Degrade = Annotated[
     bool, option.declare("--degrade", help="Also score corrupted copies of the pages, by corruption and severity.")
 ]
+MaxLost = Annotated[
+    float, option.declare("--max-lost", help="Share of pages of known classes that may be called unknown.")
+]
+ExpectUnknown = Annotated[
+    float | None,
+    option.declare(
+        "--expect-unknown", help="With --target-precision: expected share of pages of no known class, e.g. 0.1."
+    ),
+]
+Unknown = Annotated[
+    str | None,
+    option.declare("--unknown", help="Pages of no known class, to measure how well they are told.", metavar="DIR"),
+]
+CostTable = Annotated[
+    Path | None,
+    option.declare(
+        "--costs", help="Decide by expected cost: a table of true class by decision and review.", metavar="CSV"
+    ),
+]
 Limit = Annotated[int, option.declare("--limit", help="With --degrade: corrupt at most this many pages.", min=1)]
 
 
@@ -42,6 +63,10 @@ def run(
     target_precision: TargetPrecision = None,
     degrade: Degrade = False,
     limit: Limit = 300,
+    max_lost: MaxLost = 0.05,
+    expect_unknown: ExpectUnknown = None,
+    unknown: Unknown = None,
+    costs: CostTable = None,
     device: option.Device = None,
     precision: option.Precision = None,
     output: option.ResultsOutput = None,
@@ -60,7 +85,8 @@ def run(
     other = None if compare is None else on_main(lambda: local_checkpoint(compare, quiet))
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         result = evaluate(
-            path, split, data=data, images=images, options=EvaluateOptions(other, target_precision, degrade, limit),
+            path, split, data=data, images=images,
+            options=EvaluateOptions(other, target_precision, degrade, limit, max_lost, expect_unknown, unknown, costs),
             output=None if checkpoint is None else output, runtime_config=RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"}), emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)

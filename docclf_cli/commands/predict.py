@@ -54,6 +54,31 @@ Data = Annotated[
     option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
 TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
+MaxLost = Annotated[
+    float,
+    option.declare(
+        "--max-lost",
+        help="Share of pages of known classes that may be called unknown; 0 calls no page unknown.",
+        panel=option.REVIEW,
+    ),
+]
+ExpectUnknown = Annotated[
+    float | None,
+    option.declare(
+        "--expect-unknown",
+        help="Expected share of pages of no known class, e.g. 0.1; --target-precision then holds among them.",
+        panel=option.REVIEW,
+    ),
+]
+CostTable = Annotated[
+    Path | None,
+    option.declare(
+        "--costs",
+        metavar="CSV",
+        help="Decide by expected cost: a table of true class by decision and review (docs/unknown.md).",
+        panel=option.REVIEW,
+    ),
+]
 MaxUnreadable = Annotated[
     float | None,
     option.declare(
@@ -94,8 +119,8 @@ CopyTo = Annotated[
         "--copy-to",
         metavar="DIR",
         panel=option.OUTPUT,
-        help="Copy the files into class folders here, those that need review below _review and unreadable ones into "
-        "_unreadable; nothing is overwritten.",
+        help="Copy the files into class folders here, those that need review below _review, unknown pages into _unknown "
+        "and unreadable ones into _unreadable; nothing is overwritten.",
     ),
 ]
 Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
@@ -110,6 +135,9 @@ def run(
     top_k: TopK = 3,
     target_precision: option.TargetPrecision = None,
     min_confidence: option.MinConfidence = None,
+    max_lost: MaxLost = 0.05,
+    expect_unknown: ExpectUnknown = None,
+    costs: CostTable = None,
     max_unreadable: MaxUnreadable = None,
     tta: option.Views = False,
     backend: option.Backend = "torch",
@@ -146,7 +174,7 @@ def run(
         )
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
-        min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
+        min_confidence=min_confidence, max_lost=max_lost, expect_unknown=expect_unknown, costs=costs, max_unreadable=max_unreadable, output=output, file_format=file_format,
         submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")

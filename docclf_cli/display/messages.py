@@ -86,6 +86,7 @@ KOREAN: Mapping[str, str] = {
     "page": "페이지",
     "confidence": "확신도",
     "review": "검토",
+    "unknown": "미등록 종류",
     "unreadable": "읽을 수 없음",
     "{count} pages by class": "클래스별 {count}페이지",
     "needs review": "검토 필요",

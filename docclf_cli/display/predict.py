@@ -21,22 +21,23 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
         yield _page_table(result)
     documents = [row for row in result.documents if row.pages is not None and row.pages > 1]
     if 0 < len(documents) <= MOST_PAGES:
-        yield _document_table(documents, result.threshold is not None)
+        yield _document_table(documents, result.reviews)
     yield _by_class(result)
     yield _summary(result)
+    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield report.files_table(result.files)
 
 
 def _page_table(result: PredictResult) -> NameTable:
-    asked = result.threshold is not None
+    asked = result.reviews
     heads = (f"{said('class')}<", said("confidence"), *(["<"] if asked else []))
     table = NameTable(said("Pages"), said("page"), *heads)
     several = {row.path for row in result.predictions if row.page is not None and row.page > 1}
     for row in result.predictions:
         name = f"{row.path} p. {row.page}" if row.path in several and row.page else row.path
         confidence = "–" if row.confidence is None else short(row.confidence)
-        review = [said("review") if row.needs_review else ""] if asked else []
-        cells = (row.predicted or said("unreadable"), confidence, *review)
+        review = said("unknown" if row.decision == "unknown" else "review") if row.needs_review else ""
+        cells = (row.predicted or said("unreadable"), confidence, *([review] if asked else []))
         table.add_row(name, *cells, style=_style(row), below=row.status)
     return table
 
@@ -65,7 +66,7 @@ def _style(row: PageRow | DocumentRow) -> str:
 
 
 def _by_class(result: PredictResult) -> NameTable:
-    asked = result.threshold is not None
+    asked = result.reviews
     title = said("{count} pages by class", count=f"{result.pages:,}")
     table = NameTable(title, said("class"), said("pages"), *([said("needs review")] if asked else []))
     for row in sorted(result.classes, key=lambda row: -row.pages):
@@ -77,19 +78,20 @@ def _by_class(result: PredictResult) -> NameTable:
     return table
 
 
+def _of_pages(count: int, total: int) -> str:
+    share = f"{count / max(1, total):.1%}"
+    return said("{count} of {total} pages ({share})", count=f"{count:,}", total=f"{total:,}", share=share)
+
+
 def _summary(result: PredictResult) -> Table:
     table = report.plain_table("")
     table.add_row(said("model"), escape(result.model))
     table.add_row(said("files, pages"), f"{result.inputs:,}, {result.pages:,}")
+    if result.reviews:
+        table.add_row(said("needs review"), _of_pages(result.needs_review, result.pages))
+    if result.unknown is not None:
+        table.add_row(said("unknown"), _of_pages(result.unknown, result.pages))
     if result.threshold is not None:
-        share = result.needs_review / max(1, result.pages)
-        waiting = said(
-            "{count} of {total} pages ({share})",
-            count=f"{result.needs_review:,}",
-            total=f"{result.pages:,}",
-            share=f"{share:.1%}",
-        )
-        table.add_row(said("needs review"), waiting)
         table.add_row(said("confidence threshold"), f"{result.threshold:.4f} ({result.threshold_from})")
     temperature = said("one for each member") if result.temperature is None else f"{result.temperature:.3f}"
     table.add_row(said("temperature"), temperature)

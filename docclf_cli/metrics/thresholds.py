@@ -17,6 +17,45 @@ _ENOUGH = 1e4  # asking for more than so many times the pages is no advice
 _STEPS = 200  # about so many thresholds are tested where pages are in groups; each takes a look at all groups
 
 
+@dataclass(frozen=True, eq=False)
+class ForeignPages:
+    """Pages of no known class, as they are to be expected among the pages to predict.
+
+    Attributes:
+        confidence: Their confidence, [n]; minus infinity for those that are called unknown, and so never decided.
+        units: Number of the group (or page) that each belongs to, int64 [n].
+        expected: Share of all pages that they are, in (0, 1).
+        max_lost: Share of the other pages that are called unknown, at most.
+    """
+
+    confidence: np.ndarray
+    units: np.ndarray
+    expected: float
+    max_lost: float
+
+    def least_precision(self, target: float, threshold: float, coverage: float, confidence: float) -> float:
+        """The precision that decided known pages must have, so that all decided pages reach a target.
+
+        A decided page of no known class is a mistake. With a share e of them, of which at most f are decided, and a
+        share c of the known pages decided at precision p, all decided pages have the precision
+        (1 - e) c p / ((1 - e) c + e f).
+
+        Args:
+            target: Precision of all decided pages.
+            threshold: Pages of at least this confidence are decided.
+            coverage: Share of the known pages that reaches it.
+            confidence: One-sided level of the bound f. It is about these pages' kinds; other kinds may be told worse.
+        """
+        decided = self.confidence >= threshold
+        unit = clusters_of(self.units)
+        pages = float(len(decided))
+        if unit is not None:
+            pages = dependence_of_share(decided, unit).effective_pages(unit, 1 - confidence)
+        most = 1 - float(lower_bound((1 - decided.mean()) * pages, pages, confidence))
+        known = (1 - self.expected) * coverage * (1 - self.max_lost)
+        return target * (known + self.expected * most) / known if known > 0 else np.inf
+
+
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What goes wrong when only the most confident pages are decided (El-Yaniv and Wiener 2010).
 
@@ -33,7 +72,12 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarr
 
 
 def find_threshold(
-    predictions: Predictions, target_precision: float, *, temperature: float = 1.0, confidence: float = 0.95
+    predictions: Predictions,
+    target_precision: float,
+    *,
+    temperature: float = 1.0,
+    confidence: float = 0.95,
+    foreign: ForeignPages | None = None,
 ) -> Threshold:
     """The lowest confidence at which held-out pages show, at a one-sided level, the precision asked for.
 
@@ -56,21 +100,31 @@ def find_threshold(
         target_precision: In (0, 1).
         temperature: Divides the logits.
         confidence: One-sided level.
+        foreign: Pages of no known class that are to be expected; half of the error that the level allows is spent on
+            the bound of their share. None expects none.
 
     Raises:
         InputError: No page is both readable and labelled.
     """
     scored = predictions.scored()
+    if foreign is not None:
+        confidence = (1 + confidence) / 2
     ranking = _Ranking.of(scored, temperature, 1 - confidence)
     found = None
     for place in _sequence(ranking, target_precision, confidence):
+        needed = target_precision
+        if foreign is not None:
+            value, coverage = float(ranking.values[place]), ranking.pages[place] / len(scored)
+            needed = foreign.least_precision(target_precision, value, coverage, confidence)
         pages = ranking.effective_pages(place)
-        if lower_bound(ranking.precision[place] * pages, pages, confidence) < target_precision:
+        if foreign is not None and lower_bound(pages, pages, confidence) < needed:
+            continue  # too few pages to show it even without a mistake, so that nothing is tested here
+        if lower_bound(ranking.precision[place] * pages, pages, confidence) < needed:
             break
         found = float(ranking.values[place])
     if found is not None:
         return apply_threshold(scored, found, target_precision, temperature=temperature)
-    more = _more_pages(ranking, target_precision, confidence)
+    more = None if foreign is not None else _more_pages(ranking, target_precision, confidence)
     return _describe(scored, None, target_precision, temperature, more)
 
 

@@ -30,6 +30,7 @@ from docclf_cli.plots.panels import (
     pitch,
     save,
 )
+from docclf_cli.results.drift import ClassShare, DriftPeriod
 from docclf_cli.results.metrics import ClassRow, Estimate, ReliabilityBin, Threshold
 
 _LINES = "#dde3ec"
@@ -199,6 +200,35 @@ def risk_coverage(
     axes.grid(alpha=0.3)
     headline(axes, title, lift=24)
     return save(axes, path)
+
+
+def drift(periods: Sequence[DriftPeriod], classes: Sequence[ClassShare], path: Path) -> Path:
+    """Shares over the periods, and the mix of classes of the newest beside that of the held-out pages."""
+    row = pitch(len(classes), *_ROWS)
+    over_time, mix = panels((4, 4), max(2.8, row * len(classes)), gap=2.4)
+    places = np.arange(len(periods))
+    for name, shares, colour in (
+        ("confidence of .95 or more", [one.confident for one in periods], BLUE),
+        ("needs review", [one.needs_review for one in periods], ORANGE),
+        ("unknown", [one.unknown for one in periods], GREEN),
+    ):
+        known = [(place, share) for place, share in zip(places, shares, strict=True) if share is not None]
+        if known:
+            values = [share.value for _, share in known]
+            whiskers = _whiskers([share for _, share in known])
+            over_time.errorbar([place for place, _ in known], values, whiskers, marker="o", color=colour, label=name)
+    over_time.set(ylim=(-0.02, 1.02), title="share of the pages")
+    name_columns(over_time, [one.name for one in periods], 4 / len(periods))
+    over_time.legend(frameon=False, fontsize=8)
+    rows = np.arange(len(classes))
+    estimated = [one.estimated or Estimate(np.nan, np.nan, np.nan) for one in classes]
+    mix.barh(rows - 0.2, [one.held_out for one in classes], color=GREY, height=0.35, label="held-out")
+    widths = np.nan_to_num([one.value for one in estimated])
+    mix.barh(rows + 0.2, widths, color=BLUE, height=0.35, xerr=_whiskers(estimated), label="newest, estimated")
+    mix.set_title("mix of classes")
+    mix.legend(frameon=False, fontsize=8)
+    name_rows(mix, [one.name for one in classes], row)
+    return save(over_time, path)
 
 
 def heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], path: Path, title: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docclf_cli.results.metrics import Difference, Estimate, Scores, Threshold
+from docclf_cli.results.unknown import CostReport, UnknownReport
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class ThresholdReport:
         chosen_on_split: Whether the evaluated split chose the threshold, so that its precision is optimistic.
         needs_review: Number of pages of the split that need review.
         review_queue: CSV that lists them, least confident first.
+        condition: When the precision holds.
+        expect_unknown: Share of pages of no known class that it holds among; None is none.
     """
 
     held_out: Threshold
@@ -53,6 +56,8 @@ class ThresholdReport:
     chosen_on_split: bool
     needs_review: int
     review_queue: Path
+    condition: str = ""
+    expect_unknown: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ class EvaluateResult:
         precision: Number format of the predictions (fp32, bf16 or fp16).
         documents: The same metrics of documents, where files have several pages: of each the pooled log-probabilities of
             its pages; `support` and `unreadable` count documents.
+        unknown: How well pages of no known class are told.
+        costs: What decisions by expected cost pay, if prices were given.
     """
 
     checkpoint: Path
@@ -129,3 +136,5 @@ class EvaluateResult:
     notes: tuple[str, ...] = ()
     precision: str = "fp32"
     documents: Scores | None = None
+    unknown: UnknownReport | None = None
+    costs: CostReport | None = None

@@ -31,8 +31,10 @@ class PageRow:
         page: Number of the page, counted from 1; None where the file could not be opened.
         predicted: The most probable class; None for a page that could not be read.
         confidence: Its probability.
-        needs_review: Whether a person should look at it; None where no threshold was asked for.
+        needs_review: Whether a person should look at it; None where no rule says so.
         status: Empty for a page that was read, otherwise why not.
+        unknown: Probability of belonging to no class that the model knows; None where that is not known.
+        decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
     """
 
     path: str
@@ -41,6 +43,8 @@ class PageRow:
     confidence: float | None
     needs_review: bool | None
     status: str
+    unknown: float | None = None
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class PredictResult:
         pages: Number of pages of these files.
         unreadable: How many pages could not be read.
         max_unreadable: Share of the pages that may be.
-        needs_review: Number of pages that need review: unreadable, or less confident than `threshold`.
+        needs_review: Number of pages that need review: unreadable, unknown, or less confident than `threshold`.
         classes: One row per class, in the order of the class axis.
         threshold: The confidence threshold; None without one.
         threshold_from: Where the threshold comes from, in words.
@@ -89,6 +93,10 @@ class PredictResult:
         predictions_file: The table of all pages.
         documents: Where files have several pages: one row a file, for up to 1,000 files.
         documents_file: The table of all files; None where each has one page.
+        unknown: Number of pages that are called unknown; None where none can be.
+        max_lost: Share of pages of known classes that this may cost; None as above.
+        by_costs: Whether pages are decided by expected cost.
+        notes: What holds for the decisions, and under which condition.
     """
 
     model: str
@@ -111,6 +119,15 @@ class PredictResult:
     predictions_file: Path | None = None
     documents: tuple[DocumentRow, ...] = ()
     documents_file: Path | None = None
+    unknown: int | None = None
+    max_lost: float | None = None
+    by_costs: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reviews(self) -> bool:
+        """Whether some rule says which pages need review."""
+        return self.threshold is not None or self.unknown is not None or self.by_costs
 
     @property
     def pages_per_second(self) -> float:
@@ -128,9 +145,11 @@ class Prediction:
         label: The most probable class; None for a page that cannot be read.
         confidence: Its probability.
         probabilities: Of all classes by name, the most probable first; empty for a page that cannot be read.
-        review: Whether a person should look at it: unreadable, or less certain than the threshold; None where no
-            threshold was asked for.
+        review: Whether a person should look at it: unreadable, unknown, or less certain than the threshold; None where
+            no rule says so.
         error: Why it cannot be read; empty where it was.
+        unknown: Probability of belonging to no class; None where that is not known.
+        is_unknown: Whether it is called unknown.
     """
 
     path: str | None
@@ -140,6 +159,8 @@ class Prediction:
     probabilities: Mapping[str, float]
     review: bool | None
     error: str = ""
+    unknown: float | None = None
+    is_unknown: bool = False
 
     def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
         """The `k` most probable classes with their probabilities."""

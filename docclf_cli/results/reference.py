@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from docclf_cli.results.audit import AuditResult
 from docclf_cli.results.caches import CacheCleared, CacheUsage
 from docclf_cli.results.class_report import ClassReport, OneClass
+from docclf_cli.results.drift import DriftResult
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
@@ -30,6 +31,7 @@ RESULTS: Mapping[str, type] = {
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
+    "drift": DriftResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,
     "ensemble": EnsembleResult,

@@ -3,7 +3,13 @@ import pytest
 from scipy.stats import binom
 
 from docclf_cli.metrics.intervals import lower_bound
-from docclf_cli.metrics.thresholds import _allowed_mistakes, apply_threshold, find_threshold, risk_coverage
+from docclf_cli.metrics.thresholds import (
+    ForeignPages,
+    _allowed_mistakes,
+    apply_threshold,
+    find_threshold,
+    risk_coverage,
+)
 from docclf_cli.results.predictions import Predictions
 
 
@@ -99,3 +105,45 @@ def test_a_precision_that_is_not_there_is_seldom_found() -> None:
     repeats = 150
     found = [find_threshold(ranked(rng.random(1000) < 0.899), 0.9).value is not None for _ in range(repeats)]
     assert sum(found) <= binom.ppf(0.999, repeats, 0.05)
+
+
+def test_a_precision_holds_among_expected_foreign_pages() -> None:
+    """Simulated: surer pages are right more often, and foreign pages are sure now and then."""
+    rng = np.random.default_rng(0)
+
+    def known(pages: int) -> tuple[np.ndarray, np.ndarray]:
+        confidence = rng.uniform(0.5, 1, pages)
+        return confidence, rng.random(pages) < 1 - (1 - confidence) / 2
+
+    def foreign(pages: int) -> np.ndarray:
+        return 0.5 + rng.beta(2, 4, pages) / 2
+
+    target, expected, broken, found = 0.9, 0.1, 0, 0
+    many, many_right = known(100_000)
+    many_foreign = foreign(100_000)
+    for _ in range(80):
+        confidence, right = known(400)
+        log_probs = np.log(np.stack([confidence, 1 - confidence], axis=1)).astype(np.float32)
+        pages = Predictions(np.arange(400).astype(str), log_probs, ("a", "b"), np.where(right, 0, 1))
+        expect = ForeignPages(foreign(240), np.arange(240), expected, 0.0)
+        value, alone = (find_threshold(pages, target, foreign=one).value for one in (expect, None))
+        if value is None:
+            continue
+        assert alone is not None
+        assert value >= alone
+        found += 1
+        decided, accepted = many >= value, (many_foreign >= value).mean()
+        share = (1 - expected) * decided.mean()
+        broken += (1 - expected) * (decided & many_right).mean() / (share + expected * accepted) < target
+    assert found >= 25
+    assert broken <= 0.05 * found + 3
+
+
+def test_foreign_pages_that_are_called_unknown_cost_nothing() -> None:
+    told = ForeignPages(np.full(400, -np.inf), np.arange(400), 0.5, 0.0)
+    needed = told.least_precision(0.9, 0.5, 1.0, 0.975)
+    assert needed == pytest.approx(0.9 * (1 + 1 - 0.025 ** (1 / 400)), rel=1e-6)  # at most so many may still be decided
+    assert ForeignPages(np.ones(400), np.arange(400), 0.5, 0.0).least_precision(0.9, 0.5, 1.0, 0.975) == pytest.approx(
+        1.8
+    )
+    assert told.least_precision(0.9, 0.5, 0.0, 0.975) == np.inf

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from docclf_cli.data.images.preprocess import Preprocess
@@ -43,6 +44,7 @@ class Checkpoint:
         temperature: Divides the logits; 1 if none was fitted.
         metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
+        novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -55,6 +57,7 @@ class Checkpoint:
     temperature: float = 1.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file atomically: after a crash either the old or the new one is there.
@@ -76,6 +79,7 @@ class Checkpoint:
             "temperature": self.temperature,
             "metrics": dict(self.metrics),
             "training": dict(self.training),
+            "novelty": {name: torch.from_numpy(np.array(value)) for name, value in self.novelty.items()},
             "versions": versions(),
             "format_version": FORMAT_VERSION,
         }
@@ -114,6 +118,7 @@ class Checkpoint:
             temperature=found.temperature,
             metrics=found.metrics,
             training=found.training,
+            novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
         )
         if name := not_finite(checkpoint.model):
             raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")

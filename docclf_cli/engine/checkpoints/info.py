@@ -15,6 +15,7 @@ from docclf_cli.data.index.index import load_training_index
 from docclf_cli.engine.checkpoints.run_folder import NO_CHECKPOINT, RunFolder
 from docclf_cli.errors import CheckpointError, DocclfError, ResourceError
 from docclf_cli.files import may_write, sha256_of, write_json
+from docclf_cli.metrics.novelty import HeldOutNovelty, NoveltyModel
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
 
@@ -41,6 +42,7 @@ class CheckpointInfo:
         epoch: Number of epochs the weights were trained for.
         saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
+        novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class CheckpointInfo:
     epoch: int
     saw_all: bool
     precision: str
+    novelty: HeldOutNovelty | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         # Checkpoints of training have the metrics of validation, or the state of the optimizer; a refit has neither.
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
+        novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
     )
 
 

@@ -57,6 +57,7 @@ class CheckpointSchema(_Part):
         validation_alias=AliasChoices("metrics", "figures")  # "figures": checkpoints of the first versions
     )
     training: dict[str, Any]
+    novelty: dict[str, torch.Tensor] = Field(default_factory=dict)  # checkpoints of earlier versions have none
 
 
 def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema:

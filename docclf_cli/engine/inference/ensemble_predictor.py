@@ -13,7 +13,7 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import Batch
 from docclf_cli.data.loading.pages import NamedView
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-from docclf_cli.engine.inference.predictor import TORCH, Predictor
+from docclf_cli.engine.inference.predictor import TORCH, PageOutputs, Predictor
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.ensembling.combine import Combination
 from docclf_cli.files import fingerprint_of
@@ -74,13 +74,30 @@ class EnsemblePredictor:
         """The temperature of a single model; None for an ensemble, whose members have one each."""
         return self.member_predictors[0].predictor.temperature if len(self.member_predictors) == 1 else None
 
+    @property
+    def knows_unknown(self) -> bool:
+        """Whether it can say how foreign a page is: all members can."""
+        return all(member.predictor.knows_unknown for member in self.member_predictors)
+
+    @property
+    def leading_dimensions(self) -> int:
+        """Width of `PageOutputs.leading`; 0 where there is none."""
+        novelty = self.member_predictors[0].predictor.networks[0].novelty
+        return novelty.leading.shape[1] if self.knows_unknown and novelty is not None else 0
+
     def __call__(self, batch: Batch) -> np.ndarray:
         """Calibrated log-probabilities, float32 [n, num_classes], of a batch with the images of each input."""
-        members = [
-            member.predictor.log_probs(batch.images[member.input])[:, member.columns]
-            for member in self.member_predictors
-        ]
-        return (members[0] if len(members) == 1 else self.combination.apply(np.stack(members))).astype(np.float32)
+        return self.outputs(batch).log_probs
+
+    def outputs(self, batch: Batch) -> PageOutputs:
+        """The same, and how foreign each page is: the mean of the members' log-odds."""
+        members = [member.predictor.outputs(batch.images[member.input]) for member in self.member_predictors]
+        found = [one.log_probs[:, member.columns] for one, member in zip(members, self.member_predictors, strict=True)]
+        log_probs = (found[0] if len(found) == 1 else self.combination.apply(np.stack(found))).astype(np.float32)
+        if not self.knows_unknown:
+            return PageOutputs(log_probs)
+        log_odds = [one.unknown for one in members if one.unknown is not None]
+        return PageOutputs(log_probs, np.mean(log_odds, axis=0), members[0].leading)
 
 
 def build_ensemble_predictor(
@@ -128,6 +145,7 @@ def build_ensemble_predictor(
         ],
         "reading rules": RULES,
         "backend": backend,
+        "unknown pages": all(member.predictor.knows_unknown for member in member_predictors),
     }
     return EnsemblePredictor(
         tuple(member_predictors),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import Batch
-from docclf_cli.data.loading.pages import AS_IT_IS, NamedView
+from docclf_cli.data.loading.pages import AS_IT_IS, PLAIN, NamedView
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import CheckpointInfo, precision_of
 from docclf_cli.engine.inference.onnx_backend import load_exported, load_onnx
@@ -22,6 +22,8 @@ from docclf_cli.engine.runtime.numerics import for_inference, pick_numerics, pre
 from docclf_cli.engine.runtime.numerics_benchmark import Workload
 from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.errors import InputError, ResourceError, is_out_of_memory
+from docclf_cli.metrics.novelty import NoveltyModel
+from docclf_cli.models.features import FeatureRecorder
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
@@ -42,22 +44,37 @@ class Network:
         model: In evaluation mode, on the runtime's device.
         preprocess: How pages become its input.
         runtime: Device and numerics.
+        recorder: Takes the features of the model; None where no one asks for them, or the model gives none.
+        novelty: Says how foreign a page is; None where the checkpoint does not know, or the model gives no features.
     """
 
     model: torch.nn.Module
     preprocess: Preprocess
     runtime: Runtime
+    recorder: FeatureRecorder | None = None
+    novelty: NoveltyModel | None = None
 
     def log_probs(self, images: torch.Tensor) -> torch.Tensor:
         """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size]; on the device.
 
-        Where memory runs out, half of them are tried at a time, and that is said.
+        Raises:
+            ResourceError: Memory does not do for a single page.
+        """
+        return torch.log_softmax(self.outputs(images)[0], dim=1)
+
+    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits, float32 [n, num_classes], and features, float32 [n, width] (width 0 without a recorder); on the device.
+
+        Where memory runs out, half of the images are tried at a time, and that is said.
+
+        Args:
+            images: uint8 [n, 3, size, size].
 
         Raises:
             ResourceError: Memory does not do for a single page.
         """
         try:
-            return self._log_probs(images)
+            return self._outputs(images)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -66,12 +83,30 @@ class Network:
                 raise ResourceError(text, "end other programs, or use a smaller model") from error
         half = len(images) // 2
         logger.warning("memory is short: %d pages at a time instead of %d", half, len(images))
-        return torch.cat([self.log_probs(images[:half]), self.log_probs(images[half:])])
+        parts = zip(self.outputs(images[:half]), self.outputs(images[half:]), strict=True)
+        logits, features = (torch.cat(part) for part in parts)
+        return logits, features
 
-    def _log_probs(self, images: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.inference_mode(), self.runtime.autocast():
             logits = self.model(normalise(images, self.preprocess, self.runtime))
-        return torch.log_softmax(logits.float(), dim=1)
+        features = logits.new_empty(len(logits), 0) if self.recorder is None else self.recorder.take()
+        return logits.float(), features
+
+
+@dataclass(frozen=True, eq=False)
+class PageOutputs:
+    """What is said about a batch of pages.
+
+    Attributes:
+        log_probs: Calibrated log-probabilities, float64 [n, num_classes].
+        unknown: Log-odds of belonging to no class, at even odds, float64 [n]; None where that cannot be said.
+        leading: Features along their leading components, float32 [n, dimensions]; None as above.
+    """
+
+    log_probs: np.ndarray
+    unknown: np.ndarray | None = None
+    leading: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +143,39 @@ class Predictor:
         return ", ".join(sorted({network.runtime.precision for network in self.networks}))
 
     def log_probs(self, images: torch.Tensor) -> np.ndarray:
-        """Calibrated log-probabilities, float64 [n, num_classes], with several views merged.
+        """Calibrated log-probabilities, float64 [n, num_classes], with several views merged (`outputs`)."""
+        return self.outputs(images).log_probs
+
+    @property
+    def knows_unknown(self) -> bool:
+        """Whether it can say how foreign a page is: each network can, and one of the views is the page as it is."""
+        plain = any(view.name == PLAIN for view in self.views)
+        return plain and all(network.novelty is not None for network in self.networks)
+
+    def outputs(self, images: torch.Tensor) -> PageOutputs:
+        """What the networks say together: log-probabilities of all views, and how foreign the plain page is.
+
+        Several networks say how foreign a page is by the mean of their log-odds.
 
         Args:
             images: uint8 [views * n, 3, size, size], view after view.
         """
-        found = [network.log_probs(images).cpu().numpy() for network in self.networks]
+        outputs = [network.outputs(images) for network in self.networks]
+        found = [torch.log_softmax(logits, dim=1).cpu().numpy() for logits, _ in outputs]
+        log_probs = self._calibrated(found)
+        if not self.knows_unknown:
+            return PageOutputs(log_probs)
+        place, count = [view.name for view in self.views].index(PLAIN), len(images) // len(self.views)
+        plain = slice(place * count, (place + 1) * count)
+        log_odds, leading = list[np.ndarray](), list[np.ndarray]()
+        for network, (logits, features) in zip(self.networks, outputs, strict=True):
+            assert network.novelty is not None
+            plain_features = features[plain].cpu().numpy()
+            log_odds.append(network.novelty.log_odds(plain_features, logits[plain].cpu().numpy()))
+            leading.append(network.novelty.leading_of(plain_features))
+        return PageOutputs(log_probs, np.mean(log_odds, axis=0), leading[0])
+
+    def _calibrated(self, found: Sequence[np.ndarray]) -> np.ndarray:
         mean = found[0] if len(found) == 1 else merge(np.stack(found))
         calibrated = log_softmax(mean.astype(np.float64) / self.temperature, axis=1)
         views = calibrated.reshape(len(self.views), -1, calibrated.shape[1])
@@ -167,7 +229,11 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
-    return Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
+    network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
+    if not checkpoint.novelty:
+        return network
+    recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)
+    return replace(network, recorder=recorder, novelty=novelty)
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

@@ -19,6 +19,7 @@ from docclf_cli.engine.inference.store import PLAIN, fingerprint, load_stored, p
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.novelty import learn_novelty
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -77,7 +78,8 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels),
             profile=with_precision(best.profile, precision),
         )
-        found = _save(task, best, rows, found, degraded)
+        novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
+        found = _save(task, replace(best, novelty=novelty), rows, found, degraded)
     return FitResult(
         task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )

@@ -16,7 +16,7 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit
-from docclf_cli.metrics.thresholds import apply_threshold, find_threshold
+from docclf_cli.metrics.thresholds import ForeignPages, apply_threshold, find_threshold
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.evaluation import ThresholdReport
 from docclf_cli.results.metrics import Threshold
@@ -48,6 +48,8 @@ def evaluate_threshold(
     temperature: float,
     chosen_on_split: bool,
     folder: Path,
+    foreign: ForeignPages | None = None,
+    condition: str = "",
 ) -> ThresholdReport:
     """Find a threshold on held-out pages, apply it to a split, and write the pages below it to a review queue.
 
@@ -59,8 +61,10 @@ def evaluate_threshold(
         temperature: Divides the logits.
         chosen_on_split: Whether `pages` are the held-out pages.
         folder: Where the review queue is written.
+        foreign: Pages of no known class that are to be expected; None expects none.
+        condition: When the precision holds, as a sentence.
     """
-    found = threshold_on(held_out, degraded, target, temperature)
+    found = threshold_on(held_out, degraded, target, temperature, foreign)
     queue = folder / QUEUE
     return ThresholdReport(
         held_out=found,
@@ -69,19 +73,40 @@ def evaluate_threshold(
         chosen_on_split=chosen_on_split,
         needs_review=write_review_queue(queue, pages, temperature, found.value),
         review_queue=queue,
+        condition=condition,
+        expect_unknown=None if foreign is None else foreign.expected,
     )
 
 
 def threshold_from_held_out(
-    member: TrainedModel, target_precision: float, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
+    member: TrainedModel,
+    target_precision: float,
+    runtime_config: RuntimeConfig,
+    emit: Emit,
+    stop: StopFlag,
+    foreign: ForeignPages | None = None,
 ) -> float:
     """Find the smallest confidence at which the held-out pages of a model show a precision.
+
+    Args:
+        member: The model.
+        target_precision: In (0, 1).
+        runtime_config: Device and numerics.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+        foreign: Pages of no known class that are to be expected; None expects none.
 
     Raises:
         InputError: No confidence does, or predictions for these pages are neither stored nor can be made.
     """
     clean, degraded = held_out(member, runtime_config, emit, stop)
-    found = threshold_on(clean, degraded, target_precision, member.temperature_of("val"))
+    found = threshold_on(clean, degraded, target_precision, member.temperature_of("val"), foreign)
+    if found.value is None and foreign is not None:
+        raise InputError(
+            f"the {len(clean)} held-out pages give no confidence threshold with a precision of {target_precision:g} among "
+            f"{foreign.expected:.1%} unknown pages",
+            "lower --target-precision or --expect-unknown, or set a threshold with --min-confidence",
+        )
     if found.value is None:
         more = (
             f"about {found.more_pages} more pages would be enough" if found.more_pages else "more pages would not help"
@@ -93,7 +118,13 @@ def threshold_from_held_out(
     return found.value
 
 
-def threshold_on(clean: Predictions, degraded: Predictions | None, target: float, temperature: float) -> Threshold:
+def threshold_on(
+    clean: Predictions,
+    degraded: Predictions | None,
+    target: float,
+    temperature: float,
+    foreign: ForeignPages | None = None,
+) -> Threshold:
     """Find the threshold on held-out pages and, if there are any, on their degraded copies.
 
     The precision is that of pages half of which are degraded. The two copies of a page count as one trial (and so do
@@ -105,9 +136,10 @@ def threshold_on(clean: Predictions, degraded: Predictions | None, target: float
         degraded: Predictions for their degraded copies, matched by ID, or by row if the IDs differ.
         target: The precision.
         temperature: Divides the logits.
+        foreign: Pages of no known class that are to be expected; None expects none.
     """
     if degraded is None:
-        return find_threshold(clean, target, temperature=temperature)
+        return find_threshold(clean, target, temperature=temperature, foreign=foreign)
     row_of = {name: row for row, name in enumerate(clean.ids.tolist())}
     copy_of = [row_of.get(name, row) for row, name in enumerate(degraded.ids.tolist())]
     trials = np.arange(len(clean)).astype(np.str_) if clean.groups is None else clean.groups
@@ -118,7 +150,7 @@ def threshold_on(clean: Predictions, degraded: Predictions | None, target: float
         targets=np.concatenate([clean.labels, degraded.labels]),
         groups=np.concatenate([trials, trials[copy_of]]),
     )
-    found = find_threshold(both, target, temperature=temperature)
+    found = find_threshold(both, target, temperature=temperature, foreign=foreign)
     # Each further page comes twice: as it is, and degraded.
     return replace(found, more_pages=None if found.more_pages is None else math.ceil(found.more_pages / 2))
 

@@ -32,6 +32,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.metrics.calibration import calibration_error, confidences
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_together, sentence
+from docclf_cli.metrics.costs import Costs
 from docclf_cli.metrics.intervals import clusters_of
 from docclf_cli.metrics.metrics import DEFAULT, METRICS, ComparableMetric, headline_metrics, metric_of_column
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
@@ -39,9 +40,12 @@ from docclf_cli.results.evaluation import Comparison, EvaluateResult, ThresholdR
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, held_out
 from docclf_cli.tasks.evaluate.corruptions import SEED, corrupted_views, measure_corruptions
+from docclf_cli.tasks.evaluate.costs import measure_costs
+from docclf_cli.tasks.evaluate.unknown import foreign_report, left_out_report
 from docclf_cli.tasks.result_files import (
     write_calibration_plots,
     write_class_report,
@@ -50,6 +54,14 @@ from docclf_cli.tasks.result_files import (
     write_risk_coverage,
 )
 from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.tasks.unknown import (
+    MAX_LOST,
+    UnknownRule,
+    check_shares,
+    foreign_pages,
+    precision_condition,
+    unknown_rule,
+)
 from docclf_cli.text import composed
 
 logger = logging.getLogger("docclf")
@@ -64,12 +76,20 @@ class EvaluateOptions:
         target_precision: Find the confidence threshold that reaches this precision, e.g. 0.99.
         degrade: Score the split by corruption and severity.
         limit: Corrupt at most so many pages (a stratified draw).
+        max_lost: Share of pages of known classes that may be called unknown.
+        expect_unknown: Share of pages of no known class that a target precision is to hold among; None is none.
+        unknown: Folder, file or glob of pages that belong to no class.
+        costs: Table of prices to decide by.
     """
 
     compare: Path | None = None
     target_precision: float | None = None
     degrade: bool = False
     limit: int = 300
+    max_lost: float = MAX_LOST
+    expect_unknown: float | None = None
+    unknown: str | None = None
+    costs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -157,21 +177,29 @@ def evaluate(
                 "--target-precision: the model was trained on the pages of --split train, where every confidence looks precise enough",
                 "use held-out pages: --split val or --split test",
             )
-    member, other = distributed.on_main(
-        lambda: (
-            TrainedModel.load(checkpoint_path),
-            None if asked.compare is None else TrainedModel.load(asked.compare),
-        )
-    )
+    check_shares(asked.max_lost, asked.expect_unknown)
+    member, other, costs = distributed.on_main(lambda: _opened(checkpoint_path, asked))
     evaluation = _evaluation_of(member, split, data, images, _Inference(runtime_config, emit, stop), output)
     left_out = evaluation.requests[0].index.left_out
     left_out.warn(evaluation.requests[0].data.root)
     result = replace(distributed.on_main(lambda: _scored(evaluation)), left_out=left_out.counts)
+    rule = unknown_rule([member], asked.max_lost, asked.expect_unknown)
     if other is not None:
         result = replace(result, comparison=_compared(evaluation, other))
     if asked.target_precision is not None:
-        result = _with_threshold(evaluation, result, asked.target_precision)
+        result = _with_threshold(evaluation, result, asked.target_precision, rule, asked.expect_unknown)
+    result = distributed.on_main(lambda: _with_unknown(evaluation, result, rule, asked.unknown))
+    if costs is not None:
+        judged = as_judged(evaluation.predictions, evaluation.split, evaluation.temperature)
+        result = replace(result, costs=measure_costs(judged, costs, chosen_on_split=evaluation.split == "val"))
     return _corrupted(evaluation, result, asked.limit) if asked.degrade else result
+
+
+def _opened(path: Path, asked: EvaluateOptions) -> tuple[TrainedModel, TrainedModel | None, Costs | None]:
+    """The model, the one that it is compared with, and the prices of mistakes."""
+    member = TrainedModel.load(path)
+    costs = None if asked.costs is None else read_costs(asked.costs, member.info.class_names)
+    return member, None if asked.compare is None else TrainedModel.load(asked.compare), costs
 
 
 def _evaluation_of(
@@ -329,7 +357,29 @@ def compare(mine: Predictions, other: Predictions, path: Path, split: str, monit
     )
 
 
-def _with_threshold(evaluation: _Evaluation, result: EvaluateResult, target: float) -> EvaluateResult:
+def _with_unknown(
+    evaluation: _Evaluation, result: EvaluateResult, rule: UnknownRule, source: str | None
+) -> EvaluateResult:
+    """How well unknown pages are told: on classes left out of the held-out pages, and on foreign pages if any are named."""
+    report = left_out_report(evaluation.member, rule)
+    if source is None:
+        return replace(result, unknown=report)
+    inference = evaluation.inference
+    foreign, table = foreign_report(
+        evaluation.member,
+        rule,
+        source,
+        evaluation.folder,
+        inference.runtime_config or RuntimeConfig(),
+        inference.emit,
+        inference.stop,
+    )
+    return replace(result, unknown=replace(report, foreign=foreign), files=(*result.files, table))
+
+
+def _with_threshold(
+    evaluation: _Evaluation, result: EvaluateResult, target: float, rule: UnknownRule, expect_unknown: float | None
+) -> EvaluateResult:
     """A threshold from the run's own held-out pages, and from their degraded copies where it validates on these."""
     member, inference = evaluation.member, evaluation.inference
     clean, degraded = held_out(member, inference.runtime_config, inference.emit, inference.stop)
@@ -345,6 +395,8 @@ def _with_threshold(evaluation: _Evaluation, result: EvaluateResult, target: flo
             temperature=1.0,
             chosen_on_split=evaluation.split == "val",
             folder=evaluation.folder,
+            foreign=foreign_pages(member, rule, expect_unknown),
+            condition=precision_condition(target, expect_unknown),
         )
         write_risk_coverage(evaluation.folder, evaluation.split, pages, 1.0, found.on_split)
         return found

@@ -14,6 +14,7 @@ from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.page_predictions import PagePrediction
 
 WORK = ".docclf-predict"
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class OutputFiles:
         documents: Table with one row per file; written if a file has several pages.
         quarantine: Table of the pages that could not be read; written if there are any.
         submission: The competition's file; written if the user asks for it.
+        summary: Numbers about all pages together, for `docclf drift`.
         shards: Folder of intermediate results, removed at the end.
     """
 
@@ -32,6 +34,7 @@ class OutputFiles:
     documents: Path
     quarantine: Path
     submission: Path
+    summary: Path
     shards: Path
 
     @classmethod
@@ -43,15 +46,16 @@ class OutputFiles:
             work = output.with_name(f"{WORK}-{output.name}")
             pages, documents = output, siblings[0].with_name(siblings[0].name + suffix)
             others = [path.with_name(f"{path.name}.csv") for path in siblings[1:]]
-            return cls(pages, documents, others[0], others[1], work)
+            summary = stem.with_name(f"{stem.name}.{SUMMARY}")
+            return cls(pages, documents, others[0], others[1], summary, work)
         suffix = OUTPUT_FORMATS.get(file_format).facts["suffix"]
-        names = (f"predictions{suffix}", f"documents{suffix}", "quarantine.csv", "submission.csv", WORK)
+        names = (f"predictions{suffix}", f"documents{suffix}", "quarantine.csv", "submission.csv", SUMMARY, WORK)
         return cls(*(output / name for name in names))
 
     @property
     def results(self) -> tuple[Path, ...]:
         """All files that stay."""
-        return self.pages, self.documents, self.quarantine, self.submission
+        return self.pages, self.documents, self.quarantine, self.submission, self.summary
 
 
 def write_page_predictions(

@@ -30,7 +30,7 @@ def write_csv(
     ranks = range(2, min(top_k, len(names)) + 1)
     header = [*columns, "class", "confidence"]
     header += [f"{name}_{rank}" for rank in ranks for name in ("class", "confidence")]
-    header += ["needs_review", "status"]
+    header += ["unknown", "decision", "needs_review", "status"]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for prediction in predictions:
@@ -38,6 +38,8 @@ def write_csv(
         for rank, (index, probability) in enumerate(prediction.top, 1):
             place = "" if rank == 1 else f"_{rank}"
             row |= {f"class{place}": names[index], f"confidence{place}": f"{probability:.6f}"}
+        row["unknown"] = "" if prediction.unknown is None else f"{prediction.unknown:.6f}"
+        row["decision"] = prediction.decision(names)
         row["needs_review"] = "" if prediction.needs_review is None else str(prediction.needs_review).lower()
         row["status"] = prediction.status
         writer.writerow([to_cell(row.get(name, "")) for name in header])
@@ -56,6 +58,8 @@ def write_json_lines(
             columns[1]: prediction.page or None,
             **first,
             "top": top,
+            "unknown": None if prediction.unknown is None else round(prediction.unknown, 6),
+            "decision": prediction.decision(names),
             "needs_review": prediction.needs_review,
             "status": prediction.status,
         }

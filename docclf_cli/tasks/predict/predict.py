@@ -12,6 +12,7 @@ from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import FileList
 from docclf_cli.data.index.inputs import find, of_index
 from docclf_cli.data.index.left_out import LeftOut
+from docclf_cli.data.loading.pages import PLAIN
 from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
@@ -24,12 +25,21 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.tasks.unknown import (
+    MAX_LOST,
+    UnknownRule,
+    check_shares,
+    conditions,
+    foreign_pages,
+    unknown_rule,
+)
 
 logger = logging.getLogger("docclf")
 TEST = "test"
@@ -47,6 +57,9 @@ class PredictOptions:
         top_k: How many classes a row names.
         target_precision: Find the confidence that held-out pages show to be this precise.
         min_confidence: Or this confidence.
+        max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
+        expect_unknown: Share of unknown pages to expect; None holds a target precision for known pages alone.
+        costs: Decide by the prices in this table instead.
         max_unreadable: Share of unreadable pages that is no failure; None is that of the training.
         output: Folder, or table with its siblings; None is a place by default.
         file_format: Of the tables; None is that of a table named as `output`, else CSV.
@@ -63,6 +76,9 @@ class PredictOptions:
     top_k: int = 3
     target_precision: float | None = None
     min_confidence: float | None = None
+    max_lost: float = MAX_LOST
+    expect_unknown: float | None = None
+    costs: Path | None = None
     max_unreadable: float | None = None
     output: Path | None = None
     file_format: str | None = None
@@ -96,6 +112,10 @@ class PredictOptions:
             raise InputError("name either --target-precision or --min-confidence")
         if self.target_precision is not None and not 0 < self.target_precision < 1:
             raise InputError(f"--target-precision: {self.target_precision:g} is not between 0 and 1", "such as 0.99")
+        if self.costs is not None and (self.target_precision, self.min_confidence) != (None, None):
+            other = "--min-confidence" if self.target_precision is None else "--target-precision"
+            raise InputError(f"--costs decides by prices, and {other} by a confidence", "give only one of them")
+        check_shares(self.max_lost, self.expect_unknown)
         inside = [
             text for text in self.inputs if self.copy_to and self.copy_to.resolve().is_relative_to(Path(text).resolve())
         ]
@@ -149,7 +169,13 @@ def predict(
     """
     runtime_config = runtime_config or RuntimeConfig()
     data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
-    threshold = _confidence_threshold(spec, question, runtime_config, emit, stop)
+    members = spec.members
+    plain = any(view.name == PLAIN for views in spec.view_specs()[:1] for view in views)
+    unknown = unknown_rule(
+        members, question.max_lost, question.expect_unknown, has_features=question.backend != ONNX, plain_view=plain
+    )
+    costs = None if question.costs is None else read_costs(question.costs, members[0].info.class_names)
+    threshold = _confidence_threshold(spec, question, runtime_config, unknown, emit, stop)
     files, submission, left_out = distributed.on_main(
         lambda: _test_split(spec, question) if question.split else _files(question, data, stdin)
     )
@@ -161,6 +187,9 @@ def predict(
         columns=("ID" if question.split else "path", "page"),
         top_k=question.top_k,
         confidence_threshold=threshold,
+        unknown=unknown,
+        costs=costs,
+        notes=conditions(unknown, question.target_precision, question.expect_unknown),
         submission=submission,
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
@@ -175,7 +204,12 @@ def predict(
 
 
 def _confidence_threshold(
-    spec: EnsembleSpec, question: PredictOptions, runtime_config: RuntimeConfig, emit: Emit, stop: StopFlag
+    spec: EnsembleSpec,
+    question: PredictOptions,
+    runtime_config: RuntimeConfig,
+    unknown: UnknownRule,
+    emit: Emit,
+    stop: StopFlag,
 ) -> ConfidenceThreshold:
     if question.min_confidence is not None:
         return ConfidenceThreshold(question.min_confidence, "as given")
@@ -186,7 +220,10 @@ def _confidence_threshold(
             "--target-precision needs a single model without --tta",
             "with --tta or an ensemble, use --min-confidence",
         )
-    value = threshold_from_held_out(spec.members[0], question.target_precision, runtime_config, emit, stop)
+    foreign = foreign_pages(spec.members[0], unknown, question.expect_unknown)
+    value = threshold_from_held_out(
+        spec.members[0], question.target_precision, runtime_config, emit, stop, foreign=foreign
+    )
     return ConfidenceThreshold(value, f"for a precision of {question.target_precision:.2%} on held-out pages")
 
 

@@ -29,14 +29,17 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.errors import InputError, ResourceError, is_dead_worker
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import sweep_temporary
+from docclf_cli.metrics.costs import Costs
 from docclf_cli.page_ids import is_paged
 from docclf_cli.results.prediction import DocumentRow, PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
-from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
+from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
 from docclf_cli.tasks.predict.sorting import sort_copies
 from docclf_cli.tasks.predict.submission import Submission
+from docclf_cli.tasks.predict.summary import summarise
+from docclf_cli.tasks.unknown import NO_RULE, UnknownRule
 
 logger = logging.getLogger("docclf")
 COUNTED_AT_ONCE = 64
@@ -64,6 +67,9 @@ class OutputOptions:
         columns: What the ID and the page number are called.
         top_k: How many classes a row names.
         confidence_threshold: Below it a page needs review.
+        unknown: Which pages are called unknown.
+        costs: Decide by these prices instead of the confidence threshold.
+        notes: What a reader must know about the decisions, in sentences.
         submission: The competition's file, or None.
         copy_to: Sort copies of the files into class folders below this one.
         overwrite: Replace existing results.
@@ -75,6 +81,9 @@ class OutputOptions:
     columns: tuple[str, str] = ("path", "page")
     top_k: int = 3
     confidence_threshold: ConfidenceThreshold = ConfidenceThreshold()
+    unknown: UnknownRule = NO_RULE
+    costs: Costs | None = None
+    notes: tuple[str, ...] = ()
     submission: Submission | None = None
     copy_to: Path | None = None
     overwrite: bool = False
@@ -160,7 +169,8 @@ def _write_results(
             f"{work.shards.folder} does not contain the files of the other processes",
             "all machines need access to one shared folder: name it with --output",
         )
-    predictions = PagePredictions(work.shards, plan, pages, options.top_k, options.confidence_threshold.value)
+    threshold = options.confidence_threshold.value
+    predictions = PagePredictions(work.shards, plan, pages, options.top_k, threshold, options.unknown, options.costs)
     work.shards.mark_publishing()
     result = _publish(predictions, work.predictor, options, resumed, seconds)
     if options.copy_to is not None:
@@ -246,9 +256,11 @@ def _carefully(dataset: InferenceDataset, numbers: range, on_wait: Callable[[], 
 def _make(work: _Work, plan: ShardPlan, part: int, batches: Iterable[Batch]) -> None:
     numbers = plan.numbers(part)
     log_probs = np.full((len(numbers), len(work.predictor.class_names)), np.nan, np.float32)
+    unknown = np.full(len(numbers), np.nan, np.float32)
+    leading = np.full((len(numbers), work.predictor.leading_dimensions), np.nan, np.float32)
     reasons = np.full(len(numbers), "", dtype=object)
     ran = run_inference(
-        [work.predictor],
+        [work.predictor.outputs],
         batches,
         total=plan.pages,
         done=numbers.start,
@@ -258,10 +270,13 @@ def _make(work: _Work, plan: ShardPlan, part: int, batches: Iterable[Batch]) -> 
     )
     for batch, outputs in ran:
         for found in outputs:
-            log_probs[batch.rows - numbers.start] = found
+            places = batch.rows - numbers.start
+            log_probs[places] = found.log_probs
+            if found.unknown is not None and found.leading is not None:
+                unknown[places], leading[places] = found.unknown, found.leading
         for number, reason in batch.unreadable:
             reasons[number - numbers.start] = reason
-    work.shards.write(part, log_probs, reasons.astype(np.str_))
+    work.shards.write(part, Shard(log_probs, unknown, leading, reasons.astype(np.str_)))
 
 
 def _publish(
@@ -290,9 +305,9 @@ def _publish(
         files.append(write_quarantine(outputs.quarantine, unreadable, options.columns))
     if options.submission is not None:
         files.append(write_submission(outputs.submission, options.submission.rows(predictions, names)))
-    for stale in set(outputs.results) - set(files):
+    for stale in set(outputs.results) - {*files, outputs.summary}:
         stale.unlink(missing_ok=True)
-    return PredictResult(
+    result = PredictResult(
         model=options.model,
         inputs=inputs,
         pages=len(predictions.pages),
@@ -313,14 +328,21 @@ def _publish(
         predictions_file=outputs.pages,
         documents=tuple(documents),
         documents_file=outputs.documents if several else None,
+        unknown=tally.unknown if options.unknown.active else None,
+        max_lost=options.unknown.max_lost if options.unknown.active else None,
+        by_costs=options.costs is not None,
+        notes=options.notes,
     )
+    summarise(predictions, predictor, result).save(outputs.summary)
+    return replace(result, files=(*files, outputs.summary))
 
 
 class _Tally:
     """Counts predictions while they are written, by class index."""
 
     def __init__(self) -> None:
-        self.chosen, self.needs_review, self.unreadable = Counter[int](), Counter[int](), 0
+        self.chosen, self.needs_review = Counter[int](), Counter[int]()
+        self.unreadable = self.unknown = 0
         self.first: list[PagePrediction] = []  # at most `MOST_ROWS`
 
     def counting(self, predictions: Iterator[PagePrediction]) -> Iterator[PagePrediction]:
@@ -328,6 +350,7 @@ class _Tally:
             self.chosen[prediction.chosen] += 1
             self.needs_review[prediction.chosen] += bool(prediction.needs_review)
             self.unreadable += not prediction.top
+            self.unknown += bool(prediction.is_unknown)
             if len(self.first) < MOST_ROWS:
                 self.first.append(prediction)
             yield prediction

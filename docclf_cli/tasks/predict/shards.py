@@ -7,7 +7,7 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,23 @@ class ShardPlan:
         return [numbers[start : start + self.batch_size] for start in range(0, len(numbers), self.batch_size)]
 
 
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """What is said about the pages of a part.
+
+    Attributes:
+        log_probs: float32 [n, num_classes]; NaN where a page could not be read.
+        unknown: Log-odds of belonging to no class, at even odds, float32 [n]; NaN where that is not known.
+        leading: Features along their leading components, float32 [n, dimensions], or none.
+        reasons: Why pages could not be read, text [n].
+    """
+
+    log_probs: np.ndarray
+    unknown: np.ndarray
+    leading: np.ndarray
+    reasons: np.ndarray
+
+
 class ShardStore:
     """The folder of the shards, which is removed when the command is done.
 
@@ -91,13 +108,12 @@ class ShardStore:
         there = {path.name for path in self.folder.glob("part-*.npz")}
         return [part for part in range(plan.shards) if self._part(part).name not in there]
 
-    def write(self, part: int, log_probs: np.ndarray, reasons: np.ndarray) -> None:
-        """Keep a part: log-probabilities float32 [n, num_classes], and why pages could not be read, text [n]."""
-        save_with(
-            self._part(part), lambda file: np.savez(file, allow_pickle=False, log_probs=log_probs, reasons=reasons)
-        )
+    def write(self, part: int, shard: Shard) -> None:
+        """Keep a part."""
+        arrays = {one.name: getattr(shard, one.name) for one in fields(shard)}
+        save_with(self._part(part), lambda file: np.savez(file, allow_pickle=False, **arrays))
 
-    def read(self, part: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, part: int) -> Shard:
         """What `write` kept.
 
         Raises:
@@ -105,7 +121,7 @@ class ShardStore:
         """
         try:
             with np.load(self._part(part), allow_pickle=False) as archive:
-                return archive["log_probs"], archive["reasons"]
+                return Shard(**{one.name: archive[one.name] for one in fields(Shard)})
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ResourceError(f"{self._part(part)}: damaged", "delete it and start the command again") from error
 

@@ -21,7 +21,7 @@ from docclf_cli.files import LINKS, TEMP_PREFIX, lacks, sweep_temporary
 from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.predict.page_predictions import PagePrediction
 
-REVIEW, UNREADABLE_FILES = "_review", "_unreadable"
+REVIEW, UNKNOWN_FILES, UNREADABLE_FILES = "_review", "_unknown", "_unreadable"
 # What Windows and other systems refuse in a name, and the names that Windows keeps for devices.
 _REFUSED = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -39,7 +39,7 @@ def sort_copies(
     emit: Emit,
     stop: StopFlag,
 ) -> int:
-    """Copy each file into the folder of its class, into that folder below `_review`, or into `_unreadable`.
+    """Copy each file into the folder of its class, into that folder below `_review`, `_unknown` or `_unreadable`.
 
     A copy keeps the path that its file has below the folder it was found in. Where another file has its name already,
     it gets a number; where the same content has it, there is nothing to do, so that the same work can be done twice.
@@ -67,10 +67,12 @@ def sort_copies(
         stop.raise_if_set("stopped while files were copied", "run the same command again to continue from here")
         if not prediction.top:
             place = UNREADABLE_FILES
+        elif prediction.is_unknown:
+            place = UNKNOWN_FILES
         elif prediction.needs_review:
             place = f"{REVIEW}/{folders[prediction.chosen]}"
         else:
-            place = folders[prediction.chosen]
+            place = folders[prediction.chosen if prediction.decided is None else prediction.decided]
         copied += _copied(files, prediction.row, target, place, allow_symlinks)
         emit(Progress("copying files", done, len(files)))
     return copied
@@ -78,7 +80,7 @@ def sort_copies(
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
     """Return a folder name per class that is valid on every file system and unique regardless of case."""
-    used, names = {REVIEW, UNREADABLE_FILES}, []
+    used, names = {REVIEW, UNKNOWN_FILES, UNREADABLE_FILES}, []
     for class_name in class_names:
         plain = _plain(class_name)
         name = next(name for number in itertools.count(1) if (name := _numbered(plain, number)).casefold() not in used)

@@ -177,7 +177,7 @@ def test_results_that_are_there_are_not_replaced(checkpoint: Path, tmp_path: Pat
     assert Path("out/x.csv").read_bytes() == before
     predict_members(checkpoint, "in/p0000.png", output=Path("out/x.csv"), overwrite=True)
     assert len(rows("out/x.csv")) == 1
-    assert [path.name for path in Path("out").iterdir()] == ["x.csv"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["x.csv", "x.summary.json"]
 
 
 class _StopAfter:
@@ -216,9 +216,10 @@ def test_an_interrupted_prediction_goes_on_to_the_same_bytes(checkpoint: Path, t
         )
         assert result.resumed_pages == first_stop // 512 * 512
         assert watching.seen[0] == result.resumed_pages + 64
-        for name in ("predictions.csv", "documents.csv"):
+        for name in ("predictions.csv", "documents.csv", "summary.json"):
             assert (question.output / name).read_bytes() == Path("whole", name).read_bytes()
-        assert sorted(path.name for path in question.output.iterdir()) == ["documents.csv", "predictions.csv"]
+        written = sorted(path.name for path in question.output.iterdir())
+        assert written == ["documents.csv", "predictions.csv", "summary.json"]
 
 
 def test_other_inputs_start_anew_and_say_so(checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docclf_cli.errors import ResourceError
-from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
+from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
+
+
+def shard(pages: int) -> Shard:
+    unknown, leading = np.zeros(pages, np.float32), np.zeros((pages, 3), np.float32)
+    return Shard(np.zeros((pages, 2), np.float32), unknown, leading, np.array([""] * pages))
 
 
 @given(pages=st.integers(0, 5000), batch_size=st.integers(1, 70), ranks=st.integers(1, 4))
@@ -27,11 +32,11 @@ def test_parts_are_kept_for_the_same_settings_and_for_no_others(tmp_path: Path) 
     shards, plan = ShardStore(tmp_path / "parts"), ShardPlan(100, 8)
     shards.open({"inputs": "a", "views": ["x"]})
     assert shards.missing(plan) == [0, 1]
-    shards.write(1, np.zeros((36, 2), np.float32), np.array([""] * 36))
+    shards.write(1, shard(36))
     assert shards.missing(plan) == [0]
-    log_probs, reasons = shards.read(1)
-    assert log_probs.shape == (36, 2)
-    assert reasons.tolist() == [""] * 36
+    read = shards.read(1)
+    assert (read.log_probs.shape, read.unknown.shape, read.leading.shape) == ((36, 2), (36,), (36, 3))
+    assert read.reasons.tolist() == [""] * 36
     again = ShardStore(tmp_path / "parts")
     again.open({"inputs": "a", "views": ["x"]})
     assert again.missing(plan) == [0]
@@ -42,7 +47,7 @@ def test_parts_are_kept_for_the_same_settings_and_for_no_others(tmp_path: Path) 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     shards = ShardStore(tmp_path / "parts")
     shards.open({"inputs": "a"})
-    shards.write(0, np.zeros((1, 2), np.float32), np.array([""]))
+    shards.write(0, shard(1))
     (path,) = (tmp_path / "parts").glob("part-*")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ResourceError, match=r"part-0000000\.npz: damaged"):
