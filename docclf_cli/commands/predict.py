@@ -114,6 +114,14 @@ CopyTo = Annotated[
         "_unreadable; nothing is overwritten.",
     ),
 ]  # fmt: skip
+Explain = Annotated[
+    Path | None,
+    typer.Option(
+        "--explain", metavar="DIR", rich_help_panel=option.OUTPUT,
+        help="Draw heat maps of what spoke for the class into this new folder: of pages that need review, or of all where "
+        "no confidence was asked for; at most 200.",
+    ),
+]  # fmt: skip
 Views = Annotated[
     bool,
     option.declare(
@@ -146,6 +154,7 @@ def run(
     submission: WantSubmission = False,
     fill: Fill = None,
     copy_to: CopyTo = None,
+    explain: Explain = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
@@ -171,7 +180,7 @@ def run(
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_unreadable=max_unreadable, output=output, file_format=file_format,
-        submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
+        submission=submission, fill=fill, copy_to=copy_to, explain=explain, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
     to_stdout = output == STDOUT

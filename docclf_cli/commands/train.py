@@ -9,7 +9,7 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_recipe
-from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
+from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load, start_from
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
@@ -25,6 +25,7 @@ EXAMPLES = (
     "docclf train samples --profile quickstart\n\n"
     "docclf train my/pages --model convnext_small --scheduler warmup_cosine\n\n"
     "docclf train my/pages --folds 5 --set train.ema=0.999\n\n"
+    "docclf train --from runs/mine --add scans-review/review_labels.csv\n\n"
     "docclf train --resume runs/mine"
 )
 
@@ -61,6 +62,23 @@ Resume = Annotated[
 AllowChanges = Annotated[
     bool, option.declare("--allow-changes", help="Resume although the profile, the code or the pages have changed.")
 ]
+Add = Annotated[
+    list[Path] | None,
+    option.declare(
+        "--add",
+        metavar="FILE",
+        help="Also train on the labels of a review_labels.csv that `docclf review` wrote (repeatable); a fifth of its pages "
+        "is held out to see whether they helped.",
+    ),
+]
+FromRun = Annotated[
+    Path | None,
+    option.declare(
+        "--from",
+        metavar="RUN",
+        help="Start from the weights, settings and split of a run, and compare the new one with it.",
+    ),
+]
 DryRun = Annotated[
     bool,
     option.declare(
@@ -91,6 +109,8 @@ def run(
     device: option.Device = None,
     folds: Folds = None,
     fold: Fold = None,
+    add: Add = None,
+    from_run: FromRun = None,
     resume: Resume = None,
     allow_changes: AllowChanges = False,
     output: option.Output = None,
@@ -113,6 +133,10 @@ def run(
     }  # fmt: skip
     source = context.get_parameter_source("profile")
     chosen = source is not None and source.name != "DEFAULT"
+    if from_run is not None:
+        profile, chosen = start_from(from_run, profile, chosen, resume, options)
+    if add:
+        options["data.add"] = [*options.get("data.add", ()), *map(str, add)]
     start = profile_to_load(resume, profile, chosen, Path(output or "runs") / (name or ""))
     loaded, recipe = load_recipe(start, options, sets)
     if show_profile:

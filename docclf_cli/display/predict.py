@@ -67,6 +67,8 @@ def _summary(result: PredictResult) -> Table:
     table.add_row("number format", result.precision)
     if result.copied:
         table.add_row("copied files", f"{result.copied:,}")
+    if result.explained:
+        table.add_row("heat maps", f"{result.explained:,}")
     if result.resumed_pages:
         table.add_row("resumed", f"{result.resumed_pages:,} pages were predicted before the interruption")
     table.add_row("speed", f"{result.pages_per_second:.1f} pages/s")

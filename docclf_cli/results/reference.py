@@ -18,6 +18,7 @@ from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
 from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
 
@@ -37,6 +38,7 @@ RESULTS: Mapping[str, type] = {
     "cache show": CacheUsage,
     "cache clear": CacheCleared,
     "audit": AuditResult,
+    "review": ReviewResult,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

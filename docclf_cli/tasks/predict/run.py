@@ -29,6 +29,7 @@ from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import sweep_temporary
 from docclf_cli.results.prediction import PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
@@ -64,6 +65,7 @@ class OutputOptions:
         submission: The competition's file, or None.
         copy_to: Sort copies of the files into class folders below this one.
         overwrite: Replace existing results.
+        explain: Draws heat maps, or None.
     """
 
     outputs: OutputFiles
@@ -75,6 +77,7 @@ class OutputOptions:
     submission: Submission | None = None
     copy_to: Path | None = None
     overwrite: bool = False
+    explain: Explainer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +135,9 @@ def predict_files(
         result = _publish(predictions, predictor, options, len(pages) - made, time.monotonic() - started)
         if options.copy_to is not None:
             result = replace(result, copied=_copies(work, predictions, options.copy_to))
+        if options.explain is not None:
+            drawn = options.explain(predictions.of_pages(), files, emit, stop)
+            result = replace(result, explained=len(drawn))
         shards.remove()
     return result
 
