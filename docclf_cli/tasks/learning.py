@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.index import TrainingPages
 from docclf_cli.data.index.splits import ADDED, Split
 from docclf_cli.data.index.tables import and_more, plural
+from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.members import merge_checkpoints, predictions_of, trained_ids
 from docclf_cli.engine.inference.requests import PredictionRequest
@@ -18,11 +22,13 @@ from docclf_cli.engine.inference.trained_model import VAL, TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit
 from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_together, sentence
-from docclf_cli.profile.schema import Profile
+from docclf_cli.profile.schema import DataConfig, Profile
 from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.training import Learned
 from docclf_cli.stop import StopFlag
+from docclf_cli.tasks.audit.near_duplicates import find_near_duplicates, linked
+from docclf_cli.tasks.audit.registration import SIDE
 from docclf_cli.text import composed
 
 FEWEST = 30  # pages that a difference is told for
@@ -57,6 +63,26 @@ def require_known_pages(profile: Profile, split: Split) -> None:
             f"such as {known[0]!r}",
             "keep its split: leave out --profile, --folds and settings of data",
         )
+
+
+def sets_of_added(pages: TrainingPages, config: DataConfig) -> np.ndarray:
+    """For each added page the number of its set, int64 [n]: groups, joined where they hold near duplicates.
+
+    Pages that cannot be read have no near duplicates.
+    """
+    index = pages.index.take(pages.added)
+    count = len(index)
+    if not count:
+        return np.empty(0, np.int64)
+    thumbnails = Pages(index, Preprocess(SIDE), config)
+    grey: dict[int, np.ndarray] = {}
+    for row in range(len(index)):
+        with contextlib.suppress(UnreadablePage):
+            grey[row] = thumbnails[row].mean(axis=2).round().astype(np.uint8)
+    readable = np.array(sorted(grey), dtype=np.int64)
+    pairs = find_near_duplicates(readable, lambda rows: np.stack([grey[row] for row in rows.tolist()]))
+    names = np.arange(count) if index.groups is None else np.unique(index.groups, return_inverse=True)[1]
+    return linked(2 * count, [(pairs.first, pairs.second), (np.arange(count), count + names)])[:count]
 
 
 def what_was_learned(

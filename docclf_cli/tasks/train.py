@@ -66,7 +66,7 @@ from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import FoldRow, TrainingPlan, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
-from docclf_cli.tasks.learning import require_known_pages, what_was_learned
+from docclf_cli.tasks.learning import require_known_pages, sets_of_added, what_was_learned
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
@@ -368,7 +368,7 @@ def _planned(profile: Profile, pages: TrainingPages) -> tuple[tuple[PlannedFit, 
     """
     data, train, index = profile.data, profile.train, pages.index
     base_rows = pages.base_rows
-    never = draw_held_out(index, pages.added, data.split_seed)
+    never = draw_held_out(index, pages.added, data.split_seed, sets_of_added(pages, data))
     added = np.setdiff1d(pages.added, never)
     of_added = {ADDED: never} if len(never) else {}
 

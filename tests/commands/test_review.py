@@ -300,3 +300,42 @@ def test_in_a_browser(
     assert server.wait().code == 0
     table = read_table(tmp_path / "scans-review" / "review_labels.csv")
     assert sorted(table["target"].tolist()) == ["form", "영수증", "영수증", "영수증", "영수증"]
+
+
+@pytest.mark.slow
+def test_a_whole_round(
+    docclf: Callable[..., Outcome],
+    serving: Callable[..., CliProcess],
+    pages: Path,
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    """Train, review pages with suggestions, look at a heat map, and learn from the labels."""
+    assert docclf("train", pages, *tiny, "--epochs", "1", "--name", "first").code == 0
+    server = serving(pages / "test", "--run", "runs/first", "--class", "new kind", "--output", "reviewed")
+    client = ReviewClient(link_in(server.stderr))
+    assert client.state["heat"]
+    items = client.next(count=4, order="uncertain")
+    heat = client.http.get(f"/heat/{items[0]['pages'][0]['name']}.png", params={"label": items[0]["suggested"]})
+    assert (heat.status_code, heat.headers["content-type"]) == (200, "image/png")
+    labels = 0
+    while items := client.next():
+        label = "new kind" if labels % 5 == 0 else items[0]["suggested"]
+        assert client.decide(items[0]["key"], items[0]["key"], label).status_code == 200
+        labels += 1
+    client.post("/api/finish")
+    assert server.wait().code == 0
+    shown = docclf("review", pages / "test", "--run", "runs/first", "--output", "reviewed", "--export", "--json").json
+    assert (shown["labelled"], shown["left"]) == (labels, 0)
+    command = shown["next_commands"][0].split()
+    assert command[:5] == ["docclf", "train", "--from", "runs/first", "--add"]
+    outcome = docclf(*command[1:], "--name", "second", "--json")
+    assert outcome.code == 0, outcome.stderr
+    learned = outcome.json["learned"]
+    assert Path(learned["previous"]).name == "first"
+    assert learned["new_classes"] == ["new kind"]
+    assert learned["added_pages"] + learned["held_out_pages"] == labels
+    assert learned["on_old_pages"]["pages"] > 0
+    again = docclf("train", "--from", "runs/second", "--add", command[5], "--name", "third", "--json")
+    assert again.code == 0, again.stderr
+    assert again.json["learned"]["held_out_pages"] == learned["held_out_pages"]

@@ -7,14 +7,17 @@ import pytest
 from PIL import Image
 from tiny import TONES, draw_pages, no_plots, tiny_profile
 
+from docclf_cli.data.index.index import load_training_pages
 from docclf_cli.data.index.splits import ADDED, Split
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.members import trained_ids
 from docclf_cli.engine.inference.store import stored_prefix
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
+from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.training import TrainResult
 from docclf_cli.tasks.evaluate.evaluate import evaluate
+from docclf_cli.tasks.learning import sets_of_added
 from docclf_cli.tasks.train import train
 
 __all__ = ["no_plots"]
@@ -109,6 +112,23 @@ def test_pages_that_trained_the_first_weights_are_not_held_out(data: Path, first
     options = {"model__checkpoint_path": str(first / "best.ckpt"), "data__split_seed": 3}
     with pytest.raises(InputError, match="have trained"):
         train(tiny_profile(data, tmp_path / "runs", **options))
+
+
+def test_sets_of_added_added_pages_are_found(data: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(3):
+        page = Image.fromarray(rng.integers(0, 256, (90, 70), dtype=np.uint8)).resize((350, 450))
+        for suffix in ("png", "jpg"):
+            page.save(tmp_path / f"{number}.{suffix}", quality=80)
+            rows.append(f"{number}.{suffix},form,{tmp_path}/{number}.{suffix},\n")
+    (tmp_path / "damaged.png").write_bytes(b"x")
+    rows.append(f"damaged.png,form,{tmp_path}/damaged.png,\n")
+    (tmp_path / "a.csv").write_text("ID,target,path,group\n" + "".join(rows))
+    config = DataConfig(root=str(data), add=(str(tmp_path / "a.csv"),))
+    sets = sets_of_added(load_training_pages(config), config)
+    assert sets[[0, 2, 4]].tolist() == sets[[1, 3, 5]].tolist()
+    assert len(set(sets.tolist())) == 4
 
 
 def test_folds_take_added_pages_as_well(data: Path, tmp_path: Path) -> None:

@@ -73,31 +73,28 @@ def added_rows(base: DocumentIndex, own_val: int, index: DocumentIndex) -> np.nd
     return np.arange(len(base) - own_val, len(index) - own_val)
 
 
-def draw_held_out(index: DocumentIndex, rows: np.ndarray, seed: int) -> np.ndarray:
-    """The added pages that are never trained on: about a fifth, by group, and the same ones in every later round.
+def draw_held_out(index: DocumentIndex, rows: np.ndarray, seed: int, sets: np.ndarray) -> np.ndarray:
+    """The added pages that are never trained on: about a fifth, by set, and the same ones in every later round.
 
-    Whether a group is drawn depends on its name and the seed alone, so that adding more labels moves none. Pages with
-    the content of another page count as its group; copies of pages of the data are not drawn, since these are trained on.
+    Whether a set of pages is drawn depends on the group of its first page and the seed alone, so that adding more labels
+    moves none. Copies of pages of the data are not drawn, since these are trained on.
 
     Args:
         index: All pages.
         rows: The added ones.
         seed: `data.split_seed`.
+        sets: For each of the added pages the number of the pages that stay together with it, int64 [n].
     """
     files = index.files()
     own = np.zeros(len(index), dtype=bool)
     own[rows] = True
-    copies = copies_of([files[row] for row in rows], [files[row] for row in np.flatnonzero(~own)])
-    among = copies_of([files[row] for row in rows], [files[row] for row in rows])
+    copies = copies_of([files[row] for row in rows], [files[row] for row in np.flatnonzero(~own)]) >= 0
     groups = index.groups if index.groups is not None else np.array([alone(name) for name in index.ids], np.str_)
-    return np.array(
-        [
-            row
-            for place, row in enumerate(rows.tolist())
-            if copies[place] < 0 and _is_drawn(str(groups[rows[among[place]]]), seed)
-        ],
-        dtype=np.int64,
-    )
+    first: dict[int, str] = {}
+    for one, row in zip(sets.tolist(), rows.tolist(), strict=True):
+        first.setdefault(one, str(groups[row]))
+    drawn = {one for one, group in first.items() if _is_drawn(group, seed)} - set(sets[copies].tolist())
+    return rows[np.isin(sets, list(drawn))]
 
 
 def _is_drawn(group: str, seed: int) -> bool:

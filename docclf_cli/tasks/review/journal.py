@@ -5,6 +5,7 @@ The file only grows. A line that a crash cut short is no event: it is removed wh
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.files import write_bytes
 
 JOURNAL = "journal.jsonl"
 
@@ -29,8 +31,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.exists():
+            write_bytes(path, b"")  # its folder is flushed as well
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("ab", buffering=0)
             self.events = tuple(_events(path))
             os.truncate(path, sum(_length(path)))
@@ -50,7 +53,7 @@ class Journal:
         try:
             written = self._file.write(line)
             if written != len(line):
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
             os.truncate(self.path, before)

@@ -3,12 +3,13 @@
 import csv
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from docclf_cli.errors import InputError
+from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.tasks.review.journal import Journal
 from docclf_cli.tasks.review.leases import LEASE_SECONDS
 from docclf_cli.tasks.review.queue import (  # fmt: skip
@@ -159,6 +160,25 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_text('{"kind": "class", "name": "a"}\nnonsense\n{}\n')
     with pytest.raises(InputError, match=r"journal.jsonl, line 2: damaged"):
         Journal(tmp_path / "journal.jsonl")
+
+
+def test_a_decision_that_does_not_fit_on_the_disk_is_none(queue: ReviewQueue, tmp_path: Path, clock: Clock) -> None:
+    session = _session(queue, tmp_path, clock)
+    first, second = session.next_items("tab", 2, BY_FILE)
+    session.decide("tab", "d1", first.key, "label", label="form")
+    path = tmp_path / "review" / "journal.jsonl"
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))  # a part of the line fits
+    try:
+        with pytest.raises(ResourceError, match="cannot be written"):
+            session.decide("tab", "d2", second.key, "label", label="form")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert list(session.decisions) == [first.key]
+    session.decide("tab", "d2", second.key, "label", label="form")  # the same decision, sent again
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_a_page_that_changed_is_looked_at_again(queue: ReviewQueue, tmp_path: Path, clock: Clock) -> None:

@@ -14,6 +14,7 @@ const TEXTS = {
     allDone: "All pages are decided", others: "The last pages are with other people", doneText: "The labels are in these files:",
     ended: "The review has ended. This tab can be closed.", notSaved: "Not saved: docclf cannot be reached. Try again.", saved: (label) => `${label} ✓`,
     nothing: "Nothing to undo", noHeat: "There is no heat map for this page",
+    closed: "docclf was started again: open the newest link from the terminal. Nothing is lost.",
   },
   ko: {
     who: "이름", order: "순서", finish: "끝내기", keep: "현재 라벨 유지", different: "서로 다른 문서", skip: "건너뛰기",
@@ -26,6 +27,7 @@ const TEXTS = {
     allDone: "모든 페이지를 검토했습니다", others: "남은 페이지는 다른 사람이 보고 있습니다", doneText: "라벨이 저장된 파일:",
     ended: "검토를 마쳤습니다. 이 탭을 닫아도 됩니다.", notSaved: "저장하지 못했습니다: docclf에 연결할 수 없습니다. 다시 시도하세요.", saved: (label) => `${label} ✓`,
     nothing: "되돌릴 것이 없습니다", noHeat: "이 페이지에는 히트맵이 없습니다",
+    closed: "docclf가 다시 시작되었습니다. 터미널의 최신 링크를 여세요. 저장된 라벨은 그대로 있습니다.",
   },
 };
 const COMMAND_LETTERS = "dhknuz";
@@ -197,7 +199,7 @@ async function guarded(work) {
   try {
     await work();
   } catch (error) {
-    toast(error.status ? error.message : texts.notSaved);
+    toast(error.status === 403 ? texts.closed : error.status ? error.message : texts.notSaved);
     if (error.status === 409) {  // the server knows better which pages wait
       waiting.length = 0;
       await fill().catch(() => {});
@@ -342,4 +344,4 @@ $("order").addEventListener("change", () => guarded(async () => { $("order").blu
 addEventListener("resize", size);
 addEventListener("pagehide", () => fetch("/api/release", { method: "POST", keepalive: true, body: JSON.stringify({ holder }), headers: { "Content-Type": "application/json", "X-Docclf-Token": token } }));
 setInterval(() => { if (token && !ended && waiting.length) ask("/api/next", { holder, order: $("order").value, count: waiting.length }).catch(() => {}); }, 60000);
-start().catch((error) => toast(error.message));
+start().catch((error) => toast(error.status === 403 ? texts.closed : error.message));
