@@ -1,7 +1,7 @@
 """`docclf train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,7 +125,7 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Train a classifier on labelled pages, and score it on held-out pages."""
-    options = {
+    options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.batch_size": batch_size, "optimizer.lr": lr,
         "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,

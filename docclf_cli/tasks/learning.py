@@ -132,17 +132,21 @@ def _compared(
     emit: Emit,
     stop: StopFlag,
 ) -> Learned:
-    old = [predictions_of(one, VAL, emit=emit, stop=stop) for one in (mine, other)]
-    shared = np.intersect1d(*(one.ids.astype(np.str_) for one in old))
+    after, before = (predictions_of(one, VAL, emit=emit, stop=stop) for one in (mine, other))
+    shared = np.intersect1d(after.ids.astype(np.str_), before.ids.astype(np.str_))
     if len(shared):
-        now, then = _on_same_axis(*(one.take(np.isin(one.ids.astype(np.str_), shared)) for one in old), pages)
+        now, then = _on_same_axis(_among(after, shared), _among(before, shared), pages)
         learned = replace(
             learned, on_old_pages=paired_difference(now, then), worse_classes=tuple(_worse_classes(now, then))
         )
     if len(held_out) >= FEWEST:
-        new = [_predict(one, pages, held_out, emit, stop) for one in (mine, other)]
-        learned = replace(learned, on_new_pages=paired_difference(*_on_same_axis(*new, pages)))
+        new, old = (_predict(one, pages, held_out, emit, stop) for one in (mine, other))
+        learned = replace(learned, on_new_pages=paired_difference(*_on_same_axis(new, old, pages)))
     return learned
+
+
+def _among(predictions: Predictions, ids: np.ndarray) -> Predictions:
+    return predictions.take(np.isin(predictions.ids.astype(np.str_), ids))
 
 
 def _predict(model: TrainedModel, pages: TrainingPages, rows: np.ndarray, emit: Emit, stop: StopFlag) -> Predictions:

@@ -149,7 +149,8 @@ def _last_features(model: Any) -> tuple[nn.Module, Reshape | None]:
     Raises:
         InputError: There is no such layer.
     """
-    blocks, embed = getattr(model, "blocks", None), getattr(model, "patch_embed", None)
+    blocks: Any = getattr(model, "blocks", None)
+    embed: Any = getattr(model, "patch_embed", None)
     if blocks is not None and hasattr(embed, "grid_size") and hasattr(blocks[-1], "norm1"):
         rows, columns = embed.grid_size
         prefix = getattr(model, "num_prefix_tokens", 0)

@@ -82,7 +82,8 @@ class Explainer:
         label = self.maps.class_names[page.chosen]
         heat = self.maps(self.reader.read(path, root, number, preprocess), label)
         picture = self.reader.picture(path, root, number, LONGEST_SIDE)
-        heat = on_page(heat, *picture.shape[:2], preprocess)
+        height, width = picture.shape[:2]
+        heat = on_page(heat, height, width, preprocess)
         name = f"{page.row + 1:05}-{number + 1}-{_plain(path.stem)}-{_plain(label)}.jpg"
         save_with(
             self.folder / name, lambda file: Image.fromarray(blended(picture, heat)).save(file, "JPEG", quality=88)
