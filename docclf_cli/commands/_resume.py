@@ -68,7 +68,7 @@ def start_from(run: Path, profile: str, chosen: bool, resume: str | None, option
     from docclf_cli.profile.load import load_profile
 
     if resume is not None:
-        raise InputError("--resume goes on with a run, and --from starts a new one", "give only one of them")
+        raise InputError("--resume continues a run, and --from starts a new one", "give only one of them")
     folder = RunFolder(run)
     if not folder.profile.is_file() or not folder.best.is_file():
         has_folds = any(run.glob("fold-*/best.ckpt"))

@@ -1,4 +1,4 @@
-"""The queue of a review: pages or sets of near duplicates that wait for a person, and the order they come in."""
+"""The queue of a review: pages or sets of near duplicates that people are to decide, and the order they come in."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_the_review_queue_of_a_run(
     data: Path, tmp_path: Path, no_plots: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = train(tiny_profile(data, tmp_path / "runs", name="one", train__epochs=2)).run
-    with pytest.raises(InputError, match="docclf evaluate"):
+    with pytest.raises(InputError, match=r"has no review_queue\.csv"):
         open_queue(run)
     evaluate(run, EvaluateOptions(target_precision=0.99), runtime_config=CPU)
     queue = open_queue(run)
