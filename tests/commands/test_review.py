@@ -273,7 +273,9 @@ def test_in_a_browser(
     base = link_in(server.stderr).partition("/enter")[0]
     page.on("request", lambda request: None if request.url.startswith(base) else trouble.append(request.url))
     page.goto(link_in(server.stderr))
-    until(page, "document.querySelector('img.page')?.naturalWidth > 0")
+    page.wait_for_url(f"{base}/")  # the door goes on by itself
+    page.wait_for_selector("img.page")
+    until(page, "document.querySelector('img.page').naturalWidth > 0")
     assert page.url == f"{base}/"
     assert page.evaluate("document.documentElement.scrollWidth") == width
     finish = {"en": "Finish", "ko": "끝내기"}[language]
@@ -295,6 +297,7 @@ def test_in_a_browser(
     page.keyboard.press("z")
     page.wait_for_selector("#stage.zoomed")
     page.reload()
+    page.wait_for_selector("img.page")
     wait_for(3)
     for done in (4, 5, 6):
         page.keyboard.press("3")

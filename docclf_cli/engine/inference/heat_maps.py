@@ -117,6 +117,16 @@ class HeatMaps:
         return heat_map(self.network.model, ready, self.class_names.index(label))
 
 
+def stronger_half(heat: np.ndarray) -> np.ndarray:
+    """A heat map with its weaker half at 0 and the rest stretched to 0..1, so that a picture of it has contrast.
+
+    Args:
+        heat: float32 of any shape, in 0..1.
+    """
+    middle = float(np.median(heat))
+    return np.clip((heat - middle) / max(float(heat.max()) - middle, 1e-6), 0, 1).astype(np.float32)
+
+
 def on_page(heat: np.ndarray, height: int, width: int, preprocess: Preprocess) -> np.ndarray:
     """A heat map of the square input as one of the whole page, float32 [h, w] in the page's proportions.
 

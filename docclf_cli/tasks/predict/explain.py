@@ -15,7 +15,7 @@ from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import FileList
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-from docclf_cli.engine.inference.heat_maps import HeatMaps, on_page, require_heat_maps
+from docclf_cli.engine.inference.heat_maps import HeatMaps, on_page, require_heat_maps, stronger_half
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, Progress
 from docclf_cli.files import save_with
@@ -80,7 +80,7 @@ class Explainer:
     def _draw(self, page: PagePrediction, files: FileList) -> Path:
         (path, root), number, preprocess = files.path(page.row), max(0, page.page - 1), self.maps.preprocess
         label = self.maps.class_names[page.chosen]
-        heat = self.maps(self.reader.read(path, root, number, preprocess), label)
+        heat = stronger_half(self.maps(self.reader.read(path, root, number, preprocess), label))
         picture = self.reader.picture(path, root, number, LONGEST_SIDE)
         height, width = picture.shape[:2]
         heat = on_page(heat, height, width, preprocess)

@@ -171,7 +171,7 @@ def _heat_maps(
     lock, loaded = threading.Lock(), list["HeatMaps"]()
 
     def draw(page: ReviewPage, label: str) -> np.ndarray:
-        from docclf_cli.engine.inference.heat_maps import HeatMaps, on_page
+        from docclf_cli.engine.inference.heat_maps import HeatMaps, on_page, stronger_half
 
         with lock:
             if not loaded:
@@ -183,7 +183,7 @@ def _heat_maps(
                 height, width = reader.picture(page.path, page.root, page.number, maps.preprocess.size).shape[:2]
             finally:
                 reader.close()
-            return on_page(maps(seen, label), height, width, maps.preprocess)
+            return on_page(stronger_half(maps(seen, label)), height, width, maps.preprocess)
 
     return draw
 

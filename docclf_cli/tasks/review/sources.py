@@ -289,8 +289,7 @@ def _duplicates(folder: Path, pages: _PagesOfData) -> Iterator[ReviewItem]:
         labels = [label for page in members if (label := found[page].label)]
         suggested = max(dict.fromkeys(labels), key=labels.count, default=None)
         names = sorted(f"{split}/{name}" for split, name in members)
-        share = labels.count(suggested) / len(labels) if suggested else None
-        yield ReviewItem(_key(DUPLICATES, names), DUPLICATES, tuple(found[page] for page in members), suggested, share)
+        yield ReviewItem(_key(DUPLICATES, names), DUPLICATES, tuple(found[page] for page in members), suggested)
 
 
 def _warn_if_stale(table: Path, checkpoints: Sequence[CheckpointInfo]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from docclf_cli.data.images.preprocess import Preprocess
-from docclf_cli.engine.inference.heat_maps import heat_map, on_page
+from docclf_cli.engine.inference.heat_maps import heat_map, on_page, stronger_half
 
 MODELS = ("test_resnet", "test_convnext", "test_vit")
 
@@ -71,3 +71,9 @@ def test_the_square_is_cut_back_to_the_page() -> None:
     assert cropped.shape == (20, 10)
     np.testing.assert_array_equal(cropped[5:15], heat)
     assert cropped[:5].max() == cropped[15:].max() == 0
+
+
+def test_a_picture_shows_the_stronger_half() -> None:
+    found = stronger_half(np.array([[0.6, 0.7], [0.8, 1.0]], np.float32))
+    np.testing.assert_allclose(found, [[0, 0], [0.2, 1]], atol=1e-6)
+    assert stronger_half(np.zeros((2, 2), np.float32)).max() == 0

@@ -74,7 +74,7 @@ def test_the_review_queue_of_a_run(
     run = train(tiny_profile(data, tmp_path / "runs", name="one", train__epochs=2)).run
     with pytest.raises(InputError, match=r"has no review_queue\.csv"):
         open_queue(run)
-    evaluate(run, EvaluateOptions(target_precision=0.99), runtime_config=CPU)
+    evaluate(run, options=EvaluateOptions(target_precision=0.99), runtime_config=CPU)
     queue = open_queue(run)
     table = read_table(next(run.glob("evaluate/*/review_queue.csv")))
     assert [item.pages[0].id for item in queue.items] == table["ID"].tolist()

@@ -38,7 +38,7 @@ const random = () => [...crypto.getRandomValues(new Uint8Array(12))].map((one) =
 const holder = random();
 const waiting = [];  // items that this tab holds; the first is shown
 const made = [];  // decisions of this tab, the newest last
-let token = "", classes = [], busy = false, heatShown = false, canHeat = false, decisionId = random(), texts = TEXTS.en, ended = false;
+let version = 0, token = "", classes = [], busy = false, heatShown = false, canHeat = false, decisionId = random(), texts = TEXTS.en, ended = false;
 
 async function ask(path, body) {
   const options = body === undefined ? {} : {
@@ -186,8 +186,10 @@ function heat() {
 }
 
 async function fill() {
+  const before = version;
   const found = await ask("/api/next", { holder, order: $("order").value, count: 3 });
   classes = found.classes;
+  if (before !== version) return;  // asked before the latest decision: what it gives may be decided by now
   const held = new Set(waiting.map((item) => item.key));
   waiting.push(...found.items.filter((item) => !held.has(item.key)));
   showProgress(found.progress);
@@ -218,6 +220,7 @@ function decide(answer, label = null, same = null) {
     const sent = { holder, id: decisionId, item: item.key, answer, label, same, who: $("who").value.trim() };
     const { progress } = await ask("/api/decide", sent);
     made.push(decisionId);
+    version += 1;
     waiting.shift();
     showProgress(progress);
     toast(texts.saved(label || texts[answer]));
@@ -234,6 +237,7 @@ function undo() {
     if (!id) return toast(texts.nothing);
     const { item, progress } = await ask("/api/undo", { holder, id });
     made.pop();
+    version += 1;
     const place = waiting.findIndex((one) => one.key === item.key);
     if (place >= 0) waiting.splice(place, 1);
     waiting.unshift(item);
