@@ -68,6 +68,7 @@ def _register() -> None:
         evaluate,
         export,
         predict,
+        review,
         runs,
         s3_pull,
         s3_push,
@@ -91,6 +92,7 @@ def _register() -> None:
     app.command("watch", cls=Command, epilog=watch.EXAMPLES)(watch.run)
     app.add_typer(cache.app, name="cache")
     app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.run)
+    app.command("review", cls=Command, epilog=review.EXAMPLES)(review.run)
     app.command("env-check", cls=Command, epilog=env_check.EXAMPLES)(env_check.run)
     app.command("s3-push", cls=Command, epilog=s3_push.EXAMPLES)(s3_push.run)
     app.command("s3-pull", cls=Command, epilog=s3_pull.EXAMPLES)(s3_pull.run)

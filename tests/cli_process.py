@@ -20,6 +20,7 @@ WARM = [
     "pandas",
     "sklearn.linear_model",
     "matplotlib.figure",
+    "docclf_cli.tasks.review.web.app",
     "docclf_cli.tasks.train",
     "docclf_cli.app",
 ]

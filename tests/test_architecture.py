@@ -121,7 +121,10 @@ def test_the_command_line_is_light() -> None:
         "boto3",
         "sklearn",
         "scipy",
+        "fastapi",
         "starlette",
+        "torchcam",
+        "uvicorn",
         "pydantic.main",
     ]
     code = f"import sys, docclf_cli.app; print([name for name in {heavy} if name in sys.modules])"

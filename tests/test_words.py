@@ -11,6 +11,7 @@ CODE = sorted(path for folder in ("docclf_cli", "tests") for path in (ROOT / fol
 TEXTS = [
     *CODE,
     *sorted((ROOT / "docclf_cli" / "display" / "html").glob("page.*")),
+    *sorted((ROOT / "docclf_cli" / "tasks" / "review" / "web" / "static").glob("*.*")),
     *sorted((ROOT / "benchmarks").glob("*.*")),
     *sorted((ROOT / "configs").rglob("*.yaml")),
     *sorted((ROOT / "docs").rglob("*.md")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docclf_cli.errors import InputError
 
@@ -47,6 +47,39 @@ def profile_to_load(resume: str | None, profile: str, chosen: bool, named: Path)
         )
     require_resumable(run)
     return profile if chosen else str(run.profile)
+
+
+def start_from(run: Path, profile: str, chosen: bool, resume: str | None, options: dict[str, Any]) -> tuple[str, bool]:
+    """The profile of a training that starts from the weights of a run, and whether it is one that was chosen.
+
+    `options` get the weights and the labels that the run had already added.
+
+    Args:
+        run: The value of `--from`.
+        profile: The profile named, or the default.
+        chosen: Whether the command line names it.
+        resume: The value of `--resume`.
+        options: What the command line sets by key.
+
+    Raises:
+        InputError: It is no run of a single model, or `--resume` is given as well.
+    """
+    from docclf_cli.engine.checkpoints.run_folder import RunFolder
+    from docclf_cli.profile.load import load_profile
+
+    if resume is not None:
+        raise InputError("--resume continues a run, and --from starts a new one", "give only one of them")
+    folder = RunFolder(run)
+    if not folder.profile.is_file() or not folder.best.is_file():
+        has_folds = any(run.glob("fold-*/best.ckpt"))
+        raise InputError(
+            f"--from: {run} {'is a folds run, whose folds have seen different pages' if has_folds else 'is no trained run'}",
+            "name a run of a single model, such as runs/mine",
+        )
+    options["model.checkpoint_path"] = str(folder.best)
+    if added := load_profile(str(folder.profile)).profile.data.add:
+        options["data.add"] = list(added)
+    return (profile, True) if chosen else (str(folder.profile), True)
 
 
 def folder_to_go_on_with(resume: str | None, profile: Profile, name: str | None, overwrite: bool) -> Path | None:

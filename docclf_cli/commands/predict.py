@@ -123,6 +123,16 @@ CopyTo = Annotated[
         "and unreadable ones into _unreadable; nothing is overwritten.",
     ),
 ]
+Explain = Annotated[
+    Path | None,
+    option.declare(
+        "--explain",
+        metavar="DIR",
+        panel=option.OUTPUT,
+        help="Draw heat maps of what spoke for the class into this new folder: of pages that need review, or of all where "
+        "no confidence was asked for; at most 200.",
+    ),
+]
 Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
 
 
@@ -149,6 +159,7 @@ def run(
     submission: WantSubmission = False,
     fill: option.Fill = None,
     copy_to: CopyTo = None,
+    explain: Explain = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
     lang: option.Language = None,
@@ -175,7 +186,7 @@ def run(
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_lost=max_lost, expect_unknown=expect_unknown, costs=costs, max_unreadable=max_unreadable, output=output, file_format=file_format,
-        submission=submission, fill=fill, copy_to=copy_to, backend=backend, overwrite=overwrite,
+        submission=submission, fill=fill, copy_to=copy_to, explain=explain, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
     to_stdout = output == STDOUT

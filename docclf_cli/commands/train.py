@@ -1,7 +1,7 @@
 """`docclf train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._completion import groups
 from docclf_cli.commands._load import load_recipe
-from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load
+from docclf_cli.commands._resume import finished, folder_to_go_on_with, profile_to_load, start_from
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.engine.runtime.distributed import on_main
@@ -27,6 +27,7 @@ EXAMPLES = (
     "docclf train samples --profile quickstart\n\n"
     "docclf train my/pages --model convnext_small --scheduler warmup_cosine\n\n"
     "docclf train my/pages --folds 5 --set train.ema=0.999\n\n"
+    "docclf train --from runs/mine --add scans-review/review_labels.csv\n\n"
     "docclf train --resume runs/mine"
 )
 
@@ -63,6 +64,23 @@ Resume = Annotated[
 AllowChanges = Annotated[
     bool, option.declare("--allow-changes", help="Resume although the profile, the code or the pages have changed.")
 ]
+Add = Annotated[
+    list[Path] | None,
+    option.declare(
+        "--add",
+        metavar="FILE",
+        help="Also train on the labels of a review_labels.csv that `docclf review` wrote (repeatable); a fifth of its pages "
+        "is held out to see whether they helped.",
+    ),
+]
+FromRun = Annotated[
+    Path | None,
+    option.declare(
+        "--from",
+        metavar="RUN",
+        help="Start from the weights, settings and split of a run, and compare the new one with it.",
+    ),
+]
 DryRun = Annotated[
     bool,
     option.declare(
@@ -93,6 +111,8 @@ def run(
     device: option.Device = None,
     folds: Folds = None,
     fold: Fold = None,
+    add: Add = None,
+    from_run: FromRun = None,
     resume: Resume = None,
     allow_changes: AllowChanges = False,
     output: option.Output = None,
@@ -108,7 +128,7 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Train a classifier on labelled pages, and score it on held-out pages."""
-    options = {
+    options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.batch_size": batch_size, "optimizer.lr": lr,
         "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,
@@ -116,9 +136,14 @@ def run(
     }  # fmt: skip
     source = context.get_parameter_source("profile")
     chosen = source is not None and source.name != "DEFAULT"
+    if add:
+        options["data.add"] = [*options.get("data.add", ()), *map(str, add)]
 
     def load() -> "tuple[LoadedProfile, Recipe]":
-        start = profile_to_load(resume, profile, chosen, Path(output or "runs") / (name or ""))
+        begin, wanted = profile, chosen
+        if from_run is not None:
+            begin, wanted = start_from(from_run, profile, chosen, resume, options)
+        start = profile_to_load(resume, begin, wanted, Path(output or "runs") / (name or ""))
         return load_recipe(start, options, sets)
 
     loaded, recipe = on_main(load)

@@ -99,14 +99,20 @@ def _summary(result: AuditResult) -> RenderableType:
 def _label_words(check: LabelCheck) -> str:
     if check.expected_issues is None:
         return f"not checked by {check.run}: {check.skipped_reason}"
-    return f"{len(check.issues)} issues on {check.pages} pages (about {check.expected_issues:.0f} wrong labels expected), found by {check.run}"
+    low, high = check.expected_issues_low or 0.0, check.expected_issues_high or 0.0
+    expected = f"about {check.expected_issues:.0f} wrong labels expected, 95 % {low:.0f} to {high:.0f}"
+    return f"{len(check.issues)} issues on {check.pages} pages ({expected}), found by {check.run}"
 
 
 def _next(result: AuditResult) -> str:
     keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
     options = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
-    look = "check label_issues.png, delete wrong lines from relabel.csv, then " if len(options) > 1 else ""
-    return f"{look}train with {' '.join(options)}"
+    train = f"train with {' '.join(options)}"
+    if not any(file.name in ("near_duplicates.csv", "label_issues.csv") for file in result.files):
+        return train
+    look = shlex.join(["docclf", "review", str(result.folder)])
+    unseen = ", which takes all suggestions unseen" if len(options) > 1 else ""
+    return f"look at the pages in the browser: {look}\nor {train}{unseen}"
 
 
 def _title(text: str, count: int) -> str:

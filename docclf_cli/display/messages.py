@@ -94,6 +94,7 @@ KOREAN: Mapping[str, str] = {
     "{count} of {total} pages ({share})": "{total}페이지 가운데 {count} ({share})",
     "confidence threshold": "확신도 기준",
     "one for each member": "멤버마다 하나",
+    "heat maps": "히트맵",
     "copied files": "복사한 파일",
     "resumed": "이어서 함",
     "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",

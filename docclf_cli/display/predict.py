@@ -36,7 +36,8 @@ def _page_table(result: PredictResult) -> NameTable:
     for row in result.predictions:
         name = f"{row.path} p. {row.page}" if row.path in several and row.page else row.path
         confidence = "–" if row.confidence is None else short(row.confidence)
-        review = said("unknown" if row.decision == "unknown" else "review") if row.needs_review else ""
+        flag = said("unknown") if row.decision == "unknown" else said("review")
+        review = flag if row.needs_review else ""
         cells = (row.predicted or said("unreadable"), confidence, *([review] if asked else []))
         table.add_row(name, *cells, style=_style(row), below=row.status)
     return table
@@ -98,6 +99,8 @@ def _summary(result: PredictResult) -> Table:
     table.add_row(said("number format"), result.precision)
     if result.copied:
         table.add_row(said("copied files"), f"{result.copied:,}")
+    if result.explained:
+        table.add_row(said("heat maps"), f"{result.explained:,}")
     if result.resumed_pages:
         resumed = said("{count} pages were predicted before the interruption", count=f"{result.resumed_pages:,}")
         table.add_row(said("resumed"), resumed)

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
 
 # Modules of this package that register what people see of a result.
-TABLES = ("audit", "class_report", "drift", "ensemble", "evaluate", "predict", "runs", "train", "training_plan")
+TABLES = (
+    "audit",
+    "class_report",
+    "drift",
+    "ensemble",
+    "evaluate",
+    "predict",
+    "review",
+    "runs",
+    "train",
+    "training_plan",
+)
 
 WEAK = "!"  # before the name of a weak class, for those who see no colour
 WEAK_F1 = 0.5
@@ -100,7 +111,7 @@ def scores_table(scores: Scores, title: str, unit: str = "pages") -> NameTable:
         table.add_row(said(label_of(name)), number(estimate.value), bounds)
     if scores.unreadable:
         table.add_row(
-            said("unreadable documents, left out" if unit == "documents" else "unreadable pages, left out"),
+            said("unreadable documents, left out") if unit == "documents" else said("unreadable pages, left out"),
             str(scores.unreadable),
             "",
         )

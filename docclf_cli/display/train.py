@@ -10,7 +10,7 @@ from rich.text import Text
 from docclf_cli.display import show as report
 from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable
-from docclf_cli.results.training import FinishedRun, FoldRow, SchedulePreview, TrainResult
+from docclf_cli.results.training import FinishedRun, FoldRow, Learned, SchedulePreview, TrainResult
 
 
 @report.render.register
@@ -26,6 +26,8 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
         yield _folds_table(result.folds)
     yield _train_summary(result)
     yield report.files_table(result.files)
+    if result.learned is not None:
+        yield _learned(result.learned)
     yield from _verdict(result)
 
 
@@ -82,6 +84,16 @@ def _train_summary(result: TrainResult) -> RenderableType:
     table.add_row(said("number format for predicting"), result.precision)
     if result.pushed is not None:
         table.add_row(said("stored in S3"), escape(result.pushed))
+    return table
+
+
+def _learned(learned: Learned) -> RenderableType:
+    """What added labels changed, in words."""
+    table = report.plain_table(
+        "Added labels" if learned.previous is None else f"Added labels, against {learned.previous}"
+    )
+    for line in learned.sentences:
+        table.add_row("", escape(line))
     return table
 
 

@@ -37,7 +37,8 @@ def absolute_data(data: DataConfig, start: Path | None = None) -> DataConfig:
         data: The section.
         start: Folder that its paths are relative to; None is the working folder.
     """
-    return _with_absolute(data, _DATA, start)
+    files = tuple(absolute(path, start) for path in data.add)
+    return _with_absolute(data, _DATA, start).model_copy(update={"add": files})
 
 
 def absolute_paths(profile: Profile) -> Profile:

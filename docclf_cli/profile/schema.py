@@ -51,6 +51,10 @@ class DataConfig(Section):
     group_column: str | None = Field(None, description="CSV column that names pages which belong together")
     groups: str | None = Field(None, description="CSV file `ID,group`: pages of a group stay together in every split")
     relabel: str | None = Field(None, description="CSV file `ID,target`: corrected labels, laid over the index")
+    add: tuple[str, ...] = Field(
+        (),
+        description="CSV files `ID,target,path` of labels that were added later, such as the review_labels.csv of `docclf review`",
+    )
     val: str | None = Field(
         None, description="Your own validation set (CSV or folder); otherwise training pages are held out"
     )

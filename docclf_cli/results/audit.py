@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SUMMARY = "summary.json"  # of an audit, in its folder
+
 
 @dataclass(frozen=True)
 class DuplicatePage:
@@ -74,6 +76,8 @@ class LabelCheck:
         p_value: Of the hypothesis that the model is no better than chance.
         skipped_reason: Why the labels were not checked; None if they were.
         expected_issues: Expected number of wrong labels, estimated from the joint distribution; None if not checked.
+        expected_issues_low: Lower bound of its 95 % interval.
+        expected_issues_high: Upper bound.
         issues: The label issues, the most certain first.
     """
 
@@ -84,6 +88,8 @@ class LabelCheck:
     p_value: float
     skipped_reason: str | None
     expected_issues: float | None
+    expected_issues_low: float | None
+    expected_issues_high: float | None
     issues: tuple[LabelIssue, ...]
 
 

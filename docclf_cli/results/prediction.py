@@ -86,6 +86,7 @@ class PredictResult:
         resumed_pages: Number of pages that an interrupted call had already predicted.
         seconds: Wall time of this call.
         copied: Files copied into class folders.
+        explained: Heat maps drawn.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
         precision: Number format of the predictions (members: all that occur).
@@ -112,6 +113,7 @@ class PredictResult:
     resumed_pages: int
     seconds: float
     copied: int = 0
+    explained: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     precision: str = "fp32"

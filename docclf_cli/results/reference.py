@@ -19,6 +19,7 @@ from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
 from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
 from docclf_cli.results.watching import WatchResult
@@ -41,6 +42,7 @@ RESULTS: Mapping[str, type] = {
     "cache clear": CacheCleared,
     "watch --once": WatchResult,
     "audit": AuditResult,
+    "review": ReviewResult,
     "env-check": EnvReport,
     "s3-push": PushResult,
     "s3-pull": PullResult,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.metrics import Scores
+from docclf_cli.results.metrics import Difference, Scores
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,33 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What added labels changed, against an earlier run, on pages that neither was trained on.
+
+    Attributes:
+        previous: The earlier run; None where there is none to compare with.
+        added_pages: New pages that this run was trained on.
+        corrected_labels: Pages of the data whose label was changed.
+        held_out_pages: Added pages that are never trained on.
+        new_classes: Classes that the data did not have.
+        on_old_pages: Difference of macro-F1 on the held-out pages of the data; None without a comparison.
+        on_new_pages: The same on the added held-out pages; None where they are too few.
+        worse_classes: Classes that are significantly less often recognised on the held-out pages of the data.
+        sentences: All of this in words.
+    """
+
+    previous: Path | None
+    added_pages: int
+    corrected_labels: int
+    held_out_pages: int
+    new_classes: tuple[str, ...]
+    on_old_pages: Difference | None
+    on_new_pages: Difference | None
+    worse_classes: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """The result of a training run.
 
@@ -62,6 +89,7 @@ class TrainResult:
         verdict: What the metrics say about the run, the gravest first.
         next_commands: Commands that go on from here: report, evaluate, predict.
         documents: Scores of held-out documents, where files have several pages (pooled log-probabilities of their pages).
+        learned: What added labels changed; None without `data.add`.
     """
 
     run: Path
@@ -82,6 +110,7 @@ class TrainResult:
     verdict: tuple[Finding, ...] = ()
     next_commands: tuple[str, ...] = ()
     documents: Scores | None = None
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True)

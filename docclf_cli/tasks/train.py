@@ -16,9 +16,10 @@ from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.contact_sheet import contact_sheet
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.added import draw_held_out
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.index import load_training_index, resolve_root
-from docclf_cli.data.index.splits import Split, folds, hold_out, limit, stratified_sample
+from docclf_cli.data.index.index import TrainingPages, load_training_pages, resolve_root
+from docclf_cli.data.index.splits import ADDED, Split, folds, hold_out, limit, stratified_sample
 from docclf_cli.data.loading.cache import open_or_build
 from docclf_cli.data.loading.pages import Pages
 from docclf_cli.data.loading.prepared_pages import PreparedPages, prepare
@@ -69,6 +70,7 @@ from docclf_cli.results.training import FoldRow, TrainingPlan, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.document_scores import score_documents
+from docclf_cli.tasks.learning import require_known_pages, sets_of_added, what_was_learned
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
@@ -89,6 +91,7 @@ class _Checked:
     fits: tuple[PlannedFit, ...]
     split: Split
     plan: TrainingPlan
+    pages: TrainingPages
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ def train(
         fitted = [work.fit(job) for job in jobs]
         if profile.train.refit:
             refit(jobs[0], fitted[0], resume=work.resume, emit=emit, stop=stop)
-        return distributed.on_main(lambda: _finished(work, fitted))
+        learned = what_was_learned(profile, run.path, checked.pages, checked.split, emit, stop)
+        return distributed.on_main(lambda: replace(_finished(work, fitted), learned=learned))
 
 
 def _opened(
@@ -260,13 +264,15 @@ def _checked(
     data, train = profile.data, profile.train
     root = typed.get(data.root, data.root)
     origin = require_weights(profile, root) if new else f"the position saved in {run.path}"
-    index, own_val = load_training_index(data)
+    pages = load_training_pages(data)
+    index, own_val = pages.index, pages.own_val
     say_copies_in_validation(index, own_val)
     index.left_out.warn(data.root)
     num_classes = len(index.class_names)
     check_settings(profile, num_classes, own_val)
     check_classes(index)
-    fits, split = _planned(profile, index, own_val)
+    fits, split = _planned(profile, pages)
+    require_known_pages(profile, split)
     runtime = resolve_runtime(profile.runtime)
     check_fits(profile, index, fits, runtime)
     first = fits[0]
@@ -290,7 +296,7 @@ def _checked(
         minutes=round(expected_minutes(profile, num_classes, len(first.train_rows), len(first.val_rows), len(fits)), 1),
         left_out=index.left_out.counts,
     )
-    return _Checked(index, own_val, fits, split, plan)
+    return _Checked(index, own_val, fits, split, plan, pages)
 
 
 def _note_precision(work: _Work) -> str:
@@ -405,23 +411,34 @@ def _readable(
     return tuple(left)
 
 
-def _planned(profile: Profile, index: DocumentIndex, own_val: int) -> tuple[tuple[PlannedFit, ...], Split]:
-    """Which pages each fit of a run trains on, and the split that is stored."""
-    data, train, everything = profile.data, profile.train, np.arange(len(index))
+def _planned(profile: Profile, pages: TrainingPages) -> tuple[tuple[PlannedFit, ...], Split]:
+    """Which pages each fit of a run trains on, and the split that is stored.
+
+    Pages that were added later are trained on but for a fifth of them, and none is in a validation set: epochs,
+    temperatures and thresholds are chosen on pages that nobody picked.
+    """
+    data, train, index = profile.data, profile.train, pages.index
+    base_rows = pages.base_rows
+    never = draw_held_out(index, pages.added, data.split_seed, sets_of_added(pages, data))
+    added = np.setdiff1d(pages.added, never)
+    of_added = {ADDED: never} if len(never) else {}
 
     def planned(rows: np.ndarray, val_rows: np.ndarray, fold: int | None = None) -> PlannedFit:
-        return PlannedFit(limit(rows, index.labels, data.limit, data.split_seed), val_rows, fold)
+        rows = np.sort(np.concatenate([base_rows[rows], added]))
+        return PlannedFit(limit(rows, index.labels, data.limit, data.split_seed), base_rows[val_rows], fold)
 
+    everything = np.arange(len(pages.base))
     if train.folds is not None:
-        held_out = folds(index, train.folds, data.fold_seed)
+        held_out = folds(pages.base, train.folds, data.fold_seed)
         chosen = range(train.folds) if train.fold is None else [train.fold]
         fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
-        return tuple(fits), Split.of_folds(index, held_out)
-    if own_val:
-        one = planned(everything[:-own_val], everything[-own_val:])
+        trained = {"train": added} if len(added) else {}
+        return tuple(fits), Split.of_folds(index, [base_rows[rows] for rows in held_out], {**trained, **of_added})
+    if pages.own_val:
+        one = planned(everything[: -pages.own_val], everything[-pages.own_val :])
     else:
-        one = planned(*hold_out(index, data.val_fraction, data.split_seed))
-    return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows})
+        one = planned(*hold_out(pages.base, data.val_fraction, data.split_seed))
+    return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows, **of_added})
 
 
 def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: Sequence[PlannedFit]) -> Profile:

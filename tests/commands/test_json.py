@@ -90,6 +90,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "cache show": (),
     "cache clear": ("numerics",),
     "audit": ("--name", "look"),
+    "review": ("PAGES", "--export", "--output", "reviewed"),
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),
@@ -107,9 +108,8 @@ def test_other_commands(
     start: Callable[..., CliProcess], folder: tuple[Path, Outcome], pages: Path, server: S3Server, command: str
 ) -> None:
     data = ("--data", pages) if command in ("train --dry-run", "train --show-schedule", "env-check", "audit") else ()
-    outcome = start(
-        *command.split(), *COMMANDS[command], *data, "--json", cwd=folder[0], env=server.environment()
-    ).wait()
+    words = (pages if word == "PAGES" else word for word in COMMANDS[command])
+    outcome = start(*command.split(), *words, *data, "--json", cwd=folder[0], env=server.environment()).wait()
     assert outcome.code == 0, outcome.stderr
     assert_conforms(command, outcome.json)
 

@@ -9,15 +9,15 @@ from member_runs import make_run
 from tiny import draw_pages
 
 Docclf = Callable[..., Outcome]
-LEFT_OUT = {".heic": 2, ".pdf": 1, "file without a suffix": 1, "linked folder": 1}
-SENTENCE = "left out: 2 .heic, 1 .pdf, 1 file without a suffix, 1 linked folder"
+LEFT_OUT = {".heic": 2, ".docx": 1, "file without a suffix": 1, "linked folder": 1}
+SENTENCE = "left out: 2 .heic, 1 .docx, 1 file without a suffix, 1 linked folder"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("left-out")
     root = draw_pages(folder / "data", 6)
-    for name in ("form/photo.heic", "letter/photo.HEIC", "letter/scan", "receipt/r.pdf"):
+    for name in ("form/photo.heic", "letter/photo.HEIC", "letter/scan", "receipt/r.docx"):
         (root / name).write_bytes(b"x")
     (folder / "elsewhere").mkdir()
     (root / "form" / "linked").symlink_to(folder / "elsewhere")
@@ -61,9 +61,9 @@ def test_it_is_said_and_counted(docclf: Docclf, data: Path, runs: Path, command:
     assert outcome.json["left_out"] == LEFT_OUT
 
 
-def test_predict_reads_pdfs_and_says_the_rest(docclf: Docclf, data: Path, runs: Path) -> None:
+def test_predict_says_it_of_its_inputs(docclf: Docclf, data: Path, runs: Path) -> None:
     outcome = docclf("predict", data / "form", data / "letter", "--checkpoint", runs / "a", "--json")
     assert outcome.code == 0, outcome.stderr
     assert "left out: 2 .heic, 1 file without a suffix, 1 linked folder" in outcome.stderr
-    assert outcome.json["left_out"] == {name: count for name, count in LEFT_OUT.items() if name != ".pdf"}
+    assert outcome.json["left_out"] == {name: count for name, count in LEFT_OUT.items() if name != ".docx"}
     assert outcome.json["inputs"] == 12

@@ -76,3 +76,21 @@ def test_the_table_of_pages_goes_to_stdout(docclf: Docclf, checkpoint: Path, tmp
     assert piped.code == 0, piped.stderr
     assert piped.stdout == (tmp_path / "out" / f"predictions.{file_format}").read_text()
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before and ".cli-" not in path.name] == []
+
+
+def test_explain_draws_the_pages_that_need_review(docclf: Docclf, checkpoint: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 2)
+    write_pdf(tmp_path / "in" / "doc.pdf", [1, 2])
+    outcome = docclf("predict", "in", "--checkpoint", "run", "--min-confidence", "1", "--explain", "heat", "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.json["explained"] == 4
+    drawn = sorted(path.name for path in (tmp_path / "heat").iterdir())
+    assert [name[:7] for name in drawn] == ["00001-1", "00001-2", "00002-1", "00003-1"]
+    assert all(name.endswith(("-form.jpg", "-letter.jpg", "-bill.jpg")) for name in drawn)
+    none = docclf(
+        "predict", "in", "--checkpoint", "run", "--min-confidence", "0", "--explain", "none", "-o", "b", "--json"
+    )
+    assert none.json["explained"] == 0
+    full = docclf("predict", "in", "--checkpoint", "run", "--explain", "heat", "-o", "c")
+    assert full.code == 2
+    assert "heat has content" in full.stderr

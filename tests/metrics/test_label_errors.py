@@ -1,5 +1,7 @@
 """Confident learning, against values worked out by hand and against planted errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,26 @@ def test_the_least_probable_label_comes_first_and_only_contradicted_ones() -> No
     found = find_label_issues(of(probs, labels))
     assert found.rows.tolist() == [17, 16]
     assert found.suggested.tolist() == [1, 1]
+
+
+def test_a_hard_page_is_no_issue() -> None:
+    """The label and the suggested class are about equally probable: a person would have to guess as well."""
+    probs = [[0.9, 0.1]] * 6 + [[0.4, 0.6]] * 8 + [[0.38, 0.62], [0.1, 0.9]]
+    labels = [0] * 6 + [1] * 8 + [0, 0]
+    assert find_label_issues(of(probs, labels), margin=0).rows.tolist() == [15, 14]
+    assert find_label_issues(of(probs, labels)).rows.tolist() == [15]
+
+
+def test_the_expected_number_has_an_interval_that_knows_of_groups() -> None:
+    probs = [[0.9, 0.1]] * 40 + [[0.1, 0.9]] * 40 + [[0.05, 0.95]] * 8
+    labels = [0] * 40 + [1] * 40 + [0] * 8
+    single = of(probs, labels)
+    found = find_label_issues(single)
+    assert 0 < found.low < found.expected < found.high < 25
+    groups = np.array([*map(str, range(80)), *["same"] * 8])
+    grouped = find_label_issues(replace(single, groups=groups))
+    assert grouped.expected == found.expected
+    assert grouped.high - grouped.low > found.high - found.low  # eight copies of one page say less than eight pages
 
 
 def test_a_class_without_pages_is_no_suggestion() -> None:

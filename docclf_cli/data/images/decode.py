@@ -26,7 +26,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -245,12 +245,33 @@ def fitted(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> np.nd
     Raises:
         UnreadablePage: It has too many pixels, or is damaged.
     """
+    page, orientation = _decoded(image, preprocess, max_pixels)
+    return np.asarray(_on_square(page, orientation, preprocess.size))
+
+
+def whole(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> np.ndarray:
+    """A whole image for people to look at, uint8 [height, width, 3], upright; inside `decoding`.
+
+    Args:
+        image: Of any size.
+        preprocess: Its `size` is the longest side at most; smaller images keep their size.
+        max_pixels: Larger images are refused.
+
+    Raises:
+        UnreadablePage: It has too many pixels, or is damaged.
+    """
+    smaller = replace(preprocess, size=min(preprocess.size, max(image.size)), resize_mode="letterbox")
+    page, orientation = _decoded(image, smaller, max_pixels)
+    return np.asarray(page.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else page)
+
+
+def _decoded(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> tuple[Image.Image, int]:
+    """An image resized as it lies in its file, and its EXIF orientation."""
     check_pixels(image.width, image.height, max_pixels)
     size = target_size(image.width, image.height, preprocess)
     box = _draft(image, size)
     image.load()
-    page = _resized(_plain(image), size, box, preprocess)
-    return np.asarray(_on_square(page, _orientation(image), preprocess.size))
+    return _resized(_plain(image), size, box, preprocess), _orientation(image)
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:

@@ -21,14 +21,18 @@ from docclf_cli.data.images.decode import (
     open_image,
     open_page,
     target_size,
+    whole,
 )
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL import ImageFile
+    from collections.abc import Callable
 
-    from docclf_cli.data.images.preprocess import Preprocess
+    import numpy as np
+    from PIL import Image, ImageFile
+
+    Fit = Callable[[Image.Image, Preprocess, int], np.ndarray]
 
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
@@ -43,8 +47,8 @@ class Document(Protocol):
         """Number of pages."""
         ...
 
-    def page(self, number: int, preprocess: Preprocess) -> np.ndarray:
-        """A page (counted from 0), uint8 [size, size, 3]."""
+    def page(self, number: int, preprocess: Preprocess, fit: Fit) -> np.ndarray:
+        """A page (counted from 0) as `fit` makes it, uint8 [height, width, 3]."""
         ...
 
     def close(self) -> None:
@@ -95,7 +99,22 @@ class PageReader:
             UnreadablePage: It cannot be read.
         """
         with decoding(self._max_pixels):
-            return self._document(path, root).page(number, preprocess)
+            return self._document(path, root).page(number, preprocess, fitted)
+
+    def picture(self, path: Path, root: Path | None, number: int, longest: int) -> np.ndarray:
+        """The whole of a page for people to look at, uint8 [height, width, 3].
+
+        Args:
+            path: The file.
+            root: The file must be below this folder, unless links are followed.
+            number: Of the page, counted from 0.
+            longest: Its longer side in pixels, at most.
+
+        Raises:
+            UnreadablePage: It cannot be read.
+        """
+        with decoding(self._max_pixels):
+            return self._document(path, root).page(number, Preprocess(longest), whole)
 
     def _document(self, path: Path, root: Path | None) -> Document:
         if self._process != os.getpid():
@@ -163,12 +182,12 @@ class _ImagePages:
                 continue
         return MAX_PAGES + 1
 
-    def page(self, number: int, preprocess: Preprocess) -> np.ndarray:
+    def page(self, number: int, preprocess: Preprocess, fit: Fit) -> np.ndarray:
         image, self._image = self._opened(), None
         if image.format != "TIFF":  # once decoded to one size (draft), it cannot be decoded to another
-            return fitted(image, preprocess, self._max_pixels)
+            return fit(image, preprocess, self._max_pixels)
         image.seek(number)
-        page = fitted(image, preprocess, self._max_pixels)
+        page = fit(image, preprocess, self._max_pixels)
         self._image = image
         return page
 
@@ -226,8 +245,8 @@ class PdfPages:
         """Number of pages."""
         return len(self._pdf)
 
-    def page(self, number: int, preprocess: Preprocess) -> np.ndarray:
-        """Render one page, uint8 [size, size, 3].
+    def page(self, number: int, preprocess: Preprocess, fit: Fit = fitted) -> np.ndarray:
+        """Render one page, uint8 [size, size, 3] unless `fit` makes something else of it.
 
         Raises:
             UnreadablePage: It has no area, is too large, or cannot be drawn.
@@ -241,7 +260,7 @@ class PdfPages:
         try:
             width, height = page.get_size()
             bitmap = page.render(scale=self._scale(width, height, preprocess), rev_byteorder=True)
-            return fitted(bitmap.to_pil(), preprocess, self._max_pixels)
+            return fit(bitmap.to_pil(), preprocess, self._max_pixels)
         finally:
             page.close()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from docclf_cli.data.index.added import added_rows, with_added
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.file_pages import kept_together, with_pages
 from docclf_cli.data.index.labels import Classes, read_meta
@@ -54,19 +56,57 @@ def load_index(config: DataConfig, split: Split, class_names: Sequence[str] | No
     return index
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingPages:
+    """All pages to train and validate on.
+
+    Attributes:
+        index: The pages: those of the data, those that `data.add` adds, and a validation set of one's own.
+        own_val: How many, at the end, are a validation set of their own.
+        base: The pages of the data alone, with the labels they have without `data.add`: they decide the split.
+        added: Rows of the added pages, int64 [n].
+    """
+
+    index: DocumentIndex
+    own_val: int
+    base: DocumentIndex
+    added: np.ndarray
+
+    @property
+    def base_rows(self) -> np.ndarray:
+        """The row of each page of the data in `index`, int64 [n]."""
+        return np.setdiff1d(np.arange(len(self.index)), self.added)
+
+
+def load_training_pages(config: DataConfig, class_names: Sequence[str] | None = None) -> TrainingPages:
+    """All pages to train and validate on, and which of them were added later.
+
+    Raises:
+        InputError: As for `load_index`.
+    """
+    if has_own_validation(config):
+        train, source = _read(config, "train", class_names)
+        val, _ = _read(config, "val", train.class_names)
+        base = _overlaid(train.joined(val), config, ("train", "val"))
+        _check_trainable(base.take(np.arange(len(train))), source)
+        own_val = len(val)
+    else:
+        base, own_val = load_index(config, "train", class_names), 0
+    if not config.add:
+        return TrainingPages(base, own_val, base, np.empty(0, np.int64))
+    files = [user_path(path) for path in config.add]
+    index = with_added(base, own_val, files, may_add_classes=class_names is None)
+    return TrainingPages(index, own_val, base, added_rows(base, own_val, index))
+
+
 def load_training_index(config: DataConfig, class_names: Sequence[str] | None = None) -> tuple[DocumentIndex, int]:
     """All pages to train and validate on, and how many of them, at the end, are a validation set of their own.
 
     Raises:
         InputError: As for `load_index`.
     """
-    if not has_own_validation(config):
-        return load_index(config, "train", class_names), 0
-    train, source = _read(config, "train", class_names)
-    val, _ = _read(config, "val", train.class_names)
-    index = _overlaid(train.joined(val), config, ("train", "val"))
-    _check_trainable(index.take(np.arange(len(train))), source)
-    return index, len(val)
+    pages = load_training_pages(config, class_names)
+    return pages.index, pages.own_val
 
 
 def resolve_root(config: DataConfig, emit: Emit = silent, stop: StopFlag = NEVER) -> Path:

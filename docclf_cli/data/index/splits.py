@@ -23,6 +23,7 @@ from docclf_cli.files import write_text
 from docclf_cli.text import and_more, composed, plural
 
 logger = logging.getLogger("docclf")
+ADDED = "added"  # the part of added pages that are never trained on
 _HOLD_OUT, _FOLDS, _SAMPLE = 1, 2, 3  # keep the random streams of one seed apart
 
 
@@ -47,9 +48,13 @@ class Split:
         return cls(index.ids[rows[order]], names[order])
 
     @classmethod
-    def of_folds(cls, index: DocumentIndex, held_out: Sequence[np.ndarray]) -> Split:
-        """The held-out pages of each fold."""
-        return cls.of_rows(index, {f"fold-{number}": rows for number, rows in enumerate(held_out)})
+    def of_folds(
+        cls, index: DocumentIndex, held_out: Sequence[np.ndarray], others: Mapping[str, np.ndarray] | None = None
+    ) -> Split:
+        """The held-out pages of each fold, and other parts by name."""
+        return cls.of_rows(
+            index, {**{f"fold-{number}": rows for number, rows in enumerate(held_out)}, **(others or {})}
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -160,8 +160,11 @@ class RunFolder:
         return False
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, hint: str = "wait for it, or choose another --name") -> Iterator[None]:
         """Lock the folder, so that the block is its only writer.
+
+        Args:
+            hint: What to do where another process is.
 
         Raises:
             InputError: Another process writes to the folder.
@@ -182,9 +185,7 @@ class RunFolder:
             except (BlockingIOError, PermissionError) as error:
                 lock.seek(0)
                 holder = lock.read().strip() or "another process"
-                raise InputError(
-                    f"{self.path} is being written by {holder}", "wait for it, or choose another --name"
-                ) from error
+                raise InputError(f"{self.path} is being written by {holder}", hint) from error
             except OSError as error:
                 if not lacks(LOCKS, error, self.path):
                     raise ResourceError(f"{self.path} cannot be locked: {error.strerror}") from error

@@ -15,7 +15,7 @@ import numpy as np
 
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import load_index, load_training_index
-from docclf_cli.data.index.splits import Split
+from docclf_cli.data.index.splits import ADDED, Split
 from docclf_cli.data.loading.pages import NamedView
 from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
@@ -152,7 +152,7 @@ def data_of(trained_on: DataConfig, root: str, images: str | None = None, split:
     if split != TEST:
         return there.model_copy(update={key: _moved(trained_on, there, key) for key in _FILES})
     # Files that belong to the training data say nothing about other pages.
-    return there.model_copy(update={**dict.fromkeys(_FILES), "limit": None})
+    return there.model_copy(update={**dict.fromkeys(_FILES), "add": (), "limit": None})
 
 
 def _moved(trained_on: DataConfig, there: DataConfig, key: str) -> str | None:
@@ -187,7 +187,7 @@ def split_rows(info: CheckpointInfo, index: DocumentIndex, split: str) -> np.nda
     stored = Split.load(file)
     if part == VAL or split == VAL:
         return stored.rows(index, part if split == VAL else split)
-    others = [stored.rows(index, name) for name in stored.names if name != part]
+    others = [stored.rows(index, name) for name in stored.names if name not in (part, ADDED)]
     return np.sort(np.concatenate(others))
 
 
@@ -198,7 +198,8 @@ def trained_ids(member: TrainedModel) -> np.ndarray:
         file, part = _stored_split(info.path)
         if file is not None:
             stored = Split.load(file)
-            seen.append(stored.ids[(stored.parts != part) | info.saw_all].astype(np.str_))
+            trained = (stored.parts != part) | info.saw_all
+            seen.append(stored.ids[trained & (stored.parts != ADDED)].astype(np.str_))
     return np.unique(np.concatenate(seen))
 
 

@@ -324,7 +324,7 @@ def _peer_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:  # also parts of a message
         first = _first_error()
         if first is not None:
             _group.broken = True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from docclf_cli.data.loading.data_loader import data_loader, never_stop
 from docclf_cli.data.loading.datasets import EpochBatches, Mixing, TrainingDataset
 from docclf_cli.data.loading.prepared_pages import PreparedPages
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, seed_of
@@ -29,7 +31,7 @@ from docclf_cli.engine.training.validator import Validator
 from docclf_cli.errors import CheckpointError
 from docclf_cli.events import Emit
 from docclf_cli.models.factory import create_model
-from docclf_cli.models.weights import first_line
+from docclf_cli.models.weights import classifier_names, first_line, read_weights
 from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.stop import NEVER, StopFlag
 
@@ -105,6 +107,8 @@ def build_trainer(
     num_classes = len(prepared.index.class_names)
     # A resumed run takes its weights from the position: the first ones need not be downloaded again.
     model = create_model(profile.model, num_classes, weights=position is None, image_size=profile.data.image_size)
+    if position is None and profile.model.checkpoint_path is not None:
+        carry_classes(model, Path(profile.model.checkpoint_path), prepared.index.class_names)
     model = runtime.place(model)
     if profile.runtime.sync_batch_norm and runtime.world_size > 1 and runtime.device.type == "cuda":
         model = convert_sync_batchnorm(model)
@@ -147,6 +151,40 @@ def build_trainer(
                 f"{job.run.last}: its position does not fit this profile ({first_line(error)})", "start a new run"
             ) from error
     return trainer
+
+
+def carry_classes(model: Any, path: Path, class_names: Sequence[str]) -> None:
+    """Give a model the classifier rows of the classes that it shares with a checkpoint it starts from, by name.
+
+    With equal class names nothing changes. Otherwise a new class starts near zero while the others keep what was
+    learned; files that are no docclf checkpoint have no class names, and nothing is carried over.
+
+    Args:
+        model: A timm model that was built from the checkpoint's weights.
+        path: The checkpoint.
+        class_names: Along the class axis of the model.
+    """
+    try:
+        known = info_of(path).class_names
+    except CheckpointError:
+        return
+    shared = [name for name in class_names if name in known]
+    if tuple(class_names) == known or not shared:
+        return
+    state = read_weights(path)
+    new, old = [class_names.index(name) for name in shared], [known.index(name) for name in shared]
+    with torch.no_grad():
+        for name in classifier_names(model):
+            layer = model.get_submodule(name)
+            for kind in ("weight", "bias"):
+                rows, stored = getattr(layer, kind), state.get(f"{name}.{kind}")
+                if rows is None or stored is None or stored.shape[1:] != rows.shape[1:]:
+                    continue
+                if kind == "weight":
+                    torch.nn.init.trunc_normal_(rows, std=0.01)
+                else:
+                    torch.nn.init.zeros_(rows)
+                rows[new] = stored[old].to(rows)
 
 
 def moving_average(model: torch.nn.Module, decay: float | None) -> Any:

@@ -18,10 +18,18 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.files import atomic_folder
 from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import Profile
-from docclf_cli.results.audit import AuditClass, AuditResult, DuplicatePage, LabelCheck, NearDuplicatePair, Outlier
+from docclf_cli.results.audit import (
+    SUMMARY,
+    AuditClass,
+    AuditResult,
+    DuplicatePage,
+    LabelCheck,
+    NearDuplicatePair,
+    Outlier,
+)
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.audit.files import SUMMARY, write_audit
+from docclf_cli.tasks.audit.files import write_audit
 from docclf_cli.tasks.audit.labels import check_labels, relabel_file_labels
 from docclf_cli.tasks.audit.near_duplicates import SIMILARITY, Pairs, find_near_duplicates, linked
 from docclf_cli.tasks.audit.outliers import find_outliers

@@ -15,10 +15,9 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.files import write_json
-from docclf_cli.results.audit import AuditClass, AuditResult, LabelIssue, NearDuplicatePair
+from docclf_cli.results.audit import SUMMARY, AuditClass, AuditResult, LabelIssue, NearDuplicatePair
 from docclf_cli.tasks.audit.pages import Collection
 
-SUMMARY = "summary.json"
 _PAIRS, _LABELS = 40, 60  # on the pictures; the tables have all
 
 
@@ -51,7 +50,7 @@ def write_audit(
     corrected = {one.id: one.suggested_label for one in issues} | dict(relabelled)
     if corrected:
         files.append(_write_overlay(folder / "relabel.csv", "target", list(corrected), list(corrected.values())))
-    write_json(folder / SUMMARY, _summary(result))
+    write_json(folder / SUMMARY, _summary(result, collection))
     return files
 
 
@@ -75,10 +74,11 @@ def _class_record(one: AuditClass) -> dict[str, Any]:
     return {"class": one.name, **one.pages, "groups": one.groups}
 
 
-def _summary(result: AuditResult) -> dict[str, Any]:
+def _summary(result: AuditResult, collection: Collection) -> dict[str, Any]:
     labels = result.labels
     return {
         "data": result.data,
+        "data_section": collection.config.model_dump(mode="json"),
         "pages": dict(result.pages),
         "near_duplicate_pairs": len(result.near_duplicates),
         "pairs_with_different_labels": sum(pair.labels_differ for pair in result.near_duplicates),
@@ -118,8 +118,8 @@ class _Sheets:
         )
 
     def labels(self, issues: Sequence[LabelIssue]) -> Path:
-        """Draw pages with their given class and the class they seem to have."""
-        captions = [f"given {one.given_label}\nsuggested {one.suggested_label}" for one in issues]
+        """Draw pages with their ID, their given class and the class they seem to have."""
+        captions = [f"{one.id}\ngiven {one.given_label}\nsuggested {one.suggested_label}" for one in issues]
         pages = [self._page(self._training_row_of[one.id]) for one in issues]
         return contact_sheet(pages, captions, self.folder / "label_issues.png")
 

@@ -12,7 +12,7 @@ from docclf_cli.data.index.overlays import rows_named
 from docclf_cli.data.index.tables import read_table
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.chance import SIGNIFICANCE, chance_agreement, chance_p_value
-from docclf_cli.metrics.label_errors import find_label_issues
+from docclf_cli.metrics.label_errors import LabelIssues, find_label_issues
 from docclf_cli.results.audit import LabelCheck, LabelIssue
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.audit.pages import Collection
@@ -55,9 +55,13 @@ def check_labels(collection: Collection, run: Path, out_of_fold: Predictions, gr
     p_value = chance_p_value(given, seems, groups[rows[known]])
     reason = _skipped_reason(agreement, chance, p_value)
     if reason is not None:
-        return LabelCheck(run, len(predicted), agreement, chance, p_value, reason, None, ())
-    expected, issues = _label_issues(collection, predicted)
-    return LabelCheck(run, len(predicted), agreement, chance, p_value, None, expected, issues)
+        return LabelCheck(run, len(predicted), agreement, chance, p_value, reason, None, None, None, ())
+    predicted = replace(predicted, groups=groups[rows].astype(np.str_))
+    found = find_label_issues(predicted)
+    return LabelCheck(
+        run, len(predicted), agreement, chance, p_value, None, found.expected, found.low, found.high,
+        _label_issues(collection, predicted, found),
+    )  # fmt: skip
 
 
 def relabel_file_labels(collection: Collection) -> dict[str, str]:
@@ -81,14 +85,13 @@ def _skipped_reason(agreement: float, chance: float, p_value: float) -> str | No
     return None if agreement > 0.5 else f"{found}: it contradicts more labels than it agrees with"
 
 
-def _label_issues(collection: Collection, predicted: Predictions) -> tuple[float, tuple[LabelIssue, ...]]:
-    found, probs = find_label_issues(predicted), predicted.probs()
+def _label_issues(collection: Collection, predicted: Predictions, found: LabelIssues) -> tuple[LabelIssue, ...]:
+    probs = predicted.probs()
     relabelled, names = relabel_file_labels(collection), collection.class_names
-    issues = tuple(
+    return tuple(
         LabelIssue(
             str(predicted.ids[row]), names[predicted.labels[row]], names[suggested],
             float(probs[row, predicted.labels[row]]), float(probs[row, suggested]), str(predicted.ids[row]) in relabelled,
         )
         for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
     )  # fmt: skip
-    return found.expected, issues

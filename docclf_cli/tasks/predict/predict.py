@@ -27,6 +27,7 @@ from docclf_cli.results.prediction import PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
+from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
@@ -66,6 +67,7 @@ class PredictOptions:
         submission: Also write the competition's file.
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
+        explain: Draw heat maps into this new folder.
         backend: What runs the models.
         overwrite: Replace existing results.
     """
@@ -85,6 +87,7 @@ class PredictOptions:
     submission: bool = False
     fill: str | None = None
     copy_to: Path | None = None
+    explain: Path | None = None
     backend: str = TORCH
     overwrite: bool = False
 
@@ -123,6 +126,8 @@ class PredictOptions:
             raise InputError(
                 f"--copy-to: {self.copy_to} is inside of {inside[0]}", "the copies would become inputs of the next call"
             )
+        if self.backend == ONNX and self.explain is not None:
+            raise InputError("--explain: an ONNX file has no gradients, so no heat maps", "leave out --backend onnx")
         if self.backend == ONNX and precision not in ("auto", "fp32"):
             raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "give only one of them")
         if self.file_format not in (None, *OUTPUT_FORMATS.names()):
@@ -180,6 +185,10 @@ def predict(
         lambda: _test_split(spec, question) if question.split else _files(question, data, stdin)
     )
     left_out.warn()
+    reader = PageReader(data.max_pixels, data.allow_symlinks)
+    explainer = None
+    if question.explain is not None:
+        explainer = Explainer.of(question.explain, spec, runtime_config, reader)
     options = OutputOptions(
         outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),
         model=spec.name,
@@ -193,11 +202,12 @@ def predict(
         submission=submission,
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
+        explain=explainer,
     )
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
     result = predict_files(
-        files, predictor, options, reader=PageReader(data.max_pixels, data.allow_symlinks),
+        files, predictor, options, reader=reader,
         runtime=resolve_runtime(runtime_config), pages=data.pages, emit=emit, stop=stop,
     )  # fmt: skip
     return replace(result, left_out=left_out.counts)

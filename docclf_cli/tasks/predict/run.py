@@ -33,6 +33,7 @@ from docclf_cli.metrics.costs import Costs
 from docclf_cli.page_ids import is_paged
 from docclf_cli.results.prediction import DocumentRow, PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
@@ -73,6 +74,7 @@ class OutputOptions:
         submission: The competition's file, or None.
         copy_to: Sort copies of the files into class folders below this one.
         overwrite: Replace existing results.
+        explain: Draws heat maps, or None.
     """
 
     outputs: OutputFiles
@@ -87,6 +89,7 @@ class OutputOptions:
     submission: Submission | None = None
     copy_to: Path | None = None
     overwrite: bool = False
+    explain: Explainer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +187,9 @@ def _write_results(
             stop=work.stop,
         )
         result = replace(result, copied=copied)
+    if options.explain is not None:
+        drawn = options.explain(predictions.of_pages(), work.files, work.emit, work.stop)
+        result = replace(result, explained=len(drawn))
     work.shards.remove()
     return result
 

@@ -164,12 +164,6 @@ def test_numbers_that_are_not_finite_or_far_off_are_unsound() -> None:
     assert not bench.sound(BF16)
 
 
-def test_short_work_is_guessed() -> None:
-    assert numerics._guess(ALL, torch.device("cpu")) == BF16_LAST
-    assert numerics._guess((FP32, FP32_LAST), torch.device("cpu")) == FP32_LAST
-    assert numerics._guess(ALL, torch.device("mps")) == FP32
-
-
 def test_a_settled_profile_leaves_nothing_open_and_settles_to_itself(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "docclf")
     settled = resolve_numerics(profile(), 5, pages=40)

@@ -265,9 +265,10 @@ def test_a_decoder_that_is_killed_is_replaced(checkpoint: Path) -> None:
         pool._decoders[0]._process.join()
         (again,) = pool.decode(page.getvalue(), served.preprocesses)
         assert np.array_equal(first.images[0], again.images[0])
-        pool._decoders[0]._limits = DecodeLimits(seconds=0.0)
+        pool._decoders[0]._limits = DecodeLimits(seconds=0.1)
+        os.kill(pool._decoders[0]._process.pid or 0, signal.SIGSTOP)  # as a file that takes for ever
         (late,) = pool.decode(page.getvalue(), served.preprocesses)
-        assert (late.images, late.error) == ((), "takes longer than 0 seconds to decode")
+        assert (late.images, late.error) == ((), "takes longer than 0.1 seconds to decode")
     finally:
         pool.close()
 
