@@ -28,7 +28,7 @@ from docclf_cli.results.training import Learned
 from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.audit.near_duplicates import find_near_duplicates, linked
 from docclf_cli.tasks.audit.registration import SIDE
-from docclf_cli.text import and_more, plural
+from docclf_cli.text import and_more, composed, plural
 
 FEWEST = 30  # pages that a difference is told for
 SIGNIFICANCE = 0.05
