@@ -106,7 +106,8 @@ def test_a_circle_would_be_found() -> None:
 
 
 def test_a_folder_can_be_taken_in_at_a_glance() -> None:
-    sizes = {folder: len(list(folder.glob("*.py"))) for folder in {path.parent for path in MODULES.values()}}
+    folders = {path.parent for path in MODULES.values()} - {PACKAGE / "commands"}  # which has a file a subcommand
+    sizes = {folder: len(list(folder.glob("*.py"))) for folder in folders}
     assert {str(folder.relative_to(PACKAGE)): size for folder, size in sizes.items() if size > 25} == {}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from docclf_cli.data.images.decode import UnreadablePage, decoding
+from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
 from docclf_cli.data.images.page_files import open_document
 from docclf_cli.data.images.preprocess import Preprocess
 
@@ -162,7 +162,7 @@ def _pages_of(content: bytes, preprocesses: Sequence[Preprocess], limits: Decode
 def _page(document: Any, number: int, preprocesses: Sequence[Preprocess], limits: DecodeLimits) -> Any:
     try:
         with decoding(limits.pixels):
-            return [document.page(number, preprocess) for preprocess in preprocesses], ""
+            return [document.page(number, preprocess, fitted) for preprocess in preprocesses], ""
     except UnreadablePage as error:
         return (), error.reason
 
