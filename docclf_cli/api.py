@@ -43,7 +43,7 @@ class Model:
         trained: The model.
         spec: The same with its views.
         runtime: Device and numerics.
-        backend: `torch` or `onnx`.
+        backend: `torch`, `onnx` or `int8`.
         threshold: Pages below this confidence are to be reviewed; None where no one asked.
     """
 
@@ -148,7 +148,7 @@ def load(
         tta: Look at each page in the views that its augmentation trained, and merge them.
         min_confidence: Pages below this confidence are to be reviewed.
         target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
-        backend: `torch`, or `onnx` for what `docclf export` made of the checkpoint.
+        backend: `torch`, or `onnx` or `int8` for what `docclf export` made of the checkpoint.
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.

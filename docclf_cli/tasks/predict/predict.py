@@ -16,7 +16,8 @@ from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predic
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
 from docclf_cli.engine.inference.members import Indices, data_of
-from docclf_cli.engine.inference.predictor import ONNX, TORCH
+from docclf_cli.engine.inference.onnx_backend import INT8
+from docclf_cli.engine.inference.predictor import TORCH
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.errors import InputError
@@ -103,8 +104,12 @@ class PredictOptions:
             raise InputError(
                 f"--copy-to: {self.copy_to} is inside of {inside[0]}", "the copies would become inputs of the next call"
             )
-        if self.backend == ONNX and precision not in ("auto", "fp32"):
-            raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "give only one of them")
+        computes_in = INT8 if self.backend == INT8 else "fp32"
+        if self.backend != TORCH and precision not in ("auto", computes_in):
+            raise InputError(
+                f"--precision {precision}: the {self.backend} backend computes in {computes_in}",
+                "give only one of them",
+            )
         if self.file_format not in (None, *OUTPUT_FORMATS.names()):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(OUTPUT_FORMATS.names())}")
         of_output = None if self.output is None else format_of(self.output)
