@@ -46,7 +46,7 @@ class Model:
         trained: The model.
         spec: The same with its views.
         runtime: Device and numerics.
-        backend: `torch` or `onnx`.
+        backend: `torch`, `onnx` or `int8`.
         threshold: Pages below this confidence are to be reviewed; None where no one asked.
         max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
     """
@@ -170,7 +170,7 @@ def load(
         tta: Look at each page in the views that its augmentation trained, and merge them.
         min_confidence: Pages below this confidence are to be reviewed.
         target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
-        backend: `torch`, or `onnx` for what `docclf export` made of the checkpoint.
+        backend: `torch`, or `onnx` or `int8` for what `docclf export` made of the checkpoint.
         max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
 
     Raises:

@@ -59,7 +59,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "engine/inference/ensemble_spec": ("predict",),
     "engine/inference/member_predictions": ("ensemble", "tta"),
     "engine/inference/members": ("train", *USE),
-    "engine/inference/onnx_backend": ("predict",),
+    "engine/inference/onnx_backend": ("predict", "export"),
     "engine/inference/predictor": ("predict",),
     "engine/inference/trained_model": ("train", *USE),
     "engine/inference/views": ("tta", "ensemble"),
@@ -134,7 +134,7 @@ VERBS = {
     "writes",
 }  # "docclf reads ..." is no command
 FILES = {".csv", ".onnx", ".safetensors", ".ckpt", ".yaml", ".json", ".parameters"}
-_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 _COMMAND = re.compile(r"\bdocclf ([a-z][a-z0-9-]*)")
 _SET = re.compile(r"--set ([a-z_.]+)=([^\s,;:)`']+)")
 _KEY = re.compile(rf"(?<![\w./{{-])((?:{'|'.join(Profile.model_fields)})(?:\.[a-z_]+)+)")

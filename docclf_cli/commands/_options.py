@@ -158,7 +158,7 @@ Views = Annotated[
     bool,
     declare("--tta", help="Test-time augmentation: predict each page in several views and merge the probabilities."),
 ]
-Backend = Annotated[str, declare("--backend", help="torch, or onnx (the file that `docclf export` wrote).")]
+Backend = Annotated[str, declare("--backend", help="torch; or onnx or int8 (the file that `docclf export` wrote).")]
 Output = Annotated[Path | None, output("Parent of run folders \\[default: runs].")]
 ResultsOutput = Annotated[
     Path | None,

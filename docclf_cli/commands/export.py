@@ -12,13 +12,16 @@ from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
 from docclf_cli.display import show as report
+from docclf_cli.display.progress import progress_display
+from docclf_cli.display.tables import difference
 from docclf_cli.results.export import ExportResult
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf export runs/mine\n\n"
     "docclf export runs/mine --format safetensors --output my-model\n\n"
-    "docclf predict scans/ --checkpoint runs/mine --backend onnx"
+    "docclf predict scans/ --checkpoint runs/mine --backend onnx\n\n"
+    "docclf export runs/mine --int8"
 )
 
 
@@ -33,6 +36,17 @@ def run(
             complete=words("onnx", "safetensors"),
         ),
     ] = "onnx",
+    int8: Annotated[
+        bool,
+        option.declare(
+            "--int8",
+            help="With onnx: quantise to int8, calibrated on training pages and compared on held-out pages.",
+        ),
+    ] = False,
+    tolerance: Annotated[
+        float,
+        option.declare("--tolerance", min=0.0, help="With --int8: by how much held-out macro-F1 may fall."),
+    ] = 0.01,
     output: Annotated[
         Path | None,
         option.output("Output file or folder \\[default: export/ beside the checkpoint].", "FILE|DIR"),
@@ -48,13 +62,19 @@ def run(
 
     checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
     path = find_checkpoint(checkpoint_or_newest(checkpoint, None, quiet))
-    report.show(export(path, file_format, output=output, overwrite=overwrite), as_json=as_json)
+    with progress_display(quiet) as emit:
+        result = export(
+            path, file_format, int8=int8, tolerance=tolerance, output=output, overwrite=overwrite, emit=emit
+        )
+    report.show(result, as_json=as_json)
 
 
 @report.render.register
 def tables(result: ExportResult) -> Iterator[RenderableType]:
     """The comparison with the checkpoint, and the files."""
-    table = report.plain_table(escape(f"{result.format} of {result.checkpoint}"))
+    quantization = result.quantization
+    name = f"{result.format} in int8" if quantization else result.format
+    table = report.plain_table(escape(f"{name} of {result.checkpoint}"))
     kind = "pages of the training data" if result.real_pages else "random images"
     table.add_row("compared on", f"{result.pages} {kind}")
     table.add_row("largest probability difference", f"{result.max_difference:.1e}")
@@ -63,6 +83,15 @@ def tables(result: ExportResult) -> Iterator[RenderableType]:
         "milliseconds per page on the CPU",
         f"{result.exported_ms:.1f}; torch {result.checkpoint_ms:.1f} (fp32), {faster:.2f} times as fast",
     )
+    if quantization:
+        faster = quantization.fp32_ms / result.exported_ms
+        table.add_row("onnx in fp32", f"{quantization.fp32_ms:.1f}, {faster:.2f} times as fast in int8")
+        table.add_row(
+            f"macro-F1 on {quantization.difference.pages} held-out pages",
+            f"{quantization.f1_macro:.3f}; checkpoint {quantization.checkpoint_f1_macro:.3f}, "
+            f"difference {difference(quantization.difference)} (95 %), allowed -{quantization.tolerance:g}",
+        )
+        table.add_row("calibrated on", f"{quantization.calibration_pages} training pages")
     yield table
     yield report.files_table(result.files)
     if result.format == "safetensors":

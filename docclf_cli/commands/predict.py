@@ -234,7 +234,8 @@ def _split_model(inputs: list[str], checkpoint: str | None, backend: str) -> tup
             raise InputError(f"{late} is a model, and the model comes first", right)
         return inputs, checkpoint, backend
     if first.lower().endswith(".onnx"):
-        first, backend = _checkpoint_of_onnx(Path(first)), "onnx"
+        backend = "int8" if first.lower().endswith(".int8.onnx") else "onnx"
+        first = _checkpoint_of_onnx(Path(first))
     return inputs[1:], argument_or_option(first, checkpoint, "--checkpoint"), backend
 
 
@@ -249,11 +250,12 @@ def _checkpoint_of_onnx(path: Path) -> str:
     Raises:
         InputError: It is not there.
     """
+    stem = path.stem.removesuffix(".int8")
     for suffix in (".ckpt", ".pt", ".pth"):
-        if (found := path.absolute().parent.parent / f"{path.stem}{suffix}").is_file():
+        if (found := path.absolute().parent.parent / f"{stem}{suffix}").is_file():
             return str(found)
     raise InputError(
-        f"{path}: there is no {path.stem}.ckpt in the folder above, of which it was made",
+        f"{path}: there is no {stem}.ckpt in the folder above, of which it was made",
         "keep it where `docclf export` puts it, in export/ beside the checkpoint",
     )
 

@@ -67,7 +67,7 @@ class EnsemblePredictor:
     def precision(self) -> str:
         """The number format of the models; several, joined by commas, if they differ."""
         networks = (network for member in self.member_predictors for network in member.predictor.networks)
-        return ", ".join(sorted({network.runtime.precision for network in networks}))
+        return ", ".join(sorted({network.precision for network in networks}))
 
     @property
     def temperature(self) -> float | None:
@@ -109,7 +109,7 @@ def build_ensemble_predictor(
         spec: One member, or several that know the same classes; `fitted_on_held_out` where its method is fitted.
         runtime_config: Device and numerics; `auto` is how the run of each checkpoint scored its pages.
         pages: About how many there are; 0 where that is not known.
-        backend: What runs the models: `torch`, or `onnx` for what `export` made of the checkpoints.
+        backend: What runs the models: `torch`, or `onnx` or `int8` for what `export` made of the checkpoints.
 
     Raises:
         CheckpointError: A checkpoint is damaged, or not exported.

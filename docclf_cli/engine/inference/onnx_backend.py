@@ -18,6 +18,8 @@ from docclf_cli.models.weights import first_line
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, TrainConfig
 
 INPUT, OUTPUT, ABOUT = "images", "logits", "docclf"
+INT8 = "int8"
+ONNX_SUFFIX, INT8_SUFFIX = ".onnx", ".int8.onnx"
 
 
 class OnnxModel(torch.nn.Module):
@@ -25,11 +27,17 @@ class OnnxModel(torch.nn.Module):
 
     Args:
         session: An `onnxruntime.InferenceSession`.
+
+    Attributes:
+        about: What `export` wrote beside the network; empty in a file of another program.
+        precision: The number format that it computes in, `fp32` or `int8`.
     """
 
     def __init__(self, session: Any) -> None:
         super().__init__()
         self.session = session
+        self.about: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
+        self.precision = INT8 if self.about.get("precision") == INT8 else "fp32"
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [n, num_classes] of normalised images [n, 3, size, size]."""
@@ -37,9 +45,10 @@ class OnnxModel(torch.nn.Module):
         return torch.from_numpy(self.session.run([OUTPUT], {INPUT: array})[0])
 
 
-def onnx_path(checkpoint: Path) -> Path:
+def onnx_path(checkpoint: Path, precision: str = "fp32") -> Path:
     """Where `export` puts the ONNX file of a checkpoint."""
-    return checkpoint.parent / "export" / f"{checkpoint.stem}.onnx"
+    suffix = INT8_SUFFIX if precision == INT8 else ONNX_SUFFIX
+    return checkpoint.parent / "export" / f"{checkpoint.stem}{suffix}"
 
 
 def load_onnx(path: Path) -> OnnxModel:
@@ -62,18 +71,21 @@ def load_onnx(path: Path) -> OnnxModel:
         raise CheckpointError(f"{path}: damaged, or not an ONNX model ({first_line(error)})") from error
 
 
-def load_exported(info: CheckpointInfo) -> OnnxModel:
-    """The ONNX model that was exported from a checkpoint as it is now.
+def load_exported(info: CheckpointInfo, precision: str = "fp32") -> OnnxModel:
+    """The ONNX model, in fp32 or int8, that was exported from a checkpoint as it is now.
 
     Raises:
         CheckpointError: There is none, or it was made from other weights.
     """
-    path, command = onnx_path(info.path), shlex.join(["docclf", "export", "--checkpoint", str(info.path)])
+    path, command = onnx_path(info.path, precision), shlex.join(["docclf", "export", "--checkpoint", str(info.path)])
+    kind = "ONNX"
+    if precision == INT8:
+        command += " --int8"
+        kind = "ONNX in int8"
     if not path.is_file():
-        raise CheckpointError(f"{info.path}: not exported to ONNX yet", f"run `{command}` first")
+        raise CheckpointError(f"{info.path}: not exported to {kind} yet", f"run `{command}` first")
     model = load_onnx(path)
-    about = json.loads(model.session.get_modelmeta().custom_metadata_map.get(ABOUT, "{}"))
-    if about.get("checkpoint") != info.sha256:
+    if model.about.get("checkpoint") != info.sha256:
         raise CheckpointError(f"{path}: made from another checkpoint than {info.path}", f"run `{command}` again")
     return model
 
@@ -85,9 +97,9 @@ def exported_info(path: Path) -> CheckpointInfo:
         InputError: onnxruntime is not installed.
         CheckpointError: The file is missing, damaged, or not written by `docclf export`.
     """
-    told = load_onnx(path).session.get_modelmeta().custom_metadata_map.get(ABOUT)
+    model = load_onnx(path)
+    about = model.about
     try:
-        about = json.loads(told or "")
         return CheckpointInfo(
             path=path,
             sha256=sha256_of(path),
@@ -100,7 +112,7 @@ def exported_info(path: Path) -> CheckpointInfo:
             monitor=TrainConfig().monitor,
             epoch=int(about["epoch"]),
             saw_all=False,
-            precision="fp32",
+            precision=model.precision,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not written by docclf", "export a checkpoint: docclf export") from error

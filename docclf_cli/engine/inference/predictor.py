@@ -16,7 +16,7 @@ from docclf_cli.data.loading.batch import Batch
 from docclf_cli.data.loading.pages import AS_IT_IS, PLAIN, NamedView
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import CheckpointInfo, precision_of
-from docclf_cli.engine.inference.onnx_backend import load_exported, load_onnx
+from docclf_cli.engine.inference.onnx_backend import INT8, ONNX_SUFFIX, OnnxModel, load_exported, load_onnx
 from docclf_cli.engine.runtime.device import Runtime, fast_precisions, resolve_runtime
 from docclf_cli.engine.runtime.numerics import for_inference, pick_numerics, precision_here
 from docclf_cli.engine.runtime.numerics_benchmark import Workload
@@ -28,8 +28,7 @@ from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
 TORCH, ONNX = "torch", "onnx"
-BACKENDS = (TORCH, ONNX)
-ONNX_SUFFIX = ".onnx"
+BACKENDS = (TORCH, ONNX, INT8)
 IMAGES_PER_PASS = 64
 # onnxruntime is fed from the main memory, in the layout that its graphs are made for.
 FOR_ONNX = RuntimeConfig(device="cpu", precision="fp32", memory_format="contiguous", compile="off")
@@ -53,6 +52,11 @@ class Network:
     runtime: Runtime
     recorder: FeatureRecorder | None = None
     novelty: NoveltyModel | None = None
+
+    @property
+    def precision(self) -> str:
+        """The number format that it computes in."""
+        return self.model.precision if isinstance(self.model, OnnxModel) else self.runtime.precision
 
     def log_probs(self, images: torch.Tensor) -> torch.Tensor:
         """Log-probabilities, float32 [n, num_classes], of uint8 images [n, 3, size, size]; on the device.
@@ -140,7 +144,7 @@ class Predictor:
     @property
     def precision(self) -> str:
         """The number format of the networks; several, joined by commas, if they differ."""
-        return ", ".join(sorted({network.runtime.precision for network in self.networks}))
+        return ", ".join(sorted({network.precision for network in self.networks}))
 
     def log_probs(self, images: torch.Tensor) -> np.ndarray:
         """Calibrated log-probabilities, float64 [n, num_classes], with several views merged (`outputs`)."""
@@ -211,7 +215,7 @@ def open_predictor(
         views: How to look at each page.
         merge: How several views are merged.
         temperature: Divides the log-probabilities.
-        backend: `torch`, or `onnx` for what `export` made of the checkpoints.
+        backend: `torch`, or `onnx` or `int8` for what `export` made of the checkpoints.
 
     Raises:
         CheckpointError: A checkpoint is damaged, or not exported.
@@ -224,8 +228,9 @@ def open_predictor(
 
 
 def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size: int, backend: str) -> Network:
-    if backend == ONNX or info.path.suffix == ONNX_SUFFIX:
-        model = load_onnx(info.path) if info.path.suffix == ONNX_SUFFIX else load_exported(info)
+    if backend != TORCH or info.path.suffix == ONNX_SUFFIX:
+        precision = INT8 if backend == INT8 else "fp32"
+        model = load_onnx(info.path) if info.path.suffix == ONNX_SUFFIX else load_exported(info, precision)
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)

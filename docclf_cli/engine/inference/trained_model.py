@@ -89,7 +89,7 @@ class TrainedModel:
             pages: About how many pages there are; 0 where that is not known.
             views: How to look at each page; none is the page as it is.
             merge: How several views are merged.
-            backend: `torch`, or `onnx` for what `export` made of the checkpoints.
+            backend: `torch`, or `onnx` or `int8` for what `export` made of the checkpoints.
 
         Raises:
             CheckpointError: A checkpoint is damaged, or not exported.

@@ -17,7 +17,8 @@ from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predic
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
 from docclf_cli.engine.inference.members import Indices, data_of
-from docclf_cli.engine.inference.predictor import ONNX, TORCH
+from docclf_cli.engine.inference.onnx_backend import INT8
+from docclf_cli.engine.inference.predictor import TORCH
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.errors import InputError
@@ -126,10 +127,16 @@ class PredictOptions:
             raise InputError(
                 f"--copy-to: {self.copy_to} is inside of {inside[0]}", "the copies would become inputs of the next call"
             )
-        if self.backend == ONNX and self.explain is not None:
-            raise InputError("--explain: an ONNX file has no gradients, so no heat maps", "leave out --backend onnx")
-        if self.backend == ONNX and precision not in ("auto", "fp32"):
-            raise InputError(f"--precision {precision}: the onnx backend computes in fp32", "give only one of them")
+        if self.backend != TORCH and self.explain is not None:
+            raise InputError(
+                "--explain: an ONNX file has no gradients, so no heat maps", f"leave out --backend {self.backend}"
+            )
+        computes_in = INT8 if self.backend == INT8 else "fp32"
+        if self.backend != TORCH and precision not in ("auto", computes_in):
+            raise InputError(
+                f"--precision {precision}: the {self.backend} backend computes in {computes_in}",
+                "give only one of them",
+            )
         if self.file_format not in (None, *OUTPUT_FORMATS.names()):
             raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(OUTPUT_FORMATS.names())}")
         of_output = None if self.output is None else format_of(self.output)
@@ -177,7 +184,7 @@ def predict(
     members = spec.members
     plain = any(view.name == PLAIN for views in spec.view_specs()[:1] for view in views)
     unknown = unknown_rule(
-        members, question.max_lost, question.expect_unknown, has_features=question.backend != ONNX, plain_view=plain
+        members, question.max_lost, question.expect_unknown, has_features=question.backend == TORCH, plain_view=plain
     )
     costs = None if question.costs is None else read_costs(question.costs, members[0].info.class_names)
     threshold = _confidence_threshold(spec, question, runtime_config, unknown, emit, stop)

@@ -140,7 +140,7 @@ class ModelSource:
         path: Run folder or checkpoint.
         runtime: Device and numerics.
         tta: Look at each page in several views.
-        backend: `torch`, or `onnx` for what `docclf export` wrote.
+        backend: `torch`, or `onnx` or `int8` for what `docclf export` wrote.
         min_confidence: Pages below this confidence need review.
         target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
     """
