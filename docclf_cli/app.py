@@ -72,6 +72,7 @@ def _register() -> None:
         s3_push,
         train,
         tta,
+        weights,
     )
     from docclf_cli.commands._arguments import Command
 
@@ -84,6 +85,7 @@ def _register() -> None:
     app.command("tta", cls=Command, epilog=tta.EXAMPLES)(tta.run)
     app.command("export", cls=Command, epilog=export.EXAMPLES)(export.run)
     app.add_typer(cache.app, name="cache")
+    app.add_typer(weights.app, name="weights")
     app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.run)
     app.command("env-check", cls=Command, epilog=env_check.EXAMPLES)(env_check.run)
     app.command("s3-push", cls=Command, epilog=s3_push.EXAMPLES)(s3_push.run)

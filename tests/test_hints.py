@@ -44,6 +44,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "commands/s3_push": ("s3-push",),
     "commands/train": ("train",),
     "commands/tta": ("tta",),
+    "commands/weights": ("weights",),
     "data/": ("train", "predict", *USE, "audit"),
     "display/": ALL,
     "display/audit": ("train", "audit"),
@@ -92,14 +93,16 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/predict/sorting": ("predict",),
     "tasks/predict/submission": ("predict", "ensemble", "tta"),
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
+    "tasks/plan": ("train",),
     "tasks/recipe": ("train",),
     "tasks/runs": ("runs",),
     "tasks/train": ("train",),
     "tasks/tta": ("tta",),
     "tasks/unreadable": USE,
     "tasks/verdict": ("train",),
+    "tasks/weights": ("weights",),
 }  # fmt: skip
-FOREIGN = {"--shm-size", "--force-reinstall", "--cached", "--error-unmatch"}  # options of other programs
+FOREIGN = {"--no-index", "--shm-size", "--force-reinstall", "--cached", "--error-unmatch"}  # options of other programs
 VERBS = {
     "applies",
     "knows",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
 
 # Modules of this package that register what people see of a result.
-TABLES = ("audit", "class_report", "ensemble", "evaluate", "predict", "runs", "train", "training_plan")
+TABLES = ("audit", "class_report", "ensemble", "evaluate", "predict", "runs", "train", "training_plan", "weights")
 
 WEAK = "!"  # before the name of a weak class, for those who see no colour
 WEAK_F1 = 0.5

@@ -20,6 +20,7 @@ from docclf_cli.results.export import ExportResult
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
+from docclf_cli.results.weights import PackedWeights, WeightsList
 
 RESULTS: Mapping[str, type] = {
     "train": TrainResult,
@@ -36,6 +37,8 @@ RESULTS: Mapping[str, type] = {
     "export": ExportResult,
     "cache show": CacheUsage,
     "cache clear": CacheCleared,
+    "weights list": WeightsList,
+    "weights pack": PackedWeights,
     "audit": AuditResult,
     "env-check": EnvReport,
     "s3-push": PushResult,

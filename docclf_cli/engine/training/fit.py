@@ -110,7 +110,9 @@ def refit(
     """
     config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
-    everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
+    everything = replace(
+        task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages", allowance=None
+    )
     position = Checkpoint.load_newest(everything.run.last) if resume else None
     with distributed.handed_out(_FitJob.of(everything, config, position, validates=False)):
         distributed.ready(lambda: None)
