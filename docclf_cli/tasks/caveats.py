@@ -5,6 +5,7 @@ from __future__ import annotations
 from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
 from docclf_cli.results.predictions import Predictions
 
+LAST = "epoch"  # the `train.monitor` of which the last epoch has most
 UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such as snapshots
 
 
@@ -31,7 +32,9 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
         temperature: The model's temperature.
     """
     found = []
-    if split == "val":
+    if split == "val" and monitor == LAST:
+        found.append("These pages chose no epoch: the last one is taken (train.monitor: epoch).")
+    elif split == "val":
         found.append(
             f"These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point "
             "of macro-F1 on 100 pages. Use --split test for an unbiased estimate."

@@ -13,6 +13,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 from docclf_cli.tasks import plan
+from docclf_cli.tasks.caveats import caveats
 from docclf_cli.tasks.plan import MOST_EPOCHS, Load, Speed, choose, fit_to_minutes, measure_speed
 from docclf_cli.tasks.recipe import INSTANT, LAPTOP, Recipe
 
@@ -109,3 +110,9 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     index, _ = load_training_index(profile.data)
     with pytest.raises(InputError, match=r"train\.minutes measures one process"):
         fit_to_minutes(profile, Recipe("", ""), index, Load(8, 4, 12, 1), time.monotonic())
+
+
+def test_no_page_chooses_the_epoch_of_a_probe() -> None:
+    monitor = load_profile("instant").profile.train.monitor
+    (note,) = caveats("val", monitor=monitor, folds=False, temperature=1.0)
+    assert note.startswith("These pages chose no epoch")

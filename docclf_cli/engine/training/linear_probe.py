@@ -375,7 +375,9 @@ def fit_logistic(
         num_classes: Length of the class axis.
     """
     mean = features.mean(axis=0)
-    deviation = np.maximum(features.std(axis=0), 1e-6)
+    deviation = features.std(axis=0)
+    # What hardly varies here may vary on other pages: scaled by its own deviation, it would drown all the rest there.
+    deviation = np.maximum(deviation, max(float(np.median(deviation)) / 2, 1e-6))
     scaled = torch.as_tensor((features - mean) / deviation)
     targets = torch.as_tensor(labels)
     shares = torch.as_tensor(weights, dtype=torch.float32)

@@ -179,3 +179,11 @@ def test_folding_batch_norms_changes_nothing(name: str) -> None:
         assert torch.allclose(folded(pages), model.eval()(pages), atol=1e-4)
     left = [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert left == []
+
+
+def test_a_feature_that_hardly_varies_does_not_drown_the_others_on_other_pages() -> None:
+    features, labels = features_of()
+    quiet = np.random.default_rng(2).normal(0, 1e-4, (len(labels), 1)).astype(np.float32) * (1 + labels[:, None])
+    found = fit_logistic(np.hstack([features, quiet]), labels, np.arange(len(labels)) % 3, np.ones(len(labels)), 3)
+    elsewhere = np.hstack([features, np.ones_like(quiet)])
+    assert ((elsewhere @ found.weight.T + found.bias).argmax(1) == labels).mean() > 0.9
