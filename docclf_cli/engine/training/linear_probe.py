@@ -48,8 +48,8 @@ BATCH = 32  # pages of a forward pass
 CACHED_BYTES = 256 * 2**20  # features stored for later runs with the same backbone and views
 FOLDS = 3
 # Weights of the squared norm of the classifier beside the mean loss, for features of variance 1; the strongest first.
-PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-TRIAL_ITERATIONS, ITERATIONS = 40, 150
+PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+TRIAL_ITERATIONS, ITERATIONS = 25, 100
 _VIEWS = 3  # keeps these random streams apart from those of training
 logger = logging.getLogger("docclf")
 
@@ -378,7 +378,7 @@ def fit_logistic(
     deviation = features.std(axis=0)
     # What hardly varies here may vary on other pages: scaled by its own deviation, it would drown all the rest there.
     deviation = np.maximum(deviation, max(float(np.median(deviation)) / 2, 1e-6))
-    scaled = torch.as_tensor((features - mean) / deviation)
+    scaled = torch.as_tensor((features - mean) / deviation, dtype=torch.float32)
     targets = torch.as_tensor(labels)
     shares = torch.as_tensor(weights, dtype=torch.float32)
     losses = _cross_validated(scaled, targets, shares, folds, num_classes)
