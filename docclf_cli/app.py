@@ -76,6 +76,7 @@ def _register() -> None:
         train,
         tta,
         watch,
+        weights,
     )
     from docclf_cli.commands._arguments import Command
 
@@ -91,6 +92,7 @@ def _register() -> None:
     app.command("serve", cls=Command, epilog=serve.EXAMPLES)(serve.run)
     app.command("watch", cls=Command, epilog=watch.EXAMPLES)(watch.run)
     app.add_typer(cache.app, name="cache")
+    app.add_typer(weights.app, name="weights")
     app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.run)
     app.command("review", cls=Command, epilog=review.EXAMPLES)(review.run)
     app.command("env-check", cls=Command, epilog=env_check.EXAMPLES)(env_check.run)

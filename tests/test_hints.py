@@ -48,6 +48,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "commands/train": ("train",),
     "commands/tta": ("tta",),
     "commands/watch": ("watch",),
+    "commands/weights": ("weights",),
     "data/": ("train", "predict", *USE, "audit"),
     "display/": ALL,
     "display/audit": ("train", "audit"),
@@ -104,6 +105,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/predict/submission": ("predict", "ensemble", "tta"),
     "tasks/review/": ("review",),
     "tasks/results_folder": ("evaluate", "class-report", "tta"),
+    "tasks/plan": ("train",),
     "tasks/recipe": ("train",),
     "tasks/runs": ("runs",),
     "tasks/serve/": ("serve",),
@@ -114,8 +116,10 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/unknown": ("evaluate", "predict"),
     "tasks/unreadable": USE,
     "tasks/verdict": ("train",),
+    "tasks/weights": ("weights",),
 }  # fmt: skip
 FOREIGN = {
+    "--no-index",
     "--shm-size",
     "--data-binary",
     "--force-reinstall",

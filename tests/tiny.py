@@ -1,14 +1,17 @@
 """A training run that takes a second."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from docclf_cli.errors import Interrupted
+from docclf_cli.events import Event
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
+from docclf_cli.stop import StopFlag
 from docclf_cli.tasks import train as train_module
 
 TONES = {"form": 60, "letter": 130, "receipt": 200}
@@ -52,3 +55,19 @@ def no_plots() -> Iterator[None]:
         patch.setattr(train_module, "write_comparison", lambda folder, *_: folder / "none")
         patch.setattr(train_module, "write_curves", lambda folder, *_: folder / "none")
         yield
+
+
+def stop_when(profile: Profile, moment: Callable[[Event], bool], resume: Path | None = None) -> Path:
+    """Train (or go on) until `moment`, and return the folder of the stopped run."""
+    stop = StopFlag()
+
+    def watch(event: Event) -> None:
+        if moment(event):
+            stop.signal_number = 15
+
+    with pytest.raises(Interrupted) as stopped:
+        train_module.train(profile, resume=resume, emit=watch, stop=stop)
+    folder = Path(profile.output) / str(profile.name)
+    assert stopped.value.exit_code == 143
+    assert f"docclf train --resume {folder}" in stopped.value.hint
+    return folder

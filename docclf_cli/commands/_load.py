@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from docclf_cli.errors import InputError, ProfileError
-from docclf_cli.profile.layers import SET
+from docclf_cli.profile.layers import OPTION, SET
 
 if TYPE_CHECKING:
     from docclf_cli.profile.load import LoadedProfile
@@ -36,15 +37,35 @@ def load_recipe(name: str, options: Mapping[str, Any], sets: Sequence[str] | Non
     """Load the profile of a training, and what it starts from; `auto` becomes a fixed one by looking at the machine.
 
     Raises:
+        InputError: Both `--minutes` and `--epochs` are given.
         ProfileError: As `load_checked`.
     """
-    from docclf_cli.tasks.recipe import AUTO, Recipe, choose_recipe, own_auto
+    from docclf_cli.tasks.recipe import AUTO, INSTANT, LAPTOP, SCRATCH, Recipe, choose_recipe, own_auto
 
     loaded = load_checked(name, options, sets)
+    given = {key for key, source in loaded.sources.items() if source.kind in (OPTION, SET)}
+    if "train.minutes" in given and "train.epochs" in given:
+        raise InputError("--minutes chooses the number of epochs, and --epochs gives it", "leave one of them out")
     if name != AUTO or own_auto():
-        return loaded, Recipe(name, "")
+        return _planned_anew(loaded, name, given), Recipe(name, "")
     recipe = choose_recipe(loaded)
+    if loaded.profile.train.minutes is None or recipe.profile == SCRATCH:
+        return load_checked(recipe.profile, options, sets), recipe
+    shorter = load_checked(INSTANT, options, sets).profile
+    any_size = recipe.profile == LAPTOP and "data.image_size" not in given
+    recipe = replace(recipe, shorter=shorter, any_size=any_size)
     return load_checked(recipe.profile, options, sets), recipe
+
+
+def _planned_anew(loaded: LoadedProfile, name: str, given: Container[str]) -> LoadedProfile:
+    """A profile without the plan that an earlier run made, where other minutes are asked for now."""
+    train = loaded.profile.train
+    if train.plan is None or "train.minutes" not in given:
+        return loaded
+    if load_checked(name, {}, ()).profile.train.minutes == train.minutes:
+        return loaded
+    profile = loaded.profile.model_copy(update={"train": train.model_copy(update={"plan": None})})
+    return replace(loaded, profile=profile)
 
 
 def given_data(loaded: LoadedProfile) -> dict[str, Any]:

@@ -23,7 +23,9 @@ Pages = Annotated[
 ]
 What = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[WHAT]...", help="pages, numerics, samples, s3 \\[default: pages and numerics]."),
+    typer.Argument(
+        metavar="[WHAT]...", help="pages, numerics, features, samples, s3 \\[default: pages, numerics, features]."
+    ),
 ]
 
 

@@ -24,6 +24,8 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf train my/pages\n\n"
     "docclf train my/pages --dry-run\n\n"
+    "docclf train my/pages --minutes 15\n\n"
+    "docclf train my/pages --profile instant\n\n"
     "docclf train samples --profile quickstart\n\n"
     "docclf train my/pages --model convnext_small --scheduler warmup_cosine\n\n"
     "docclf train my/pages --folds 5 --set train.ema=0.999\n\n"
@@ -47,6 +49,12 @@ Augmentation = Annotated[
     option.declare("--augmentation", help="none, light, document or rough.", complete=groups("augmentation")),
 ]
 Epochs = Annotated[int | None, option.declare("--epochs", help="Passes over the training pages.")]
+Minutes = Annotated[
+    float | None,
+    option.declare(
+        "--minutes", help="Wall time of the whole run: recipe, image size and epochs are fitted to it on this machine."
+    ),
+]
 BatchSize = Annotated[int | None, option.declare("--batch-size", help="Pages per step.")]
 Lr = Annotated[float | None, option.declare("--lr", help="Peak learning rate.")]
 ImageSize = Annotated[int | None, option.declare("--image-size", help="Side of the model input in pixels.")]
@@ -104,6 +112,7 @@ def run(
     loss: Loss = None,
     augmentation: Augmentation = None,
     epochs: Epochs = None,
+    minutes: Minutes = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
     image_size: ImageSize = None,
@@ -130,7 +139,7 @@ def run(
     """Train a classifier on labelled pages, and score it on held-out pages."""
     options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
-        "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.batch_size": batch_size, "optimizer.lr": lr,
+        "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.minutes": minutes, "train.batch_size": batch_size, "optimizer.lr": lr,
         "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip

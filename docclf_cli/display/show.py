@@ -38,6 +38,7 @@ TABLES = (
     "runs",
     "train",
     "training_plan",
+    "weights",
 )
 
 WEAK = "!"  # before the name of a weak class, for those who see no colour

@@ -31,7 +31,11 @@ def plan_table(plan: TrainingPlan) -> Iterator[RenderableType]:
     table.add_row("pages", escape(f"{plan.pages} of {plan.classes} classes in {plan.data}"))
     table.add_row("split", f"{plan.train_pages} to train on, {plan.val_pages} to validate ({escape(plan.split)})")
     models = f"{plan.fits} models, each " if plan.fits > 1 else ""
-    table.add_row("length", f"{models}{plan.epochs} epochs, about {minutes(plan.minutes)} (a guess)")
+    epochs = f"{plan.epochs} epochs" if plan.epochs > 1 else "one epoch"
+    if plan.fitted:
+        table.add_row("length", escape(f"{models}{plan.fitted}"))
+    else:
+        table.add_row("length", f"{models}{epochs}, about {minutes(plan.minutes)} (a guess)")
     table.add_row("run", escape(str(plan.run)))
     yield table
 
@@ -73,7 +77,7 @@ class PlanDisplay:
     def __call__(self, event: Event) -> None:
         """Pass an event on, and measure."""
         self._emit(event)
-        if self._plan is None or self._corrected:
+        if self._plan is None or self._corrected or self._plan.fitted:
             return
         if isinstance(event, FitStarted):
             self._fit, self._fit_began, self._steps = event, self._clock(), []

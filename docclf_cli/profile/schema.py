@@ -182,6 +182,13 @@ class TrainConfig(Section):
     """The training loop."""
 
     epochs: Count = Field(30, description="Passes over the training pages")
+    minutes: Positive | None = Field(
+        None,
+        description="Wall time of the whole run; recipe, image size and epochs are fitted to it (`docs/minutes.md`)",
+    )
+    plan: str | None = Field(
+        None, description="What `minutes` came to; written by docclf, and a profile that has it is not planned again"
+    )
     batch_size: Count = Field(32, description="Pages per optimizer step, over all processes and accumulation steps")
     accumulate: Count = Field(1, description="Micro-steps per optimizer step; each sees batch_size / accumulate pages")
     clip_grad: Positive | None = Field(1.0, description="Largest gradient norm; null does not clip")
@@ -192,6 +199,11 @@ class TrainConfig(Section):
         "31,623",
     )
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
+    linear_probe: Count | Literal["auto"] | None = Field(
+        None,
+        description="The first epoch fits the classifier alone, by logistic regression with a cross-validated penalty, to the "
+        "features of this many views of each page (one plain, the others augmented); auto: as many as take about ten seconds",
+    )
     monitor: str = Field(
         "blend",
         description="Metric that chooses the best epoch: blend (mean of clean and degraded macro-F1) or another column that "
@@ -220,6 +232,11 @@ class TrainConfig(Section):
         description="Steps with a NaN or infinite loss that are skipped before the run stops (exit 7); "
         "above 0 a GPU waits for the loss after each step",
     )
+
+    @property
+    def only_probes(self) -> bool:
+        """Whether a linear probe is all of the training, so that it takes seconds."""
+        return self.linear_probe is not None and self.epochs == 1
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimizer steps of a fit."""

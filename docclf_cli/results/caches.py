@@ -11,7 +11,7 @@ class CacheRow:
     """One cache.
 
     Attributes:
-        name: `pages`, `numerics`, `samples` or `s3`.
+        name: `pages`, `numerics`, `features`, `samples` or `s3`.
         description: What it is.
         folder: Its folder.
         files: How many files.

@@ -23,6 +23,7 @@ from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
 from docclf_cli.results.watching import WatchResult
+from docclf_cli.results.weights import PackedWeights, WeightsList
 
 RESULTS: Mapping[str, type] = {
     "train": TrainResult,
@@ -41,6 +42,8 @@ RESULTS: Mapping[str, type] = {
     "cache show": CacheUsage,
     "cache clear": CacheCleared,
     "watch --once": WatchResult,
+    "weights list": WeightsList,
+    "weights pack": PackedWeights,
     "audit": AuditResult,
     "review": ReviewResult,
     "env-check": EnvReport,

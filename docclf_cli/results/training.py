@@ -133,7 +133,8 @@ class TrainingPlan:
         epochs: Passes over the training pages.
         fits: How many models are trained.
         device: What computes.
-        minutes: A guess of how long it takes.
+        minutes: How long it takes: the minutes that were given, or a guess.
+        fitted: What the given minutes came to, with the measured speed; empty where none were given.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
     """
 
@@ -154,6 +155,7 @@ class TrainingPlan:
     device: str
     minutes: float
     left_out: Mapping[str, int] = field(default_factory=dict)
+    fitted: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.text import Message
 
+LAST = "epoch"  # the `train.monitor` of which the last epoch has most
 UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such as snapshots
 
 
@@ -32,7 +33,9 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
         temperature: The model's temperature.
     """
     found = []
-    if split == "val":
+    if split == "val" and monitor == LAST:
+        found.append("These pages chose no epoch: the last one is taken (train.monitor: epoch).")
+    elif split == "val":
         found.append(
             Message.of(
                 "These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point "

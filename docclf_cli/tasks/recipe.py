@@ -20,7 +20,7 @@ from docclf_cli.profile.load import LoadedProfile, load_profile
 from docclf_cli.profile.lookup import config_folders
 from docclf_cli.profile.schema import ModelConfig, Profile
 
-AUTO, GPU, LAPTOP, SCRATCH = "auto", "config", "laptop", "scratch"
+AUTO, GPU, LAPTOP, SCRATCH, INSTANT = "auto", "config", "laptop", "scratch", "instant"
 LEAST_GPU_MEMORY = 8 * 2**30  # bytes; 32 pages of 384 x 384 through ConvNeXt tiny take about 7 GiB in 16 bits
 # Arithmetic that training sustains, in floating-point operations per second, for a first guess of its length: two cores
 # take about 2 h 20 min for 30 epochs of 390 pages with ConvNeXt tiny at 384 x 384.
@@ -34,10 +34,19 @@ logger = logging.getLogger("docclf")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A fixed profile, and why `auto` picked it."""
+    """What a run starts from.
+
+    Attributes:
+        profile: Name of a fixed profile.
+        reason: Why `auto` picked it; empty where it was named.
+        shorter: The profile for little time, which `train.minutes` may choose instead; None where the profile was named.
+        any_size: Whether `train.minutes` may choose the image size.
+    """
 
     profile: str
     reason: str
+    shorter: Profile | None = None
+    any_size: bool = False
 
 
 def own_auto() -> bool:

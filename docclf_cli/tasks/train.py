@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.pace import Allowance
 from docclf_cli.engine.training.preflight import (
     PlannedFit,
     check_batches,
@@ -71,6 +73,7 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.document_scores import score_documents
 from docclf_cli.tasks.learning import require_known_pages, sets_of_added, what_was_learned
+from docclf_cli.tasks.plan import END_SECONDS, START_SECONDS, Load, fit_to_minutes
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
@@ -86,6 +89,7 @@ WHILE_DRAWING = "stopped while tables and plots were written"
 class _Checked:
     """A run that has passed every check that needs no page."""
 
+    profile: Profile
     index: DocumentIndex
     own_val: int
     fits: tuple[PlannedFit, ...]
@@ -107,14 +111,26 @@ class _Work:
     resume: bool
     emit: Emit
     stop: StopFlag
+    began: float
 
     def task(self, planned: PlannedFit) -> TrainingJob:
         run, label = self.run, self.profile.model.name
         if planned.fold is not None:
             run, label = run.fold(planned.fold), f"fold {planned.fold} of {self.profile.train.folds}"
+        allowance = self._allowance(planned, run)
         return TrainingJob(
-            self.profile, self.prepared, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label
-        )
+            self.profile, self.prepared, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label,
+            allowance,
+        )  # fmt: skip
+
+    def _allowance(self, planned: PlannedFit, run: RunFolder) -> Allowance | None:
+        """The time for a fit: its share of what is left of `train.minutes`; None where its epochs are fixed."""
+        train = self.profile.train
+        if train.minutes is None or train.only_probes:
+            return None
+        left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
+        fits_left = len(self.fits) - next(number for number, one in enumerate(self.fits) if one is planned)
+        return Allowance(left / fits_left, run.pace)
 
     def fit(self, task: TrainingJob) -> FitResult:
         return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)
@@ -149,12 +165,13 @@ def train(
         Interrupted: `stop` was set; the run can go on.
         DocclfError: Pages, weights or the folder cannot be worked with; each with its own exit code.
     """
+    began = time.monotonic()
     typed, profile = typed_paths(profile), absolute_paths(profile)
     is_main = distributed.is_main_process()
 
     def check() -> tuple[RunFolder, Profile, _Checked]:
         resolve_root(profile.data, emit, stop)  # draws the samples, if they are wanted and not there yet
-        return _opened(profile, resume, recipe, typed, announce, overwrite)
+        return _opened(profile, resume, recipe, typed, announce, overwrite, began)
 
     run, profile, checked = distributed.on_main(check)
     runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
@@ -173,14 +190,13 @@ def train(
             checked.split.save(run.split)
         prepared = _on_all_ranks(prepared, profile, checked.index, runtime, stop)
         fits = _readable(profile, prepared, checked.fits, runtime)
-        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop)
+        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop, began)
         if is_main:
             write_provenance(run, prepared, typed)
             _write_preview(work)
-        jobs = [work.task(planned) for planned in fits]
-        fitted = [work.fit(job) for job in jobs]
+        fitted = [work.fit(work.task(planned)) for planned in fits]  # each gets its share of the time that is left
         if profile.train.refit:
-            refit(jobs[0], fitted[0], resume=work.resume, emit=emit, stop=stop)
+            refit(work.task(fits[0]), fitted[0], resume=work.resume, emit=emit, stop=stop)
         learned = what_was_learned(profile, run.path, checked.pages, checked.split, emit, stop)
         return distributed.on_main(lambda: replace(_finished(work, fitted), learned=learned))
 
@@ -192,6 +208,7 @@ def _opened(
     typed: Mapping[str, str],
     announce: Callable[[TrainingPlan], None] | None,
     overwrite: bool,
+    began: float,
 ) -> tuple[RunFolder, Profile, _Checked]:
     """The folder of a run, its profile without `auto`, and what it trains on."""
     if resume is None:
@@ -200,7 +217,8 @@ def _opened(
     else:
         run = RunFolder(resume)
         profile = inherit_numerics(profile, run)
-    checked = _checked(profile, run, recipe, typed, new=resume is None)
+    checked = _checked(profile, run, recipe or Recipe("", ""), typed, began, new=resume is None)
+    profile = checked.profile
     if announce is not None:
         announce(checked.plan)
     if resume is None:
@@ -254,14 +272,14 @@ def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: 
     typed, profile = typed_paths(profile), absolute_paths(profile)
     run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
     run.require_free(overwrite)
-    return _checked(profile, run, recipe, typed, new=True).plan
+    return _checked(profile, run, recipe or Recipe("", ""), typed, time.monotonic(), new=True).plan
 
 
 def _checked(
-    profile: Profile, run: RunFolder, recipe: Recipe | None, typed: Mapping[str, str], *, new: bool
+    profile: Profile, run: RunFolder, recipe: Recipe, typed: Mapping[str, str], began: float, *, new: bool
 ) -> _Checked:
     """Everything that can be known before pages are read: first of all whether the first weights are within reach."""
-    data, train = profile.data, profile.train
+    data = profile.data
     root = typed.get(data.root, data.root)
     origin = require_weights(profile, root) if new else f"the position saved in {run.path}"
     pages = load_training_pages(data)
@@ -273,14 +291,19 @@ def _checked(
     check_classes(index)
     fits, split = _planned(profile, pages)
     require_known_pages(profile, split)
+    first = fits[0]
+    if new and profile.train.minutes is not None and profile.train.plan is None:
+        load = Load(len(first.train_rows), len(first.val_rows), len(index), len(fits))
+        profile, recipe = fit_to_minutes(profile, recipe, index, load, began)
+        profile = absolute_paths(profile)
+    train = profile.train
     runtime = resolve_runtime(profile.runtime)
     check_fits(profile, index, fits, runtime)
-    first = fits[0]
     how = "a validation set of its own" if own_val else f"{data.val_fraction:.0%} held out"
     plan = TrainingPlan(
         run=run.path,
-        profile="" if recipe is None else recipe.profile,
-        reason="" if recipe is None else recipe.reason,
+        profile=recipe.profile,
+        reason=recipe.reason,
         model=profile.model.model_name,
         weights=origin,
         data=root,
@@ -289,14 +312,19 @@ def _checked(
         val_pages=len(first.val_rows),
         split=f"{train.folds} folds" if train.folds else how,
         classes=num_classes,
-        image_size=data.image_size,
+        image_size=profile.data.image_size,
         epochs=train.epochs,
         fits=len(fits),
         device=str(runtime.device),
-        minutes=round(expected_minutes(profile, num_classes, len(first.train_rows), len(first.val_rows), len(fits)), 1),
+        minutes=round(
+            train.minutes
+            or expected_minutes(profile, num_classes, len(first.train_rows), len(first.val_rows), len(fits)),
+            1,
+        ),
         left_out=index.left_out.counts,
+        fitted=train.plan or "",
     )
-    return _Checked(index, own_val, fits, split, plan, pages)
+    return _Checked(profile, index, own_val, fits, split, plan, pages)
 
 
 def _note_precision(work: _Work) -> str:

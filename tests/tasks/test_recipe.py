@@ -33,8 +33,8 @@ def machine(
     about = SimpleNamespace(name="A GPU", total_memory=(gpu or 0) * GIB)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: about)
     monkeypatch.setattr(sources, "hub_origin", origin)
-    for module in (sources, recipe):
-        monkeypatch.setattr(module, "has_package", lambda name: package and name == LITE)
+    held = SimpleNamespace(origin="a package")
+    monkeypatch.setattr(sources, "find_packaged", lambda name: held if package and name == LITE else None)
     return asked
 
 

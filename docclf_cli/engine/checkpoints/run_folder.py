@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "timings.csv"
 
     @property
+    def pace(self) -> Path:
+        """How the epochs of a fit were fitted to its time, by step."""
+        return self.path / "pace.csv"
+
+    @property
     def best(self) -> Path:
         """Checkpoint of the best epoch."""
         return self.path / "best.ckpt"

@@ -15,15 +15,21 @@ from docclf_cli.user_folders import cache_home
 DESCRIPTIONS = {
     "pages": "resized pages",
     "numerics": "fastest numerics measured on this machine",
+    "features": "features of pages for linear probes",
     "samples": "the built-in sample documents",
     "s3": "checkpoints downloaded from S3, with their predictions",
 }
-REBUILT_SILENTLY = ("pages", "numerics")  # the next command only takes longer
+REBUILT_SILENTLY = ("pages", "numerics", "features")  # the next command only takes longer
 
 
 def measured_numerics() -> Path:
     """Return the folder of the numerics benchmarks."""
     return cache_home() / "numerics"
+
+
+def features_folder() -> Path:
+    """Return the folder of the features of linear probes."""
+    return cache_home() / "features"
 
 
 def cache_usage(pages: str = "auto") -> CacheUsage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ MOST_SECONDS = 20.0
 # The first prepares kernels, and another program may have disturbed the second.
 STILL_HOPEFUL = (math.inf, 2.0, 1.3, 1.3, 1.3)
 STEPS = len(STILL_HOPEFUL)
+MOST_TIMED = 20  # steps of `seconds_per_page`
 FEWEST_PAGES = 4  # the speed of smaller steps says little about larger ones
 NO_MATTER = 1.05  # times the fastest: within it the first candidate is picked, fp32 before bf16
 TOLERANCE = 0.05  # largest relative error of the logits against fp32
@@ -119,6 +121,23 @@ def fastest(work: Workload, candidates: Sequence[Numerics]) -> Measured | None:
     best = min(seconds[numerics] for numerics in sound)
     pick = next(numerics for numerics in sound if seconds[numerics] <= best * NO_MATTER)
     return Measured(pick.precision, pick.channels_last, seconds[FP32] / seconds[pick], seconds[pick] / pages)
+
+
+def seconds_per_page(work: Workload, limit: float = 1.5) -> float:
+    """Time steps with the numerics of the workload's runtime for about `limit` seconds, after one that is not timed.
+
+    Returns:
+        The median seconds of a step, by its pages.
+    """
+    runtime = work.runtime
+    numerics = Numerics(runtime.precision, runtime.channels_last, runtime.compile)
+    with _preserved_generators(runtime.device):
+        bench = _Bench(work)
+        bench.seconds(numerics, work.largest_batch)
+        times: list[float] = []
+        while not times or (sum(times) < limit and len(times) < MOST_TIMED):
+            times.append(bench.seconds(numerics, work.largest_batch))
+    return statistics.median(times) / work.largest_batch
 
 
 def try_compiled(work: Workload, measured: Measured) -> Measured:

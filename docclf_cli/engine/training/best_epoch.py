@@ -111,7 +111,7 @@ def _save(
 def rows_to_score(task: TrainingJob) -> dict[str, np.ndarray]:
     """The held-out pages, and a sample of those trained on: of folds the same pages as far as each trained on them."""
     labels, trained = task.prepared.index.labels, task.train_rows
-    count = pages_to_compare(len(task.val_rows))
+    count = len(task.val_rows) if task.profile.train.only_probes else pages_to_compare(len(task.val_rows))
     of_all = stratified_sample(labels, round(count * len(labels) / len(trained)), task.profile.data.split_seed)
     return {CLEAN: task.val_rows, TRAIN: np.intersect1d(trained, of_all)}
 

@@ -106,7 +106,9 @@ def refit(
     """
     config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
-    everything = replace(task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages")
+    everything = replace(
+        task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages", allowance=None
+    )
     check_shares(everything.batches)
     trainer = build_trainer(everything, config, no_metrics, _position(everything.run, resume), stop)
     run_fit(everything, trainer, emit, stop)

@@ -22,8 +22,10 @@ from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, seed_of
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH
+from docclf_cli.engine.training.linear_probe import ProbePages, ProbeTrainer, resolve_views
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
+from docclf_cli.engine.training.pace import Allowance, Pace
 from docclf_cli.engine.training.preflight import batches_of
 from docclf_cli.engine.training.schedulers import ScheduleTotals, build_schedule
 from docclf_cli.engine.training.trainer import Trainer, TrainerComponents
@@ -51,6 +53,7 @@ class TrainingJob:
         runtime: Device and numerics of training.
         scoring: Device and numerics of validation.
         label: Name of the fit in messages.
+        allowance: The time it may take; None where its epochs are fixed.
     """
 
     profile: Profile
@@ -61,6 +64,7 @@ class TrainingJob:
     runtime: Runtime
     scoring: Runtime
     label: str
+    allowance: Allowance | None = None
 
     @property
     def batches(self) -> EpochBatches:
@@ -142,7 +146,14 @@ def build_trainer(
         preprocess=prepared.preprocess,
         ids=prepared.index.ids,
     )
-    trainer = Trainer(components, config, runtime, profile.seed, validate)
+    trainer: Trainer
+    if config.linear_probe is None:
+        trainer = Trainer(components, config, runtime, profile.seed, validate)
+    else:
+        views = resolve_views(config.linear_probe, len(job.train_rows))
+        pages = ProbePages(prepared, job.train_rows, augmentation, views, profile.seed, stop.check_while_waiting)
+        name = profile.model.model_name
+        trainer = ProbeTrainer(pages, name, components, config, runtime, profile.seed, validate)
     if position is not None:
         try:
             trainer.restore({**position.training, "model": position.model})
@@ -150,6 +161,8 @@ def build_trainer(
             raise CheckpointError(
                 f"{job.run.last}: its position does not fit this profile ({first_line(error)})", "start a new run"
             ) from error
+    if job.allowance is not None:
+        trainer.pace = Pace(job.allowance, config.epochs, batches.steps, trainer.global_step)
     return trainer
 
 

@@ -15,6 +15,7 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.checkpoints.schema import LONGEST_NAME
 from docclf_cli.engine.runtime.device import Runtime
+from docclf_cli.engine.training.linear_probe import linear_classifier
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.schedulers import Plateau, Schedule, ScheduleTotals, build_schedule
@@ -64,6 +65,11 @@ def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
             "train.refit and train.folds contradict each other: folds predict together, and none is refitted",
             "remove --folds, or add --set train.refit=false",
         )
+    if train.minutes is not None and train.refit:
+        raise InputError(
+            "train.minutes and train.refit contradict each other: a refit repeats a schedule that the minutes may still change",
+            "remove --minutes, or add --set train.refit=false",
+        )
     if train.folds is None and not own_val and data.val_fraction == 0:
         raise InputError(
             "data.val_fraction is 0, so no page would be held out to choose the best epoch",
@@ -111,7 +117,10 @@ def check_fits(profile: Profile, index: DocumentIndex, fits: Sequence[PlannedFit
     _check_schedule(profile, num_classes, build_schedule(profile.scheduler, totals))
     counts = np.bincount(index.labels[smallest.train_rows], minlength=num_classes)
     build_loss(profile.loss, profile.model, counts.tolist())
-    build_optimizer(profile.optimizer, _shape_only_network(profile, num_classes))
+    network = _shape_only_network(profile, num_classes)
+    build_optimizer(profile.optimizer, network)
+    if profile.train.linear_probe is not None:
+        linear_classifier(network, profile.model.model_name)
 
 
 def check_batches(profile: Profile, num_classes: int, fits: Sequence[PlannedFit], runtime: Runtime) -> EpochBatches:

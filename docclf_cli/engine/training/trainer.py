@@ -25,6 +25,7 @@ from docclf_cli.engine.runtime.device import Runtime, reseed_layers
 from docclf_cli.engine.runtime.nan_guard import LOWER, Buffers, StepMetrics, gradient_norm, not_finite
 from docclf_cli.engine.training.losses import Loss
 from docclf_cli.engine.training.optimizers import load_state
+from docclf_cli.engine.training.pace import Pace
 from docclf_cli.engine.training.schedulers import Schedule
 from docclf_cli.errors import DivergedError, InputError
 from docclf_cli.events import EpochDone, Event, StepDone
@@ -121,13 +122,17 @@ class Trainer:
         self.runs_ahead = (
             runtime.device.type == "cuda" and not config.nan_tolerance and not distributed.is_distributed()
         )
+        self.pace: Pace | None = None  # changes the number of epochs where the fit has a time to keep
         self._pending: StepMetrics | None = None
         self._loss = math.nan  # of the last step whose metrics have been read
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole fit."""
-        return self.config.total_steps(self.components.batches.steps)
+        steps = self.components.batches.steps
+        if self.pace is None:
+            return self.config.total_steps(steps)
+        return min(self.pace.epochs * steps, self.config.max_steps or self.pace.epochs * steps)
 
     @property
     def global_step(self) -> int:
@@ -156,7 +161,7 @@ class Trainer:
             trained = time.perf_counter()
             yield self._finish_epoch(trained - started, self.state.step - first, trained)
 
-    def _train_epoch(self) -> Iterator[StepDone]:
+    def _train_epoch(self) -> Iterator[Event]:
         components, state = self.components, self.state
         set_mode(components.model, frozen=state.epoch < self.config.freeze_epochs)
         left = min(components.batches.steps - state.step, self.total_steps - self.global_step)
@@ -193,7 +198,8 @@ class Trainer:
 
     def _set_learning_rate(self) -> float:
         schedule = self.components.schedule
-        lr = schedule.lr_at(self.global_step if schedule.unit == "step" else self.state.epoch)
+        place = self.global_step if self.pace is None else round(self.pace.position(self.global_step))
+        lr = schedule.lr_at(place if schedule.unit == "step" else place // self.components.batches.steps)
         for group in self.components.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
         return lr
@@ -284,6 +290,8 @@ class Trainer:
         }
         state.history.append(metrics)
         state.epoch, state.step, state.loss_sum, state.loss_weight = state.epoch + 1, 0, 0.0, 0.0
+        if self.pace is not None:
+            self.pace.epoch_done(state.epoch)
         is_best = self._judge(metrics)
         self.components.schedule.observe(metrics)
         timings = {

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from run_files import contents, differing
-from tiny import draw_pages, no_plots, tiny_profile
+from tiny import draw_pages, no_plots, stop_when, tiny_profile
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.provenance import newest_unfinished
 from docclf_cli.engine.checkpoints.run_folder import RUNNING, RunFolder
-from docclf_cli.errors import ChangedRunError, CheckpointError, InputError, Interrupted
+from docclf_cli.errors import ChangedRunError, CheckpointError, InputError
 from docclf_cli.events import EpochDone, Event, FitDone, FitStarted, Progress, StepDone
 from docclf_cli.files import keep_previous
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
-from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.train import train
 
 Make = Callable[..., Profile]
@@ -45,22 +44,6 @@ def whole(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, by
     output = tmp_path_factory.mktemp("whole")
     train(tiny_profile(pages, output, name="whole", train__refit=True))
     return contents(output / "whole")
-
-
-def stop_when(profile: Profile, moment: Callable[[Event], bool], resume: Path | None = None) -> Path:
-    """Train (or go on) until `moment`, and return the folder of the stopped run."""
-    stop = StopFlag()
-
-    def watch(event: Event) -> None:
-        if moment(event):
-            stop.signal_number = 15
-
-    with pytest.raises(Interrupted) as stopped:
-        train(profile, resume=resume, emit=watch, stop=stop)
-    folder = Path(profile.output) / str(profile.name)
-    assert stopped.value.exit_code == 143
-    assert f"docclf train --resume {folder}" in stopped.value.hint
-    return folder
 
 
 def during(task: str, count: int = 1) -> Callable[[Event], bool]:

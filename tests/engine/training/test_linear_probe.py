@@ -1,0 +1,189 @@
+"""A first epoch that fits the classifier to frozen features by logistic regression."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from run_files import contents, differing
+from sklearn.linear_model import LogisticRegression
+from tiny import draw_pages, no_plots, stop_when, tiny_profile
+
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.runtime.device import Runtime, seed_of
+from docclf_cli.engine.training import linear_probe
+from docclf_cli.engine.training.linear_probe import ITERATIONS, PENALTIES, fit_logistic, resolve_views
+from docclf_cli.errors import InputError
+from docclf_cli.events import Event, Progress
+from docclf_cli.models.factory import create_model
+from docclf_cli.profile.load import load_profile
+from docclf_cli.profile.schema import Profile
+from docclf_cli.tasks.train import train
+
+__all__ = ["no_plots"]
+pytestmark = pytest.mark.usefixtures("no_plots")
+Make = Callable[..., Profile]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pages(tmp_path_factory.mktemp("pages") / "data", 10)
+
+
+@pytest.fixture
+def make(pages: Path, tmp_path: Path) -> Make:
+    usual: dict[str, object] = {"train__linear_probe": 3, "train__epochs": 1, "train__ema": None}
+    return lambda **options: tiny_profile(pages, tmp_path / "runs", **usual | options)
+
+
+def features_of(classes: int = 3, each: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), each)
+    centres = rng.normal(0, 1.5, (classes, 12))
+    return (centres[labels] + rng.normal(0, 1, (len(labels), 12)) + 7).astype(np.float32), labels
+
+
+def test_the_fit_is_the_logistic_regression_of_scikit_learn() -> None:
+    features, labels = features_of()
+    folds = np.arange(len(labels)) % 3
+    found = fit_logistic(features, labels, folds, np.ones(len(labels)), 3)
+    scaled = (features - features.mean(0)) / features.std(0)
+    theirs = LogisticRegression(C=1 / (found.penalty * len(labels)), max_iter=1000, tol=1e-8).fit(scaled, labels)
+    logits = features @ found.weight.T + found.bias
+    log_probs = torch.log_softmax(torch.as_tensor(logits), dim=1).numpy()
+    assert np.abs(np.exp(log_probs) - theirs.predict_proba(scaled)).max() < 2e-3
+    assert found.loss == pytest.approx(-log_probs[np.arange(len(labels)), labels].mean(), abs=1e-4)
+
+
+def test_the_penalty_is_that_of_the_least_loss_on_pages_left_out() -> None:
+    features, labels = features_of()
+    folds = np.arange(len(labels)) % 3
+    wrong = np.random.default_rng(1).permutation(labels)
+    assert fit_logistic(features, wrong, folds, np.ones(len(labels)), 3).penalty == PENALTIES[0]
+    assert fit_logistic(features, labels, folds, np.ones(len(labels)), 3).penalty < PENALTIES[0]
+
+
+def test_weights_count_as_repeated_pages() -> None:
+    features, labels = features_of(each=12)
+    folds = np.arange(len(labels)) % 3
+    doubled = np.repeat(np.arange(len(labels)), 1 + (labels == 0))
+    once = fit_logistic(features, labels, folds, 1.0 + (labels == 0), 3)
+    scaled_alike = fit_logistic(features[doubled], labels[doubled], folds[doubled], np.ones(len(doubled)), 3)
+    probabilities = [
+        torch.softmax(torch.as_tensor(features @ fit.weight.T + fit.bias), dim=1).numpy().mean(0)
+        for fit in (once, scaled_alike)
+    ]
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=0.02)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_classes_of_very_few_pages_are_fitted(each: int) -> None:
+    features, labels = features_of(each=each)
+    found = fit_logistic(features, labels, np.arange(len(labels)) % 3, np.ones(len(labels)), 3)
+    assert np.isfinite(found.weight).all()
+    assert ((features @ found.weight.T + found.bias).argmax(1) == labels).all()
+
+
+@pytest.mark.parametrize(("pages", "views"), [(36, 27), (10, 32), (400, 2), (10_000, 2), (0, 32)])
+def test_few_pages_get_more_views(pages: int, views: int) -> None:
+    assert resolve_views("auto", pages) == views
+    assert resolve_views(5, pages) == 5
+
+
+def test_only_the_classifier_changes_and_it_learns(make: Make) -> None:
+    profile = make(name="probe")
+    result = train(profile)
+    best = Checkpoint.load(Path(profile.output) / "probe/best.ckpt")
+    torch.manual_seed(seed_of("init", profile.seed))
+    untouched = create_model(profile.model, 3, image_size=32).state_dict()
+    changed = [name for name, tensor in best.model.items() if not torch.equal(tensor, untouched[name])]
+    assert set(changed) == {"fc.weight", "fc.bias"}
+    assert result.val.metrics["accuracy"].value > 0.8
+    assert result.best_epoch == 1
+
+
+def test_the_backbone_is_not_left_in_training_mode(make: Make) -> None:
+    before = train(make(name="a", train__linear_probe=1))
+    state = Checkpoint.load(before.run / "best.ckpt").model
+    assert all(int(tensor) == 0 for name, tensor in state.items() if name.endswith("num_batches_tracked"))
+
+
+def test_training_goes_on_from_the_probe(make: Make) -> None:
+    probed = train(make(name="a", train__epochs=3, train__ema=0.9))
+    assert probed.epochs == 3
+    history = Checkpoint.load(probed.run / "last.ckpt").training["state"]["history"]
+    assert [row["step"] for row in history] == [4, 8, 12]
+    assert history[0]["accuracy"] > 0.8  # the moving average begins with the probe
+
+
+@pytest.mark.parametrize("task", ["computing features", "validation"])
+def test_a_stopped_probe_ends_as_one_that_was_not(make: Make, task: str) -> None:
+    whole = train(make(name="whole", train__epochs=2, train__ema=0.9))
+
+    def moment(event: Event) -> bool:
+        return isinstance(event, Progress) and event.task == task
+
+    folder = stop_when(make(name="cut", train__epochs=2, train__ema=0.9), moment)
+    train(load_profile(str(folder / "profile.yaml")).profile, resume=folder)
+    assert differing(contents(folder), contents(whole.run)) == []
+
+
+def test_features_are_computed_once_for_each_page(
+    make: Make, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    told: list[Event] = []
+    first = train(make(name="a", data__cache="auto"), emit=told.append)
+    seen = [event for event in told if isinstance(event, Progress) and event.task == "computing features"]
+    assert seen[-1].done == seen[-1].total == 18
+    told.clear()
+    again = train(make(name="b", data__cache="auto"), emit=told.append)
+    assert not [event for event in told if isinstance(event, Progress) and event.task == "computing features"]
+    alike = [Checkpoint.load(run / "best.ckpt").model["fc.weight"] for run in (first.run, again.run)]
+    assert torch.equal(*alike)
+    told.clear()
+    train(make(name="c", data__cache="auto", data__split_seed=3), emit=told.append)
+    more = [event for event in told if isinstance(event, Progress) and event.task == "computing features"]
+    assert 0 < more[-1].total < 18  # only pages that were held out before
+    (stored,) = (tmp_path / "cache/docclf/features").glob("*.npz")
+    stored.write_bytes(b"damaged")
+    assert train(make(name="d", data__cache="auto")).val.metrics["accuracy"].value > 0.8
+
+
+def test_a_model_without_one_linear_layer_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match=r"train\.linear_probe: test_byobnet does not end in one linear layer"):
+        model = torch.nn.Module()
+        model.get_classifier = lambda: torch.nn.Conv2d(3, 4, 1)  # type: ignore[assignment]
+        linear_probe.linear_classifier(model, "test_byobnet")
+    assert ITERATIONS > 0
+
+
+def test_every_use_takes_the_checkpoint(make: Make) -> None:
+    found = train(make(name="folds", train__folds=2))
+    assert len(found.folds) == 2
+    assert found.val.metrics["accuracy"].value > 0.8
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit"])
+def test_folding_batch_norms_changes_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5)
+    size = model.pretrained_cfg["input_size"][-1]
+    pages = torch.randn(4, 3, size, size)
+    model.train()(pages)  # statistics of its own
+    runtime = Runtime(torch.device("cpu"))
+    folded = linear_probe.without_batch_norms(model, size, runtime)
+    with torch.inference_mode():
+        assert torch.allclose(folded(pages), model.eval()(pages), atol=1e-4)
+    left = [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert left == []
+
+
+def test_a_feature_that_hardly_varies_does_not_drown_the_others_on_other_pages() -> None:
+    features, labels = features_of()
+    quiet = np.random.default_rng(2).normal(0, 1e-4, (len(labels), 1)).astype(np.float32) * (1 + labels[:, None])
+    found = fit_logistic(np.hstack([features, quiet]), labels, np.arange(len(labels)) % 3, np.ones(len(labels)), 3)
+    elsewhere = np.hstack([features, np.ones_like(quiet)])
+    assert ((elsewhere @ found.weight.T + found.bias).argmax(1) == labels).mean() > 0.9
