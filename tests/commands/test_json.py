@@ -87,6 +87,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "ensemble": ("--members", "runs/a", "--members", "runs/a/last.ckpt"),
     "tta": ("--checkpoint", "runs/a"),
     "export": ("--checkpoint", "runs/a", "--format", "safetensors"),
+    "weights list": (),
+    "weights pack": ("tf_efficientnet_lite0",),
     "cache show": (),
     "cache clear": ("numerics",),
     "audit": ("--name", "look"),
@@ -108,6 +110,8 @@ def test_other_commands(
     start: Callable[..., CliProcess], folder: tuple[Path, Outcome], pages: Path, server: S3Server, command: str
 ) -> None:
     data = ("--data", pages) if command in ("train --dry-run", "train --show-schedule", "env-check", "audit") else ()
+    if command == "s3-pull":  # what another process of the suite may have pushed lies on a server of its own
+        start("s3-push", "runs/a", cwd=folder[0], env=server.environment()).wait()
     words = (pages if word == "PAGES" else word for word in COMMANDS[command])
     outcome = start(*command.split(), *words, *data, "--json", cwd=folder[0], env=server.environment()).wait()
     assert outcome.code == 0, outcome.stderr
