@@ -79,6 +79,7 @@ def here(tmp_path: Path, pages_and_runs: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in ENGLISH if _commands(page)], ids=_name)
 def test_commands_run_in_order(page: Path, here: Path, docclf: Callable[..., Outcome]) -> None:
     if page == README:

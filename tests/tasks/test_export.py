@@ -146,6 +146,7 @@ def quantized(exported: Path) -> tuple[Path, ExportResult]:
     return exported, export(exported / "best.ckpt", "onnx", int8=True, tolerance=1)
 
 
+@pytest.mark.slow
 def test_int8_is_compared_with_its_checkpoint_on_held_out_pages(quantized: tuple[Path, ExportResult]) -> None:
     run, result = quantized
     assert result.files == (run / "export" / "best.int8.onnx",)
@@ -181,6 +182,7 @@ def test_an_int8_file_has_the_metadata_of_its_checkpoint_and_integer_weights(
         assert torch.equal(load_exported(info_of(run / "best.ckpt"), "int8")(images), model(images))
 
 
+@pytest.mark.slow
 def test_int8_that_loses_too_much_is_refused_and_nothing_is_written(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

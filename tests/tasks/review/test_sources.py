@@ -44,6 +44,7 @@ def folds(data: Path, tmp_path_factory: pytest.TempPathFactory, no_plots: None) 
     return train(tiny_profile(data, tmp_path_factory.mktemp("runs"), name="folds", **options)).run
 
 
+@pytest.mark.slow
 def test_an_audit_becomes_labels_and_groups(data: Path, folds: Path, tmp_path: Path) -> None:
     result = audit(tiny_profile(data, tmp_path), run=folds, output=tmp_path, name="look")
     queue = open_queue(result.folder)

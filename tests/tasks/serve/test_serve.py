@@ -294,6 +294,7 @@ def test_a_port_that_is_taken(models: dict[str, ServedModel]) -> None:
         listen("no.such.host.invalid", 0)
 
 
+@pytest.mark.slow
 def test_the_command_reloads_and_stops_with_grace(
     start: Callable[..., CliProcess], checkpoint: Path, tmp_path: Path
 ) -> None:
