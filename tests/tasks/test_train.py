@@ -19,7 +19,7 @@ from docclf_cli.errors import InputError, Interrupted
 from docclf_cli.events import Event, StepDone
 from docclf_cli.metrics.calibration import cross_fitted, fit_temperature
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
@@ -127,9 +127,11 @@ def test_folds_are_compared_on_the_same_training_pages() -> None:
     for fold in range(5):
         held_out = np.arange(9000) % 5 == fold
         task = SimpleNamespace(
-            prepared=SimpleNamespace(index=SimpleNamespace(labels=labels)), train_rows=np.flatnonzero(~held_out),
-            val_rows=np.flatnonzero(held_out), profile=SimpleNamespace(data=SimpleNamespace(split_seed=0)),
-        )  # fmt: skip
+            prepared=SimpleNamespace(index=SimpleNamespace(labels=labels)),
+            train_rows=np.flatnonzero(~held_out),
+            val_rows=np.flatnonzero(held_out),
+            profile=Profile(),
+        )
         rows = rows_to_score(task)["train"]
         assert abs(len(rows) - pages_to_compare(1800)) < 100
         assert not held_out[rows].any()
