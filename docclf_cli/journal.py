@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.files import write_bytes
 
 JOURNAL = "journal.jsonl"
 
@@ -34,7 +35,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                write_bytes(path, b"")  # its folder is flushed as well
             self._file: IO[bytes] = path.open("ab", buffering=0)
             self.events = tuple(_events(path))
             os.truncate(path, sum(_lengths_of_whole_lines(path)))

@@ -75,7 +75,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "ensembling/": ("ensemble", "tta"),
     "errors": ("train", *USE),
     "files": ALL,
-    "journal": ("predict", "watch"),
+    "journal": ("review", "predict", "watch"),
     "models/": ("train",),
     "profile/": ("train", "ensemble", "tta", "audit", "env-check"),
     "results/": ALL,

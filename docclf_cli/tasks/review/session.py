@@ -16,7 +16,7 @@ from typing import Any
 from docclf_cli.data.index.documents import alone
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.errors import InputError
-from docclf_cli.tasks.review.journal import JOURNAL, Journal
+from docclf_cli.journal import JOURNAL, Journal
 from docclf_cli.tasks.review.leases import Leases
 from docclf_cli.tasks.review.queue import DUPLICATES, ReviewItem, ReviewPage, ReviewQueue, ordered
 from docclf_cli.text import normalised

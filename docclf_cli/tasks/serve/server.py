@@ -7,8 +7,9 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -146,16 +147,17 @@ async def _run(
 
 async def _watch(service: Service, sources: Mapping[str, ModelSource]) -> None:
     """Load models again whose checkpoints were replaced."""
-    seen = {name: _marks(source) for name, source in sources.items()}
+    files = {name: source.files for name, source in sources.items()}  # read once: a new checkpoint may be damaged
+    seen = {name: _marks(files[name]) for name in sources}
     while True:
         await asyncio.sleep(LOOK_AGAIN)
-        changed = {name: source for name, source in sources.items() if _marks(source) != seen[name]}
-        seen |= {name: _marks(source) for name, source in changed.items()}
+        changed = {name: source for name, source in sources.items() if _marks(files[name]) != seen[name]}
+        seen |= {name: _marks(files[name]) for name in changed}
         await _reload(service, changed)
 
 
-def _marks(source: ModelSource) -> list[tuple[int, int]]:
-    facts = [file.stat() for file in source.files if file.exists()]
+def _marks(files: Iterable[Path]) -> list[tuple[int, int]]:
+    facts = [file.stat() for file in files if file.exists()]
     return [(one.st_mtime_ns, one.st_ino) for one in facts]
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.tasks.review.journal import Journal
+from docclf_cli.journal import Journal
 from docclf_cli.tasks.review.leases import LEASE_SECONDS
 from docclf_cli.tasks.review.queue import (  # fmt: skip
     BY_CLASS,
