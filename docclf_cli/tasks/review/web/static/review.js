@@ -11,6 +11,8 @@ const TEXTS = {
     seconds: (n) => `${n} s`, minutes: (n) => `${n} min`, hours: (n) => `${n} h`,
     uncertain: "uncertain and diverse first", class: "by class", file: "by file",
     same: (n) => `${n} near duplicates: one label for all`, noPage: "This page cannot be shown", heatOf: (label) => `Heat map of “${label}”`,
+    computing: (done, total) => `Looking at pages: ${done} of ${total}`, firstRound: (n) => `Suggestions after ${n} more labels`, starting: "Suggestions are being made",
+    rounds: (round, labels, n) => `Round ${round}: learned from ${labels} labels, ${n} more to the next`, notLearning: (reason) => `Nothing is learned: ${reason}`,
     allDone: "All pages are decided", others: "The last pages are with other people", doneText: "The labels are in these files:",
     ended: "The review has ended. This tab can be closed.", notSaved: "Not saved: docclf cannot be reached. Try again.", saved: (label) => `${label} ✓`,
     nothing: "Nothing to undo", noHeat: "There is no heat map for this page",
@@ -24,6 +26,8 @@ const TEXTS = {
     seconds: (n) => `${n}초`, minutes: (n) => `${n}분`, hours: (n) => `${n}시간`,
     uncertain: "불확실하고 다양한 순서", class: "클래스별", file: "파일 순서",
     same: (n) => `거의 같은 페이지 ${n}장: 라벨 하나를 함께 지정`, noPage: "이 페이지를 표시할 수 없습니다", heatOf: (label) => `“${label}” 히트맵`,
+    computing: (done, total) => `페이지를 보는 중: ${total}장 중 ${done}장`, firstRound: (n) => `라벨 ${n}개를 더 지정하면 클래스를 제안합니다`, starting: "제안을 준비하고 있습니다",
+    rounds: (round, labels, n) => `${round}회차: 라벨 ${labels}개로 학습, 다음까지 ${n}개`, notLearning: (reason) => `학습하지 않습니다: ${reason}`,
     allDone: "모든 페이지를 검토했습니다", others: "남은 페이지는 다른 사람이 보고 있습니다", doneText: "라벨이 저장된 파일:",
     ended: "검토를 마쳤습니다. 이 탭을 닫아도 됩니다.", notSaved: "저장하지 못했습니다: docclf에 연결할 수 없습니다. 다시 시도하세요.", saved: (label) => `${label} ✓`,
     nothing: "되돌릴 것이 없습니다", noHeat: "이 페이지에는 히트맵이 없습니다",
@@ -78,6 +82,15 @@ function showProgress(progress) {
   $("counts").textContent = texts.counts(progress.decided, progress.total);
   const known = progress.seconds_each !== null && progress.decided < progress.total;
   $("pace").textContent = known ? texts.pace(progress.seconds_each.toFixed(1), duration(progress.seconds_left)) : "";
+  showLearning(progress.learning);
+}
+
+function showLearning(learning) {
+  $("learning").hidden = !learning;
+  if (!learning) return;
+  const { round, labels, missing, done, total, failure } = learning;
+  const rounds = round ? texts.rounds(round, labels, missing) : missing ? texts.firstRound(missing) : texts.starting;
+  $("learning").textContent = failure ? texts.notLearning(failure) : done < total ? `${rounds} · ${texts.computing(done, total)}` : rounds;
 }
 
 function showClasses() {
