@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import random
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -236,19 +235,6 @@ def test_what_cannot_be_reviewed_is_refused(
     outcome = docclf("review", *args)
     assert outcome.code == 2
     assert text in outcome.stderr
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's browser, headless."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def until(page: Any, expression: str) -> None:
