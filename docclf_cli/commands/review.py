@@ -51,6 +51,13 @@ Export = Annotated[
     bool,
     option.declare("--export", help="Only write the tables of what is decided; open no page.", panel=option.OUTPUT),
 ]
+Format = Annotated[
+    str,
+    option.declare(
+        "--format", metavar="csv|label-studio", panel=option.OUTPUT,
+        help="With --export: label-studio also writes predictions and labels as JSON for Label Studio.",
+    ),
+]  # fmt: skip
 Output = Annotated[
     Path | None,
     option.declare(
@@ -80,6 +87,7 @@ def run(
     sets: option.Sets = None,
     output: Output = None,
     export: Export = False,
+    export_format: Format = "csv",
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -101,6 +109,7 @@ def run(
         port,
         open_browser,
         export,
+        export_format,
         learn,
         every,
         **chosen,

@@ -29,7 +29,7 @@ def representatives(features: np.ndarray, count: int, seed: int = 0) -> np.ndarr
     rows = np.sort(rng.permutation(len(features))[:MOST_CLUSTERED])
     if len(rows) <= count:
         return rows
-    points = _directions(features[rows])
+    points = directions(features[rows])
     found = KMeans(count, n_init=1, random_state=seed).fit(points)
     nearest = []
     for cluster in np.argsort(-np.bincount(found.labels_, minlength=count), kind="stable"):
@@ -65,7 +65,7 @@ def margins_of(log_probs: np.ndarray) -> np.ndarray:
     return np.asarray(first - second)
 
 
-def _directions(features: np.ndarray) -> np.ndarray:
+def directions(features: np.ndarray) -> np.ndarray:
     """Features of variance 1 and rows of length 1, so that k-means clusters by angle."""
     deviation = features.std(axis=0)
     deviation = np.maximum(deviation, max(float(np.median(deviation)) / 2, 1e-6))

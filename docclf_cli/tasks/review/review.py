@@ -22,10 +22,12 @@ from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of, save_with
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.registry import did_you_mean
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.services.web.security import ENTER, BrowserOnly, HardenedApp, Sessions
 from docclf_cli.services.web.server import address_of, listen, require_web, serve, warn_if_open
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.review.label_studio import write_label_studio
 from docclf_cli.tasks.review.learner import Learner
 from docclf_cli.tasks.review.learning import LearningJob
 from docclf_cli.tasks.review.queue import PAGES, ReviewPage, ReviewQueue
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 TOGETHER = "open the link that it shows, which lets several people in; or name another --output"
 LABELS_A_ROUND = 20
+CSV, LABEL_STUDIO = "csv", "label-studio"
+FORMATS = (CSV, LABEL_STUDIO)
 LONGEST_SAVED = 3000  # pixels of a page that is saved from a file of several pages
 logger = logging.getLogger("docclf")
 
@@ -55,6 +59,7 @@ class ReviewOptions:
         port: 0 takes a free one.
         open_browser: Open the link in the browser of this machine.
         export: Only write the tables of what is decided.
+        export_format: `csv`, or `label-studio` for its JSON as well.
         learn: Update the suggestions while people label.
         every: How many new labels update them.
         max_pixels: Larger pages are not decoded.
@@ -70,6 +75,7 @@ class ReviewOptions:
     port: int = 0
     open_browser: bool = False
     export: bool = False
+    export_format: str = CSV
     learn: bool = False
     every: int = LABELS_A_ROUND
     max_pixels: int = DataConfig().max_pixels
@@ -98,6 +104,7 @@ def review(
         ResourceError: The port is taken, or the disk is full.
     """
     runtime_config = runtime_config or RuntimeConfig()
+    _check_format(options)
     if not options.export:
         require_web()
     queue = open_queue(options.source, options.run, every_page=options.every_page)
@@ -117,10 +124,27 @@ def review(
         try:
             if not options.export:
                 _serve(options, session, model, runtime_config, announce, emit, stop)
-            session.write_results()
-            return _result(session, folder)
+            files = session.write_results()
+            if options.export_format == LABEL_STUDIO:
+                files += write_label_studio(session, folder, save)
+            return _result(session, folder, tuple(files))
         finally:
             session.journal.close()
+
+
+def _check_format(options: ReviewOptions) -> None:
+    """Refuse a format that is not known, or that nothing is exported in.
+
+    Raises:
+        InputError: It is.
+    """
+    if options.export_format not in FORMATS:
+        raise InputError(
+            f"--format: '{options.export_format}' is not one of {', '.join(FORMATS)}"
+            f"{did_you_mean(options.export_format, FORMATS)}"
+        )
+    if options.export_format != CSV and not options.export:
+        raise InputError(f"--format {options.export_format} belongs to --export", "add --export")
 
 
 def _usual_folder(source: Path) -> Path:
@@ -255,9 +279,8 @@ class _PageSaver:
         return path
 
 
-def _result(session: ReviewSession, folder: Path) -> ReviewResult:
+def _result(session: ReviewSession, folder: Path, files: tuple[Path, ...]) -> ReviewResult:
     counts, progress = session.counts(), session.progress()
-    files = tuple(session.write_results())
     return ReviewResult(
         folder=folder,
         source=session.queue.source,
