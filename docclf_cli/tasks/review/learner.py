@@ -34,6 +34,7 @@ class LearningState:
         missing: How many more labels start the next round.
         done: Pages whose features are computed.
         total: All pages.
+        fitting: Whether suggestions from new labels are under way.
         failure: Why nothing more is learned; empty while it is.
     """
 
@@ -42,6 +43,7 @@ class LearningState:
     missing: int
     done: int
     total: int
+    fitting: bool = False
     failure: str = ""
 
 
@@ -60,6 +62,7 @@ class Learner:
         self._from_run = job.run is not None
         self._lock = threading.Lock()
         self._sent = -1  # decisions at the latest round; -1 before the first
+        self._asked, self._answered = 0, 0  # messages with labels
         self._learned, self._done, self._total, self._failure = 0, 0, len(job.pages), ""
         session.offer({}, first_order(len(job.pages)).tolist())
         context = multiprocessing.get_context("spawn")  # a forked process could wait for threads that it has not got
@@ -79,8 +82,9 @@ class Learner:
             if (first and count < self._first) or (not first and count - self._sent < self._every) or not count:
                 return
             self._sent = count
+            self._asked += 1
             try:
-                self._pipe.send(labels_of(names))
+                self._pipe.send(labels_of(names, self._asked))
             except (OSError, ValueError):  # the process has ended, and has said why
                 return
 
@@ -93,7 +97,13 @@ class Learner:
         count, _ = self._session.labels_of_pages()
         missing = self._first - count if self._sent < 0 else self._sent + self._every - count
         return LearningState(
-            self._session.rounds, self._learned, max(0, missing), self._done, self._total, self._failure
+            round=self._session.rounds,
+            labels=self._learned,
+            missing=max(0, missing),
+            done=self._done,
+            total=self._total,
+            fitting=self._asked > self._answered and not self._failure,
+            failure=self._failure,
         )
 
     def close(self) -> None:
@@ -141,3 +151,4 @@ class Learner:
             if best >= 0
         }
         self._session.offer(suggestions, found.order.tolist())
+        self._answered = found.number

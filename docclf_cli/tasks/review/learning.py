@@ -49,10 +49,11 @@ class LearningJob:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels that people gave so far: `names[i]` to the page `rows[i]`."""
+    """The labels that people gave so far: `names[i]` to the page `rows[i]`; `number` counts these messages."""
 
     rows: tuple[int, ...]
     names: tuple[str, ...]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Suggestions:
     """What is suggested now.
 
     Attributes:
+        number: Of the latest `Labels` that were taken.
         labels: Number of labels that were learned from.
         seconds: How long that took.
         made_by: Identifies the fit; empty where nothing is suggested yet and only the order is new.
@@ -87,6 +89,7 @@ class Suggestions:
         order: All pages, those to ask about first at the front, int64 [n].
     """
 
+    number: int
     labels: int
     seconds: float
     made_by: str
@@ -254,7 +257,7 @@ class Learning:
         order = np.concatenate([order[~unreadable], order[unreadable]])
         classes = () if fit is None else fit.class_names
         labels, seconds, made_by = (0, 0.0, "") if fit is None else (fit.labels, fit.seconds, fit.made_by)
-        self._pipe.send(Suggestions(labels, seconds, made_by, classes, best, confidence, runner_up, next_confidence, order))  # fmt: skip
+        self._pipe.send(Suggestions(self._labels.number, labels, seconds, made_by, classes, best, confidence, runner_up, next_confidence, order))  # fmt: skip
 
     def _asked_first(self, rows: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """Known pages without a label, the one to ask about first at the front."""
@@ -277,7 +280,7 @@ def _front(first: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.concatenate([first, order[~np.isin(order, first)]])
 
 
-def labels_of(names: Sequence[str | None]) -> Labels:
+def labels_of(names: Sequence[str | None], number: int) -> Labels:
     """The message for the label of each page, None where it has none."""
     pairs = [(row, name) for row, name in enumerate(names) if name is not None]
-    return Labels(tuple(row for row, _ in pairs), tuple(name for _, name in pairs))
+    return Labels(tuple(row for row, _ in pairs), tuple(name for _, name in pairs), number)

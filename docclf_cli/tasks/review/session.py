@@ -191,7 +191,8 @@ class ReviewSession:
     def next_items(self, holder: str, count: int, order: str) -> list[ReviewItem]:
         """Lease the next items to a tab: those it holds already first, skipped ones last.
 
-        An item that a tab holds stays as it was given, whatever is suggested since: somebody looks at it.
+        An item that a tab holds stays as it was given, whatever is suggested since: somebody looks at it. Where nothing
+        was suggested, it gets the first suggestion.
 
         Args:
             holder: Names the tab.
@@ -200,8 +201,11 @@ class ReviewSession:
         """
         with self._lock:
             self._leases.heard_of(holder, self._clock())
-            held = [self._shown[key].item for key in self._leases.of(holder) if key in self._shown]
-            found = [item for item in held if item.key not in self.decisions][:count]
+            held = [key for key in self._leases.of(holder) if key in self._shown and key not in self.decisions]
+            for key in held:
+                if self._shown[key].item.suggested is None:
+                    self._shown[key] = replace(self._shown[key], item=self.item_of[key])
+            found = [self._shown[key].item for key in held][:count]
             for item in self._waiting(order):
                 if len(found) == count:
                     break

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,20 @@ def test_new_suggestions_leave_the_page_that_somebody_looks_at(
     assert again.rounds == 1
     assert again.decisions == session.decisions
     assert again.labels_of_pages() == (4, ["letter", "form", "letter", "letter"])
+
+
+def test_a_page_at_hand_gets_its_first_suggestion(tmp_path: Path, clock: Clock) -> None:
+    items = tuple(
+        replace(item, suggested=None, confidence=None, runner_up_confidence=None)
+        for item in _items(tmp_path, [("form", 0.9)] * 2)
+    )
+    session = _session(ReviewQueue(tmp_path, items, CLASSES), tmp_path, clock)
+    (held,) = session.next_items("tab", 1, UNCERTAIN)
+    session.offer({item.key: Suggestion("letter", 0.7, None, None, "fit 1") for item in items}, [0, 1])
+    (again,) = session.next_items("tab", 1, UNCERTAIN)
+    assert (again.key, again.suggested) == (held.key, "letter")
+    session.decide("tab", "d1", held.key, "label", label="letter")
+    assert session.decisions[held.key].suggested_by == "fit 1"
 
 
 def test_a_journal_of_an_earlier_docclf_is_read(queue: ReviewQueue, tmp_path: Path, clock: Clock) -> None:
