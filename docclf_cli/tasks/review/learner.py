@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from docclf_cli.events import Emit, Progress
 from docclf_cli.tasks.review.learning import (
+    FEWEST_CLASSES,
     FIRST_LABELS,
     Failure,
     FeatureProgress,
@@ -63,6 +64,7 @@ class Learner:
         self._lock = threading.Lock()
         self._sent = -1  # decisions at the latest round; -1 before the first
         self._asked, self._answered = 0, 0  # messages with labels
+        self._closing = False
         self._learned, self._done, self._total, self._failure = 0, 0, len(job.pages), ""
         session.offer({}, first_order(len(job.pages)).tolist())
         context = multiprocessing.get_context("spawn")  # a forked process could wait for threads that it has not got
@@ -77,29 +79,31 @@ class Learner:
     def notice(self) -> None:
         """Start a round where enough has been decided since the latest one."""
         with self._lock:
-            count, names = self._session.labels_of_pages()
-            first = self._sent < 0
-            if (first and count < self._first) or (not first and count - self._sent < self._every) or not count:
+            if self._missing() > 0:
                 return
-            self._sent = count
+            self._sent, names = self._session.labels_of_pages()
             self._asked += 1
             try:
                 self._pipe.send(labels_of(names, self._asked))
             except (OSError, ValueError):  # the process has ended, and has said why
                 return
 
-    @property
-    def _first(self) -> int:
-        return self._every if self._from_run else min(FIRST_LABELS, self._every)
+    def _missing(self) -> int:
+        """How many more labels start the next round."""
+        count, names = self._session.labels_of_pages()
+        if self._sent >= 0:
+            return self._sent + self._every - count
+        if self._from_run:
+            return self._every - count
+        classes = len({name for name in names if name is not None})
+        return max(min(FIRST_LABELS, self._every) - count, FEWEST_CLASSES - classes)
 
     def state(self) -> LearningState:
         """How far it is."""
-        count, _ = self._session.labels_of_pages()
-        missing = self._first - count if self._sent < 0 else self._sent + self._every - count
         return LearningState(
             round=self._session.rounds,
             labels=self._learned,
-            missing=max(0, missing),
+            missing=max(0, self._missing()),
             done=self._done,
             total=self._total,
             fitting=self._asked > self._answered and not self._failure,
@@ -108,6 +112,7 @@ class Learner:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
+        self._closing = True
         self._process.kill()
         self._process.join()
         self._thread.join(timeout=5)
@@ -117,18 +122,21 @@ class Learner:
             try:
                 message = self._pipe.recv()
             except (EOFError, OSError):
+                if not self._closing and not self._failure:
+                    self._fail("the process that learns was killed: memory may have run out")
                 return
             match message:
                 case FeatureProgress(done, total):
                     self._done = done
                     self._emit(Progress(COMPUTING, done, total))
                 case Failure(text, hint):
-                    self._failure = text
-                    logger.warning(
-                        "nothing is learned, and labelling goes on: %s%s", text, f" ({hint})" if hint else ""
-                    )
+                    self._fail(text, hint)
                 case Suggestions():
                     self._take(message)
+
+    def _fail(self, text: str, hint: str = "") -> None:
+        self._failure = text
+        logger.warning("nothing is learned, and labelling goes on: %s%s", text, f" ({hint})" if hint else "")
 
     def _take(self, found: Suggestions) -> None:
         if found.labels and found.labels != self._learned:

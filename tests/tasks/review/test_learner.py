@@ -1,5 +1,7 @@
 """When rounds start, and what the session gets of them; the process itself is stood in for by a thread."""
 
+import contextlib
+import json
 import logging
 import multiprocessing
 import os
@@ -35,7 +37,8 @@ class _Thread(threading.Thread):
         super().__init__(target=target, args=(self.pipe, *args[1:]), daemon=daemon)
 
     def kill(self) -> None:
-        self.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it was killed before
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 
@@ -98,7 +101,8 @@ def start(session: ReviewSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 def label(session: ReviewSession, learner: Learner, count: int) -> None:
     for _ in range(count):
         (item,) = session.next_items("tab", 1, UNCERTAIN)
-        session.decide("tab", item.key, item.key, "label", label="form")
+        number = session.progress().decided
+        session.decide("tab", item.key, item.key, "label", label=("form", "letter")[number % 2])
         learner.notice()
     until(lambda: not learner.state().fitting)
 
@@ -137,9 +141,9 @@ def test_a_round_after_ten_labels_and_then_after_every_twenty(
 def test_labels_of_an_earlier_review_are_learned_from_at_once(
     session: ReviewSession, start: Callable[..., Learner]
 ) -> None:
-    for _ in range(12):
+    for number in range(12):
         (item,) = session.next_items("tab", 1, UNCERTAIN)
-        session.decide("tab", item.key, item.key, "label", label="form")
+        session.decide("tab", item.key, item.key, "label", label=("form", "letter")[number % 2])
     learner = start()
     until(lambda: learner.state().round == 1)
     assert learner.state().labels == 12
@@ -168,7 +172,21 @@ def test_labelling_goes_on_where_nothing_is_learned(
     assert session.progress().decided == 12
 
 
-def _events(session: ReviewSession) -> list[dict[str, Any]]:
-    import json
+def test_one_class_is_nothing_to_choose_from(session: ReviewSession, start: Callable[..., Learner]) -> None:
+    learner = start()
+    for number in range(13):
+        (item,) = session.next_items("tab", 1, UNCERTAIN)
+        session.decide("tab", item.key, item.key, "label", label="letter" if number == 12 else "form")
+        learner.notice()
+        assert learner.state().missing == (20 if number == 12 else max(1, 9 - number))
+    until(lambda: learner.state().round == 1)
 
+
+def test_a_process_that_dies_is_noticed(session: ReviewSession, start: Callable[..., Learner]) -> None:
+    learner = start()
+    learner._process.kill()
+    until(lambda: "was killed" in learner.state().failure)
+
+
+def _events(session: ReviewSession) -> list[dict[str, Any]]:
     return [json.loads(line) for line in session.journal.path.read_text().splitlines()]
