@@ -18,8 +18,7 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf tune my/pages --trials 20\n\n"
     "docclf tune my/pages --profile laptop --minutes 120\n\n"
-    "docclf tune my/pages --profile laptop --space mine.yaml --trials 40 --name second\n\n"
-    "docclf train my/pages --profile tune/laptop-pages/best.yaml"
+    "docclf tune my/pages --profile laptop --space mine.yaml --trials 40 --name second"
 )
 
 Trials = Annotated[
@@ -58,7 +57,7 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:
-    """Search for better settings than those of a profile; the same command goes on with a search."""
+    """Search for better settings than those of a profile; the same command resumes a search."""
     options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "seed": seed, "runtime.device": device
     }  # fmt: skip

@@ -84,7 +84,7 @@ class TuneOptions:
 
 
 class _Pruned(Exception):  # noqa: N818  (nothing is wrong)
-    """The trial is not worth going on with."""
+    """The trial is not worth finishing."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Search:
 def tune(
     profile: Profile, options: TuneOptions, *, name: str = "", emit: Emit = silent, stop: StopFlag = NEVER
 ) -> TuneResult:
-    """Search for better settings than those of a profile, or go on with a search.
+    """Search for better settings than those of a profile, or resume a search.
 
     Args:
         profile: The starting profile, resolved; it is the first trial.
@@ -207,7 +207,7 @@ def _run(search: _Search, trial: Trial) -> None:
         trial.set_user_attr(SECONDS, before + time.monotonic() - began)
         raise Interrupted(
             f"stopped in trial {trial.number}; everything is saved in {files.path}",
-            "the same command goes on from there",
+            "the same command resumes it",
             signal_number=stopped.signal_number,
         ) from stopped
     except (DivergedError, InputError) as error:
@@ -257,10 +257,10 @@ def _for_trial(profile: Profile, files: TuneFolder, number: int, apart: bool) ->
 
 
 def _train(search: _Search, trial: Trial, profile: Profile, label: str) -> dict[str, object]:
-    """Train a trial, or go on with it; returns the loss and facts of its best epoch.
+    """Train a trial, or resume it; returns the loss and facts of its best epoch.
 
     Raises:
-        _Pruned: It is not worth going on with.
+        _Pruned: It is not worth finishing.
     """
     run = search.files.run(trial.number)
 
