@@ -15,6 +15,15 @@ from docclf_cli.text import Message
 LANGUAGES = ("en", "ko")
 _VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # in the order of POSIX
 
+_GAIN = (
+    "On {pages} pages that no trial saw: log loss {loss:+.4f} (95 % {low:+.4f} … {high:+.4f}), macro-F1 {f1:+.1f} points "
+    "({f1_low:+.1f} … {f1_high:+.1f}). "
+)
+_GAIN_KO = (
+    "어느 시도도 보지 않은 페이지 {pages}장: 로그 손실 {loss:+.4f} (95 % {low:+.4f} … {high:+.4f}), F1 점수 (Macro) {f1:+.1f}점 "
+    "({f1_low:+.1f} … {f1_high:+.1f}). "
+)
+
 KOREAN: Mapping[str, str] = {
     # tables of classes and metrics, in the words of the earlier framework
     "class": "클래스",
@@ -100,6 +109,46 @@ KOREAN: Mapping[str, str] = {
     "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",
     "speed": "속도",
     "{rate} pages/s": "초당 {rate}페이지",
+    # search for settings
+    "Trials, the best first": "시도, 가장 좋은 것부터",
+    "trial": "시도",
+    "minutes": "분",
+    " (start)": " (시작)",
+    "complete": "완료",
+    "pruned": "조기 종료",
+    "failed": "실패",
+    "running": "진행 중",
+    "{count} more trials are in the table of trials.csv": "나머지 시도 {count}개는 trials.csv 표에 있습니다",
+    "Importance": "중요도",
+    "parameter": "설정",
+    "Settings of the best trial": "가장 좋은 시도의 설정",
+    "start": "시작",
+    "best": "최고",
+    "None of {count} complete trials is better than the starting profile: log loss {loss:.4f} on {pages} held-out pages.": "완료된 시도 {count}개 가운데 시작 프로파일보다 나은 것이 없습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}.",
+    "Trial {best} is the best of {count} complete ones: log loss {loss:.4f} on {pages} held-out pages, and the starting profile has "
+    "{start}. These pages chose it, so this gain is too good.": "완료된 시도 {count}개 가운데 {best}번이 가장 좋습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}, 시작 프로파일은 {start}. 이 페이지로 골랐으므로 이 차이는 실제보다 좋게 보입니다.",
+    "Importance of the parameters is told from {count} complete trials on.": "설정의 중요도는 완료된 시도가 {count}개 이상일 때 보여 줍니다.",
+    "Whether it gains anything on new pages is not known: {pages} pages were set apart, and {fewest} are needed.": "새 페이지에서 나아지는지는 알 수 없습니다: 따로 둔 페이지가 {pages}장이고, {fewest}장이 필요합니다.",
+    _GAIN + "The gain over the starting profile is shown.": _GAIN_KO + "시작 프로파일보다 나아진 것이 확인되었습니다.",
+    _GAIN + "There the starting profile is better: keep it.": _GAIN_KO
+    + "여기서는 시작 프로파일이 더 낫습니다: 그대로 쓰십시오.",
+    _GAIN + "A gain over the starting profile is not shown.": _GAIN_KO + "시작 프로파일보다 나아졌다고 볼 수 없습니다.",
+    # distillation
+    "Student and teachers": "학생과 교사",
+    "student": "학생",
+    "teachers": "교사",
+    "clean": "깨끗한 페이지",
+    "degraded": "손상시킨 페이지",
+    "networks": "네트워크",
+    "million parameters": "파라미터 (백만)",
+    "pages per second": "초당 페이지",
+    "{pages} held-out pages ({kind}): macro-F1 {f1:+.1f} points against the teachers (95 % {low:+.1f} … {high:+.1f}), log loss "
+    "{loss:+.3f} ({loss_low:+.3f} … {loss_high:+.3f}).": "검증 페이지 {pages}장 ({kind}): 교사와 비교해 F1 점수 (Macro) {f1:+.1f}점 (95 % {low:+.1f} … {high:+.1f}), 로그 손실 {loss:+.3f} ({loss_low:+.3f} … {loss_high:+.3f}).",
+    "No page is held out from the student and from all teachers, so they are not compared.": "학생과 모든 교사가 함께 검증에 남긴 페이지가 없어 비교하지 않습니다.",
+    "Networks alone: {student:.0f} pages per second against {teacher:.0f}, {factor:.1f} times as many; {parameters:.1f} against "
+    "{others:.1f} million parameters.": "네트워크만: 초당 {student:.0f}페이지, 교사는 {teacher:.0f}페이지({factor:.1f}배); 파라미터 {parameters:.1f}백만, 교사는 {others:.1f}백만.",
+    "The folds of a teacher were trained on pages that the student held out, and taught it on the others: the student's figures on "
+    "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 테스트 페이지는 어느 쪽에도 없습니다.",
     # verdict
     "Verdict": "판정",
     "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TABLES = (
     "audit",
     "class_report",
+    "distill",
     "drift",
     "ensemble",
     "evaluate",
@@ -38,6 +39,7 @@ TABLES = (
     "runs",
     "train",
     "training_plan",
+    "tune",
     "weights",
 )
 

@@ -55,6 +55,9 @@ class DataConfig(Section):
         (),
         description="CSV files `ID,target,path` of labels that were added later, such as the review_labels.csv of `docclf review`",
     )
+    exclude: str | None = Field(
+        None, description="CSV file with a column `ID`: training pages that are neither trained on nor held out"
+    )
     val: str | None = Field(
         None, description="Your own validation set (CSV or folder); otherwise training pages are held out"
     )
@@ -178,6 +181,14 @@ class CheckpointEvery(Section):
     epochs: Count | None = Field(1, description="After this many epochs")
 
 
+class DistillConfig(Section):
+    """What a model learns from other models: `docclf distill`."""
+
+    teachers: tuple[str, ...] = Field((), description="Runs or checkpoints whose mean probabilities are learned from")
+    weight: Share = Field(0.5, description="Share of the teachers in the loss; the rest is that of the labels")
+    softening: Positive = Field(1.0, description="Divides the logits of both sides (beside the teachers' temperature)")
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -221,6 +232,7 @@ class TrainConfig(Section):
     )
     fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
     refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
+    distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
         default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"
     )

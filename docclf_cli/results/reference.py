@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from docclf_cli.results.audit import AuditResult
 from docclf_cli.results.caches import CacheCleared, CacheUsage
 from docclf_cli.results.class_report import ClassReport, OneClass
+from docclf_cli.results.distilling import DistillResult
 from docclf_cli.results.drift import DriftResult
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
@@ -22,6 +23,7 @@ from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
+from docclf_cli.results.tuning import TuneResult
 from docclf_cli.results.watching import WatchResult
 from docclf_cli.results.weights import PackedWeights, WeightsList
 
@@ -30,6 +32,8 @@ RESULTS: Mapping[str, type] = {
     "train --dry-run": TrainingPlan,
     "train --show-schedule": SchedulePreview,
     "train --resume": FinishedRun,
+    "tune": TuneResult,
+    "distill": DistillResult,
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,

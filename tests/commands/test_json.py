@@ -77,6 +77,14 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train --dry-run": ("--no-pretrained",),
     "train --show-schedule": ("--epochs", "2", "--batch-size", "10"),
     "train --resume": ("runs/a",),
+    "tune": (
+        "PAGES", "--profile", "config", "--trials", "1", "--set", "model=test_resnet", "--set", "model.pretrained=false", "--set",
+        "data.image_size=48", "--set", "train.batch_size=8", "--set", "augmentation=light", "--set", "train.epochs=1",
+    ),
+    "distill": (
+        "--teacher", "runs/a", "--profile", "config", "--model", "test_resnet", "--set", "model.pretrained=false", "--image-size", "32",
+        "--batch-size", "8", "--augmentation", "light", "--epochs", "1", "--name", "student",
+    ),
     "runs": (),
     "watch --once": ("incoming", "--out", "sorted", "--settle", "0", "--checkpoint", "runs/a"),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
@@ -96,7 +104,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),
-}
+}  # fmt: skip
 
 
 def test_train(folder: tuple[Path, Outcome]) -> None:
