@@ -164,7 +164,9 @@ function showEnd() {
 
 function size() {  // pages fill the stage; zoomed they are twice as large, and never smaller than they are
   const stage = $("stage"), sheets = [...document.querySelectorAll(".sheet img.page")], several = sheets.length > 1;
-  const room = [stage.clientWidth - 24, stage.clientHeight - 24].map((one) => (several ? one / 2 - 24 : one));
+  const columns = getComputedStyle($("pages")).gridTemplateColumns.split(" ").filter((width) => parseFloat(width) > 0).length;
+  const across = several ? Math.max(1, columns) : 1;
+  const room = [stage.clientWidth / across - 24, (stage.clientHeight - 24) / (sheets.length > across ? 2 : 1) - (several ? 28 : 0)];
   for (const image of sheets) {
     const whole = Math.min(room[0] / image.naturalWidth, room[1] / image.naturalHeight) || 0;
     const wanted = stage.classList.contains("zoomed") ? Math.max(1, 2 * whole) : whole;
