@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.special import log_softmax
@@ -13,7 +14,7 @@ from docclf_cli.data.index.file_list import PageList
 from docclf_cli.ensembling.pooling import floored
 from docclf_cli.metrics.costs import Costs
 from docclf_cli.results.prediction import DocumentRow, PageRow
-from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
+from docclf_cli.tasks.predict.shards import Shard, ShardPlan
 from docclf_cli.tasks.unknown import NO_RULE, UnknownRule
 
 UNREADABLE = -1
@@ -73,6 +74,14 @@ class PagePrediction:
         return DocumentRow(row.path, row.page, row.predicted, row.confidence, row.needs_review, row.status)
 
 
+class StoredShards(Protocol):
+    """Shards that can be read by their number."""
+
+    def read(self, shard: int, /) -> Shard:
+        """One of them."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class PagePredictions:
     """All predictions, in the order of the input, computed from the shards on each iteration.
@@ -87,7 +96,7 @@ class PagePredictions:
         costs: Decides by prices, instead of a threshold.
     """
 
-    shards: ShardStore
+    shards: StoredShards
     plan: ShardPlan
     pages: PageList
     top_k: int
