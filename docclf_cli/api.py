@@ -125,28 +125,25 @@ class Model:
         named = next((name for name in INPUT_COLUMNS if name in batch), None)
         if named is None:
             raise InputError(f"the batch has no column {' or '.join(INPUT_COLUMNS)}", f"it has: {', '.join(batch)}")
-        columns = {name: list(batch[name]) for name in batch}
+        columns = {name: _column(batch[name]) for name in batch}
         if len({len(column) for column in columns.values()}) > 1:
             raise InputError("the columns of the batch have different lengths")
         rows, found = list[int](), list[Prediction]()
-        for row, one in self._predict(columns.pop(named) if named == "bytes" else columns[named]):
+        for row, one in self._predict(columns[named].tolist()):
             rows.append(row)
             found.append(one)
-        table: dict[str, Any] = {
-            name: [column[row] for row in rows] for name, column in columns.items() if name != "bytes"
+        others = {name: column[np.array(rows, np.int64)] for name, column in columns.items() if name != "bytes"}
+        table = {
+            **others,
+            "page": np.array([one.page for one in found], np.int64),
+            "label": np.array([one.label for one in found], object),
+            "confidence": np.array([one.confidence for one in found], np.float64),
+            "decision": np.array([one.decision for one in found], object),
+            "unknown": np.array([math.nan if one.unknown is None else one.unknown for one in found], np.float64),
+            "review": np.array([bool(one.review) for one in found], np.bool_),
+            "error": np.array([one.error for one in found], object),
         }
-        table |= {
-            "page": [one.page for one in found],
-            "label": [one.label for one in found],
-            "confidence": [one.confidence for one in found],
-            "decision": [one.decision for one in found],
-            "unknown": [math.nan if one.unknown is None else one.unknown for one in found],
-            "review": [bool(one.review) for one in found],
-            "error": [one.error for one in found],
-        }
-        if isinstance(batch, Mapping):
-            return {name: np.array(values, _kind_of(name)) for name, values in table.items()}
-        return type(batch)(table)
+        return table if isinstance(batch, Mapping) else type(batch)(table)
 
     def _predict(self, pages: Page | Iterable[Page]) -> list[tuple[int, Prediction]]:
         """The results, each with the number of what was given."""
@@ -340,16 +337,15 @@ def _pages_of(number: int, page: Page, reader: PageReader, wanted: str | int) ->
         raise InputError(f"pages[{number}]: a {type(page).__name__}", "give a path, bytes, a PIL image or an array")
 
 
-def _kind_of(column: str) -> type | None:
-    """The type of a column, where its values alone may not tell: an empty batch, or texts of which some are missing."""
-    kinds: dict[str, type] = {
-        "page": np.int64,
-        "label": object,
-        "decision": object,
-        "review": np.bool_,
-        "error": object,
-    }
-    return {**kinds, "confidence": np.float64, "unknown": np.float64}.get(column)
+def _column(values: Any) -> np.ndarray:
+    """A column of a batch as an array, whose first axis are the rows."""
+    if isinstance(values, list | tuple) and any(
+        isinstance(value, str | bytes | list) or value is None for value in values
+    ):
+        column = np.empty(len(values), object)  # texts, bytes and lists stay what they are
+        column[:] = values
+        return column
+    return np.asarray(values)
 
 
 @dataclass(frozen=True)

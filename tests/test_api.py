@@ -109,7 +109,7 @@ def test_a_batch_of_columns(run: Path, files: list[Path], tmp_path: Path) -> Non
     assert by_path["label"].tolist() == found["label"].tolist()
     frame = model(pd.DataFrame({"path": list(map(str, paths)), "id": [7, 8, 9]}))
     assert isinstance(frame, pd.DataFrame)
-    assert frame["label"].tolist() == found["label"].tolist()
+    assert [None if pd.isna(label) else label for label in frame["label"]] == found["label"].tolist()
     empty = model({"path": np.array([], object)})
     assert {name: column.dtype for name, column in empty.items() if name != "path"} == {
         name: found[name].dtype for name in empty if name != "path"

@@ -60,31 +60,6 @@ Data = Annotated[
     option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
 TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
-MaxLost = Annotated[
-    float,
-    option.declare(
-        "--max-lost",
-        help="Share of pages of known classes that may be called unknown; 0 calls no page unknown.",
-        panel=option.REVIEW,
-    ),
-]
-ExpectUnknown = Annotated[
-    float | None,
-    option.declare(
-        "--expect-unknown",
-        help="Expected share of pages of no known class, e.g. 0.1; --target-precision then holds among them.",
-        panel=option.REVIEW,
-    ),
-]
-CostTable = Annotated[
-    Path | None,
-    option.declare(
-        "--costs",
-        metavar="CSV",
-        help="Decide by expected cost: a table of true class by decision and review (docs/unknown.md).",
-        panel=option.REVIEW,
-    ),
-]
 MaxUnreadable = Annotated[
     float | None,
     option.declare(
@@ -170,9 +145,9 @@ def run(
     top_k: TopK = TOP_K,
     target_precision: option.TargetPrecision = None,
     min_confidence: option.MinConfidence = None,
-    max_lost: MaxLost = 0.05,
-    expect_unknown: ExpectUnknown = None,
-    costs: CostTable = None,
+    max_lost: option.MaxLost = 0.05,
+    expect_unknown: option.ExpectUnknown = None,
+    costs: option.CostTable = None,
     max_unreadable: MaxUnreadable = None,
     tta: option.Views = False,
     backend: option.Backend = "torch",
@@ -290,7 +265,7 @@ def _join(
             f"--join: the parts have decided this already: {given[0]}", "it takes --output, --format and --copy-to"
         )
     of_output = None if output is None else format_of(output)
-    for name in (file_format, of_output and of_output.name):
+    for name in (file_format, None if of_output is None else of_output.name):
         if name is not None:
             require_format(name)
     _, reading = settings_of_use(sets, None, None)

@@ -22,7 +22,7 @@ def test_killed_at_random_and_started_again(
     write_images(tmp_path / "in", 64 * PARTS * 2)
     for number in range(40):
         write_tiff(tmp_path / "in" / f"t{number}.tif", range(number, number + 30))
-    asked = ("predict", "run", "in", "--min-confidence", "0.9")
+    asked = ("predict", "run/best.ckpt", "in", "--min-confidence", "0.9")
     options = ("--set", "runtime.workers=0")
     assert docclf(*asked, "-o", "whole", *options).code == 0
     chance, left, killed = random.Random(0), list(range(1, PARTS + 1)), 0
@@ -46,15 +46,15 @@ def test_the_options_that_part_and_join_take(docclf: Callable[..., Outcome], tmp
     write_checkpoint(tmp_path / "run" / "best.ckpt", ("form", "letter", "bill"))
     write_images(tmp_path / "in", 2)
     for options, says in (
-        (("run", "in", "--part", "1/2", "--copy-to", "x"), "--copy-to needs all pages"),
-        (("run", "in", "--part", "1/2", "-o", "x.csv"), "--part writes a folder"),
-        (("run", "in", "--part", "3/2"), "is not I/N"),
-        (("run", "--join", "x"), "the parts have decided this already: inputs"),
+        (("run/best.ckpt", "in", "--part", "1/2", "--copy-to", "x"), "--copy-to needs all pages"),
+        (("run/best.ckpt", "in", "--part", "1/2", "-o", "x.csv"), "--part writes a folder"),
+        (("run/best.ckpt", "in", "--part", "3/2"), "is not I/N"),
+        (("run/best.ckpt", "--join", "x"), "the parts have decided this already: inputs"),
         (("--join", "x"), "x: there are no parts in it"),
     ):
         outcome = docclf("predict", *options)
         assert (outcome.code, says in outcome.stderr) == (2, True), outcome.stderr
-    made = docclf("predict", "run", "in", "-o", "out", "--part", "1/1")
+    made = docclf("predict", "run/best.ckpt", "in", "-o", "out", "--part", "1/1")
     assert "docclf predict --join out" in made.stdout
     joined = docclf("predict", "--join", "out", "-o", "all", "--json").json
     assert (joined["pages"], joined["predictions_file"]) == (2, "all/predictions.csv")

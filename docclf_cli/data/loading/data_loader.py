@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from docclf_cli.data.loading.batch import SHARED_MEMORY, Batch, collate, free_shared_memory
 from docclf_cli.data.loading.worker_gate import Batches, GatedDataset, GatedLoader, Loader, Numbered, WorkerGate
@@ -162,7 +162,7 @@ def data_loader(
 
 
 @dataclass(frozen=True, eq=False)
-class _Reading:
+class _Reading(Dataset[Any]):
     """A dataset whose errors of the ordinary kind are samples: torch would make a traceback of their message."""
 
     dataset: Any

@@ -78,7 +78,7 @@ class S3Files:
 
         bucket, key = parse_uri(uri)
         client = self._connected(bucket)
-        file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # type: ignore[assignment]  # noqa: SIM115
+        file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
         try:
             with remote_errors(uri):
                 try:

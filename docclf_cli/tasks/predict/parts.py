@@ -261,10 +261,7 @@ def join_parts(
             raise InputError(f"{part.folder} is not complete", _again([part.share]))
     options = replace(_options_of(wanted, outputs), overwrite=overwrite, copy_to=copy_to)
     shards = _JoinedShards([(ShardStore(part.folder), plan.shards) for part, plan in zip(parts, plans, strict=True)])
-    predictions = PagePredictions(
-        shards, ShardPlan.joined(plans), pages, options.top_k, options.confidence_threshold.value, options.unknown,
-        options.costs,
-    )  # fmt: skip
+    predictions = PagePredictions(shards, ShardPlan.joined(plans), pages, options.rule)
     result = publish(predictions, facts, options, 0, time.monotonic() - started)
     if copy_to is not None:
         copied = sort_copies(

@@ -36,7 +36,7 @@ from docclf_cli.results.prediction import DocumentRow, PredictedClass, PredictRe
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
-from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
+from docclf_cli.tasks.predict.page_predictions import DecisionRule, PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
 from docclf_cli.tasks.predict.sorting import sort_copies
 from docclf_cli.tasks.predict.submission import Submission
@@ -91,6 +91,11 @@ class OutputOptions:
     copy_to: Path | None = None
     overwrite: bool = False
     explain: Explainer | None = None
+
+    @property
+    def rule(self) -> DecisionRule:
+        """How probabilities become predictions."""
+        return DecisionRule(self.top_k, self.confidence_threshold.value, self.unknown, self.costs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,8 +204,7 @@ def _write_results(
             f"{work.shards.folder} does not contain the files of the other processes",
             "all machines need access to one shared folder: name it with --output",
         )
-    threshold = options.confidence_threshold.value
-    predictions = PagePredictions(work.shards, plan, pages, options.top_k, threshold, options.unknown, options.costs)
+    predictions = PagePredictions(work.shards, plan, pages, options.rule)
     work.shards.mark_publishing()
     result = publish(predictions, PredictorFacts.of(work.predictor), options, resumed, seconds)
     if options.copy_to is not None:

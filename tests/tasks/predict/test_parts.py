@@ -44,12 +44,12 @@ def options(output: Path, **others: object) -> PredictOptions:
 
 
 def make(output: Path, part: str, **others: object) -> PartResult:
-    spec = EnsembleSpec.of_checkpoint("best.ckpt")
+    spec = EnsembleSpec.of_checkpoint(Path("best.ckpt"))
     return predict_share(spec, options(output, **others), Share.parse(part), stdin=io.BytesIO(), runtime_config=HERE)
 
 
 def test_joined_parts_are_the_bytes_of_one_call(place: Path, tmp_path: Path) -> None:
-    spec = EnsembleSpec.of_checkpoint("best.ckpt")
+    spec = EnsembleSpec.of_checkpoint(Path("best.ckpt"))
     whole = predict(spec, options(tmp_path / "whole"), stdin=io.BytesIO(), runtime_config=HERE)
     made = [make(tmp_path / "out", f"{number}/3") for number in (2, 3, 1)]
     assert sum(part.pages for part in made) == whole.pages
