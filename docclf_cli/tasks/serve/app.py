@@ -198,7 +198,8 @@ def create_app(service: Service) -> FastAPI:
     async def classify(request: Request, model: str | None = None, top_k: int = 3) -> JSONResponse:
         if unknown := [key for key in request.query_params if key not in QUERY]:
             raise HTTPException(
-                422, f"there is no parameter '{unknown[0]}'{did_you_mean(unknown[0], QUERY)} (known: {', '.join(QUERY)})"
+                422,
+                f"there is no parameter '{unknown[0]}'{did_you_mean(unknown[0], QUERY)} (known: {', '.join(QUERY)})",
             )
         served = service.model(model)
         if not 1 <= top_k <= len(served.predictor.class_names):
