@@ -154,7 +154,7 @@ class BrowserOnly:
 
 
 def is_of_other_site(headers: MutableMapping[str, str], method: str) -> bool:
-    """Whether a browser sends a request for a page of another site, other than for a person who followed a link.
+    """Whether a page of another site makes a browser send a request; a link that was followed does not count.
 
     Args:
         headers: By lower-case name.

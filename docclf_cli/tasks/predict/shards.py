@@ -53,10 +53,15 @@ class ShardPlan:
     @classmethod
     def joined(cls, plans: Sequence[ShardPlan]) -> ShardPlan:
         """The plan whose shards are those of several, one after another."""
-        batch_starts, shard_starts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+        batch_starts = [np.zeros(1, np.int64)]
+        shard_starts = [np.zeros(1, np.int64)]
+        pages = 0
+        batches = 0
         for plan in plans:
-            batch_starts.append(plan.batch_starts[1:] + batch_starts[-1][-1])
-            shard_starts.append(plan.shard_starts[1:] + shard_starts[-1][-1])
+            batch_starts.append(plan.batch_starts[1:] + pages)
+            shard_starts.append(plan.shard_starts[1:] + batches)
+            pages += plan.pages
+            batches += len(plan.batch_starts) - 1
         return cls(np.concatenate(batch_starts), np.concatenate(shard_starts))
 
     @property
