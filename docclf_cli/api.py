@@ -27,6 +27,7 @@ from docclf_cli.files import fingerprint_of
 from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.prediction import Prediction
+from docclf_cli.services.storage.remote_files import S3Files
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.page_predictions import REVIEW, UNKNOWN, UNREADABLE_PAGE
 from docclf_cli.tasks.unknown import MAX_LOST, UnknownRule, unknown_rule
@@ -95,7 +96,7 @@ class Model:
         """Classify pages.
 
         Args:
-            pages: Paths of image, TIFF or PDF files, their content as bytes, PIL images, or arrays (uint8,
+            pages: Paths of image, TIFF or PDF files (also `s3://bucket/key`), their content as bytes, PIL images, or arrays (uint8,
                 [height, width] or [height, width, 3 or 4], RGB); also a single one.
 
         Returns:
@@ -105,6 +106,7 @@ class Model:
         Raises:
             InputError: Something is neither a path, nor bytes, nor an image.
             CheckpointError: The model's file is damaged.
+            RemoteError: S3 cannot be reached.
         """
         return [one for _, one in self._predict(pages)]
 
@@ -154,7 +156,7 @@ class Model:
 
         given = [pages] if isinstance(pages, str | Path | bytes | Image.Image | np.ndarray) else list(pages)
         data = self.trained.info.data
-        reader = PageReader(data.max_pixels, data.allow_symlinks)
+        reader = PageReader(data.max_pixels, data.allow_symlinks, S3Files())
         places = [place for number, page in enumerate(given) for place in _pages_of(number, page, reader, data.pages)]
         predictor = self._predictor
         inputs = [

@@ -101,6 +101,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/predict/explain": ("predict",),
     "tasks/predict/files": ("predict",),
     "tasks/predict/output_formats": ("predict",),
+    "tasks/predict/part_settings": ("predict",),
     "tasks/predict/parts": ("predict",),
     "tasks/predict/predict": ("predict",),
     "tasks/predict/run": ("predict",),

@@ -125,5 +125,8 @@ def _summary(result: PredictResult) -> Table:
         table.add_row(said("heat maps"), f"{result.explained:,}")
     if result.resumed_pages:
         table.add_row(said("resumed"), _resumed(result.resumed_pages))
+    if result.parts is not None:
+        table.add_row(said("joined parts"), f"{result.parts:,}")
+        return table
     table.add_row(said("speed"), said("{rate} pages/s", rate=f"{result.pages_per_second:.1f}"))
     return table

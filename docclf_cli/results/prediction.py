@@ -98,6 +98,7 @@ class PredictResult:
         max_lost: Share of pages of known classes that this may cost; None as above.
         by_costs: Whether pages are decided by expected cost.
         notes: What holds for the decisions, and under which condition.
+        parts: How many parts were joined; None for a call without parts.
     """
 
     model: str
@@ -125,6 +126,7 @@ class PredictResult:
     max_lost: float | None = None
     by_costs: bool = False
     notes: tuple[str, ...] = ()
+    parts: int | None = None
 
     @property
     def reviews(self) -> bool:

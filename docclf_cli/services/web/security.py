@@ -12,7 +12,7 @@ import http.cookies
 import secrets
 import threading
 import urllib.parse
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -72,7 +72,7 @@ class HardenedApp:
         headers = headers_of(scope)
         if headers.get("host", "") not in self._hosts:  # a foreign name means DNS rebinding
             return 421, "this server is not called so"
-        if is_of_other_site(headers, scope["method"]):
+        if is_of_other_site(headers, scope["method"], ("http",)):
             return 403, "another site may not ask"
         if scope["method"] in READS:
             return None
@@ -153,15 +153,18 @@ class BrowserOnly:
         return await answer(scope, send, 200, _ENTERED, (b"set-cookie", cookie.encode()))
 
 
-def is_of_other_site(headers: MutableMapping[str, str], method: str) -> bool:
+def is_of_other_site(
+    headers: MutableMapping[str, str], method: str, schemes: Sequence[str] = ("http", "https")
+) -> bool:
     """Whether a page of another site makes a browser send a request; a link that was followed does not count.
 
     Args:
         headers: By lower-case name.
         method: Of the request.
+        schemes: Those that this server is reached by; a proxy in front of it may speak TLS.
     """
     origin = headers.get("origin")
-    if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and origin not in {f"{scheme}://{headers.get('host')}" for scheme in schemes}:
         return True
     from_here = headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
     return not from_here and not (method in READS and _is_navigation(headers))

@@ -8,11 +8,8 @@ parts, so on machines of one kind the joined tables are the same, byte by byte.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import logging
-import math
-import platform
 import re
 import shlex
 import time
@@ -22,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import FileList, Found, PageList
@@ -33,15 +29,13 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import atomic_write, write_json
-from docclf_cli.hardware import cpu_name
-from docclf_cli.metrics.costs import Costs
 from docclf_cli.results.prediction import PartResult, PredictResult
 from docclf_cli.services.storage.remote_files import S3Files
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.page_predictions import PagePredictions
+from docclf_cli.tasks.predict.part_settings import machine_kind, options_from, packages, stored_options, what_differs
 from docclf_cli.tasks.predict.run import (
-    ConfidenceThreshold,
     OutputOptions,
     PredictWork,
     batch_size,
@@ -54,7 +48,6 @@ from docclf_cli.tasks.predict.run import (
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
 from docclf_cli.tasks.predict.sorting import sort_copies
 from docclf_cli.tasks.predict.summary import PredictorFacts
-from docclf_cli.tasks.unknown import UnknownRule
 from docclf_cli.text import and_more
 
 MOST_PARTS = 100_000
@@ -62,7 +55,6 @@ SHOWN = 5  # parts that a message names
 FILES, ABOUT, DONE = "files.jsonl", "about.json", "done.json"
 _SHARE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
 _FOLDER = re.compile(r"part-(\d+)-of-(\d+)")
-_DECIDES = ("torch", "numpy", "pillow", "pypdfium2", "onnxruntime", "timm")  # packages that pixels and sums depend on
 logger = logging.getLogger("docclf")
 
 
@@ -153,12 +145,16 @@ def predict_part(
         **predictor.settings,
         "inputs": files.fingerprint(),
         "grid": grid(predictor, pages),
-        "machine": _machine(runtime),
-        "packages": _packages(),
-        "options": {**_options(options), "format": file_format},
+        "machine": machine_kind(runtime),
+        "packages": packages(),
+        "options": {**stored_options(options), "format": file_format},
         "part": [share.number, share.of],
     }
-    about = {"predictor": asdict(PredictorFacts.of(predictor)), "left out": dict(left_out or {})}
+    about = {
+        "model": options.model,
+        "predictor": asdict(PredictorFacts.of(predictor)),
+        "left out": dict(left_out or {}),
+    }
     with contextlib.ExitStack() as stack:
 
         def open_shards() -> tuple[PageList, ShardPlan, list[int]]:
@@ -259,7 +255,7 @@ def join_parts(
         plans.append(plan_of(listed, size))
         if ShardStore(part.folder).missing(plans[-1]):
             raise InputError(f"{part.folder} is not complete", _again([part.share]))
-    options = replace(_options_of(wanted, outputs), overwrite=overwrite, copy_to=copy_to)
+    options = replace(options_from(wanted, about["model"], outputs), overwrite=overwrite, copy_to=copy_to)
     shards = _JoinedShards([(ShardStore(part.folder), plan.shards) for part, plan in zip(parts, plans, strict=True)])
     predictions = PagePredictions(shards, ShardPlan.joined(plans), pages, options.rule)
     result = publish(predictions, facts, options, 0, time.monotonic() - started)
@@ -269,7 +265,7 @@ def join_parts(
             allow_symlinks=allow_symlinks, remote=S3Files(), emit=emit, stop=stop,
         )  # fmt: skip
         result = replace(result, copied=copied)
-    return replace(result, left_out=about["left out"])
+    return replace(result, left_out=about["left out"], parts=len(parts))
 
 
 class _JoinedShards:
@@ -299,7 +295,8 @@ def _parts(parent: Path) -> list[_Part]:
     Raises:
         InputError: Some are missing, not complete, or of another call.
     """
-    found = {Share(int(name[1]), int(name[2])): path for path in sorted(parent.glob("part-*-of-*")) if (name := _FOLDER.fullmatch(path.name))}  # fmt: skip
+    folders = ((_FOLDER.fullmatch(path.name), path) for path in sorted(parent.glob("part-*-of-*")))
+    found = {Share(int(name[1]), int(name[2])): path for name, path in folders if name}
     if not found:
         raise InputError(f"{parent}: there are no parts in it", "docclf predict RUN INPUT --part 1/20 writes one")
     totals = sorted({share.of for share in found})
@@ -320,7 +317,7 @@ def _parts(parent: Path) -> list[_Part]:
         if changed:
             raise InputError(
                 f"{part.folder} was made with other {_named(changed)} than {parts[0].folder.name}",
-                _difference(changed[0], parts[0].settings[changed[0]], part.settings.get(changed[0])),
+                what_differs(changed[0], parts[0].settings[changed[0]], part.settings.get(changed[0])),
             )
     return parts
 
@@ -354,71 +351,8 @@ def _write_files(path: Path, files: FileList) -> None:
             lines.write(json.dumps([one.folder, one.name, one.shown, one.root, one.page]) + "\n")
 
 
-def _machine(runtime: Runtime) -> list[str]:
-    """What kind of machine computes: on two of one kind, the same sums come out, bit by bit."""
-    if runtime.device.type == "cuda":
-        return [torch.cuda.get_device_name(runtime.device), f"CUDA {torch.version.cuda}"]
-    return [cpu_name(), torch.backends.cpu.get_cpu_capability(), platform.system()]
-
-
-def _packages() -> dict[str, str]:
-    found = {}
-    for name in _DECIDES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _options(options: OutputOptions) -> dict[str, Any]:
-    """What decides the content of the tables, representable as JSON."""
-    rule, costs = options.unknown, options.costs
-    return {
-        "model": options.model,
-        "max_unreadable": options.max_unreadable,
-        "columns": list(options.columns),
-        "top_k": options.top_k,
-        "threshold": [options.confidence_threshold.value, options.confidence_threshold.source],
-        "unknown": [None if math.isinf(rule.threshold) else rule.threshold, rule.max_lost, rule.expected, rule.reason],
-        "costs": None if costs is None else {name: np.asarray(value).tolist() for name, value in vars(costs).items()},
-        "notes": list(options.notes),
-    }
-
-
-def _options_of(stored: Mapping[str, Any], outputs: OutputFiles) -> OutputOptions:
-    """The options that `_options` described."""
-    threshold, *rule = stored["unknown"]
-    costs = stored["costs"]
-    if costs is not None:
-        arrays = {
-            name: None if costs[name] is None else np.array(costs[name]) for name in ("prices", "review", "unknown")
-        }
-        costs = Costs(**arrays, review_unknown=costs["review_unknown"])  # type: ignore[arg-type]
-    return OutputOptions(
-        outputs=outputs,
-        model=stored["model"],
-        max_unreadable=stored["max_unreadable"],
-        columns=(stored["columns"][0], stored["columns"][1]),
-        top_k=stored["top_k"],
-        confidence_threshold=ConfidenceThreshold(*stored["threshold"]),
-        unknown=UnknownRule(math.inf if threshold is None else threshold, *rule),
-        costs=costs,
-        notes=tuple(stored["notes"]),
-    )
-
-
 def _named(names: Sequence[str]) -> str:
     return " and ".join(names)
-
-
-def _difference(name: str, one: Any, other: Any) -> str:
-    """What differs between two parts, as a hint."""
-    if name == "machine":
-        return f"{', '.join(one)}; and {', '.join(other)}: make all parts on machines of one kind"
-    if name == "numerics":
-        return "give all parts the same --device, --precision and --set runtime.*"
-    if name == "inputs":
-        return "give all parts the same files in the same order, none of them changed meanwhile"
-    return "give all parts the same model, inputs and options, and make those that differ again with --overwrite"
 
 
 def _again(shares: Sequence[Share]) -> str:

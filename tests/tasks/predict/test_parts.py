@@ -99,7 +99,7 @@ def test_parts_of_other_calls_and_machines_are_refused(tmp_path: Path, monkeypat
         join_parts(tmp_path, tmp_path)
     with pytest.raises(InputError, match="is a part of another call: other options"):
         make(tmp_path, "2/2")
-    monkeypatch.setattr(parts, "_machine", lambda runtime: ["another processor"])
+    monkeypatch.setattr(parts, "machine_kind", lambda runtime: ["another processor"])
     make(tmp_path, "2/2", overwrite=True)
     with pytest.raises(InputError, match="other machine") as raised:
         join_parts(tmp_path, tmp_path)
