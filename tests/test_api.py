@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -121,19 +122,20 @@ def test_a_batch_of_columns(run: Path, files: list[Path], tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_ray_runs_a_model_unchanged(
-    run: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_runs_a_model_unchanged(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'ray[data]'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     model = docclf_cli.load(run, device="cpu", precision="fp32")
-    monkeypatch.chdir(tmp_path)
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", _temp_dir=str(tmp_path / "ray"))
-    try:
-        found = ray.data.read_binary_files(list(map(str, files)), include_paths=True).map_batches(model, batch_size=3)
-        rows = {row["path"]: (row["label"], row["confidence"]) for row in found.take_all()}
-    finally:
-        ray.shutdown()
+    with tempfile.TemporaryDirectory(prefix="ray") as place:  # the paths of its sockets must be short
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=10**8, _temp_dir=place)
+        try:
+            pages = ray.data.read_binary_files(list(map(str, files)), include_paths=True)
+            rows = {
+                row["path"]: (row["label"], row["confidence"])
+                for row in pages.map_batches(model, batch_size=3).take_all()
+            }
+        finally:
+            ray.shutdown()
     assert len(rows) == len(files)
     for one in model.predict(files):
         label, confidence = rows[str(one.path)]
