@@ -51,6 +51,10 @@ class Document(Protocol):
         """A page (counted from 0) as `fit` makes it, uint8 [height, width, 3]."""
         ...
 
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page (counted from 0), in points or pixels."""
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...
@@ -115,6 +119,18 @@ class PageReader:
         """
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, Preprocess(longest), whole)
+
+    def size(self, path: Path, root: Path | None, number: int) -> tuple[float, float]:
+        """Width and height of page `number` (counted from 0) of a file: of a PDF in points, else in pixels.
+
+        Raises:
+            UnreadablePage: It cannot be read, or has no area.
+        """
+        with decoding(self._max_pixels):
+            width, height = self._document(path, root).size(number)
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            raise UnreadablePage("a page without area")
+        return width, height
 
     def _document(self, path: Path, root: Path | None) -> Document:
         if self._process != os.getpid():
@@ -191,6 +207,13 @@ class _ImagePages:
         self._image = image
         return page
 
+    def size(self, number: int) -> tuple[float, float]:
+        image, self._image = self._opened(), None
+        if image.format == "TIFF":
+            image.seek(number)
+        self._image = image
+        return image.size[::-1] if image.getexif().get(0x0112) in (5, 6, 7, 8) else image.size
+
     def _opened(self) -> ImageFile.ImageFile:
         if self._image is not None:
             return self._image
@@ -263,6 +286,27 @@ class PdfPages:
             return fit(bitmap.to_pil(), preprocess, self._max_pixels)
         finally:
             page.close()
+
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page in points, its rotation applied.
+
+        Raises:
+            UnreadablePage: It cannot be loaded.
+        """
+        page = self._loaded(number)
+        try:
+            width, height = page.get_size()
+            return width, height
+        finally:
+            page.close()
+
+    def _loaded(self, number: int) -> Any:
+        import pypdfium2
+
+        try:
+            return self._pdf[number]
+        except pypdfium2.PdfiumError as error:
+            raise UnreadablePage(f"damaged: page {number + 1} of the PDF cannot be loaded") from error
 
     def _scale(self, width: float, height: float, preprocess: Preprocess) -> float:
         """Pixels per point: as many as the antialiasing filter can use."""
