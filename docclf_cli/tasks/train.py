@@ -50,6 +50,7 @@ from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.packets import require_documents
 from docclf_cli.engine.training.pace import Allowance
 from docclf_cli.engine.training.preflight import (
     PlannedFit,
@@ -291,6 +292,9 @@ def _checked(
     check_classes(index)
     fits, split = _planned(profile, pages)
     require_known_pages(profile, split)
+    if profile.train.packets:
+        for one in fits:
+            require_documents(index, one.train_rows, one.val_rows)
     first = fits[0]
     if new and profile.train.minutes is not None and profile.train.plan is None:
         load = Load(len(first.train_rows), len(first.val_rows), len(index), len(fits))

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from docclf_cli.data.images.decode import (
     DRAFT_GAP,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
 MAX_PAGES = 10_000  # of one file
+T = TypeVar("T")
 
 
 class Document(Protocol):
@@ -131,6 +132,16 @@ class PageReader:
         if not (0 < width < math.inf and 0 < height < math.inf):
             raise UnreadablePage("a page without area")
         return width, height
+
+    def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
+        """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
+
+        Raises:
+            UnreadablePage: The page cannot be loaded.
+        """
+        with decoding(self._max_pixels):
+            document = self._document(path, root)
+            return document.with_page(number, read) if isinstance(document, PdfPages) else ""
 
     def _document(self, path: Path, root: Path | None) -> Document:
         if self._process != os.getpid():
@@ -274,18 +285,13 @@ class PdfPages:
         Raises:
             UnreadablePage: It has no area, is too large, or cannot be drawn.
         """
-        import pypdfium2
 
-        try:
-            page = self._pdf[number]
-        except pypdfium2.PdfiumError as error:
-            raise UnreadablePage(f"damaged: page {number + 1} of the PDF cannot be loaded") from error
-        try:
+        def render(page: Any) -> np.ndarray:
             width, height = page.get_size()
             bitmap = page.render(scale=self._scale(width, height, preprocess), rev_byteorder=True)
             return fit(bitmap.to_pil(), preprocess, self._max_pixels)
-        finally:
-            page.close()
+
+        return self.with_page(number, render)
 
     def size(self, number: int) -> tuple[float, float]:
         """Width and height of a page in points, its rotation applied.
@@ -293,20 +299,25 @@ class PdfPages:
         Raises:
             UnreadablePage: It cannot be loaded.
         """
-        page = self._loaded(number)
-        try:
-            width, height = page.get_size()
-            return width, height
-        finally:
-            page.close()
+        width, height = self.with_page(number, lambda page: page.get_size())
+        return width, height
 
-    def _loaded(self, number: int) -> Any:
+    def with_page(self, number: int, use: Callable[[Any], T]) -> T:
+        """What `use` makes of a page (`pypdfium2.PdfPage`).
+
+        Raises:
+            UnreadablePage: The page cannot be loaded.
+        """
         import pypdfium2
 
         try:
-            return self._pdf[number]
+            page = self._pdf[number]
         except pypdfium2.PdfiumError as error:
             raise UnreadablePage(f"damaged: page {number + 1} of the PDF cannot be loaded") from error
+        try:
+            return use(page)
+        finally:
+            page.close()
 
     def _scale(self, width: float, height: float, preprocess: Preprocess) -> float:
         """Pixels per point: as many as the antialiasing filter can use."""
