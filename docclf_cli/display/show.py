@@ -33,6 +33,7 @@ TABLES = (
     "drift",
     "ensemble",
     "evaluate",
+    "packets",
     "predict",
     "review",
     "runs",

@@ -84,6 +84,6 @@ class BoostedTrees:
         fits = feature.ndim == 2 and threshold.shape == value.shape == feature.shape
         if not fits or children.shape != (*feature.shape, 2):
             raise ValueError("trees whose arrays do not fit together")
-        if children.size and not (0 <= children.min() and children.max() < feature.shape[1]):
+        if children.size and not (children.min() >= 0 and children.max() < feature.shape[1]):
             raise ValueError("trees with nodes that are not there")
         return cls(feature, threshold, children, value, float(arrays["start"]))

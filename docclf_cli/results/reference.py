@@ -18,6 +18,7 @@ from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
+from docclf_cli.results.packets import SplitPacketsResult
 from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
@@ -33,6 +34,7 @@ RESULTS: Mapping[str, type] = {
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
+    "split-packets": SplitPacketsResult,
     "drift": DriftResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,

@@ -50,8 +50,8 @@ from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
-from docclf_cli.engine.training.packets import require_documents
 from docclf_cli.engine.training.pace import Allowance
+from docclf_cli.engine.training.packets import require_documents
 from docclf_cli.engine.training.preflight import (
     PlannedFit,
     check_batches,

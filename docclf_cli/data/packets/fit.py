@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -95,7 +96,7 @@ def _pairs(documents: Sequence[PacketDocument], kind: str, seed: int) -> Iterabl
         copies = document.copies if kind == IMAGE else document.copies[:1]
         for copy, pages in enumerate(copies):
             share = 1 / len(copies)
-            for before, after in zip(pages, pages[1:], strict=False):
+            for before, after in itertools.pairwise(pages):
                 if _is_of(kind, before, after):
                     yield _Pair(before, after, False, share, document.unit, document.unit)
             rng = np.random.default_rng((seed, number, copy))
@@ -203,7 +204,9 @@ def _calibrated(scorers: PageScorers, trees: BoostedTrees, pairs: Sequence[_Pair
     for fold in range(FOLDS):
         judged = folds[:, 0] == fold
         fitted = ~(folds == fold).any(axis=1)
-        log_odds[judged] = _with_one(columns[judged]) @ _fit_calibration(columns[fitted], targets[fitted], weights[fitted])
+        log_odds[judged] = _with_one(columns[judged]) @ _fit_calibration(
+            columns[fitted], targets[fitted], weights[fitted]
+        )
     calibration = _fit_calibration(columns, targets, weights)
     return KindModel(trees, calibration, HeldOutGaps(expit(log_odds), targets, weights))
 

@@ -58,7 +58,7 @@ def number_cues(before: frozenset[PageNumber], after: frozenset[PageNumber]) -> 
     """What the numbers of two neighbouring pages say, each 0 or 1.
 
     Returns:
-        Whether the number goes on; goes on with the same total; the second page is surely number 1; may be number 1;
+        Whether the number continues; continues with the same total; the second page is surely number 1; may be number 1;
         the first page is the last of its total; both are surely numbered, and the number does not go on.
     """
     go_on = [(one, other) for one in before for other in after if other.number == one.number + 1]

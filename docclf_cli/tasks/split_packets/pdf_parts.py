@@ -28,7 +28,20 @@ _ANNOTATIONS = {
     "/Squiggly", "/StrikeOut", "/Stamp", "/Caret", "/Ink", "/Watermark", "/Redact",
 }  # fmt: skip
 _ANNOTATION_DROPS = ("/P", "/Popup", "/IRT", "/RT", "/AA", "/Dest", "/PA", "/StructParent", "/AF", "/RichMediaContent")
-_FIELD_KEYS = ("/FT", "/V", "/DV", "/Ff", "/DA", "/Q", "/MaxLen", "/Opt", "/DS", "/RV", "/TI", "/I")  # a field inherits these
+_FIELD_KEYS = (
+    "/FT",
+    "/V",
+    "/DV",
+    "/Ff",
+    "/DA",
+    "/Q",
+    "/MaxLen",
+    "/Opt",
+    "/DS",
+    "/RV",
+    "/TI",
+    "/I",
+)  # a field inherits these
 _PRIVATE = ("/PieceInfo", "/AF", "/Metadata", "/AA", "/StructParent", "/StructParents", "/OPI", "/JS", "/LastModified")
 # Content stream operators that name a resource, with its kind.
 _NAMING = {
@@ -66,7 +79,7 @@ class PdfPacket:
 
         try:
             self._source = pikepdf.open(path)
-        except (pikepdf.PdfError, OSError) as error:
+        except (pikepdf.PdfError, pikepdf.PasswordError, OSError) as error:
             raise InputError(f"{path}: its parts cannot be written: {_first_line(error)}") from error
         self.path = path
         self.signatures = sum(1 for _ in self._signatures())
@@ -107,11 +120,14 @@ class PdfPacket:
         fields: dict[str, list[Any]] = {}
         for page in part.pages:
             _clean_page(part, page.obj, fields)
-        for found in part.objects:
-            if isinstance(found, pikepdf.Dictionary | pikepdf.Stream):
-                _remove(found, _PRIVATE)
+        layers = []
+        for found in _reached(page.obj for page in part.pages):
+            _remove(found, _PRIVATE)
+            if str(found.get("/Type", "")) == "/OCG":
+                layers.append(found)
         self._add_form(part, fields)
-        self._add_layers(part)
+        if layers:
+            self._add_layers(part, layers)
         return part
 
     def _add_form(self, part: pikepdf.Pdf, fields: dict[str, list[Any]]) -> None:
@@ -130,18 +146,16 @@ class PdfPacket:
             new.DA = pikepdf.String(str(form.DA))
         part.Root.AcroForm = new
 
-    def _add_layers(self, part: pikepdf.Pdf) -> None:
+    def _add_layers(self, part: pikepdf.Pdf, layers: list[Any]) -> None:
         """Say which layers of the part's own pages are hidden: otherwise viewers would show them."""
         import pikepdf
 
-        own = [found for found in part.objects if _is_layer(found)]
-        for layer in own:
+        for layer in layers:
             _remove(layer, set(layer.keys()) - {"/Type", "/Name", "/Intent"})
-        if own:
-            reached = {found.objgen for found in own}
-            hidden = [part.copy_foreign(one) for one in self._hidden_layers() if one.is_indirect]
-            off = pikepdf.Array(one for one in hidden if one.objgen in reached)
-            part.Root.OCProperties = pikepdf.Dictionary(OCGs=pikepdf.Array(own), D=pikepdf.Dictionary(OFF=off))
+        own = {found.objgen for found in layers}
+        hidden = [part.copy_foreign(one) for one in self._hidden_layers() if one.is_indirect]
+        off = pikepdf.Array(one for one in hidden if one.objgen in own)
+        part.Root.OCProperties = pikepdf.Dictionary(OCGs=pikepdf.Array(layers), D=pikepdf.Dictionary(OFF=off))
 
     def _hidden_layers(self) -> list[Any]:
         """Layers (optional content) that the packet does not show."""
@@ -172,10 +186,24 @@ def _remove(holder: Any, keys: Iterable[str]) -> None:
             del holder[key]
 
 
-def _is_layer(found: Any) -> bool:
+def _reached(pages: Iterable[Any]) -> Iterator[Any]:
+    """Every dictionary and stream that pages lead to, each once if it is an object of its own."""
     import pikepdf
 
-    return isinstance(found, pikepdf.Dictionary) and str(found.get("/Type", "")) == "/OCG"
+    seen, todo = set[tuple[int, int]](), list(pages)
+    while todo:
+        found = todo.pop()
+        if found.is_indirect:
+            if found.objgen in seen:
+                continue
+            seen.add(found.objgen)
+        if isinstance(found, pikepdf.Array):
+            todo += [one for one in found if isinstance(one, pikepdf.Object)]
+        elif isinstance(found, pikepdf.Dictionary | pikepdf.Stream):
+            yield found
+            todo += [
+                one for key, one in found.items() if isinstance(one, pikepdf.Object) and key not in ("/Parent", "/P")
+            ]
 
 
 def _clean_page(part: pikepdf.Pdf, page: Any, fields: dict[str, list[Any]]) -> None:
@@ -207,7 +235,8 @@ def _clean_annotation(part: pikepdf.Pdf, page: Any, annotation: Any, fields: dic
         annotation.A = pikepdf.Dictionary(S=pikepdf.Name.URI, URI=action.URI)
     annotation.P = page
     if is_widget and str(annotation.get("/FT", "")) == "/Sig":  # its picture stays; it signs nothing any more
-        _remove(annotation, ("/V", "/DV", "/FT", "/Lock", "/SV", "/Ff", "/T"))
+        _remove(annotation, (*_FIELD_KEYS, "/Lock", "/SV", "/T"))
+        annotation.Subtype = pikepdf.Name.Stamp
     elif is_widget and "/FT" in annotation:
         fields.setdefault(name or f"field {len(fields) + 1}", []).append(annotation)
     return annotation
