@@ -76,12 +76,14 @@ def _register() -> None:
         split_packets,
         train,
         tta,
+        tune,
         watch,
         weights,
     )
     from docclf_cli.commands._arguments import Command
 
     app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
+    app.command("tune", cls=Command, epilog=tune.EXAMPLES)(tune.run)
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
     app.command("split-packets", cls=Command, epilog=split_packets.EXAMPLES)(split_packets.run)
