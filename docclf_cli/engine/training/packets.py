@@ -144,7 +144,7 @@ def learn_packets(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     for side, fewest in zip(sides, (FEWEST_TRAINED, FEWEST_DOCUMENTS), strict=True):
         if len(side) < fewest:
             raise InputError(f"train.packets: only {len(side)} documents can be read; it takes {fewest}")
-    model_of_boundaries = fit_boundaries(*sides, seed)
+    model_of_boundaries = fit_boundaries(sides[0], sides[1], seed)
     logger.info("%s took %.1f s", TASK, time.monotonic() - started)
     return model_of_boundaries.to_arrays()
 
@@ -200,7 +200,7 @@ def _observe(
         for logits, features in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
             log_probs = log_softmax(logits.cpu().numpy().astype(np.float64) / best.temperature, axis=1)
-            features = features.cpu().numpy()
+            recorded = features.cpu().numpy()
             for number, row in enumerate(batch.rows.tolist()):
                 try:
                     width, height = reader.size(index.path(row), index.root, index.page(row))
@@ -210,9 +210,9 @@ def _observe(
                 size = (height, width) if scanned.turn(row) % 2 else (width, height)
                 found[row] = (
                     PacketPage(
-                        cues_of(images[number], (width, height), text_of[row]), features[number], log_probs[number]
+                        cues_of(images[number], (width, height), text_of[row]), recorded[number], log_probs[number]
                     ),
-                    PacketPage(cues_of(images[other], size), features[other], log_probs[other]),
+                    PacketPage(cues_of(images[other], size), recorded[other], log_probs[other]),
                 )
     reader.close()
     return found

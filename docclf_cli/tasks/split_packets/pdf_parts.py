@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from docclf_cli.errors import InputError
 from docclf_cli.files import atomic_write
@@ -106,7 +106,7 @@ class PdfPacket:
 
         try:
             with self._part(first, last) as part, atomic_write(target) as file:
-                part.save(file, deterministic_id=True, encryption=False)
+                part.save(cast(BinaryIO, file), deterministic_id=True, encryption=False)
         except (pikepdf.PdfError, ValueError, RecursionError) as error:
             pages = f"page {first}" if first == last else f"pages {first} to {last}"
             raise InputError(f"{self.path}: {pages} cannot be copied: {_first_line(error)}") from error
@@ -159,15 +159,16 @@ class PdfPacket:
 
     def _hidden_layers(self) -> list[Any]:
         """Layers (optional content) that the packet does not show."""
-        settings = self._source.Root.get("/OCProperties", {})
-        shown = settings.get("/D", {})
+        settings: Any = self._source.Root.get("/OCProperties", {})
+        shown: Any = settings.get("/D", {})
         if str(shown.get("/BaseState", "/ON")) != "/OFF":
             return list(shown.get("/OFF", []))
         on = {one.objgen for one in shown.get("/ON", [])}
         return [one for one in settings.get("/OCGs", []) if one.objgen not in on]
 
     def _signatures(self) -> Iterator[Any]:
-        fields = [(field, 0) for field in self._source.Root.get("/AcroForm", {}).get("/Fields", [])]
+        form: Any = self._source.Root.get("/AcroForm", {})
+        fields = [(field, 0) for field in form.get("/Fields", [])]
         while fields:
             field, depth = fields.pop()
             if str(field.get("/FT", "")) == "/Sig" and "/V" in field:
@@ -326,7 +327,8 @@ def _names_in(holder: Any, resources: Any, depth: int) -> dict[str, set[str]]:
     import pikepdf
 
     named: dict[str, set[str]] = {kind: set() for kind in _NAMING.values()}
-    for operands, operator in pikepdf.parse_content_stream(holder):
+    for instruction in pikepdf.parse_content_stream(holder):
+        operands, operator = instruction.operands, instruction.operator
         kind = _NAMING.get(str(operator))
         if kind is not None:
             named[kind] |= {str(one) for one in operands if isinstance(one, pikepdf.Name)}
