@@ -20,7 +20,7 @@ from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
 from docclf_cli.results.packets import SplitPacketsResult
-from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.prediction import PartResult, PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
@@ -39,6 +39,7 @@ RESULTS: Mapping[str, type] = {
     "evaluate": EvaluateResult,
     "predict": PredictResult,
     "split-packets": SplitPacketsResult,
+    "predict --part": PartResult,
     "drift": DriftResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,

@@ -91,6 +91,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
     "predict": ("--checkpoint", "runs/a", "--split", "test"),
     "split-packets": ("packets.ckpt", "packet.pdf", "--text", "layer"),
+    "predict --part": ("1/2", "incoming", "--checkpoint", "runs/a", "--output", "shared"),
     "drift": ("runs/a", "runs/a/predict/test", "--alpha", "1e-12"),
     "class-report": ("runs/a",),
     "class-report --class": ("invoice", "runs/a"),
