@@ -45,6 +45,10 @@ class FeatureRecorder:
         self.widths = tuple(part.shape[1] for part in parts)
         return torch.cat(parts, dim=1)
 
+    def classifier_input(self, features: torch.Tensor) -> torch.Tensor:
+        """The part of features (`take`) that the classifier took, float32 [n, width]."""
+        return features[:, : self.widths[0]]
+
 
 def pooled(maps: torch.Tensor, channels_last: bool) -> torch.Tensor:
     """Mean, maximum and standard deviation of each map over the page, float32 [n, 3 * channels].
