@@ -1,4 +1,8 @@
-"""A pool of worker processes that decode pages into a cache file; a worker that dies is noticed, with its page."""
+"""A pool of worker processes that decode pages into a cache file; a worker that dies is noticed, with its page.
+
+A page whose decoder crashes is an unreadable page, and another worker goes on after it. A worker that was killed ends the
+work: most likely memory has run out.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.decode import CRASHES, UnreadablePage
 from docclf_cli.errors import ResourceError
+from docclf_cli.page_ids import is_paged
 from docclf_cli.stop import StopFlag
 
 if TYPE_CHECKING:
@@ -26,6 +31,13 @@ Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadab
 Read = Callable[[int], "np.ndarray"]  # from the row of a page
 _POLL_SECONDS = 0.1
 _END_SECONDS = 5.0
+_CRASHES = {
+    "SIGSEGV",
+    "SIGABRT",
+    "SIGFPE",
+    "SIGILL",
+    "SIGTRAP",
+}  # what a broken file does to the library that decodes it
 
 
 class Job(NamedTuple):
@@ -43,7 +55,11 @@ def decode_into(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int
         ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
         OSError: The disk is full.
     """
-    if workers < 2 or len(jobs) < 2:
+    # Files of several pages are mostly PDFs, whose library is the most likely to crash: never in this process.
+    fewest = 1 if any(is_paged(job.path.name) for job in jobs) and start_method() == "fork" else 2
+    if workers < fewest and fewest == 1:
+        workers = 1
+    if workers < fewest or len(jobs) < fewest:
         for done in _decoded(draft, jobs, read):
             yield done
             if stop():
@@ -85,17 +101,20 @@ def _end_workers() -> None:
 def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
     context: Any = multiprocessing.get_context(start_method())
     pool: dict[Connection, tuple[Any, list[Job]]] = {}  # each worker by its pipe, with the pages it has not done yet
+
+    def start(share: list[Job]) -> None:
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
+        process.start()
+        send.close()
+        pool[receive] = process, share
+
     try:
         for number in range(workers):
-            receive, send = context.Pipe(duplex=False)
-            share = list(jobs[number::workers])
-            process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
-            process.start()
-            send.close()
-            pool[receive] = process, share
+            start(list(jobs[number::workers]))
         while pool and not stop():
             for receive in wait(list(pool), _POLL_SECONDS):
-                yield from _received(receive, pool)  # type: ignore[arg-type]
+                yield from _received(receive, pool, start)  # type: ignore[arg-type]
     finally:
         for process, _ in pool.values():
             process.kill()
@@ -103,7 +122,10 @@ def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: i
             process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
-def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
+def _received(
+    receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]], start: Callable[[list[Job]], None]
+) -> Iterator[Done]:
+    """What a worker sent; where it has died, its page, and another worker is started for those after it."""
     process, share = pool[receive]
     try:
         message = receive.recv()
@@ -111,15 +133,28 @@ def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]
         del pool[receive]
         process.join(_END_SECONDS)
         if share:
-            raise ResourceError(
-                f"a process that decodes pages died (exit {process.exitcode}) at {share[0].path}",
-                "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
-            ) from None
+            yield _died(process.exitcode, share.pop(0))
+        if share:
+            start(share)
         return
     if isinstance(message, BaseException):
         raise message
     share.pop(0)
     yield message
+
+
+def _died(exit_code: int | None, job: Job) -> Done:
+    """The page at which a worker died as an unreadable one.
+
+    Raises:
+        ResourceError: It did not crash, but was ended by somebody else.
+    """
+    if exit_code is not None and exit_code < 0 and signal.Signals(-exit_code).name in _CRASHES:
+        return job.slot, 0, CRASHES
+    raise ResourceError(
+        f"a process that decodes pages died (exit {exit_code}) at {job.path}",
+        "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
+    )
 
 
 def _work(send: Connection, draft: CacheDraft, jobs: Sequence[Job], read: Read, parent: int) -> None:
