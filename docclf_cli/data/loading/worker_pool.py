@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from docclf_cli.data.images.decode import CRASHES, UnreadablePage
 from docclf_cli.errors import ResourceError
@@ -29,15 +29,11 @@ if TYPE_CHECKING:
 
 Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadable
 Read = Callable[[int], "np.ndarray"]  # from the row of a page
+T = TypeVar("T")
 _POLL_SECONDS = 0.1
 _END_SECONDS = 5.0
-_CRASHES = {
-    "SIGSEGV",
-    "SIGABRT",
-    "SIGFPE",
-    "SIGILL",
-    "SIGTRAP",
-}  # what a broken file does to the library that decodes it
+# What a broken file does to the library that decodes it.
+_CRASHES = frozenset(("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP"))
 
 
 class Job(NamedTuple):
@@ -52,20 +48,19 @@ def decode_into(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int
     """Read the pages of `jobs` into their slots, in no particular order, until `stop` is set.
 
     Raises:
-        ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
+        ResourceError: A worker was killed, mostly because memory has run out; the message names its page.
         OSError: The disk is full.
     """
-    # Files of several pages are mostly PDFs, whose library is the most likely to crash: never in this process.
-    fewest = 1 if any(is_paged(job.path.name) for job in jobs) and start_method() == "fork" else 2
-    if workers < fewest and fewest == 1:
-        workers = 1
-    if workers < fewest or len(jobs) < fewest:
+    # Files of several pages are mostly PDFs, whose library is the most likely to crash: it never runs in this process.
+    risky = start_method() == "fork" and any(is_paged(job.path.name) for job in jobs)
+    if (workers < 2 or len(jobs) < 2) and not risky:
         for done in _decoded(draft, jobs, read):
             yield done
             if stop():
                 return
     else:
-        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), stop)
+        decode = functools.partial(_decoded, draft, read=read)
+        yield from by_processes(decode, jobs, max(1, workers), stop, lambda job: (job.slot, 0, CRASHES))
 
 
 @functools.cache
@@ -98,23 +93,57 @@ def _end_workers() -> None:
             process.kill()
 
 
-def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
+def by_processes(
+    perform: Callable[[Sequence[Job]], Iterator[T]],
+    jobs: Sequence[Job],
+    workers: int,
+    stop: StopFlag,
+    crashed: Callable[[Job], T] | None = None,
+) -> Iterator[T]:
+    """What `perform` yields for each job, in no particular order, by several processes, until `stop` is set.
+
+    Args:
+        perform: Yields one result a job, in their order.
+        jobs: All jobs.
+        workers: How many processes.
+        stop: Polled between results.
+        crashed: The result of a job at which the worker crashed; None: that is an error.
+
+    Raises:
+        ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
+        OSError: The disk is full.
+    """
     context: Any = multiprocessing.get_context(start_method())
     pool: dict[Connection, tuple[Any, list[Job]]] = {}  # each worker by its pipe, with the pages it has not done yet
 
     def start(share: list[Job]) -> None:
         receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
+        process = context.Process(target=_work, args=(send, perform, share, os.getpid()), daemon=True)
         process.start()
         send.close()
         pool[receive] = process, share
 
+    workers = min(workers, len(jobs))
     try:
         for number in range(workers):
             start(list(jobs[number::workers]))
         while pool and not stop():
             for receive in wait(list(pool), _POLL_SECONDS):
-                yield from _received(receive, pool, start)  # type: ignore[arg-type]
+                process, share = pool[receive]  # type: ignore[index]
+                try:
+                    message = receive.recv()  # type: ignore[union-attr]
+                except EOFError:
+                    del pool[receive]  # type: ignore[arg-type]
+                    process.join(_END_SECONDS)
+                    if share:
+                        yield _of_dead(process.exitcode, share.pop(0), crashed)
+                    if share:
+                        start(share)
+                    continue
+                if isinstance(message, BaseException):
+                    raise message
+                share.pop(0)
+                yield message
     finally:
         for process, _ in pool.values():
             process.kill()
@@ -122,45 +151,27 @@ def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: i
             process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
-def _received(
-    receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]], start: Callable[[list[Job]], None]
-) -> Iterator[Done]:
-    """What a worker sent; where it has died, its page, and another worker is started for those after it."""
-    process, share = pool[receive]
-    try:
-        message = receive.recv()
-    except EOFError:
-        del pool[receive]
-        process.join(_END_SECONDS)
-        if share:
-            yield _died(process.exitcode, share.pop(0))
-        if share:
-            start(share)
-        return
-    if isinstance(message, BaseException):
-        raise message
-    share.pop(0)
-    yield message
-
-
-def _died(exit_code: int | None, job: Job) -> Done:
-    """The page at which a worker died as an unreadable one.
+def _of_dead(exit_code: int | None, job: Job, crashed: Callable[[Job], T] | None) -> T:
+    """The result of the job at which a worker died.
 
     Raises:
-        ResourceError: It did not crash, but was ended by somebody else.
+        ResourceError: The worker did not crash, but was ended by somebody else; or a crash is an error.
     """
-    if exit_code is not None and exit_code < 0 and signal.Signals(-exit_code).name in _CRASHES:
-        return job.slot, 0, CRASHES
+    crash = exit_code is not None and exit_code < 0 and signal.Signals(-exit_code).name in _CRASHES
+    if crash and crashed is not None:
+        return crashed(job)
     raise ResourceError(
         f"a process that decodes pages died (exit {exit_code}) at {job.path}",
         "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
     )
 
 
-def _work(send: Connection, draft: CacheDraft, jobs: Sequence[Job], read: Read, parent: int) -> None:
+def _work(
+    send: Connection, perform: Callable[[Sequence[Job]], Iterator[Any]], jobs: Sequence[Job], parent: int
+) -> None:
     init_worker()
     try:
-        for done in _decoded(draft, jobs, read):
+        for done in perform(jobs):
             if os.getppid() != parent:
                 return
             send.send(done)
