@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from docclf_cli.data.images.decode import CRASHES, UnreadablePage
 from docclf_cli.errors import ResourceError
@@ -128,12 +128,13 @@ def by_processes(
         for number in range(workers):
             start(list(jobs[number::workers]))
         while pool and not stop():
-            for receive in wait(list(pool), _POLL_SECONDS):
-                process, share = pool[receive]  # type: ignore[index]
+            for ready in wait(list(pool), _POLL_SECONDS):
+                receive = cast(Connection, ready)
+                process, share = pool[receive]
                 try:
-                    message = receive.recv()  # type: ignore[union-attr]
+                    message: Any = receive.recv()
                 except EOFError:
-                    del pool[receive]  # type: ignore[arg-type]
+                    del pool[receive]
                     process.join(_END_SECONDS)
                     if share:
                         yield _of_dead(process.exitcode, share.pop(0), crashed)
