@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from docclf_cli.results.audit import AuditResult
 from docclf_cli.results.caches import CacheCleared, CacheUsage
 from docclf_cli.results.class_report import ClassReport, OneClass
+from docclf_cli.results.distilling import DistillResult
 from docclf_cli.results.drift import DriftResult
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
@@ -32,6 +33,7 @@ RESULTS: Mapping[str, type] = {
     "train --show-schedule": SchedulePreview,
     "train --resume": FinishedRun,
     "tune": TuneResult,
+    "distill": DistillResult,
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,

@@ -81,6 +81,10 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
         "PAGES", "--profile", "config", "--trials", "1", "--set", "model=test_resnet", "--set", "model.pretrained=false", "--set",
         "data.image_size=48", "--set", "train.batch_size=8", "--set", "augmentation=light", "--set", "train.epochs=1",
     ),
+    "distill": (
+        "--teacher", "runs/a", "--profile", "config", "--model", "test_resnet", "--set", "model.pretrained=false", "--image-size", "32",
+        "--batch-size", "8", "--augmentation", "light", "--epochs", "1", "--name", "student",
+    ),
     "runs": (),
     "watch --once": ("incoming", "--out", "sorted", "--settle", "0", "--checkpoint", "runs/a"),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
