@@ -112,14 +112,30 @@ def sentence(difference: Difference) -> str:
     metric = METRICS.get(difference.metric).build
     near, far = sorted((abs(difference.low), abs(difference.high)))
     scale = 100 if metric.in_points else 1
-    values = {"size": scale * abs(difference.value), "near": scale * near, "far": scale * far, "metric": metric.label}
+    size, near, far, name = scale * abs(difference.value), scale * near, scale * far, metric.label
     if metric.in_points and is_better(difference):
-        return Message.of("better by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}", **values)
+        return Message.of(
+            "better by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}",
+            size=size,
+            metric=name,
+            near=near,
+            far=far,
+        )
     if metric.in_points:
-        return Message.of("worse by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}", **values)
+        return Message.of(
+            "worse by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}",
+            size=size,
+            metric=name,
+            near=near,
+            far=far,
+        )
     if is_better(difference):
-        return Message.of("better by {size:.3f} of {metric}, 95 % {near:.3f} … {far:.3f}", **values)
-    return Message.of("worse by {size:.3f} of {metric}, 95 % {near:.3f} … {far:.3f}", **values)
+        return Message.of(
+            "better by {size:.3f} of {metric}, 95 % {near:.3f} … {far:.3f}", size=size, metric=name, near=near, far=far
+        )
+    return Message.of(
+        "worse by {size:.3f} of {metric}, 95 % {near:.3f} … {far:.3f}", size=size, metric=name, near=near, far=far
+    )
 
 
 def is_better(difference: Difference) -> bool:
