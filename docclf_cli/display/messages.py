@@ -107,8 +107,13 @@ KOREAN: Mapping[str, str] = {
     "copied files": "복사한 파일",
     "resumed": "이어서 함",
     "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",
+    "part": "부분",
+    "joined parts": "합친 부분",
+    "{part} of {of}, in {folder}": "{of}개 가운데 {part}번째, 위치: {folder}",
+    "when all parts are there: {command}": "모든 부분이 준비되면: {command}",
     "speed": "속도",
     "{rate} pages/s": "초당 {rate}페이지",
+<<<<<<< HEAD
     # evaluate: comparison, threshold, unknown pages, costs, corruptions
     "Compared with {other} on the same {pages} pages": "같은 {pages}페이지에서 {other}와 비교",
     "McNemar's test": "맥니마 검정",
@@ -204,6 +209,23 @@ KOREAN: Mapping[str, str] = {
     "{train}, which takes all suggestions unseen": "{train} (모든 제안을 보지 않고 받아들임)",
     "{look}\nor {train}": "{look}\n또는 {train}",
     "{title}: the first {shown} of {count}": "{title}: {count}건 가운데 처음 {shown}건",
+=======
+    # packets
+    "Documents in packets": "묶음 속의 문서",
+    "packet": "묶음",
+    "cuts": "경계",
+    "may begin or not: a document on page {pages}": "문서가 시작되는지 불확실한 페이지: {pages}",
+    "packets, pages": "묶음, 페이지",
+    "documents found": "찾은 문서",
+    "uncertain cuts": "불확실한 경계",
+    "never": "없음",
+    "with text": "글자가 있는 페이지",
+    "by image": "이미지만 있는 페이지",
+    "joined at {join}, cut at {cut} ({precision} right on held-out documents)": "{join}이면 잇고 {cut}이면 나눔 (검증 문서에서 {precision} 맞음)",
+    "pages with text": "글자를 읽은 페이지",
+    "signatures that hold for no part": "나눈 문서에는 유효하지 않은 서명",
+    "files written": "쓴 파일",
+>>>>>>> main
     # search for settings
     "Trials, the best first": "시도, 가장 좋은 것부터",
     "trial": "시도",
