@@ -113,7 +113,6 @@ KOREAN: Mapping[str, str] = {
     "when all parts are there: {command}": "모든 부분이 준비되면: {command}",
     "speed": "속도",
     "{rate} pages/s": "초당 {rate}페이지",
-<<<<<<< HEAD
     # evaluate: comparison, threshold, unknown pages, costs, corruptions
     "Compared with {other} on the same {pages} pages": "같은 {pages}페이지에서 {other}와 비교",
     "McNemar's test": "맥니마 검정",
@@ -209,7 +208,6 @@ KOREAN: Mapping[str, str] = {
     "{train}, which takes all suggestions unseen": "{train} (모든 제안을 보지 않고 받아들임)",
     "{look}\nor {train}": "{look}\n또는 {train}",
     "{title}: the first {shown} of {count}": "{title}: {count}건 가운데 처음 {shown}건",
-=======
     # packets
     "Documents in packets": "묶음 속의 문서",
     "packet": "묶음",
@@ -225,7 +223,6 @@ KOREAN: Mapping[str, str] = {
     "pages with text": "글자를 읽은 페이지",
     "signatures that hold for no part": "나눈 문서에는 유효하지 않은 서명",
     "files written": "쓴 파일",
->>>>>>> main
     # search for settings
     "Trials, the best first": "시도, 가장 좋은 것부터",
     "trial": "시도",
