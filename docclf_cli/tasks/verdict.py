@@ -199,8 +199,9 @@ def next_commands(run: Path, profile: Profile, class_names: tuple[str, ...], usa
     report = shlex.join(["docclf", "class-report", str(run), "--html"])
     if not usable:
         return report, shlex.join(["docclf", "audit", data.root])
-    pages = ["--split", "test"] if labelled else ["--degrade"]
-    evaluate = shlex.join(["docclf", "evaluate", str(run), *pages])
+    evaluate = shlex.join(["docclf", "evaluate", str(run), "--split", "test"])
+    if not labelled:
+        evaluate = shlex.join(["docclf", "evaluate", str(run), "--degrade"])
     others = ["--split", "test"] if has_test or not Path(data.root).exists() else [data.root]
     predict = shlex.join(["docclf", "predict", str(run), *others, *_sure_enough(run)])
     return report, evaluate, predict
