@@ -10,6 +10,7 @@ import typer
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._load import settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
@@ -17,6 +18,7 @@ from docclf_cli.errors import InputError
 if TYPE_CHECKING:
     from docclf_cli.engine.inference.heat_maps import HeatMaps
     from docclf_cli.events import Emit
+    from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.results.class_report import ClassReport
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.class_report.class_report import ReportInputs
@@ -67,6 +69,7 @@ def run(
         ),
     ] = False,
     device: option.Device = None,
+    sets: option.Sets = None,
     output: option.ResultsOutput = None,
     as_json: option.Json = False,
     lang: option.Language = None,
@@ -74,11 +77,11 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Report on each class from stored predictions: accuracy, precision, F1, loss, confusions, over-fitting."""
-    from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.class_report.class_report import class_report, inputs_of, inputs_of_file, one_class
 
     checkpoint = argument_or_option(checkpoint, named, "--checkpoint")
+    runtime, reading = settings_of_use(sets, device, None)
     html = html or open_page or explain
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     if explain:
@@ -87,14 +90,16 @@ def run(
         if predictions is not None:
             inputs = inputs_of_file(predictions, split, data=data, output=output)
         else:
-            path, runtime = checkpoint_or_newest(checkpoint, output, quiet), RuntimeConfig(device=device or "auto")
+            path = checkpoint_or_newest(checkpoint, output, quiet)
             given = None if checkpoint is None else output
-            inputs = inputs_of(path, split, data=data, output=given, runtime_config=runtime, emit=emit, stop=stop)
+            inputs = inputs_of(
+                path, split, data=data, output=given, reading=reading, runtime_config=runtime, emit=emit, stop=stop
+            )
         if one is not None:
             return report.show(one_class(inputs, one), as_json=as_json)
         result = class_report(inputs)
         if html:
-            maps = _heat_maps(inputs.source, device) if explain else None
+            maps = _heat_maps(inputs.source, runtime) if explain else None
             result = _with_page(inputs, result, not no_thumbnails, maps, emit, stop)
     if open_page:
         _open(result.files[0])
@@ -122,12 +127,11 @@ def _check_explain(predictions: Path | None, no_thumbnails: bool) -> None:
     require_heat_maps()
 
 
-def _heat_maps(source: Path, device: str | None) -> "HeatMaps":
+def _heat_maps(source: Path, runtime: "RuntimeConfig") -> "HeatMaps":
     from docclf_cli.engine.inference.heat_maps import HeatMaps
     from docclf_cli.engine.inference.trained_model import TrainedModel
-    from docclf_cli.profile.schema import RuntimeConfig
 
-    return HeatMaps.of(TrainedModel.load(source), RuntimeConfig(device=device or "auto"))
+    return HeatMaps.of(TrainedModel.load(source), runtime)
 
 
 def _open(page: Path) -> None:

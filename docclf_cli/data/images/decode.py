@@ -34,7 +34,9 @@ import numpy as np
 from PIL import Image, ImageFile, features
 
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.errors import DocclfError
 
+CRASHES = "makes its decoder crash, or needs too much memory"  # reason of a page that cannot even be tried
 RULES = 2  # counts up whenever the same file gives other pixels than before
 HEIC_HINT = "pip install pi-heif"
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")  # photos of phones
@@ -207,7 +209,7 @@ def decoding(max_pixels: int) -> Iterator[None]:
     with _strict_pillow(max_pixels):
         try:
             yield
-        except (UnreadablePage, MemoryError):
+        except (UnreadablePage, MemoryError, DocclfError):  # the last: a store that cannot be reached
             raise
         except Exception as error:  # decoders that meet hostile bytes raise whatever comes up
             raise UnreadablePage(_one_line(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -23,7 +24,9 @@ from docclf_cli.data.images.decode import (
     target_size,
     whole,
 )
+from docclf_cli.data.images.pdf_repair import MAX_BYTES, TAIL, RepairedPdf, is_cut_off, repair_pdf
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.images.remote import RemoteFiles, uri_of
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
 MAX_PAGES = 10_000  # of one file
+TOO_MANY = f"has more than {MAX_PAGES:,} pages"
 T = TypeVar("T")
 
 
@@ -50,6 +54,10 @@ class Document(Protocol):
 
     def page(self, number: int, preprocess: Preprocess, fit: Fit) -> np.ndarray:
         """A page (counted from 0) as `fit` makes it, uint8 [height, width, 3]."""
+        ...
+
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page (counted from 0), in points or pixels."""
         ...
 
     def close(self) -> None:
@@ -66,16 +74,17 @@ class PageReader:
     Args:
         max_pixels: Larger pages are refused.
         allow_symlinks: Follow symbolic links that leave the folder a file was found in.
+        remote: Fetches files that lie in an object store; None where there are none.
     """
 
-    def __init__(self, max_pixels: int, allow_symlinks: bool = False) -> None:
-        self._max_pixels, self.allow_symlinks = max_pixels, allow_symlinks
-        self._open: tuple[Path, Document] | None = None
+    def __init__(self, max_pixels: int, allow_symlinks: bool = False, remote: RemoteFiles | None = None) -> None:
+        self._max_pixels, self.allow_symlinks, self.remote = max_pixels, allow_symlinks, remote
+        self._open: tuple[Path | bytes, Document] | None = None
         self._process = os.getpid()
 
-    def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool]]:
+    def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool, RemoteFiles | None]]:
         """Pickle without open files: a copy in another process opens its own."""
-        return PageReader, (self._max_pixels, self.allow_symlinks)
+        return PageReader, (self._max_pixels, self.allow_symlinks, self.remote)
 
     def count(self, path: Path, root: Path | None = None) -> int:
         """Number of pages of a file; only those of which `is_paged` is true can have more than one.
@@ -90,7 +99,7 @@ class PageReader:
         with decoding(self._max_pixels):
             pages = self._document(path, root).pages
         if pages > MAX_PAGES:
-            raise UnreadablePage(f"has more than {MAX_PAGES:,} pages")
+            raise UnreadablePage(TOO_MANY)
         return pages
 
     def read(self, path: Path, root: Path | None, number: int, preprocess: Preprocess) -> np.ndarray:
@@ -101,6 +110,19 @@ class PageReader:
         """
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, preprocess, fitted)
+
+    def count_content(self, content: bytes) -> int:
+        """Number of pages of a file that is in memory; as `count`."""
+        with decoding(self._max_pixels):
+            pages = self._document_of(content).pages
+        if pages > MAX_PAGES:
+            raise UnreadablePage(TOO_MANY)
+        return pages
+
+    def read_content(self, content: bytes, number: int, preprocess: Preprocess) -> np.ndarray:
+        """Page `number` (counted from 0) of a file that is in memory; as `read`."""
+        with decoding(self._max_pixels):
+            return self._document_of(content).page(number, preprocess, fitted)
 
     def picture(self, path: Path, root: Path | None, number: int, longest: int) -> np.ndarray:
         """The whole of a page for people to look at, uint8 [height, width, 3].
@@ -117,6 +139,18 @@ class PageReader:
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, Preprocess(longest), whole)
 
+    def size(self, path: Path, root: Path | None, number: int) -> tuple[float, float]:
+        """Width and height of page `number` (counted from 0) of a file: of a PDF in points, else in pixels.
+
+        Raises:
+            UnreadablePage: It cannot be read, or has no area.
+        """
+        with decoding(self._max_pixels):
+            width, height = self._document(path, root).size(number)
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            raise UnreadablePage("a page without area")
+        return width, height
+
     def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
         """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
 
@@ -128,18 +162,28 @@ class PageReader:
             return document.with_page(number, read) if isinstance(document, PdfPages) else ""
 
     def _document(self, path: Path, root: Path | None) -> Document:
+        if (document := self._still_open(path)) is not None:
+            return document
+        is_pdf = path.suffix.lower() == PDF_SUFFIX
+        return self._opened(path, open_anywhere(path, root, self.allow_symlinks, self.remote), is_pdf)
+
+    def _document_of(self, content: bytes) -> Document:
+        document = self._still_open(content)
+        return self._opened(content, io.BytesIO(content), None) if document is None else document
+
+    def _still_open(self, source: Path | bytes) -> Document | None:
         if self._process != os.getpid():
             self._open, self._process = None, os.getpid()
-        if self._open is not None and self._open[0] == path:
-            return self._open[1]
+        return self._open[1] if self._open is not None and self._open[0] == source else None
+
+    def _opened(self, source: Path | bytes, file: IO[bytes], is_pdf: bool | None) -> Document:
         self.close()
-        file = open_page(path, root, self.allow_symlinks)
         try:
-            document = open_document(file, self._max_pixels, is_pdf=path.suffix.lower() == PDF_SUFFIX)
+            document = open_document(file, self._max_pixels, is_pdf)
         except BaseException:
             file.close()
             raise
-        self._open = path, document
+        self._open = source, document
         return document
 
     def close(self) -> None:
@@ -147,6 +191,17 @@ class PageReader:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def open_anywhere(path: Path, root: Path | None, allow_symlinks: bool, remote: RemoteFiles | None) -> IO[bytes]:
+    """Open a file of this machine (`open_page`), or an object of a store.
+
+    Raises:
+        UnreadablePage: There is no such file or object, or it may not be opened.
+        RemoteError: The store refuses or cannot be reached.
+    """
+    uri = None if remote is None else uri_of(path)
+    return open_page(path, root, allow_symlinks) if remote is None or uri is None else remote.open(uri)
 
 
 def open_document(file: IO[bytes], max_pixels: int, is_pdf: bool | None = None) -> Document:
@@ -202,6 +257,13 @@ class _ImagePages:
         self._image = image
         return page
 
+    def size(self, number: int) -> tuple[float, float]:
+        image, self._image = self._opened(), None
+        if image.format == "TIFF":
+            image.seek(number)
+        self._image = image
+        return image.size[::-1] if image.getexif().get(0x0112) in (5, 6, 7, 8) else image.size
+
     def _opened(self) -> ImageFile.ImageFile:
         if self._image is not None:
             return self._image
@@ -225,11 +287,13 @@ def require_pdf_support(path: str) -> None:
 @functools.cache
 def pdf_renderer() -> str:
     """What renders PDFs here, with its version: another one may draw the same page otherwise."""
-    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}"
+    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}, repairs 1"
 
 
 class PdfPages:
     """The pages of an open PDF; filled-in form fields and annotations are drawn, scripts are never run.
+
+    Of a file whose end is missing, the pages that are whole are read, and the others are unreadable (`pdf_repair`).
 
     Args:
         file: The PDF, seekable; closed with the document.
@@ -245,16 +309,24 @@ class PdfPages:
         # It warns of each form that is also in XFA; its AcroForm is drawn.
         logging.getLogger("pypdfium2").setLevel(logging.ERROR)
         self._file, self._max_pixels = file, max_pixels
+        self._whole: tuple[int | None, ...] | None = None  # where each page is in the repaired file
         try:
             self._pdf = pypdfium2.PdfDocument(file)
         except pypdfium2.PdfiumError as error:
-            raise UnreadablePage(_reason(str(error))) from error
+            reason = _reason(str(error))
+            if reason != _DAMAGED or (repaired := _repaired(file)) is None:
+                raise UnreadablePage(reason) from error
+            self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
+        else:
+            # pdfium opens some of them all the same, and draws the pages whose content is gone as blank ones.
+            if (repaired := _repaired(file)) is not None and len(repaired.pages) == len(self._pdf):
+                self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
         self._pdf.init_forms()
 
     @property
     def pages(self) -> int:
         """Number of pages."""
-        return len(self._pdf)
+        return len(self._pdf) if self._whole is None else len(self._whole)
 
     def page(self, number: int, preprocess: Preprocess, fit: Fit = fitted) -> np.ndarray:
         """Render one page, uint8 [size, size, 3] unless `fit` makes something else of it.
@@ -270,6 +342,15 @@ class PdfPages:
 
         return self.with_page(number, render)
 
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page in points, its rotation applied.
+
+        Raises:
+            UnreadablePage: It cannot be loaded.
+        """
+        width, height = self.with_page(number, lambda page: page.get_size())
+        return width, height
+
     def with_page(self, number: int, use: Callable[[Any], T]) -> T:
         """What `use` makes of a page (`pypdfium2.PdfPage`).
 
@@ -278,6 +359,10 @@ class PdfPages:
         """
         import pypdfium2
 
+        if self._whole is not None:
+            if (place := self._whole[number]) is None:
+                raise UnreadablePage("damaged: the PDF breaks off before the end of this page")
+            number = place
         try:
             page = self._pdf[number]
         except pypdfium2.PdfiumError as error:
@@ -302,9 +387,22 @@ class PdfPages:
         self._file.close()
 
 
+_DAMAGED = "damaged, or not a PDF"
+
+
+def _repaired(file: IO[bytes]) -> RepairedPdf | None:
+    """A PDF whose end is missing with a new one; None where it is not missing, or nothing is to be saved."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - TAIL))
+    if size > MAX_BYTES or not is_cut_off(file.read()):
+        return None
+    file.seek(0)
+    return repair_pdf(file.read())
+
+
 def _reason(error: str) -> str:
     if "password" in error.lower():
         return "an encrypted PDF: it opens only with a password"
     if "security" in error.lower():
         return "a PDF with an encryption that is not known"
-    return "damaged, or not a PDF"
+    return _DAMAGED

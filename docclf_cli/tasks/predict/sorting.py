@@ -13,7 +13,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-from docclf_cli.data.images.decode import UnreadablePage, open_page
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.page_files import open_anywhere
+from docclf_cli.data.images.remote import RemoteFiles
 from docclf_cli.data.index.file_list import FileList, Found
 from docclf_cli.errors import ResourceError
 from docclf_cli.events import Emit, Progress
@@ -38,6 +40,7 @@ def sort_copies(
     allow_symlinks: bool,
     emit: Emit,
     stop: StopFlag,
+    remote: RemoteFiles | None = None,
 ) -> int:
     """Copy each file into the folder of its class, into that folder below `_review`, `_unknown` or `_unreadable`.
 
@@ -52,6 +55,7 @@ def sort_copies(
         allow_symlinks: Follow symbolic links that leave the folder a file was found in.
         emit: Consumer of progress events.
         stop: Polled between files.
+        remote: Fetches files that lie in an object store.
 
     Returns:
         How many files were copied.
@@ -73,7 +77,7 @@ def sort_copies(
             place = f"{REVIEW}/{folders[prediction.chosen]}"
         else:
             place = folders[prediction.chosen if prediction.decided is None else prediction.decided]
-        copied += _copied(files, prediction.row, target, place, allow_symlinks)
+        copied += _copied(files, prediction.row, target, place, allow_symlinks, remote)
         emit(Progress("copying files", done, len(files)))
     return copied
 
@@ -99,19 +103,21 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks: bool) -> bool:
+def _copied(
+    files: FileList, row: int, target: Path, place: str, allow_symlinks: bool, remote: RemoteFiles | None
+) -> bool:
     path, root = files.path(row)
-    wanted, temp = target / place / _below(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    wanted, temp = target / place / below_its_folder(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Not flushed to the disk one by one: should the machine lose power, the copies are made again.
-            with open_page(path, root, allow_symlinks) as source, temp.open("xb") as copy:
+            with open_anywhere(path, root, allow_symlinks, remote) as source, temp.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
                 times = os.fstat(source.fileno())
             with contextlib.suppress(PermissionError):  # some shares keep times to themselves
                 os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
-            return _placed(temp, wanted)
+            return place_numbered(temp, wanted)[1]
         finally:
             temp.unlink(missing_ok=True)
     except UnreadablePage:  # it may not be opened, or has gone meanwhile
@@ -120,16 +126,21 @@ def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks:
         raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
 
 
-def _placed(temp: Path, wanted: Path) -> bool:
+def place_numbered(temp: Path, wanted: Path) -> tuple[Path, bool]:
+    """Give a temporary file its name, with a number where another file has it; the same content is left as it is.
+
+    Returns:
+        The file of that content, and whether it is new.
+    """
     for number in itertools.count(1):
         place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
         try:
             place_copy(temp, place)
         except FileExistsError:
             if filecmp.cmp(temp, place, shallow=False):
-                return False
+                return place, False
         else:
-            return True
+            return place, True
     raise AssertionError
 
 
@@ -154,7 +165,8 @@ def place_copy(temp: Path, place: Path) -> None:
             raise
 
 
-def _below(file: Found) -> PurePath:
+def below_its_folder(file: Found) -> PurePath:
+    """The path of a file below the folder it was found in; its name alone where it was named itself."""
     name = PurePath(file.name)
     inside = file.folder and not name.is_absolute() and ".." not in name.parts
     return name if inside else PurePath(name.name)
