@@ -31,7 +31,7 @@ from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.tasks.review.learning import FIRST_LABELS
 from docclf_cli.tasks.review.query_order import by_margin, directions, margins_of, representatives
 
-FOLDS, A_ROUND, MOST_LABELS = 5, 20, 330
+FOLDS, A_ROUND = 5, 20
 TARGETS = (0.90, 0.95)
 # A strategy: (features of the pool, log-probabilities or None before the first fit, features of labelled pages, number
 # wanted, seed) -> rows of the pool.
@@ -145,13 +145,15 @@ def fitted(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return classes, found.weight, found.bias
 
 
-def curve(name: str, seed: int, features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[int, float]:
+def curve(
+    name: str, seed: int, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, most: int
+) -> dict[int, float]:
     """Macro-F1 of the held-out pages of all folds by number of labels."""
     said: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     cut = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for fold, (pool, out) in enumerate(cut.split(features, labels, groups)):
         left, labelled, log_probs = pool, np.empty(0, np.int64), None
-        while len(labelled) < MOST_LABELS and len(left):
+        while len(labelled) < most and len(left):
             count = A_ROUND if len(labelled) else FIRST_LABELS
             rows = STRATEGIES[name](features[left], log_probs, features[labelled], count, 1000 * seed + fold)
             labelled = np.concatenate([labelled, left[rows]])
@@ -177,7 +179,7 @@ def labels_needed(points: dict[int, float], target: float) -> float:
     return float("nan")
 
 
-def simulate(path: Path, output: Path, names: list[str], seeds: range) -> None:
+def simulate(path: Path, output: Path, names: list[str], seeds: range, most: int) -> None:
     torch.set_num_threads(1)
     with np.load(path) as content:
         features, labels = content["features"].astype(np.float32), content["labels"]
@@ -190,7 +192,7 @@ def simulate(path: Path, output: Path, names: list[str], seeds: range) -> None:
             if (name, seed) in done:
                 continue
             started = time.monotonic()
-            points = curve(name, seed, features, labels, groups)
+            points = curve(name, seed, features, labels, groups, most)
             with output.open("a") as file:
                 seconds = round(time.monotonic() - started, 1)
                 file.write(json.dumps({"strategy": name, "seed": seed, "curve": points, "seconds": seconds}) + "\n")
@@ -239,12 +241,14 @@ def main() -> None:
     part.add_argument("--strategies", default="at_random,offered")
     part.add_argument("--first", type=int, default=0)
     part.add_argument("--seeds", type=int, default=20)
+    part.add_argument("--labels", type=int, default=330, help="how many are given at most")
     parts.add_parser("table").add_argument("output", type=Path)
     args = parser.parse_args()
     if args.part == "features":
         write_features(args.data, args.path)
     elif args.part == "simulate":
-        simulate(args.path, args.output, args.strategies.split(","), range(args.first, args.first + args.seeds))
+        seeds = range(args.first, args.first + args.seeds)
+        simulate(args.path, args.output, args.strategies.split(","), seeds, args.labels)
     else:
         table(args.output)
 
