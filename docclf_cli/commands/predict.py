@@ -123,6 +123,23 @@ CopyTo = Annotated[
         "and unreadable ones into _unreadable; nothing is overwritten.",
     ),
 ]
+TurnUpright = Annotated[
+    bool,
+    option.declare(
+        "--upright",
+        panel=option.OUTPUT,
+        help="Turn the pages of the copies upright: PDF, PNG, BMP, TIFF and JPEG (by its orientation tag) without loss; "
+        "other files are copied as they lie.",
+    ),
+]
+Reencode = Annotated[
+    bool,
+    option.declare(
+        "--reencode",
+        panel=option.OUTPUT,
+        help="With --upright: turn the pixels of JPEG, WEBP and other lossy files, and encode them again (quality 95).",
+    ),
+]
 Explain = Annotated[
     Path | None,
     option.declare(
@@ -159,6 +176,8 @@ def run(
     submission: WantSubmission = False,
     fill: option.Fill = None,
     copy_to: CopyTo = None,
+    upright: TurnUpright = False,
+    reencode: Reencode = False,
     explain: Explain = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
@@ -186,7 +205,7 @@ def run(
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_lost=max_lost, expect_unknown=expect_unknown, costs=costs, max_unreadable=max_unreadable, output=output, file_format=file_format,
-        submission=submission, fill=fill, copy_to=copy_to, explain=explain, backend=backend, overwrite=overwrite,
+        submission=submission, fill=fill, copy_to=copy_to, upright=upright, reencode=reencode, explain=explain, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
     to_stdout = output == STDOUT

@@ -45,6 +45,7 @@ class Checkpoint:
         metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
+        orientation: `OrientationModel.to_arrays`, which tells how a page lies; empty where none was fitted.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -58,6 +59,7 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    orientation: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file atomically: after a crash either the old or the new one is there.
@@ -80,6 +82,7 @@ class Checkpoint:
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "novelty": {name: torch.from_numpy(np.array(value)) for name, value in self.novelty.items()},
+            "orientation": {name: torch.from_numpy(np.array(value)) for name, value in self.orientation.items()},
             "versions": versions(),
             "format_version": FORMAT_VERSION,
         }
@@ -119,6 +122,7 @@ class Checkpoint:
             metrics=found.metrics,
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
+            orientation={name: tensor.numpy() for name, tensor in found.orientation.items()},
         )
         if name := not_finite(checkpoint.model):
             raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")

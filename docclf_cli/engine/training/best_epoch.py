@@ -20,6 +20,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
+from docclf_cli.engine.training.orientation import learn_orientation
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -79,7 +80,8 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             profile=with_precision(best.profile, precision),
         )
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
-        found = _save(task, replace(best, novelty=novelty), rows, found, degraded)
+        orientation = distributed.on_main(lambda: learn_orientation(task, best, validator))
+        found = _save(task, replace(best, novelty=novelty, orientation=orientation), rows, found, degraded)
     return FitResult(
         task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )

@@ -30,7 +30,7 @@ def write_csv(
     ranks = range(2, min(top_k, len(names)) + 1)
     header = [*columns, "class", "confidence"]
     header += [f"{name}_{rank}" for rank in ranks for name in ("class", "confidence")]
-    header += ["unknown", "decision", "needs_review", "status"]
+    header += ["unknown", "decision", "needs_review", "status", "turn", "mirrored"]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for prediction in predictions:
@@ -42,6 +42,8 @@ def write_csv(
         row["decision"] = prediction.decision(names)
         row["needs_review"] = "" if prediction.needs_review is None else str(prediction.needs_review).lower()
         row["status"] = prediction.status
+        if (lies := prediction.orientation) is not None:
+            row |= {"turn": lies.turn, "mirrored": "" if lies.mirrored is None else str(lies.mirrored).lower()}
         writer.writerow([to_cell(row.get(name, "")) for name in header])
 
 
@@ -53,6 +55,7 @@ def write_json_lines(
     for prediction in predictions:
         top = [{"class": names[index], "confidence": round(probability, 6)} for index, probability in prediction.top]
         first = top[0] if top else {"class": None, "confidence": None}
+        lies = prediction.orientation
         row = {
             columns[0]: prediction.shown,
             columns[1]: prediction.page or None,
@@ -62,6 +65,8 @@ def write_json_lines(
             "decision": prediction.decision(names),
             "needs_review": prediction.needs_review,
             "status": prediction.status,
+            "turn": None if lies is None else lies.turn,
+            "mirrored": None if lies is None else lies.mirrored,
         }
         # A byte of a name that is not UTF-8 is a lone surrogate, for which JSON has an escape.
         file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_softmax
 
+from docclf_cli.data.images.orientation import Orientation
 from docclf_cli.data.index.file_list import PageList
 from docclf_cli.ensembling.pooling import floored
 from docclf_cli.metrics.costs import Costs
@@ -34,6 +35,7 @@ class PagePrediction:
         unknown: Probability of belonging to no class; None where that is not known.
         is_unknown: Whether it is called unknown.
         decided: The class it is sorted as, unless it needs review; None is the most probable one.
+        lies: Number of each page in its file, counted from 0, and how it lies; None where that is not known.
     """
 
     shown: str
@@ -45,6 +47,13 @@ class PagePrediction:
     unknown: float | None = None
     is_unknown: bool = False
     decided: int | None = None
+    lies: tuple[tuple[int, Orientation | None], ...] = ()
+
+    @property
+    def orientation(self) -> Orientation | None:
+        """How a page lies; of a document how all its pages lie. None where that is not known."""
+        ways = {orientation for _, orientation in self.lies}
+        return ways.pop() if len(ways) == 1 else None
 
     @property
     def chosen(self) -> int:
@@ -62,9 +71,11 @@ class PagePrediction:
     def as_row(self, names: Sequence[str]) -> PageRow:
         """The prediction as a row with class names."""
         predicted, confidence = (names[self.top[0][0]], self.top[0][1]) if self.top else (None, None)
+        lies = self.orientation
+        turn, mirrored = (None, None) if lies is None else (lies.turn, lies.mirrored)
         return PageRow(
             self.shown, self.page or None, predicted, confidence, self.needs_review, self.status, self.unknown,
-            self.decision(names),
+            self.decision(names), turn, mirrored,
         )  # fmt: skip
 
     def as_document(self, names: Sequence[str]) -> DocumentRow:
@@ -102,9 +113,10 @@ class PagePredictions:
 
     def of_pages(self) -> Iterator[PagePrediction]:
         """One prediction per page."""
-        for row, page, log_probs, log_odds, reason in self._rows():
+        for row, page, log_probs, log_odds, lies, reason in self._rows():
             shown, opened = self.pages.files[row].shown, self.pages.counts[row] > 0
-            yield self._prediction(shown, page + 1 if opened else 0, log_probs, log_odds, reason, row)
+            found = self._prediction(shown, page + 1 if opened else 0, log_probs, log_odds, reason, row)
+            yield replace(found, lies=((page, lies),))
 
     def of_documents(self) -> Iterator[PagePrediction]:
         """One prediction per file: the mean of the log-probabilities of its readable pages, normalised.
@@ -112,19 +124,22 @@ class PagePredictions:
         Its log-odds of being unknown are their mean, too. A document with an unreadable page needs review.
         """
         total, log_odds, count, reasons, first = np.zeros(0), list[float](), 0, list[str](), -1
-        for row, _, log_probs, page_log_odds, reason in self._rows():
+        lies = list[tuple[int, Orientation | None]]()
+        for row, page, log_probs, page_log_odds, page_lies, reason in self._rows():
             if row != first and self.pages.first_of_document[row]:
                 if count:
-                    yield self._document(first, total, log_odds, count, reasons)
+                    yield replace(self._document(first, total, log_odds, count, reasons), lies=tuple(lies))
                 total, log_odds, count, reasons, first = np.zeros(len(log_probs)), [], 0, [], row
+                lies = []
             count += 1
+            lies.append((page, page_lies))
             if reason:
                 reasons.append(reason)
             else:
                 total = total + floored(log_probs)
                 log_odds.append(page_log_odds)
         if count:
-            yield self._document(first, total, log_odds, count, reasons)
+            yield replace(self._document(first, total, log_odds, count, reasons), lies=tuple(lies))
 
     def _document(
         self, row: int, total: np.ndarray, log_odds: list[float], count: int, reasons: list[str]
@@ -153,12 +168,13 @@ class PagePredictions:
         needs_review = is_unknown or unsure if self._reviews else None
         return PagePrediction(shown, page, top, needs_review, "", row, unknown, is_unknown, decided)
 
-    def _rows(self) -> Iterator[tuple[int, int, np.ndarray, float, str]]:
-        """Yield row of the list, page in the file, log probabilities, log-odds of being unknown, and why it was not read."""
+    def _rows(self) -> Iterator[tuple[int, int, np.ndarray, float, Orientation | None, str]]:
+        """Yield row of the list, page in the file, log probabilities, log-odds of being unknown, how it lies, and why it was not read."""
         row, page = 0, 0
         for part in range(self.plan.shards):
             shard = self.shards.read(part)
-            columns = shard.log_probs.astype(np.float64), shard.unknown.tolist(), shard.reasons.tolist()
-            for one, log_odds, reason in zip(*columns, strict=True):
-                yield row, page + self.pages.files.first_page(row), one, log_odds, reason
+            columns = shard.unknown.tolist(), shard.orientations.tolist(), shard.reasons.tolist()
+            for one, log_odds, number, reason in zip(shard.log_probs.astype(np.float64), *columns, strict=True):
+                lies = None if number < 0 else Orientation.numbered(number)
+                yield row, page + self.pages.files.first_page(row), one, log_odds, lies, reason
                 row, page = (row, page + 1) if page + 1 < self.pages.counts[row] else (row + 1, 0)
