@@ -38,6 +38,7 @@ TABLES = (
     "runs",
     "train",
     "training_plan",
+    "tune",
     "weights",
 )
 

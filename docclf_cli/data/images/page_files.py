@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from docclf_cli.data.images.decode import (
     DRAFT_GAP,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
 MAX_PAGES = 10_000  # of one file
+T = TypeVar("T")
 
 
 class Document(Protocol):
@@ -115,6 +116,16 @@ class PageReader:
         """
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, Preprocess(longest), whole)
+
+    def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
+        """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
+
+        Raises:
+            UnreadablePage: The page cannot be loaded.
+        """
+        with decoding(self._max_pixels):
+            document = self._document(path, root)
+            return document.with_page(number, read) if isinstance(document, PdfPages) else ""
 
     def _document(self, path: Path, root: Path | None) -> Document:
         if self._process != os.getpid():
@@ -251,6 +262,20 @@ class PdfPages:
         Raises:
             UnreadablePage: It has no area, is too large, or cannot be drawn.
         """
+
+        def render(page: Any) -> np.ndarray:
+            width, height = page.get_size()
+            bitmap = page.render(scale=self._scale(width, height, preprocess), rev_byteorder=True)
+            return fit(bitmap.to_pil(), preprocess, self._max_pixels)
+
+        return self.with_page(number, render)
+
+    def with_page(self, number: int, use: Callable[[Any], T]) -> T:
+        """What `use` makes of a page (`pypdfium2.PdfPage`).
+
+        Raises:
+            UnreadablePage: The page cannot be loaded.
+        """
         import pypdfium2
 
         try:
@@ -258,9 +283,7 @@ class PdfPages:
         except pypdfium2.PdfiumError as error:
             raise UnreadablePage(f"damaged: page {number + 1} of the PDF cannot be loaded") from error
         try:
-            width, height = page.get_size()
-            bitmap = page.render(scale=self._scale(width, height, preprocess), rev_byteorder=True)
-            return fit(bitmap.to_pil(), preprocess, self._max_pixels)
+            return use(page)
         finally:
             page.close()
 

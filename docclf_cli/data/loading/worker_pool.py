@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.errors import ResourceError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Done = tuple[int, int, str]  # slot, checksum, reason where the page is unreadable
 Read = Callable[[int], "np.ndarray"]  # from the row of a page
+T = TypeVar("T")
 _POLL_SECONDS = 0.1
 _END_SECONDS = 5.0
 
@@ -49,7 +50,7 @@ def decode_into(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int
             if stop():
                 return
     else:
-        yield from _by_processes(draft, jobs, read, min(workers, len(jobs)), stop)
+        yield from by_processes(functools.partial(_decoded, draft, read=read), jobs, workers, stop)
 
 
 @functools.cache
@@ -82,14 +83,29 @@ def _end_workers() -> None:
             process.kill()
 
 
-def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int, stop: StopFlag) -> Iterator[Done]:
+def by_processes(
+    perform: Callable[[Sequence[Job]], Iterator[T]], jobs: Sequence[Job], workers: int, stop: StopFlag
+) -> Iterator[T]:
+    """What `perform` yields for each job, in no particular order, by several processes, until `stop` is set.
+
+    Args:
+        perform: Yields one result a job, in their order.
+        jobs: All jobs.
+        workers: How many processes.
+        stop: Polled between results.
+
+    Raises:
+        ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
+        OSError: The disk is full.
+    """
     context: Any = multiprocessing.get_context(start_method())
     pool: dict[Connection, tuple[Any, list[Job]]] = {}  # each worker by its pipe, with the pages it has not done yet
+    workers = min(workers, len(jobs))
     try:
         for number in range(workers):
             receive, send = context.Pipe(duplex=False)
             share = list(jobs[number::workers])
-            process = context.Process(target=_work, args=(send, draft, share, read, os.getpid()), daemon=True)
+            process = context.Process(target=_work, args=(send, perform, share, os.getpid()), daemon=True)
             process.start()
             send.close()
             pool[receive] = process, share
@@ -103,7 +119,7 @@ def _by_processes(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: i
             process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
-def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Done]:
+def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Any]:
     process, share = pool[receive]
     try:
         message = receive.recv()
@@ -122,10 +138,12 @@ def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]
     yield message
 
 
-def _work(send: Connection, draft: CacheDraft, jobs: Sequence[Job], read: Read, parent: int) -> None:
+def _work(
+    send: Connection, perform: Callable[[Sequence[Job]], Iterator[Any]], jobs: Sequence[Job], parent: int
+) -> None:
     init_worker()
     try:
-        for done in _decoded(draft, jobs, read):
+        for done in perform(jobs):
             if os.getppid() != parent:
                 return
             send.send(done)

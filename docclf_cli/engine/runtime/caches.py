@@ -16,10 +16,11 @@ DESCRIPTIONS = {
     "pages": "resized pages",
     "numerics": "fastest numerics measured on this machine",
     "features": "features of pages for linear probes",
+    "texts": "texts of pages: text layers and OCR",
     "samples": "the built-in sample documents",
     "s3": "checkpoints downloaded from S3, with their predictions",
 }
-REBUILT_SILENTLY = ("pages", "numerics", "features")  # the next command only takes longer
+REBUILT_SILENTLY = ("pages", "numerics", "features", "texts")  # the next command only takes longer
 
 
 def measured_numerics() -> Path:
