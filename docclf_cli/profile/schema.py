@@ -181,6 +181,14 @@ class CheckpointEvery(Section):
     epochs: Count | None = Field(1, description="After this many epochs")
 
 
+class DistillConfig(Section):
+    """What a model learns from other models: `docclf distill`."""
+
+    teachers: tuple[str, ...] = Field((), description="Runs or checkpoints whose mean probabilities are learned from")
+    weight: Share = Field(0.5, description="Share of the teachers in the loss; the rest is that of the labels")
+    softening: Positive = Field(1.0, description="Divides the logits of both sides (beside the teachers' temperature)")
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -230,6 +238,7 @@ class TrainConfig(Section):
         "columns turn and mirrored of predict; 0 learns nothing; auto: 8, none after a linear probe alone, and "
         "fewer where train.minutes are short",
     )
+    distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
         default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"
     )

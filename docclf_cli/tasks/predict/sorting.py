@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO
 
-from docclf_cli.data.images.decode import UnreadablePage, open_page
+from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.orientation import Orientation
-from docclf_cli.data.images.page_files import PDF_SUFFIX
+from docclf_cli.data.images.page_files import PDF_SUFFIX, open_anywhere
+from docclf_cli.data.images.remote import RemoteFiles
 from docclf_cli.data.images.upright_copies import upright_copy
 from docclf_cli.data.index.file_list import FileList, Found
 from docclf_cli.errors import ResourceError
@@ -73,6 +74,7 @@ def sort_copies(
     upright: Upright | None = None,
     emit: Emit,
     stop: StopFlag,
+    remote: RemoteFiles | None = None,
 ) -> SortedCopies:
     """Copy each file into the folder of its class, into that folder below `_review`, `_unknown` or `_unreadable`.
 
@@ -88,6 +90,7 @@ def sort_copies(
         upright: How pages that do not lie upright are turned; None copies files as they are.
         emit: Consumer of progress events.
         stop: Polled between files.
+        remote: Fetches files that lie in an object store.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written to.
@@ -106,7 +109,8 @@ def sort_copies(
             place = f"{REVIEW}/{folders[prediction.chosen]}"
         else:
             place = folders[prediction.chosen if prediction.decided is None else prediction.decided]
-        _copy(files, prediction.row, target, place, allow_symlinks, _Turning.of(prediction, upright), done_so_far)
+        copying = _Copying(target, place, allow_symlinks, remote, _Turning.of(prediction, upright))
+        copying.copy(files, prediction.row, done_so_far)
         emit(Progress("copying files", done, len(files)))
     return done_so_far
 
@@ -132,34 +136,6 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _copy(
-    files: FileList, row: int, target: Path, place: str, allow_symlinks: bool, turning: _Turning, done: SortedCopies
-) -> None:
-    """Copy one file, turned upright where that is asked for, and count it."""
-    path, root = files.path(row)
-    wanted, temp = target / place / _below(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
-    try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Not flushed to the disk one by one: should the machine lose power, the copies are made again.
-            with open_page(path, root, allow_symlinks) as source, temp.open("xb") as copy:
-                turned = turning(source, path.suffix.lower() == PDF_SUFFIX)
-                source.seek(0)
-                shutil.copyfileobj(source if turned is None else io.BytesIO(turned), copy)
-                times = os.fstat(source.fileno())
-            with contextlib.suppress(PermissionError):  # some shares keep times to themselves
-                os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
-            done.copied += _placed(temp, wanted)
-            done.turned += len(turning.pages) if turned is not None else 0
-            done.not_turned += bool(turning.pages) and turned is None
-        finally:
-            temp.unlink(missing_ok=True)
-    except UnreadablePage:  # it may not be opened, or has gone meanwhile
-        return
-    except OSError as error:
-        raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
-
-
 @dataclass(frozen=True)
 class _Turning:
     """The pages of a file that do not lie upright, by number from 0, where they are to be turned."""
@@ -182,6 +158,51 @@ class _Turning:
             )
         except UnreadablePage:  # a page that is not asked about, or its file has changed: it is copied as it is
             return None
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """How one file is copied.
+
+    Attributes:
+        target: Parent of the class folders.
+        place: The folder below it.
+        allow_symlinks: Follow symbolic links that leave the folder the file was found in.
+        remote: Fetches files that lie in an object store.
+        turning: Which of its pages are turned upright.
+    """
+
+    target: Path
+    place: str
+    allow_symlinks: bool
+    remote: RemoteFiles | None
+    turning: _Turning
+
+    def copy(self, files: FileList, row: int, done: SortedCopies) -> None:
+        """Copy the file of a row, and count what was done."""
+        path, root = files.path(row)
+        wanted = self.target / self.place / _below(files[row])
+        temp = self.target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+        try:
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                # Not flushed to the disk one by one: should the machine lose power, the copies are made again.
+                with open_anywhere(path, root, self.allow_symlinks, self.remote) as source, temp.open("xb") as copy:
+                    turned = self.turning(source, path.suffix.lower() == PDF_SUFFIX)
+                    source.seek(0)
+                    shutil.copyfileobj(source if turned is None else io.BytesIO(turned), copy)
+                    times = os.fstat(source.fileno())
+                with contextlib.suppress(PermissionError):  # some shares keep times to themselves
+                    os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
+                done.copied += _placed(temp, wanted)
+                done.turned += 0 if turned is None else len(self.turning.pages)
+                done.not_turned += bool(self.turning.pages) and turned is None
+            finally:
+                temp.unlink(missing_ok=True)
+        except UnreadablePage:  # it may not be opened, or has gone meanwhile
+            return
+        except OSError as error:
+            raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
 
 
 def _placed(temp: Path, wanted: Path) -> bool:
