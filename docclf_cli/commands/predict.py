@@ -204,7 +204,7 @@ def run(
             "inputs": inputs, "--checkpoint": checkpoint, "--profile": profile, "--split": split, "--part": part,
             "--top-k": top_k != TOP_K, "--target-precision": target_precision, "--min-confidence": min_confidence,
             "--expect-unknown": expect_unknown, "--costs": costs, "--submission": submission, "--explain": explain,
-            "--tta": tta,
+            "--tta": tta, "--upright": upright, "--reencode": reencode,
         }  # fmt: skip
         result = _join(join, others, output, file_format, overwrite, copy_to, sets, quiet)
         report.show(result, as_json=as_json)
