@@ -231,6 +231,9 @@ class TrainConfig(Section):
         None, description="Train this many cross-validation folds"
     )
     fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
+    packets: Flag = Field(
+        False, description="Also learn to split packets, from documents of several pages (`docclf split-packets`)"
+    )
     refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
     upright: Annotated[int, Field(ge=0, le=8, strict=True)] | Literal["auto"] = Field(
         "auto",

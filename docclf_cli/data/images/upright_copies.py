@@ -23,7 +23,7 @@ from docclf_cli.data.images.decode import TRANSPOSES, decoding, open_image, orie
 from docclf_cli.data.images.orientation import Orientation
 from docclf_cli.errors import InputError
 
-PDF_EXTRA = "pdf-write"  # the extra that installs pikepdf
+PDF_EXTRA = "packets"  # the extra that installs pikepdf
 QUALITY = 95  # of pixels that are encoded again
 ORIENTATION_TAG = 0x0112
 _EXIF = b"Exif\x00\x00"

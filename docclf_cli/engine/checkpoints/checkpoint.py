@@ -46,6 +46,7 @@ class Checkpoint:
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
         orientation: `OrientationModel.to_arrays`, which tells how a page lies; empty where none was fitted.
+        boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -60,6 +61,7 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
     orientation: Mapping[str, np.ndarray] = field(default_factory=dict)
+    boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file atomically: after a crash either the old or the new one is there.
@@ -86,6 +88,8 @@ class Checkpoint:
             "versions": versions(),
             "format_version": FORMAT_VERSION,
         }
+        if self.boundaries:
+            content["boundaries"] = {name: torch.from_numpy(np.array(one)) for name, one in self.boundaries.items()}
         content = _canonical(content)
         content["digest"] = _digest(content)
         save_with(path, lambda file: torch.save(content, file))
@@ -123,6 +127,7 @@ class Checkpoint:
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
             orientation={name: tensor.numpy() for name, tensor in found.orientation.items()},
+            boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
         )
         if name := not_finite(checkpoint.model):
             raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")

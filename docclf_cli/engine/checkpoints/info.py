@@ -45,6 +45,7 @@ class CheckpointInfo:
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
         orientation: What turned held-out pages showed about telling how a page lies; None likewise.
+        splits_packets: Whether it was trained to split packets.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class CheckpointInfo:
     precision: str
     novelty: HeldOutNovelty | None = None
     orientation: HeldOutOrientation | None = None
+    splits_packets: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         precision=precision_of(checkpoint.profile),
         novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
         orientation=OrientationModel.from_arrays(checkpoint.orientation).held_out if checkpoint.orientation else None,
+        splits_packets=bool(checkpoint.boundaries),
     )
 
 

@@ -21,6 +21,7 @@ from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, page
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
 from docclf_cli.engine.training.orientation import learn_orientation
+from docclf_cli.engine.training.packets import learn_packets
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -81,7 +82,10 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
         )
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
         orientation = distributed.on_main(lambda: learn_orientation(task, best, validator))
-        found = _save(task, replace(best, novelty=novelty, orientation=orientation), rows, found, degraded)
+        best = replace(best, novelty=novelty, orientation=orientation)
+        if task.profile.train.packets:
+            best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))
+        found = _save(task, best, rows, found, degraded)
     return FitResult(
         task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )

@@ -181,7 +181,7 @@ class _Copying:
     def copy(self, files: FileList, row: int, done: SortedCopies) -> None:
         """Copy the file of a row, and count what was done."""
         path, root = files.path(row)
-        wanted = self.target / self.place / _below(files[row])
+        wanted = self.target / self.place / below_its_folder(files[row])
         temp = self.target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
         try:
             wanted.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ class _Copying:
                     times = os.fstat(source.fileno())
                 with contextlib.suppress(PermissionError):  # some shares keep times to themselves
                     os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
-                done.copied += _placed(temp, wanted)
+                done.copied += place_numbered(temp, wanted)[1]
                 done.turned += 0 if turned is None else len(self.turning.pages)
                 done.not_turned += bool(self.turning.pages) and turned is None
             finally:
@@ -205,16 +205,21 @@ class _Copying:
             raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
 
 
-def _placed(temp: Path, wanted: Path) -> bool:
+def place_numbered(temp: Path, wanted: Path) -> tuple[Path, bool]:
+    """Give a temporary file its name, with a number where another file has it; the same content is left as it is.
+
+    Returns:
+        The file of that content, and whether it is new.
+    """
     for number in itertools.count(1):
         place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
         try:
             place_copy(temp, place)
         except FileExistsError:
             if filecmp.cmp(temp, place, shallow=False):
-                return False
+                return place, False
         else:
-            return True
+            return place, True
     raise AssertionError
 
 
@@ -239,7 +244,8 @@ def place_copy(temp: Path, place: Path) -> None:
             raise
 
 
-def _below(file: Found) -> PurePath:
+def below_its_folder(file: Found) -> PurePath:
+    """The path of a file below the folder it was found in; its name alone where it was named itself."""
     name = PurePath(file.name)
     inside = file.folder and not name.is_absolute() and ".." not in name.parts
     return name if inside else PurePath(name.name)
