@@ -262,7 +262,8 @@ def _finished(work: _Work, fitted: Sequence[FitResult]) -> TrainResult:
         f1_macro_degraded=float(np.mean(degraded)) if degraded else result.f1_macro_degraded,
         no_better_than_chance=any(one.kind == CHANCE for one in result.verdict),
     )
-    return replace(result, next_commands=next_commands(run.path, profile, index.class_names))
+    usable = all(one.kind != CHANCE for one in result.verdict)
+    return replace(result, next_commands=next_commands(run.path, profile, index.class_names, usable))
 
 
 def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:

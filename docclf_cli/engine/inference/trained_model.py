@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -72,6 +72,13 @@ class TrainedModel:
                 f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
             )
         raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
+
+    def reading(self, keys: Mapping[str, Any]) -> TrainedModel:
+        """The same model, with other values for keys of its data section that say how pages are read."""
+        if not keys:
+            return self
+        checkpoints = [replace(info, data=info.data.model_copy(update=dict(keys))) for info in self.checkpoints]
+        return replace(self, checkpoints=tuple(checkpoints))
 
     def predictor(
         self,
