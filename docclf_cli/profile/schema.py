@@ -231,6 +231,9 @@ class TrainConfig(Section):
         None, description="Train this many cross-validation folds"
     )
     fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
+    packets: Flag = Field(
+        False, description="Also learn to split packets, from documents of several pages (`docclf split-packets`)"
+    )
     refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
     distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
