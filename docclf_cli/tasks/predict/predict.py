@@ -205,7 +205,7 @@ def predict(
         confidence_threshold=threshold,
         unknown=unknown,
         costs=costs,
-        notes=conditions(unknown, question.target_precision, question.expect_unknown),
+        notes=(*conditions(unknown, question.target_precision, question.expect_unknown), *_about_refit(spec)),
         submission=submission,
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
@@ -218,6 +218,16 @@ def predict(
         runtime=resolve_runtime(runtime_config), pages=data.pages, emit=emit, stop=stop,
     )  # fmt: skip
     return replace(result, left_out=left_out.counts)
+
+
+def _about_refit(spec: EnsembleSpec) -> tuple[str, ...]:
+    """Say that a refit predicts, of which nothing was measured."""
+    if all(member.sisters is None for member in spec.members):
+        return ()
+    return (
+        "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the "
+        "folds, its sister models, on the pages that each of them held out; no page is left to measure it on.",
+    )
 
 
 def _confidence_threshold(
