@@ -128,7 +128,7 @@ class _Work:
     def _allowance(self, planned: PlannedFit, run: RunFolder) -> Allowance | None:
         """The time for a fit: its share of what is left of `train.minutes`; None where its epochs are fixed."""
         train = self.profile.train
-        if train.minutes is None or train.only_probes:
+        if train.minutes is None:
             return None
         left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
         fits_left = len(self.fits) - next(number for number, one in enumerate(self.fits) if one is planned)
