@@ -107,6 +107,10 @@ KOREAN: Mapping[str, str] = {
     "copied files": "복사한 파일",
     "resumed": "이어서 함",
     "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",
+    "part": "부분",
+    "joined parts": "합친 부분",
+    "{part} of {of}, in {folder}": "{of}개 가운데 {part}번째, 위치: {folder}",
+    "when all parts are there: {command}": "모든 부분이 준비되면: {command}",
     "speed": "속도",
     "{rate} pages/s": "초당 {rate}페이지",
     # search for settings

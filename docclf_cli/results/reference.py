@@ -19,7 +19,7 @@ from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
-from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.prediction import PartResult, PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
@@ -37,6 +37,7 @@ RESULTS: Mapping[str, type] = {
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
+    "predict --part": PartResult,
     "drift": DriftResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,

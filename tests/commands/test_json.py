@@ -89,6 +89,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "watch --once": ("incoming", "--out", "sorted", "--settle", "0", "--checkpoint", "runs/a"),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
     "predict": ("--checkpoint", "runs/a", "--split", "test"),
+    "predict --part": ("1/2", "incoming", "--checkpoint", "runs/a", "--output", "shared"),
     "drift": ("runs/a", "runs/a/predict/test", "--alpha", "1e-12"),
     "class-report": ("runs/a",),
     "class-report --class": ("invoice", "runs/a"),
