@@ -74,6 +74,7 @@ def _register() -> None:
         s3_pull,
         s3_push,
         serve,
+        split_packets,
         train,
         tta,
         tune,
@@ -87,6 +88,7 @@ def _register() -> None:
     app.command("distill", cls=Command, epilog=distill.EXAMPLES)(distill.run)
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
+    app.command("split-packets", cls=Command, epilog=split_packets.EXAMPLES)(split_packets.run)
     app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)
     app.command("drift", cls=Command, epilog=drift.EXAMPLES)(drift.run)
     app.command("runs", cls=Command, epilog=runs.EXAMPLES)(runs.run)

@@ -34,6 +34,7 @@ TABLES = (
     "drift",
     "ensemble",
     "evaluate",
+    "packets",
     "predict",
     "review",
     "runs",

@@ -235,6 +235,9 @@ class TrainConfig(Section):
         False,
         description="Afterwards train on all pages for the epochs that validation chose; with `folds` the result predicts new pages",
     )
+    packets: Flag = Field(
+        False, description="Also learn to split packets, from documents of several pages (`docclf split-packets`)"
+    )
     distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
         default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"

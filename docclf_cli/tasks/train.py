@@ -53,6 +53,7 @@ from docclf_cli.engine.training.distillation import check_teachers
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.pace import Allowance
+from docclf_cli.engine.training.packets import require_documents
 from docclf_cli.engine.training.preflight import (
     PlannedFit,
     check_batches,
@@ -311,6 +312,9 @@ def _checked(
     check_classes(index)
     fits, split = _planned(profile, pages)
     require_known_pages(profile, split)
+    if profile.train.packets:
+        for one in fits:
+            require_documents(index, one.train_rows, one.val_rows)
     if profile.train.distill.teachers:
         check_teachers(profile.train.distill, index, [one.val_rows for one in fits], data)
     first = fits[0]

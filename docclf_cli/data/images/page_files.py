@@ -55,6 +55,10 @@ class Document(Protocol):
         """A page (counted from 0) as `fit` makes it, uint8 [height, width, 3]."""
         ...
 
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page (counted from 0), in points or pixels."""
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...
@@ -133,6 +137,18 @@ class PageReader:
         """
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, Preprocess(longest), whole)
+
+    def size(self, path: Path, root: Path | None, number: int) -> tuple[float, float]:
+        """Width and height of page `number` (counted from 0) of a file: of a PDF in points, else in pixels.
+
+        Raises:
+            UnreadablePage: It cannot be read, or has no area.
+        """
+        with decoding(self._max_pixels):
+            width, height = self._document(path, root).size(number)
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            raise UnreadablePage("a page without area")
+        return width, height
 
     def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
         """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
@@ -240,6 +256,13 @@ class _ImagePages:
         self._image = image
         return page
 
+    def size(self, number: int) -> tuple[float, float]:
+        image, self._image = self._opened(), None
+        if image.format == "TIFF":
+            image.seek(number)
+        self._image = image
+        return image.size[::-1] if image.getexif().get(0x0112) in (5, 6, 7, 8) else image.size
+
     def _opened(self) -> ImageFile.ImageFile:
         if self._image is not None:
             return self._image
@@ -307,6 +330,15 @@ class PdfPages:
             return fit(bitmap.to_pil(), preprocess, self._max_pixels)
 
         return self.with_page(number, render)
+
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page in points, its rotation applied.
+
+        Raises:
+            UnreadablePage: It cannot be loaded.
+        """
+        width, height = self.with_page(number, lambda page: page.get_size())
+        return width, height
 
     def with_page(self, number: int, use: Callable[[Any], T]) -> T:
         """What `use` makes of a page (`pypdfium2.PdfPage`).

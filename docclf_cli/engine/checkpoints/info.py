@@ -43,6 +43,7 @@ class CheckpointInfo:
         saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
+        splits_packets: Whether it was trained to split packets.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class CheckpointInfo:
     saw_all: bool
     precision: str
     novelty: HeldOutNovelty | None = None
+    splits_packets: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
         novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
+        splits_packets=bool(checkpoint.boundaries),
     )
 
 

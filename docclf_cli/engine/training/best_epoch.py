@@ -20,6 +20,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
+from docclf_cli.engine.training.packets import learn_packets
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -79,7 +80,10 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             profile=with_precision(best.profile, precision),
         )
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
-        found = _save(task, replace(best, novelty=novelty), rows, found, degraded)
+        best = replace(best, novelty=novelty)
+        if task.profile.train.packets:
+            best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))
+        found = _save(task, best, rows, found, degraded)
     return FitResult(
         task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )
