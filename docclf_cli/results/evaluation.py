@@ -121,6 +121,7 @@ class EvaluateResult:
             its pages; `support` and `unreadable` count documents.
         unknown: How well pages of no known class are told.
         costs: What decisions by expected cost pay, if prices were given.
+        max_unreadable: Share of the pages that may be unreadable; above it the exit code of test pages is 3.
     """
 
     checkpoint: Path
@@ -138,3 +139,4 @@ class EvaluateResult:
     documents: Scores | None = None
     unknown: UnknownReport | None = None
     costs: CostReport | None = None
+    max_unreadable: float = 0.01

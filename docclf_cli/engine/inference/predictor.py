@@ -235,10 +235,8 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
     network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
-    if not checkpoint.novelty:
-        return network
-    recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)
-    return replace(network, recorder=recorder, novelty=novelty)
+    novelty = NoveltyModel.from_arrays(checkpoint.novelty)
+    return network if novelty is None else replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

@@ -274,7 +274,7 @@ def _prepare(
         confidence_threshold=threshold,
         unknown=unknown,
         costs=costs,
-        notes=conditions(unknown, question.target_precision, question.expect_unknown),
+        notes=(*conditions(unknown, question.target_precision, question.expect_unknown), *_about_refit(spec)),
         submission=submission,
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
@@ -283,6 +283,16 @@ def _prepare(
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
     return _Prepared(files, predictor, options, reader, resolve_runtime(runtime_config), data, left_out)
+
+
+def _about_refit(spec: EnsembleSpec) -> tuple[str, ...]:
+    """Say that a refit predicts, of which nothing was measured."""
+    if all(member.sisters is None for member in spec.members):
+        return ()
+    return (
+        "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the "
+        "folds, its sister models, on the pages that each of them held out; no page is left to measure it on.",
+    )
 
 
 def _confidence_threshold(
