@@ -119,6 +119,7 @@ def store_info(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo:
+    novelty = NoveltyModel.from_arrays(checkpoint.novelty)
     return CheckpointInfo(
         path=path,
         sha256=sha256,
@@ -133,7 +134,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         # Checkpoints of training have the metrics of validation, or the state of the optimizer; a refit has neither.
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
-        novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
+        novelty=None if novelty is None else novelty.held_out,
         orientation=OrientationModel.from_arrays(checkpoint.orientation).held_out if checkpoint.orientation else None,
         splits_packets=bool(checkpoint.boundaries),
     )

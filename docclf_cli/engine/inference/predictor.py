@@ -273,13 +273,12 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
     network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
-    recorder = novelty = stages = orientation = None
-    if checkpoint.novelty:
-        recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)
+    if (novelty := NoveltyModel.from_arrays(checkpoint.novelty)) is not None:
+        network = replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
     if checkpoint.orientation:
         orientation = OrientationModel.from_arrays(checkpoint.orientation)
-        stages = StageRecorder.of(network.model)
-    return replace(network, recorder=recorder, novelty=novelty, stages=stages, orientation=orientation)
+        network = replace(network, stages=StageRecorder.of(network.model), orientation=orientation)
+    return network
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:
