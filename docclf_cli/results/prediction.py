@@ -193,9 +193,9 @@ class Prediction:
         error: Why it cannot be read; empty where it was.
         unknown: Probability of belonging to no class; None where that is not known.
         is_unknown: Whether it is called unknown.
+        decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
         turn: Degrees clockwise by which the page lies turned: 0, 90, 180 or 270; None where that cannot be told.
         mirrored: Whether it is mirrored (left and right, before it was turned); None where that cannot be told.
-        decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
     """
 
     path: str | None
@@ -207,9 +207,9 @@ class Prediction:
     error: str = ""
     unknown: float | None = None
     is_unknown: bool = False
+    decision: str = ""
     turn: int | None = None
     mirrored: bool | None = None
-    decision: str = ""
 
     def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
         """The `k` most probable classes with their probabilities."""
