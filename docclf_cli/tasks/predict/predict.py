@@ -32,7 +32,7 @@ from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_o
 from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
-from docclf_cli.tasks.predict.parts import Share, predict_part
+from docclf_cli.tasks.predict.parts import ANY, PartMaker, Share
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
@@ -220,11 +220,11 @@ def predict_share(
 ) -> PartResult:
     """Predict a share of the pages, and keep it in a folder of its own; arguments and errors as those of `predict`."""
     found = _prepare(spec, question, stdin, runtime_config or RuntimeConfig(), reading or {}, emit, stop)
-    return predict_part(
-        found.files, found.predictor, found.options, share, question.output or _usual_output(spec, question),
-        reader=found.reader, runtime=found.runtime, pages=found.data.pages, file_format=question.file_format or "csv",
-        left_out=found.left_out.counts, emit=emit, stop=stop,
+    maker = PartMaker(
+        found.files, found.predictor, found.options, question.output or _usual_output(spec, question), found.reader,
+        found.runtime, found.data.pages, question.file_format or "csv", found.left_out.counts, emit, stop,
     )  # fmt: skip
+    return maker.make_free(share.of) if share.number == ANY else maker.make(share)
 
 
 @dataclass(frozen=True, eq=False)
