@@ -32,10 +32,11 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
 def part_tables(result: PartResult) -> Iterator[RenderableType]:
     """What one part holds, and how the parts become tables."""
     table = report.plain_table("")
-    table.add_row(
-        said("part"),
-        said("{part} of {of}, in {folder}", part=result.part, of=result.of, folder=escape(str(result.folder))),
-    )
+    parts = ", ".join(map(str, result.parts)) or "–"
+    folder = escape(str(result.folder))
+    table.add_row(said("part"), said("{parts} of {of}, in {folder}", parts=parts, of=result.of, folder=folder))
+    if result.left:
+        table.add_row(said("made by others"), ", ".join(map(str, result.left)))
     table.add_row(said("model"), escape(result.model))
     table.add_row(said("files, pages"), f"{result.inputs:,}, {result.pages:,}")
     if result.unreadable:
@@ -121,6 +122,11 @@ def _summary(result: PredictResult) -> Table:
     table.add_row(said("number format"), result.precision)
     if result.copied:
         table.add_row(said("copied files"), f"{result.copied:,}")
+    if result.turned is not None:
+        table.add_row(said("pages turned upright"), f"{result.turned:,}")
+    if result.not_turned:
+        lying = said("{count} files, which cannot be turned without loss", count=f"{result.not_turned:,}")
+        table.add_row(said("copied as they lie"), lying)
     if result.explained:
         table.add_row(said("heat maps"), f"{result.explained:,}")
     if result.resumed_pages:

@@ -95,13 +95,15 @@ class PacketModel:
         ]
         views = []
         for network in self.networks:
-            logits, features = network.outputs(batch.images[0])
+            logits, features, _ = network.outputs(batch.images[0])
             scaled = logits.cpu().numpy().astype(np.float64) / self.temperature
-            views.append((log_softmax(scaled, axis=1), features.cpu().numpy()))
+            assert network.recorder is not None
+            recorded = network.recorder.classifier_input(features).cpu().numpy()
+            views.append((log_softmax(scaled, axis=1), recorded))
         together = geometric(np.stack([log_probs for log_probs, _ in views]))
         return [
             LookedAt(
-                tuple(PacketPage(one, features[place], log_probs[place]) for log_probs, features in views),
+                tuple(PacketPage(one, recorded[place], log_probs[place]) for log_probs, recorded in views),
                 together[place],
             )
             for place, one in enumerate(cues)

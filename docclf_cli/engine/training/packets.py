@@ -172,6 +172,7 @@ def _observe(
     network: Network, rows: Sequence[int], task: TrainingJob, best: Checkpoint, validator: Validator
 ) -> dict[int, tuple[PacketPage, ...]]:
     """Each readable page as it is, and as a scanner would deliver it."""
+    assert network.recorder is not None
     prepared, data = task.prepared, task.profile.data
     index = prepared.index
     chosen = index.take(np.array(rows))
@@ -197,10 +198,10 @@ def _observe(
         stop=validator.stop,
     )
     for batch, outputs in ran:
-        for logits, features in outputs:
+        for logits, features, _ in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
             log_probs = log_softmax(logits.cpu().numpy().astype(np.float64) / best.temperature, axis=1)
-            recorded = features.cpu().numpy()
+            recorded = network.recorder.classifier_input(features).cpu().numpy()
             for number, row in enumerate(batch.rows.tolist()):
                 try:
                     width, height = reader.size(index.path(row), index.root, index.page(row))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.images.page_files import PDF_SUFFIX, PageReader
+from docclf_cli.data.images.upright_copies import require_pikepdf
 from docclf_cli.data.index.file_list import FileList
 from docclf_cli.data.index.inputs import find, of_index
 from docclf_cli.data.index.left_out import LeftOut
@@ -32,8 +33,9 @@ from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_o
 from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
-from docclf_cli.tasks.predict.parts import Share, predict_part
+from docclf_cli.tasks.predict.parts import ANY, PartMaker, Share
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
+from docclf_cli.tasks.predict.sorting import Upright
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.tasks.unknown import (
@@ -70,6 +72,8 @@ class PredictOptions:
         submission: Also write the competition's file.
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
+        upright: Turn the pages of these copies upright, where that takes no loss.
+        reencode: Turn them also where pixels must be encoded again with loss.
         explain: Draw heat maps into this new folder.
         backend: What runs the models.
         overwrite: Replace existing results.
@@ -90,6 +94,8 @@ class PredictOptions:
     submission: bool = False
     fill: str | None = None
     copy_to: Path | None = None
+    upright: bool = False
+    reencode: bool = False
     explain: Path | None = None
     backend: str = TORCH
     overwrite: bool = False
@@ -121,6 +127,15 @@ class PredictOptions:
         if self.costs is not None and (self.target_precision, self.min_confidence) != (None, None):
             other = "--min-confidence" if self.target_precision is None else "--target-precision"
             raise InputError(f"--costs decides by prices, and {other} by a confidence", "give only one of them")
+        if self.upright and self.copy_to is None:
+            raise InputError("--upright turns the pages of sorted copies", "name a folder for them: --copy-to DIR")
+        if self.reencode and not self.upright:
+            raise InputError("--reencode belongs to --upright")
+        if self.upright and self.backend != TORCH:
+            raise InputError(
+                f"--upright: the {self.backend} backend does not say how pages lie",
+                f"leave out --backend {self.backend}",
+            )
         check_shares(self.max_lost, self.expect_unknown)
         inside = [
             text for text in self.inputs if self.copy_to and self.copy_to.resolve().is_relative_to(Path(text).resolve())
@@ -220,11 +235,11 @@ def predict_share(
 ) -> PartResult:
     """Predict a share of the pages, and keep it in a folder of its own; arguments and errors as those of `predict`."""
     found = _prepare(spec, question, stdin, runtime_config or RuntimeConfig(), reading or {}, emit, stop)
-    return predict_part(
-        found.files, found.predictor, found.options, share, question.output or _usual_output(spec, question),
-        reader=found.reader, runtime=found.runtime, pages=found.data.pages, file_format=question.file_format or "csv",
-        left_out=found.left_out.counts, emit=emit, stop=stop,
+    maker = PartMaker(
+        found.files, found.predictor, found.options, question.output or _usual_output(spec, question), found.reader,
+        found.runtime, found.data.pages, question.file_format or "csv", found.left_out.counts, emit, stop,
     )  # fmt: skip
+    return maker.make_free(share.of) if share.number == ANY else maker.make(share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +276,8 @@ def _prepare(
         lambda: _test_split(spec, question) if question.split else _files(question, data, stdin)
     )
     left_out.warn()
+    if question.upright:
+        _check_upright(spec, files)
     reader = PageReader(data.max_pixels, data.allow_symlinks, S3Files())
     explainer = None
     if question.explain is not None:
@@ -274,15 +291,44 @@ def _prepare(
         confidence_threshold=threshold,
         unknown=unknown,
         costs=costs,
-        notes=conditions(unknown, question.target_precision, question.expect_unknown),
+        notes=(*conditions(unknown, question.target_precision, question.expect_unknown), *_about_refit(spec)),
         submission=submission,
         copy_to=question.copy_to,
+        upright=Upright(data.max_pixels, question.reencode) if question.upright else None,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
         explain=explainer,
     )
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
     return _Prepared(files, predictor, options, reader, resolve_runtime(runtime_config), data, left_out)
+
+
+def _check_upright(spec: EnsembleSpec, files: FileList) -> None:
+    """Refuse to turn copies by a model that does not say how pages lie, or PDFs without what writes them.
+
+    Raises:
+        InputError: Either is so.
+    """
+    infos = [info for member in spec.members for info in member.checkpoints]
+    if lacking := next((info for info in infos if info.orientation is None), None):
+        raise InputError(
+            f"--upright: {lacking.path} does not say how pages lie, because an earlier version, a refit or "
+            "train.upright: 0 made it, or it had too few pages",
+            "train again, a linear probe with --set train.upright=4, or leave --upright out",
+        )
+    names = (files[row].name for row in range(len(files)))
+    if (pdf := next((name for name in names if name.lower().endswith(PDF_SUFFIX)), None)) is not None:
+        require_pikepdf(pdf)
+
+
+def _about_refit(spec: EnsembleSpec) -> tuple[str, ...]:
+    """Say that a refit predicts, of which nothing was measured."""
+    if all(member.sisters is None for member in spec.members):
+        return ()
+    return (
+        "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the "
+        "folds, its sister models, on the pages that each of them held out; no page is left to measure it on.",
+    )
 
 
 def _confidence_threshold(
