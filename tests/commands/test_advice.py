@@ -52,14 +52,12 @@ def test_after_a_run_at_chance_level_the_pages_are_looked_at_and_nothing_is_pred
 
 
 @pytest.mark.slow
-def test_a_stopped_run_and_an_audit_say_how_to_go_on(
-    docclf: Docclf, start: Callable[..., object], tmp_path: Path
-) -> None:
+def test_the_settings_that_an_audit_proposes_are_taken_by_train(docclf: Docclf, tmp_path: Path) -> None:
     root = draw_pages(tmp_path / "my pages", 8)
     (root / "form" / "again.png").write_bytes((root / "form" / "form-1.png").read_bytes())
     outcome = docclf("audit", root, "--name", "look")
     assert outcome.code == 0, outcome.stderr
-    options = re.findall(r"(--set '?data\.\w+=[^\n']+?'?)(?= --set|,|\n|$)", " ".join(outcome.stdout.split()) + "\n")
-    assert options
-    trained = docclf("train", root, *PLAIN, "--epochs", "1", *shlex.split(options[0]), "--name", "b")
+    proposed = re.findall(r"--set data\.\w+=\S+", outcome.stdout)
+    assert proposed == ["--set data.groups=runs/look/groups.csv"]
+    trained = docclf("train", root, *PLAIN, "--epochs", "1", *shlex.split(proposed[0]), "--name", "b")
     assert trained.code == 0, trained.stderr
