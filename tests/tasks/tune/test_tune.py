@@ -134,6 +134,8 @@ def test_a_start_that_cannot_be_trained_ends_the_search(pages: Path, tmp_path: P
     broken = profile.model_copy(update={"train": profile.train.model_copy(update={"monitor": "nothing"})})
     with pytest.raises(InputError, match=r"the starting profile cannot be trained: train.monitor: 'nothing'"):
         tune(broken, options(tmp_path, space, 3))
+    with pytest.raises(InputError, match="the starting profile cannot be trained"):
+        tune(broken, options(tmp_path, space, 3))
 
 
 def test_trials_are_ended_early_where_others_were_better(tmp_path: Path, space: str, pages: Path) -> None:
