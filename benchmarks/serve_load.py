@@ -185,23 +185,33 @@ def memory(process: subprocess.Popen[str]) -> float:
 
 
 def litserve(run: str, bodies: list[bytes], requests: int) -> None:
-    """The same model behind LitServe: it batches as many requests as `serve` waits for."""
+    """The same model and the same decoding behind LitServe with its defaults, and batches as large as those of `serve`."""
     script = f"""
-import io, litserve, numpy as np, docclf_cli
-from PIL import Image
+import contextlib, io, pathlib
+from docclf_cli.hardware import limit_thread_spinning
+limit_thread_spinning()
+import litserve
+from docclf_cli.data.images.decode import decoding, fitted
+from docclf_cli.data.images.page_files import open_document
+from docclf_cli.tasks.serve.decoding import DecodedPage
+from docclf_cli.tasks.serve.served_model import ModelSource
+
 class Api(litserve.LitAPI):
     def setup(self, device):
-        self.model = docclf_cli.load({run!r}, device="cpu")
+        self.served = ModelSource("default", pathlib.Path({str(Path(run).absolute())!r})).load()
     def decode_request(self, request):
-        return Image.open(io.BytesIO(request["content"].file.read())).convert("RGB")
+        content = io.BytesIO(request["content"].file.read())
+        with decoding(10**8), contextlib.closing(open_document(content, 10**8)) as document:
+            return DecodedPage(tuple(document.page(0, one, fitted) for one in self.served.preprocesses))
     def batch(self, inputs):
         return inputs
-    def predict(self, images):
-        return [one.label for one in self.model.predict(images)]
+    def predict(self, pages):
+        return [int(one.log_probs.argmax()) for one in self.served.outputs(pages)]
     def unbatch(self, output):
         return output
     def encode_response(self, label):
         return {{"label": label}}
+
 if __name__ == "__main__":
     litserve.LitServer(Api(max_batch_size=64, batch_timeout=0.005), accelerator="cpu").run(port=18901, host="127.0.0.1")
 """
