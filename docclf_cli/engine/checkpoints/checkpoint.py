@@ -45,6 +45,7 @@ class Checkpoint:
         metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
+        orientation: `OrientationModel.to_arrays`, which tells how a page lies; empty where none was fitted.
         boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
     """
 
@@ -59,6 +60,7 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    orientation: Mapping[str, np.ndarray] = field(default_factory=dict)
     boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -82,6 +84,7 @@ class Checkpoint:
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "novelty": {name: torch.from_numpy(np.array(value)) for name, value in self.novelty.items()},
+            "orientation": {name: torch.from_numpy(np.array(value)) for name, value in self.orientation.items()},
             "versions": versions(),
             "format_version": FORMAT_VERSION,
         }
@@ -123,6 +126,7 @@ class Checkpoint:
             metrics=found.metrics,
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
+            orientation={name: tensor.numpy() for name, tensor in found.orientation.items()},
             boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
         )
         if name := not_finite(checkpoint.model):

@@ -20,6 +20,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
+from docclf_cli.engine.training.orientation import learn_orientation
 from docclf_cli.engine.training.packets import learn_packets
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
@@ -80,7 +81,8 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             profile=with_precision(best.profile, precision),
         )
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
-        best = replace(best, novelty=novelty)
+        orientation = distributed.on_main(lambda: learn_orientation(task, best, validator))
+        best = replace(best, novelty=novelty, orientation=orientation)
         if task.profile.train.packets:
             best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))
         found = _save(task, best, rows, found, degraded)

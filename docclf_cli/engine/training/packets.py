@@ -198,7 +198,7 @@ def _observe(
         stop=validator.stop,
     )
     for batch, outputs in ran:
-        for logits, features in outputs:
+        for logits, features, _ in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
             log_probs = log_softmax(logits.cpu().numpy().astype(np.float64) / best.temperature, axis=1)
             recorded = network.recorder.classifier_input(features).cpu().numpy()
