@@ -129,7 +129,8 @@ def _port_of(process: subprocess.Popen[str]) -> int:
                     if connection.getresponse().status == 200:
                         return port
         time.sleep(0.2)
-    raise SystemExit("the server did not start")
+    process.kill()
+    raise SystemExit(f"the server did not start: {process.stderr.read() if process.stderr else ''}")
 
 
 def predict(run: str, pages: Path, workers: int) -> tuple[float, float]:
