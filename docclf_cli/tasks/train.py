@@ -59,6 +59,7 @@ from docclf_cli.engine.training.preflight import (
     check_settings,
     check_weights,
 )
+from docclf_cli.engine.training.text import RunTexts, run_texts
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_text
@@ -112,6 +113,7 @@ class _Work:
     emit: Emit
     stop: StopFlag
     began: float
+    texts: RunTexts | None = None
 
     def task(self, planned: PlannedFit) -> TrainingJob:
         run, label = self.run, self.profile.model.name
@@ -120,7 +122,7 @@ class _Work:
         allowance = self._allowance(planned, run)
         return TrainingJob(
             self.profile, self.prepared, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label,
-            allowance,
+            allowance, self.texts,
         )  # fmt: skip
 
     def _allowance(self, planned: PlannedFit, run: RunFolder) -> Allowance | None:
@@ -190,7 +192,8 @@ def train(
             checked.split.save(run.split)
         prepared = _on_all_ranks(prepared, profile, checked.index, runtime, stop)
         fits = _readable(profile, prepared, checked.fits, runtime)
-        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop, began)
+        texts = distributed.on_main(lambda: run_texts(profile, prepared, runtime.workers, emit, stop))
+        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop, began, texts)
         if is_main:
             write_provenance(run, prepared, typed)
             _write_preview(work)

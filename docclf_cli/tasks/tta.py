@@ -163,7 +163,9 @@ def _pruned(scoring: _Scoring) -> tuple[tuple[str, ...], Predictions]:
     part = np.full(len(labels), -1)
     part[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(PARTS)
     nested = cross_pruned(log_probs, labels, part, scoring.merge, score)
-    return tuple(scoring.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
+    return tuple(scoring.views[place] for place in places), replace(
+        sides[0], log_probs=nested.astype(np.float32), image=None, text=None
+    )
 
 
 def _finish(

@@ -18,6 +18,7 @@ from docclf_cli.files import may_write, sha256_of, write_json
 from docclf_cli.metrics.novelty import HeldOutNovelty, NoveltyModel
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
+from docclf_cli.results.text import TextUse
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
@@ -43,6 +44,7 @@ class CheckpointInfo:
         saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
+        text: How it uses the text of pages; None where it does not.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class CheckpointInfo:
     saw_all: bool
     precision: str
     novelty: HeldOutNovelty | None = None
+    text: TextUse | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
         novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
+        text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
     )
 
 
