@@ -30,6 +30,7 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.unknown import MAX_LOST, UnknownRule, unknown_rule
 
 if TYPE_CHECKING:
+    from docclf_cli.data.loading.texts import FileTexts
     from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
     from docclf_cli.results.training import TrainResult
 
@@ -108,7 +109,7 @@ class Model:
             for preprocess, views in predictor.inputs
         ]
         batches = data_loader(
-            InferenceDataset(inputs),
+            InferenceDataset(inputs, texts=self._texts(places, reader)),
             cut(range(len(places)), max(1, IMAGES_PER_PASS // predictor.most_views)),
             pin=predictor.runtime.device.type == "cuda",
         )
@@ -125,6 +126,16 @@ class Model:
                 found.append(self._prediction(places[number], log_probs.get(number), unknown, reason))
         reader.close()
         return found
+
+    def _texts(self, places: Sequence[_Place], reader: PageReader) -> FileTexts | None:
+        from docclf_cli.data.loading.texts import FileTexts
+
+        def place(number: int) -> tuple[Path, int, Path | None] | None:
+            page = places[number].page
+            return (Path(page), places[number].number, None) if isinstance(page, str | Path) else None
+
+        source = self._predictor.text_source
+        return FileTexts(place, reader, source) if source else None
 
     def _prediction(self, place: _Place, log_probs: np.ndarray | None, log_odds: float, error: str) -> Prediction:
         reviews = self.threshold is not None or self.unknown_rule.active

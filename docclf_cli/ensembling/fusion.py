@@ -86,15 +86,15 @@ def fit_fusion(image: np.ndarray, text: np.ndarray, targets: np.ndarray, documen
     """
     scored = (targets >= 0) & ~np.isnan(image).any(axis=1)
     with_text = scored & ~np.isnan(text).any(axis=1)
-    found = FIXED, FIXED
+    of_image = of_text = FIXED
     if with_text.any():
         sides = np.stack([floored(image[with_text]), floored(text[with_text])])
-        found = tuple(_fitted(sides, targets[with_text], documents[with_text]))  # type: ignore[assignment]
+        of_image, of_text = _fitted(sides, targets[with_text], documents[with_text]).tolist()
     without = scored & ~with_text
     alone = FIXED
     if without.any():
-        (alone,) = _fitted(floored(image[without])[None], targets[without], documents[without])
-    return Fusion(*found, alone)
+        (alone,) = _fitted(floored(image[without])[None], targets[without], documents[without]).tolist()
+    return Fusion(of_image, of_text, alone)
 
 
 def _fitted(sides: np.ndarray, targets: np.ndarray, documents: np.ndarray) -> np.ndarray:

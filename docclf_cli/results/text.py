@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from docclf_cli.results.metrics import Estimate
+
 
 @dataclass(frozen=True)
 class TextUse:
@@ -24,3 +26,26 @@ class TextUse:
     gain: float = 0.0
     gain_low: float = 0.0
     fitted: bool = False
+
+
+@dataclass(frozen=True)
+class SideScores:
+    """What the image, the text, or both of them say about the pages of a split.
+
+    Attributes:
+        side: `image`, `text` or `both`.
+        pages: How many pages were scored; for the text only those that have some.
+        accuracy: Of these pages.
+        f1_macro: Of these pages.
+        documents: How many documents were scored, each by all its pages.
+        document_accuracy: Of these documents.
+        document_f1_macro: Of these documents.
+    """
+
+    side: str
+    pages: int
+    accuracy: Estimate
+    f1_macro: Estimate
+    documents: int
+    document_accuracy: Estimate
+    document_f1_macro: Estimate

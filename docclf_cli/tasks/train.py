@@ -77,6 +77,7 @@ from docclf_cli.tasks.learning import require_known_pages, sets_of_added, what_w
 from docclf_cli.tasks.plan import END_SECONDS, START_SECONDS, Load, fit_to_minutes
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
+from docclf_cli.tasks.text_sides import score_sides
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
 
 logger = logging.getLogger("docclf")
@@ -500,7 +501,8 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
     result = TrainResult(
         run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
         val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
-        notes=_notes(work, fitted.temperature), documents=score_documents(judged),
+        notes=_notes(work, fitted.temperature), documents=score_documents(judged), text=info_of(run.best).text,
+        sides=score_sides(fitted.val, judged),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, fitted.val, [fitted.history], work.profile))
 
@@ -529,7 +531,8 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
     result = TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
         val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
-        documents=score_documents(judged),
+        documents=score_documents(judged), sides=score_sides(out_of_fold, judged),
+        text=next((use for one in fitted if (use := info_of(one.run.best).text) is not None), None),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, out_of_fold, [one.history for one in fitted], work.profile))
 

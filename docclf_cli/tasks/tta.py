@@ -24,6 +24,7 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
 from docclf_cli.ensembling.held_out import HeldOut, require
 from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
+from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_json
 from docclf_cli.profile.schema import Profile
@@ -113,6 +114,10 @@ def tta(
     """
     metric, config = metric_of(profile.train.monitor), profile.ensemble.tta
     member = TrainedModel.load(checkpoint)
+    if member.info.text is not None and member.info.text.alone:
+        raise InputError(
+            f"{checkpoint}: the model only reads, and a page says the same in every view", "name another run"
+        )
     evaluation_pages = find_evaluation_pages([member], data or {}, split)
     submission = submission_of(evaluation_pages, member.info.class_names, fill)
     if prune_views:

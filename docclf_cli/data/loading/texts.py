@@ -25,6 +25,7 @@ from docclf_cli.stop import NEVER, StopFlag
 
 if TYPE_CHECKING:
     from docclf_cli.data.index.documents import DocumentIndex
+    from docclf_cli.data.index.file_list import PageList
     from docclf_cli.profile.schema import DataConfig
 
 RULES = 1  # of `data.text`: counts up when the same page gives another text
@@ -198,7 +199,7 @@ class FileTexts:
     """Texts of pages by number, for data loaders: each is read from its file.
 
     Attributes:
-        place: (path, page counted from 0, root) of a number; None for what is no file.
+        place: (path, page counted from 0, folder that it may not leave) of a number; None for what is no file.
         reader: Keeps the file open for its next page.
         source: `layer` or `ocr`.
     """
@@ -212,5 +213,24 @@ class FileTexts:
         if found is None:
             return TextPage("")
         path, page, root = found
+        if self.source == "layer" and path.suffix.lower() != PDF_SUFFIX:
+            return TextPage("")
         text = page_text(path, page, mode_of(self.source), reader=self.reader, root=root)
         return TextPage(text.text, page == 0)
+
+
+@dataclass(frozen=True)
+class _ListedPlaces:
+    """Where the pages of a list are."""
+
+    pages: PageList
+
+    def __call__(self, number: int) -> tuple[Path, int, Path | None]:
+        row, page = self.pages.place(number)
+        path, root = self.pages.files.path(row)
+        return path, page, root
+
+
+def texts_of(pages: PageList, reader: PageReader, source: str) -> FileTexts:
+    """The texts of a list of files."""
+    return FileTexts(_ListedPlaces(pages), reader, source)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docclf_cli.data.images.decode import UnreadablePage
-from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.images.decode import UnreadablePage, whole
+from docclf_cli.data.images.page_files import Document, PageReader, PdfPages
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.text.layer import layer_of
 from docclf_cli.data.text.ocr import LONGEST, SECONDS, ocr_engine, require_ocr
 from docclf_cli.data.text.page_text import LAYER, NO_TEXT, PageText, TextMode, cleaned
@@ -70,3 +71,22 @@ def ocr_text(reader: PageReader, path: Path, page: int, root: Path | None = None
         return engine.read(reader.picture(path, root, page, LONGEST), seconds)
     except UnreadablePage:
         return NO_TEXT
+
+
+def text_in(document: Document, page: int, mode: TextMode, seconds: float = SECONDS) -> PageText:
+    """The text of a page of an open document; inside `decoding`. As `page_text`, for files that are no path.
+
+    Args:
+        document: What `open_document` gave.
+        page: Counted from 0.
+        mode: As for `page_text`; `ocr` is `auto` here.
+        seconds: OCR of a page that takes longer is given up.
+    """
+    if mode == "off":
+        return NO_TEXT
+    if isinstance(document, PdfPages) and (text := cleaned(document.with_page(page, layer_of))):
+        return PageText(text, LAYER)
+    engine = ocr_engine()
+    if mode == "layer" or engine is None:
+        return NO_TEXT
+    return engine.read(document.page(page, Preprocess(LONGEST), whole), seconds)

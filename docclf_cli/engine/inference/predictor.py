@@ -246,12 +246,18 @@ def open_predictor(
 def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size: int, backend: str) -> Network:
     if backend != TORCH or info.path.suffix == ONNX_SUFFIX:
         precision = INT8 if backend == INT8 else "fp32"
+        if info.text is not None:
+            logger.warning("%s also reads pages, and its export only looks at them: it is less often right", info.path)
         model = load_onnx(info.path) if info.path.suffix == ONNX_SUFFIX else load_exported(info, precision)
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
-    model = runtime.place(checkpoint.build(info.path))
-    network = Network(model, checkpoint.preprocess, runtime, text=checkpoint.text_branch(info.path))
+    network = Network(
+        runtime.place(checkpoint.build(info.path)),
+        checkpoint.preprocess,
+        runtime,
+        text=checkpoint.text_branch(info.path),
+    )
     if not checkpoint.novelty:
         return network
     recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)

@@ -76,8 +76,8 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
         image_temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
         best = replace(best, temperature=image_temperature, profile=with_precision(best.profile, precision))
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
-        reader = task.reader
-        branch = None if reader is None else distributed.on_main(lambda: reader.learn(found[CLEAN]))
+        reader, held_out = task.reader, found[CLEAN]
+        branch = None if reader is None else distributed.on_main(lambda: reader.learn(held_out))
         if reader is not None and branch is not None:
             found = {split: reader.joined(one, branch) for split, one in found.items()}
             degraded = None if degraded is None else reader.joined(degraded, branch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -233,8 +232,10 @@ class TextLearner:
 
 def _joined(predictions: Predictions, text: np.ndarray, fusion: Fusion, *, keep_sides: bool) -> Predictions:
     image = predictions.log_probs
-    sides: Mapping[str, np.ndarray] = {"image": image, "text": text} if keep_sides else {}
-    return replace(predictions, log_probs=fusion(image, text), **sides)
+    log_probs = fusion(image, text)
+    if not keep_sides:
+        return replace(predictions, log_probs=log_probs)
+    return replace(predictions, log_probs=log_probs, image=image, text=text)
 
 
 def document_numbers(predictions: Predictions) -> np.ndarray:

@@ -69,8 +69,7 @@ class _Pages:
     num_classes: int
 
     def take(self, rows: np.ndarray) -> _Pages:
-        picked = (column[rows] for column in (self.labels, self.documents, self.units, self.first))
-        return _Pages(*picked, self.num_classes)
+        return _Pages(self.labels[rows], self.documents[rows], self.units[rows], self.first[rows], self.num_classes)
 
     @property
     def shares(self) -> np.ndarray:

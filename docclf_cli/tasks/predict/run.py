@@ -20,6 +20,7 @@ from docclf_cli.data.loading.batch import Batch, collate
 from docclf_cli.data.loading.data_loader import data_loader, read_one_by_one
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.data.loading.pages import FilePages, PageCounts
+from docclf_cli.data.loading.texts import texts_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS
@@ -230,7 +231,8 @@ def _make_shards(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequenc
     inputs = [
         ModelInput(FilePages(pages, work.reader, preprocess), views) for preprocess, views in work.predictor.inputs
     ]
-    dataset = InferenceDataset(inputs)
+    source = work.predictor.text_source
+    dataset = InferenceDataset(inputs, texts=texts_of(pages, work.reader, source) if source else None)
     while missing:
         try:
             batches = iter(

@@ -13,12 +13,15 @@ from scipy.special import log_softmax
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import collate
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
+from docclf_cli.data.loading.texts import mode_of
+from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
 from docclf_cli.ensembling.pooling import floored
 from docclf_cli.errors import InputError
 from docclf_cli.events import silent
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.prediction import PageRow
 from docclf_cli.results.serving import ServedDocument, ServedModelFacts, ServedPrediction
@@ -55,6 +58,12 @@ class ServedModel:
         return tuple(preprocess for preprocess, _ in self.predictor.inputs)
 
     @property
+    def text_mode(self) -> TextMode:
+        """How the text of pages is read for it."""
+        source = self.predictor.text_source
+        return mode_of(source) if source else "off"
+
+    @property
     def most_pages(self) -> int:
         """Pages that it looks at in one pass."""
         return max(1, IMAGES_PER_PASS // self.predictor.most_views)
@@ -65,7 +74,10 @@ class ServedModel:
             ModelInput(_DecodedPages([page.images[number] for page in pages]), views)
             for number, (_, views) in enumerate(self.predictor.inputs)
         ]
-        dataset = InferenceDataset(inputs)
+        texts = None
+        if self.predictor.text_source:
+            texts = [TextPage(page.text, page.first) for page in pages].__getitem__
+        dataset = InferenceDataset(inputs, texts=texts)
         return self.predictor(collate([dataset[number] for number in range(len(pages))]))
 
     def answer(
