@@ -75,12 +75,14 @@ def _register() -> None:
         serve,
         train,
         tta,
+        tune,
         watch,
         weights,
     )
     from docclf_cli.commands._arguments import Command
 
     app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
+    app.command("tune", cls=Command, epilog=tune.EXAMPLES)(tune.run)
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
     app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)

@@ -15,6 +15,15 @@ from docclf_cli.text import Message
 LANGUAGES = ("en", "ko")
 _VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # in the order of POSIX
 
+_GAIN = (
+    "On {pages} pages that no trial saw: log loss {loss:+.4f} (95 % {low:+.4f} … {high:+.4f}), macro-F1 {f1:+.1f} points "
+    "({f1_low:+.1f} … {f1_high:+.1f}). "
+)
+_GAIN_KO = (
+    "어느 시도도 보지 않은 페이지 {pages}장: 로그 손실 {loss:+.4f} (95 % {low:+.4f} … {high:+.4f}), F1 점수 (Macro) {f1:+.1f}점 "
+    "({f1_low:+.1f} … {f1_high:+.1f}). "
+)
+
 KOREAN: Mapping[str, str] = {
     # tables of classes and metrics, in the words of the earlier framework
     "class": "클래스",
@@ -107,6 +116,30 @@ KOREAN: Mapping[str, str] = {
     "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",
     "speed": "속도",
     "{rate} pages/s": "초당 {rate}페이지",
+    # search for settings
+    "Trials, the best first": "시도, 가장 좋은 것부터",
+    "trial": "시도",
+    "minutes": "분",
+    " (start)": " (시작)",
+    "complete": "완료",
+    "pruned": "조기 종료",
+    "failed": "실패",
+    "running": "진행 중",
+    "{count} more trials are in the table of trials.csv": "나머지 시도 {count}개는 trials.csv 표에 있습니다",
+    "Importance": "중요도",
+    "parameter": "설정",
+    "Settings of the best trial": "가장 좋은 시도의 설정",
+    "start": "시작",
+    "best": "최고",
+    "None of {count} complete trials is better than the starting profile: log loss {loss:.4f} on {pages} held-out pages.": "완료된 시도 {count}개 가운데 시작 프로파일보다 나은 것이 없습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}.",
+    "Trial {best} is the best of {count} complete ones: log loss {loss:.4f} on {pages} held-out pages, and the starting profile has "
+    "{start}. These pages chose it, so this gain is too good.": "완료된 시도 {count}개 가운데 {best}번이 가장 좋습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}, 시작 프로파일은 {start}. 이 페이지로 골랐으므로 이 차이는 실제보다 좋게 보입니다.",
+    "Importance of the parameters is told from {count} complete trials on.": "설정의 중요도는 완료된 시도가 {count}개 이상일 때 보여 줍니다.",
+    "Whether it gains anything on new pages is not known: {pages} pages were set apart, and {fewest} are needed.": "새 페이지에서 나아지는지는 알 수 없습니다: 따로 둔 페이지가 {pages}장이고, {fewest}장이 필요합니다.",
+    _GAIN + "The gain over the starting profile is shown.": _GAIN_KO + "시작 프로파일보다 나아진 것이 확인되었습니다.",
+    _GAIN + "There the starting profile is better: keep it.": _GAIN_KO
+    + "여기서는 시작 프로파일이 더 낫습니다: 그대로 쓰십시오.",
+    _GAIN + "A gain over the starting profile is not shown.": _GAIN_KO + "시작 프로파일보다 나아졌다고 볼 수 없습니다.",
     # verdict
     "Verdict": "판정",
     "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",

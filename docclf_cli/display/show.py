@@ -39,6 +39,7 @@ TABLES = (
     "runs",
     "train",
     "training_plan",
+    "tune",
     "weights",
 )
 

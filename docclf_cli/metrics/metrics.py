@@ -20,6 +20,7 @@ from docclf_cli.results.predictions import Predictions
 # scikit-learn's log_loss limits probabilities in the same way: one hopeless page must not make the mean infinite.
 MAX_LOSS = float(-np.log(np.finfo(np.float64).eps))
 DEGRADED_SUFFIX = "_degraded"  # ends the column of a metric on the degraded pages of validation
+LOSS = "val_loss"  # the column of the log loss, which is measured on degraded pages too
 DEFAULT = "f1_macro"  # measured on degraded pages too, and compared by where the monitor cannot be
 
 
@@ -169,7 +170,7 @@ METRICS.register("log_loss")(
         highest=math.inf,
         in_points=False,
         headline=True,
-        column="val_loss",
+        column=LOSS,
     )
 )
 # Among as many classes as there are, each page would be right: k is 3, or as many as leave one class out.
@@ -226,7 +227,8 @@ def metric_of_column(column: str) -> str | None:
         None for what is no metric, such as `epoch` and `lr`.
     """
     names = {entry.build.column: entry.name for entry in METRICS}
-    name = names.get(column, column.removesuffix(DEGRADED_SUFFIX))
+    plain = column.removesuffix(DEGRADED_SUFFIX)
+    name = names.get(column) or names.get(plain) or plain
     name = {"blend": DEFAULT, "train_loss": "log_loss"}.get(column, name)
     return name if name in METRICS else None
 
@@ -246,7 +248,7 @@ def label_of(column: str) -> str:
     of_training = {
         "blend": f"mean of clean and degraded {label}",
         "train_loss": "training loss",
-        "val_loss": "validation loss",
+        LOSS: "validation loss",
     }
     return of_training.get(column, f"{label}, degraded pages" if column.endswith(DEGRADED_SUFFIX) else label)
 

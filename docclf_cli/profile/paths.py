@@ -12,7 +12,15 @@ from docclf_cli.user_folders import user_path
 
 S = TypeVar("S", bound=Section)
 _Keys = Mapping[str, tuple[str, ...]]  # and the words that are no path
-_DATA: _Keys = {"root": ("samples",), "images": (), "groups": (), "relabel": (), "val": (), "cache": ("auto", "off")}
+_DATA: _Keys = {
+    "root": ("samples",),
+    "images": (),
+    "groups": (),
+    "relabel": (),
+    "exclude": (),
+    "val": (),
+    "cache": ("auto", "off"),
+}
 _MEMBER: _Keys = {"checkpoint_path": (), "run": ()}
 _MODEL: _Keys = {"checkpoint_path": ()}
 

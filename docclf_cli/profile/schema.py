@@ -55,6 +55,9 @@ class DataConfig(Section):
         (),
         description="CSV files `ID,target,path` of labels that were added later, such as the review_labels.csv of `docclf review`",
     )
+    exclude: str | None = Field(
+        None, description="CSV file with a column `ID`: training pages that are neither trained on nor held out"
+    )
     val: str | None = Field(
         None, description="Your own validation set (CSV or folder); otherwise training pages are held out"
     )

@@ -22,6 +22,7 @@ from docclf_cli.results.prediction import PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
+from docclf_cli.results.tuning import TuneResult
 from docclf_cli.results.watching import WatchResult
 from docclf_cli.results.weights import PackedWeights, WeightsList
 
@@ -30,6 +31,7 @@ RESULTS: Mapping[str, type] = {
     "train --dry-run": TrainingPlan,
     "train --show-schedule": SchedulePreview,
     "train --resume": FinishedRun,
+    "tune": TuneResult,
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,

@@ -77,6 +77,10 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train --dry-run": ("--no-pretrained",),
     "train --show-schedule": ("--epochs", "2", "--batch-size", "10"),
     "train --resume": ("runs/a",),
+    "tune": (
+        "PAGES", "--profile", "config", "--trials", "1", "--set", "model=test_resnet", "--set", "model.pretrained=false", "--set",
+        "data.image_size=48", "--set", "train.batch_size=8", "--set", "augmentation=light", "--set", "train.epochs=1",
+    ),
     "runs": (),
     "watch --once": ("incoming", "--out", "sorted", "--settle", "0", "--checkpoint", "runs/a"),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
@@ -96,7 +100,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "env-check": (),
     "s3-push": ("runs/a",),
     "s3-pull": ("a", "back"),
-}
+}  # fmt: skip
 
 
 def test_train(folder: tuple[Path, Outcome]) -> None:

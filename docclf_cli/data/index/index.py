@@ -15,12 +15,12 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.file_pages import kept_together, with_pages
 from docclf_cli.data.index.labels import Classes, read_meta
 from docclf_cli.data.index.layouts import QUICKSTART, SUBMISSION, Listing, has_split, read_listing
-from docclf_cli.data.index.overlays import grouped, relabelled, with_groups
-from docclf_cli.data.index.tables import SHOWN, read_table
+from docclf_cli.data.index.overlays import grouped, relabelled, rows_named, with_groups
+from docclf_cli.data.index.tables import SHOWN, examples, read_table
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.text import and_more, composed
+from docclf_cli.text import and_more, composed, plural
 from docclf_cli.user_folders import user_path
 
 if TYPE_CHECKING:
@@ -92,11 +92,32 @@ def load_training_pages(config: DataConfig, class_names: Sequence[str] | None = 
         own_val = len(val)
     else:
         base, own_val = load_index(config, "train", class_names), 0
+    if config.exclude is not None:
+        base, own_val = _without_excluded(base, own_val, config)
     if not config.add:
         return TrainingPages(base, own_val, base, np.empty(0, np.int64))
     files = [user_path(path) for path in config.add]
     index = with_added(base, own_val, files, may_add_classes=class_names is None)
     return TrainingPages(index, own_val, base, added_rows(base, own_val, index))
+
+
+def _without_excluded(base: DocumentIndex, own_val: int, config: DataConfig) -> tuple[DocumentIndex, int]:
+    """The pages without those of `data.exclude`, and how many of a validation set of its own are left.
+
+    Raises:
+        InputError: The file names a page that is not there, or leaves too little to train on.
+    """
+    path = _named_file(config, "exclude")
+    table = read_table(path)
+    named = rows_named(table, base, ("train", "val"))
+    if missing := [record for record, rows in enumerate(named) if not rows]:
+        what = plural(len(missing), "ID is", "IDs are")
+        raise InputError(f"{path}: {what} not among the training pages: {examples(table['ID'], missing)}")
+    kept = np.ones(len(base), dtype=bool)
+    kept[[row for rows in named for row in rows]] = False
+    if (np.bincount(base.labels[kept], minlength=1) > 0).sum() < 2:
+        raise InputError(f"{path} leaves pages of fewer than two classes", "training needs at least two")
+    return base.take(kept), int(kept[len(base) - own_val :].sum()) if own_val else 0
 
 
 def load_training_index(config: DataConfig, class_names: Sequence[str] | None = None) -> tuple[DocumentIndex, int]:

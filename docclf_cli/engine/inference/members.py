@@ -30,7 +30,7 @@ from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.predictions import Predictions
 
 SPLITS = ("train", "val", "test")
-_FILES = ("groups", "relabel", "val")  # of a data section, besides the pages
+_FILES = ("groups", "relabel", "exclude", "val")  # of a data section, besides the pages
 logger = logging.getLogger("docclf")
 
 

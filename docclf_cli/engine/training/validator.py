@@ -21,7 +21,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.events import Emit
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.metrics.metrics import DEFAULT, DEGRADED_SUFFIX, METRICS, metrics_with
+from docclf_cli.metrics.metrics import DEFAULT, DEGRADED_SUFFIX, LOSS, METRICS, metrics_with
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 
@@ -77,6 +77,7 @@ class Validator:
             self.last_predictions[DEGRADED] = self._answers(predictor, batches, "degraded validation")
             corrupted = compute_metrics(self.last_predictions[DEGRADED])
             measured[DEFAULT + DEGRADED_SUFFIX] = corrupted[DEFAULT]
+            measured[LOSS + DEGRADED_SUFFIX] = corrupted["log_loss"]
             measured["blend"] = (clean[DEFAULT] + corrupted[DEFAULT]) / 2
         return distributed.broadcast(measured)
 
@@ -122,7 +123,7 @@ def measured_metrics(num_classes: int, degraded: bool) -> tuple[str, ...]:
         degraded: Whether it also scores degraded pages.
     """
     found = ("blend", *(metric.column or name for name, metric in metrics_with(num_classes).items()))
-    return (*found, DEFAULT + DEGRADED_SUFFIX) if degraded else found
+    return (*found, DEFAULT + DEGRADED_SUFFIX, LOSS + DEGRADED_SUFFIX) if degraded else found
 
 
 def placed(model: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:

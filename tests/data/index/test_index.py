@@ -560,3 +560,29 @@ class TestJoined:
         names = [unicodedata.normalize(form, "영수증.png") for form in ("NFC", "NFD")]
         joined = self.index(tmp_path / "one", names[:1]).joined(self.index(tmp_path / "two", names[1:]))
         assert joined.ids.tolist() == [f"train/{names[0]}", f"val/{names[1]}"]
+
+
+class TestExcluded:
+    def test_excluded_pages_are_neither_trained_on_nor_held_out(self, tmp_path):
+        config = competition(tmp_path, "a.jpg,0\nb.jpg,1\nc.jpg,1\nd.jpg,0\n")
+        (tmp_path / "apart.csv").write_text("ID\nb.jpg\n")
+        index, own_val = load_training_index(config.model_copy(update={"exclude": str(tmp_path / "apart.csv")}))
+        assert index.ids.tolist() == ["a.jpg", "c.jpg", "d.jpg"]
+        assert index.class_names == ("영수증", "이력서")
+        assert own_val == 0
+
+    def test_of_a_validation_set_of_its_own_as_well(self, tmp_path):
+        touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "val/b/4.jpg", "val/b/5.jpg")
+        (tmp_path / "apart.csv").write_text("ID\nval/b/5.jpg\n")
+        index, own_val = load_training_index(DataConfig(root=str(tmp_path), exclude=str(tmp_path / "apart.csv")))
+        assert own_val == 2
+        assert len(index) == 4
+
+    @pytest.mark.parametrize(
+        ("listed", "fault"), [("x.jpg", "1 ID is not among the training pages"), ("a.jpg", "fewer than two classes")]
+    )
+    def test_what_cannot_be_left_out_is_said(self, tmp_path, listed, fault):
+        (tmp_path / "apart.csv").write_text(f"ID\n{listed}\n")
+        config = competition(tmp_path).model_copy(update={"exclude": str(tmp_path / "apart.csv")})
+        with pytest.raises(InputError, match=fault):
+            load_training_index(config)

@@ -1,0 +1,1 @@
+"""`tune`: searches for better settings than those of a profile."""
