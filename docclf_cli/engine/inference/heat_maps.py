@@ -87,7 +87,8 @@ class HeatMaps:
             raise InputError(f"{model.path}: an ONNX file has no gradients, so no heat maps", "name the run")
         if model.info.text is not None and model.info.text.alone:
             raise InputError(
-                f"{model.path}: the model only reads, so no part of a picture speaks for a class", "use --explain-text"
+                f"{model.path}: the model only reads, so no part of a picture speaks for a class",
+                "name a run that looks at pages",
             )
         plain = config.model_copy(update={"precision": "fp32", "memory_format": "contiguous", "compile": "off"})
         predictor = model.predictor(plain)
