@@ -43,19 +43,24 @@ class TextField:
 
     def ngrams(self, text: str) -> Iterator[str]:
         """The n-grams of a text, in its order, each as often as it occurs."""
+        return (ngram for _, ngram in self.with_words(text))
+
+    def with_words(self, text: str) -> Iterator[tuple[str, str]]:
+        """The same, each with the word that it is in; of pairs of words the pair."""
         words = [word[:LONGEST_WORD] for word in _WORD.findall(_folded(text[:HEAD] if self.head else text))]
         if not self.letters:
-            yield from words
-            yield from map(" ".join, itertools.pairwise(words))
+            yield from zip(words, words, strict=True)
+            for pair in map(" ".join, itertools.pairwise(words)):
+                yield pair, pair
             return
         for word in words:
             padded = f" {word} "
             for length in range(2, 6):
                 if length >= len(padded):
-                    yield padded
+                    yield word, padded
                     break
                 for start in range(len(padded) - length + 1):
-                    yield padded[start : start + length]
+                    yield word, padded[start : start + length]
 
 
 FIELDS = (

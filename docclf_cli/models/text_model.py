@@ -86,23 +86,28 @@ class TextModel:
             found[rows] = scaled(logits, np.array([pages[row].first for row in rows]), self.scale)
         return found
 
-    def strongest(self, text: str, label: int, count: int) -> list[tuple[str, str, float]]:
-        """The n-grams of a text that spoke for a class, the strongest first.
+    def strongest(self, text: str, label: int, count: int) -> list[tuple[str, float]]:
+        """The words, and pairs of neighbouring words, of a text that spoke for a class, the strongest first.
 
-        Returns:
-            N-gram, name of its field, and how much more it adds to the logit of the class than to the mean of the others.
+        Each n-gram adds to the logit of the class more or less than to those of the others on average. What n-grams of letters
+        add is divided between the words that they are in.
         """
         (row,) = self.features([text])
-        others = np.delete(self.weight, label, axis=1).mean(axis=1) if self.weight.shape[1] > 1 else 0.0
-        gain = dict(zip(row.indices.tolist(), (row.data * (self.weight[:, label] - others)[row.indices]), strict=True))
-        found: dict[tuple[str, str], float] = {}
+        others = (
+            self.weight.mean(axis=1) if self.weight.shape[1] < 2 else np.delete(self.weight, label, axis=1).mean(axis=1)
+        )
+        gains = row.data * (self.weight[:, label] - others)[row.indices] * float(self.scale[0])
+        gain_of = dict(zip(self.features.columns[row.indices].tolist(), gains.tolist(), strict=True))
+        users: dict[int, set[str]] = {}
         for number, field in enumerate(FIELDS):
-            for ngram in dict.fromkeys(field.ngrams(text)):
-                place = int(np.searchsorted(self.features.columns, place_of(ngram, number)))
-                if place < len(self.features.columns) and self.features.columns[place] == place_of(ngram, number):
-                    found[ngram, field.name] = float(gain.get(place, 0.0)) * float(self.scale[0])
-        order = sorted(found.items(), key=lambda item: -item[1])
-        return [(ngram, name, value) for (ngram, name), value in order[:count] if value > 0]
+            for word, ngram in field.with_words(text):
+                users.setdefault(place_of(ngram, number), set()).add(word)
+        found: dict[str, float] = {}
+        for place, words in users.items():
+            for word in words:
+                found[word] = found.get(word, 0.0) + gain_of.get(place, 0.0) / len(words)
+        order = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        return [(word, gain) for word, gain in order[:count] if gain > 0]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """What a checkpoint stores: weights as float16, which moves a logit by less than a hundredth."""

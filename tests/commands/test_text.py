@@ -42,9 +42,17 @@ def test_a_text_only_run_is_an_ordinary_run(docclf: Docclf, reads_only: Outcome,
     assert docclf("predict", "new", "--checkpoint", "runs/words", "--output", "out").code == 0
     with (tmp_path / "out/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["class"] for row in rows][0] == "credit"
+    assert rows[0]["class"] == "credit"
     assert all(float(row["confidence"]) < 0.34 for row in rows[1:])  # pages without text: all classes alike
-    assert docclf("class-report", "runs/words", "--json").code == 0
+    explained = docclf(
+        "predict", "new/a.pdf", "--checkpoint", "runs/words", "--output", "why", "--explain-text", "why.csv"
+    )
+    assert explained.code == 0, explained.stderr
+    with (tmp_path / "why.csv").open() as file:
+        words = [row["word"] for row in csv.DictReader(file) if row["class"] == "credit"]
+    assert {"credit", "return", "account"} & set(" ".join(words).split())
+    assert docclf("class-report", "runs/words", "--html", "--no-thumbnails").code == 0
+    assert '"words"' in (tmp_path / "runs/words/class-report/val/report.html").read_text()
 
 
 def test_what_a_model_that_only_reads_cannot_do_is_one_line(docclf: Docclf, reads_only: Outcome) -> None:

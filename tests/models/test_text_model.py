@@ -50,7 +50,7 @@ def test_case_and_figures_make_no_difference_and_the_head_is_its_own_field() -> 
 
 
 def test_what_spoke_for_a_class() -> None:
-    assert [ngram for ngram, _, _ in MODEL.strongest("one contract, no invoice", 1, 5)] == ["contract"]
+    assert [word for word, _ in MODEL.strongest("one contract, no invoice", 1, 5)] == ["contract"]
     assert MODEL.strongest("nothing known", 0, 5) == []
 
 

@@ -88,7 +88,7 @@ class HeatMaps:
         if model.info.text is not None and model.info.text.alone:
             raise InputError(
                 f"{model.path}: the model only reads, so no part of a picture speaks for a class",
-                "name a run that looks at pages",
+                "the words that spoke for it: --explain-text FILE.csv",
             )
         plain = config.model_copy(update={"precision": "fp32", "memory_format": "contiguous", "compile": "off"})
         predictor = model.predictor(plain)

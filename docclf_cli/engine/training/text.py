@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
@@ -15,6 +17,7 @@ from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.prepared_pages import PreparedPages
 from docclf_cli.data.loading.texts import has_layers, page_texts, text_pages
 from docclf_cli.data.text.ocr import ocr_engine, require_ocr
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.training.text_fit import TextFit, fit_text_model
 from docclf_cli.ensembling.fusion import TEXT_ALONE, Fusion, cross_fitted_fusion, enough_documents, fit_fusion, gain_of
 from docclf_cli.ensembling.text_branch import LAYER, OCR, TextBranch
@@ -223,6 +226,18 @@ class TextLearner:
             gain.documents, gain.log_loss, gain.low, how, "used" if gain.shown else "not shown to help, and left off",
         )  # fmt: skip
         return TextBranch(fit.model, fusion, self.texts.source, gain) if gain.shown else None
+
+    def refitted(self, best: Path) -> Mapping[str, np.ndarray]:
+        """The text branch for a refit on all pages: its model is fitted to them, its weights are those of the best epoch.
+
+        Args:
+            best: The checkpoint of the best epoch.
+
+        Returns:
+            Its arrays; empty where that one does not read.
+        """
+        branch, fit = Checkpoint.load(best).text_branch(best), self.fitted
+        return {} if branch is None or fit is None else replace(branch, model=fit.model).to_arrays()
 
     def joined(self, predictions: Predictions, branch: TextBranch) -> Predictions:
         """Predictions of the image with those of the text."""

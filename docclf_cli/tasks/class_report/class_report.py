@@ -58,6 +58,7 @@ class ReportInputs:
         run: The folder of the run, if there is one.
         data: The data section of the pages, if it is known.
         notes: What a reader must know to judge the scores.
+        member: The model, if it is known.
     """
 
     source: Path
@@ -71,6 +72,7 @@ class ReportInputs:
     run: RunFolder | None = None
     data: DataConfig | None = None
     notes: tuple[str, ...] = ()
+    member: TrainedModel | None = None
 
 
 def inputs_of(
@@ -236,6 +238,7 @@ def _inputs_of_member(
         run=RunFolder(member.folder),
         data=config,
         notes=caveats(split, monitor=member.info.monitor, folds=member.is_folds, temperature=temperature),
+        member=member,
     )
 
 

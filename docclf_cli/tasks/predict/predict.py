@@ -29,6 +29,7 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.explain import Explainer
+from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
@@ -69,6 +70,7 @@ class PredictOptions:
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
         explain: Draw heat maps into this new folder.
+        explain_text: Write the words that spoke for the classes into this new table.
         backend: What runs the models.
         overwrite: Replace existing results.
     """
@@ -89,6 +91,7 @@ class PredictOptions:
     fill: str | None = None
     copy_to: Path | None = None
     explain: Path | None = None
+    explain_text: Path | None = None
     backend: str = TORCH
     overwrite: bool = False
 
@@ -196,6 +199,9 @@ def predict(
     explainer = None
     if question.explain is not None:
         explainer = Explainer.of(question.explain, spec, runtime_config, reader)
+    text_explainer = None
+    if question.explain_text is not None:
+        text_explainer = TextExplainer.of(question.explain_text, spec, reader, overwrite=question.overwrite)
     options = OutputOptions(
         outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),
         model=spec.name,
@@ -210,6 +216,7 @@ def predict(
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
         explain=explainer,
+        explain_text=text_explainer,
     )
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)

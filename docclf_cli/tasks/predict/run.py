@@ -35,6 +35,7 @@ from docclf_cli.page_ids import is_paged
 from docclf_cli.results.prediction import DocumentRow, PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.explain import Explainer
+from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
@@ -76,6 +77,7 @@ class OutputOptions:
         copy_to: Sort copies of the files into class folders below this one.
         overwrite: Replace existing results.
         explain: Draws heat maps, or None.
+        explain_text: Writes the words that spoke for the classes, or None.
     """
 
     outputs: OutputFiles
@@ -91,6 +93,7 @@ class OutputOptions:
     copy_to: Path | None = None
     overwrite: bool = False
     explain: Explainer | None = None
+    explain_text: TextExplainer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +194,9 @@ def _write_results(
     if options.explain is not None:
         drawn = options.explain(predictions.of_pages(), work.files, work.emit, work.stop)
         result = replace(result, explained=len(drawn))
+    if options.explain_text is not None:
+        options.explain_text(predictions.of_pages(), work.files, work.emit, work.stop)
+        result = replace(result, files=(*result.files, options.explain_text.file))
     work.shards.remove()
     return result
 

@@ -36,8 +36,8 @@ def test_new_documents_are_told_by_their_words(model) -> None:
     pages, labels = documents(8, seed=1)
     found = model.log_probs(pages)
     assert (found.argmax(axis=1) == labels).mean() > 0.9
-    spoken = [ngram for ngram, _, _ in model.strongest(pages[0].text, 0, 10)]
-    assert any("invoice" in ngram or "pay" in ngram for ngram in spoken)
+    spoken = [word for word, _ in model.strongest(pages[0].text, 0, 10)]
+    assert any("invoice" in word or "pay" in word for word in spoken)
 
 
 def test_hostile_text_gives_numbers_and_no_certainty(model) -> None:
