@@ -43,7 +43,7 @@ from docclf_cli.engine.inference.run_inference import predict as look
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.tasks.predict.predict import PredictOptions, predict
-from docclf_cli.tasks.predict.shards import ShardPlan
+from docclf_cli.tasks.predict.run import plan_of
 
 A4 = (1654, 2339)  # pixels at 200 dpi
 
@@ -103,8 +103,8 @@ def decoding(given: str, predictor: EnsemblePredictor, runtime: Runtime) -> floa
         if is_paged(files[row].name):
             counts[row] = reader.count(*files.path(row))
     pages = PageList.of(files, counts)
-    grid = ShardPlan(len(pages), IMAGES_PER_PASS)
-    batches = [batch for part in range(grid.shards) for batch in grid.batches(part)]
+    plan = plan_of(pages, IMAGES_PER_PASS)
+    batches = [batch for shard in range(plan.shards) for batch in plan.batches(shard)]
     inputs = [ModelInput(FilePages(pages, reader, preprocess), views) for preprocess, views in predictor.inputs]
     loader = data_loader(InferenceDataset(inputs), batches, workers=runtime.workers)
     return len(pages) / seconds(lambda: sum(map(len, loader)))

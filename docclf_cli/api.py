@@ -23,10 +23,13 @@ from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
+from docclf_cli.files import fingerprint_of
 from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.prediction import Prediction
+from docclf_cli.services.storage.remote_files import S3Files
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.predict.page_predictions import REVIEW, UNKNOWN, UNREADABLE_PAGE
 from docclf_cli.tasks.unknown import MAX_LOST, UnknownRule, unknown_rule
 
 if TYPE_CHECKING:
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
     from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
     from docclf_cli.results.training import TrainResult
 
-Page = str | Path | Image.Image | np.ndarray
+Page = str | Path | bytes | Image.Image | np.ndarray
+Columns = Mapping[str, Any]  # of a batch: a list, array or column of values for each name
+INPUT_COLUMNS = ("bytes", "path")
+MOST_LOADED = 4
+_LOADED: dict[str, EnsemblePredictor] = {}  # of this process: an engine unpickles a model for each of its tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,14 @@ class Model:
     def _predictor(self) -> EnsemblePredictor:
         from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
 
-        return build_ensemble_predictor(self.spec, self.runtime, backend=self.backend)
+        weights = [info.sha256 for info in self.trained.checkpoints]
+        views = [view.name for view in self.spec.view_specs()[0]]
+        key = fingerprint_of(weights, views, self.runtime.model_dump(mode="json"), self.backend)
+        if key not in _LOADED:
+            while len(_LOADED) >= MOST_LOADED:
+                del _LOADED[next(iter(_LOADED))]
+            _LOADED[key] = build_ensemble_predictor(self.spec, self.runtime, backend=self.backend)
+        return _LOADED[key]
 
     @functools.cached_property
     def unknown_rule(self) -> UnknownRule:
@@ -83,25 +97,67 @@ class Model:
         """Classify pages.
 
         Args:
-            pages: Paths of image, TIFF or PDF files, PIL images, or arrays (uint8, [height, width] or
-                [height, width, 3 or 4], RGB); also a single one.
+            pages: Paths of image, TIFF or PDF files (also `s3://bucket/key`), their content as bytes, PIL images, or arrays (uint8,
+                [height, width] or [height, width, 3 or 4], RGB); also a single one.
 
         Returns:
             One result a page, in order; a PDF or TIFF gives one for each of its pages (that the model was trained to read). A page that cannot be read
             has no label, and says why in `error`.
 
         Raises:
-            InputError: Something is neither a path nor an image.
+            InputError: Something is neither a path, nor bytes, nor an image.
             CheckpointError: The model's file is damaged.
+            RemoteError: S3 cannot be reached.
         """
+        return [one for _, one in self._predict(pages)]
+
+    def __call__(self, batch: Columns) -> Columns:
+        """Classify a batch of files for an engine such as Ray Data, Spark or Daft (docs/engines.md).
+
+        Args:
+            batch: Columns of one length (a mapping of names to lists or arrays, or a pandas data frame); files come in
+                a column `bytes` (their content) or `path`. Other columns are returned as they are.
+
+        Returns:
+            The same kind of batch with the columns `page`, `label`, `confidence`, `decision`, `unknown`, `review` and
+            `error`; without `bytes`. A file of several pages gives one row for each, and its other columns are repeated.
+
+        Raises:
+            InputError: There is no such column, or a column has another length.
+        """
+        named = next((name for name in INPUT_COLUMNS if name in batch), None)
+        if named is None:
+            raise InputError(f"the batch has no column {' or '.join(INPUT_COLUMNS)}", f"it has: {', '.join(batch)}")
+        columns = {name: _column(batch[name]) for name in batch}
+        if len({len(column) for column in columns.values()}) > 1:
+            raise InputError("the columns of the batch have different lengths")
+        rows, found = list[int](), list[Prediction]()
+        for row, one in self._predict(columns[named].tolist()):
+            rows.append(row)
+            found.append(one)
+        others = {name: column[np.array(rows, np.int64)] for name, column in columns.items() if name != "bytes"}
+        table = {
+            **others,
+            "page": np.array([one.page for one in found], np.int64),
+            "label": np.array([one.label for one in found], object),
+            "confidence": np.array([one.confidence for one in found], np.float64),
+            "decision": np.array([one.decision for one in found], object),
+            "unknown": np.array([math.nan if one.unknown is None else one.unknown for one in found], np.float64),
+            "review": np.array([bool(one.review) for one in found], np.bool_),
+            "error": np.array([one.error for one in found], object),
+        }
+        return table if isinstance(batch, Mapping) else type(batch)(table)
+
+    def _predict(self, pages: Page | Iterable[Page]) -> list[tuple[int, Prediction]]:
+        """The results, each with the number of what was given."""
         from docclf_cli.data.loading.data_loader import data_loader
         from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
         from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS
         from docclf_cli.engine.inference.run_inference import run_inference
 
-        given = [pages] if isinstance(pages, str | Path | Image.Image | np.ndarray) else list(pages)
+        given = [pages] if isinstance(pages, str | Path | bytes | Image.Image | np.ndarray) else list(pages)
         data = self.trained.info.data
-        reader = PageReader(data.max_pixels, data.allow_symlinks)
+        reader = PageReader(data.max_pixels, data.allow_symlinks, S3Files())
         places = [place for number, page in enumerate(given) for place in _pages_of(number, page, reader, data.pages)]
         predictor = self._predictor
         inputs = [
@@ -113,7 +169,7 @@ class Model:
             cut(range(len(places)), max(1, IMAGES_PER_PASS // predictor.most_views)),
             pin=predictor.runtime.device.type == "cuda",
         )
-        found: list[Prediction] = []
+        found: list[tuple[int, Prediction]] = []
         for batch, outputs in run_inference([predictor.outputs], batches, total=len(places)):
             log_probs, log_odds = dict[int, np.ndarray](), dict[int, float]()
             for output in outputs:
@@ -123,16 +179,19 @@ class Model:
             reasons = dict(batch.unreadable)
             for number in sorted({*log_probs, *reasons}):
                 unknown, reason = log_odds.get(number, math.nan), reasons.get(number, "")
-                found.append(self._prediction(places[number], log_probs.get(number), unknown, reason))
+                one = self._prediction(places[number], log_probs.get(number), unknown, reason)
+                found.append((places[number].given, one))
         reader.close()
         return found
 
     def _texts(self, places: Sequence[_Place], reader: PageReader) -> FileTexts | None:
         from docclf_cli.data.loading.texts import FileTexts
 
-        def place(number: int) -> tuple[Path, int, Path | None] | None:
+        def place(number: int) -> tuple[Path | bytes, int, Path | None] | None:
             page = places[number].page
-            return (Path(page), places[number].number, None) if isinstance(page, str | Path) else None
+            if isinstance(page, Image.Image | np.ndarray):  # pictures have no layer, and are not read by OCR
+                return None
+            return page if isinstance(page, bytes) else Path(page), places[number].number, None
 
         source = self._predictor.text_source
         return FileTexts(place, reader, source) if source else None
@@ -141,17 +200,20 @@ class Model:
         reviews = self.threshold is not None or self.unknown_rule.active
         path = str(place.page) if isinstance(place.page, str | Path) else None
         if log_probs is None:
-            return Prediction(path, place.number + 1, None, 0.0, {}, True if reviews else None, error)
+            return Prediction(
+                path, place.number + 1, None, 0.0, {}, True if reviews else None, error, decision=UNREADABLE_PAGE
+            )
         order = np.argsort(-log_probs, kind="stable").tolist()
         probabilities = {self.class_names[index]: float(np.exp(log_probs[index])) for index in order}
         label, confidence = next(iter(probabilities.items()))
         is_unknown = log_odds > self.unknown_rule.threshold
         unsure = self.threshold is not None and confidence < self.threshold
         review = is_unknown or unsure if reviews else None
-        unknown = self.unknown_rule.probability(log_odds)
         return Prediction(
-            path, place.number + 1, label, confidence, probabilities, review, unknown=unknown, is_unknown=is_unknown
-        )
+            path, place.number + 1, label, confidence, probabilities, review,
+            unknown=self.unknown_rule.probability(log_odds), is_unknown=is_unknown,
+            decision=UNKNOWN if is_unknown else REVIEW if review else label,
+        )  # fmt: skip
 
 
 def load(
@@ -251,8 +313,16 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """A page that was given: an image, or a page (counted from 0) of a file; `error` says why a file was not opened."""
+    """A page that was given: an image, or a page (counted from 0) of a file; `error` says why a file was not opened.
 
+    Attributes:
+        given: Number of what was given.
+        page: The image, the path or the content.
+        number: Of the page in the file.
+        error: Why the file was not opened.
+    """
+
+    given: int
     page: Page
     number: int = 0
     error: str = ""
@@ -260,23 +330,37 @@ class _Place:
 
 def _pages_of(number: int, page: Page, reader: PageReader, wanted: str | int) -> Iterator[_Place]:
     if isinstance(page, Image.Image):
-        yield _Place(page)
+        yield _Place(number, page)
     elif isinstance(page, np.ndarray):
         if page.dtype != np.uint8 or not (page.ndim == 2 or (page.ndim == 3 and page.shape[2] in (3, 4))):
             raise InputError(
                 f"pages[{number}]: an array of {page.dtype} {list(page.shape)}",
                 "give uint8, [height, width] or [height, width, 3 or 4]",
             )
-        yield _Place(Image.fromarray(page))
-    elif isinstance(page, str | Path):
+        yield _Place(number, Image.fromarray(page))
+    elif isinstance(page, str | Path | bytes):
         try:
-            count = pages_per_file(wanted, reader.count(Path(page))) if is_paged(Path(page).name) else 1
+            if isinstance(page, bytes):
+                count = pages_per_file(wanted, reader.count_content(page))
+            else:
+                count = pages_per_file(wanted, reader.count(Path(page))) if is_paged(Path(page).name) else 1
         except UnreadablePage as error:
-            yield _Place(page, error=error.reason)
+            yield _Place(number, page, error=error.reason)
             return
-        yield from (_Place(page, one) for one in range(count))
+        yield from (_Place(number, page, one) for one in range(count))
     else:
-        raise InputError(f"pages[{number}]: a {type(page).__name__}", "give a path, a PIL image or an array")
+        raise InputError(f"pages[{number}]: a {type(page).__name__}", "give a path, bytes, a PIL image or an array")
+
+
+def _column(values: Any) -> np.ndarray:
+    """A column of a batch as an array, whose first axis are the rows."""
+    if isinstance(values, list | tuple) and any(
+        isinstance(value, str | bytes | list) or value is None for value in values
+    ):
+        column = np.empty(len(values), object)  # texts, bytes and lists stay what they are
+        column[:] = values
+        return column
+    return np.asarray(values)
 
 
 @dataclass(frozen=True)
@@ -299,4 +383,6 @@ class _GivenPages:
         if isinstance(place.page, Image.Image):
             with decoding(self.max_pixels):
                 return fitted(place.page, self.preprocess, self.max_pixels)
+        if isinstance(place.page, bytes):
+            return self.reader.read_content(place.page, place.number, self.preprocess)
         return self.reader.read(Path(str(place.page)), None, place.number, self.preprocess)

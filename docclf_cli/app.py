@@ -62,6 +62,7 @@ def _register() -> None:
         audit,
         cache,
         class_report,
+        distill,
         drift,
         ensemble,
         env_check,
@@ -83,6 +84,7 @@ def _register() -> None:
 
     app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
     app.command("tune", cls=Command, epilog=tune.EXAMPLES)(tune.run)
+    app.command("distill", cls=Command, epilog=distill.EXAMPLES)(distill.run)
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
     app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)

@@ -3,9 +3,11 @@
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from member_runs import make_folds, make_run, predictions_of
 from PIL import Image
@@ -84,6 +86,61 @@ def test_a_model_can_be_sent_to_another_process(run: Path, files: list[Path]) ->
     text = pickle.dumps(model)
     assert len(text) < 50_000  # not the weights
     assert pickle.loads(text).predict(files[:2]) == before
+
+
+def test_a_batch_of_columns(run: Path, files: list[Path], tmp_path: Path) -> None:
+    """As Ray Data (arrays), Spark (a data frame) and Daft (lists) give it."""
+    model = pickle.loads(pickle.dumps(docclf_cli.load(run, device="cpu", min_confidence=0.5)))
+    first, second = (Image.open(path).convert("RGB") for path in files[:2])
+    first.save(tmp_path / "two.tiff", save_all=True, append_images=[second])
+    (tmp_path / "broken.jpg").write_bytes(b"<html>")
+    paths = [tmp_path / "two.tiff", files[0], tmp_path / "broken.jpg"]
+    alone = model.predict(paths)
+    content = {"bytes": np.array([path.read_bytes() for path in paths], object), "id": np.array([7, 8, 9])}
+    found = model(content)
+    assert "bytes" not in found
+    assert found["id"].tolist() == [7, 7, 8, 9]
+    assert found["page"].tolist() == [one.page for one in alone] == [1, 2, 1, 1]
+    assert found["label"].tolist() == [one.label for one in alone]
+    assert found["confidence"] == pytest.approx([one.confidence for one in alone], abs=1e-5)
+    assert found["decision"].tolist() == [one.decision for one in alone]
+    assert found["decision"][3] == "unreadable" and "HTML" in found["error"][3]
+    by_path = model({"path": list(map(str, paths))})
+    assert by_path["path"].tolist() == [str(paths[place]) for place in (0, 0, 1, 2)]
+    assert by_path["label"].tolist() == found["label"].tolist()
+    frame = model(pd.DataFrame({"path": list(map(str, paths)), "id": [7, 8, 9]}))
+    assert isinstance(frame, pd.DataFrame)
+    assert [None if pd.isna(label) else label for label in frame["label"]] == found["label"].tolist()
+    empty = model({"path": np.array([], object)})
+    assert {name: column.dtype for name, column in empty.items() if name != "path"} == {
+        name: found[name].dtype for name in empty if name != "path"
+    }
+    with pytest.raises(InputError, match="no column bytes or path"):
+        model({"pages": []})
+    with pytest.raises(InputError, match="different lengths"):
+        model({"path": ["a"], "id": [1, 2]})
+
+
+@pytest.mark.slow
+def test_ray_runs_a_model_unchanged(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs ray: pip install 'ray[data]'")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    model = docclf_cli.load(run, device="cpu", precision="fp32")
+    with tempfile.TemporaryDirectory(prefix="ray") as place:  # the paths of its sockets must be short
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=10**8, _temp_dir=place)
+        try:
+            pages = ray.data.read_binary_files(list(map(str, files)), include_paths=True)
+            rows = {
+                row["path"]: (row["label"], row["confidence"])
+                for row in pages.map_batches(model, batch_size=3).take_all()
+            }
+        finally:
+            ray.shutdown()
+    assert len(rows) == len(files)
+    for one in model.predict(files):
+        label, confidence = rows[str(one.path)]
+        assert label == one.label
+        assert confidence == pytest.approx(one.confidence, abs=1e-5)
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ def test_an_output_format_is_registered_in_one_place(monkeypatch: pytest.MonkeyP
         assert {line[1] for line in lines} <= {"form", "letter"}
     with pytest.raises(InputError, match="contradict each other"):
         PredictOptions(inputs=("in",), file_format="csv", output=Path("mine.tsv")).check()
-    with pytest.raises(InputError, match="'xml' is not one of csv, jsonl, tab"):
+    with pytest.raises(InputError, match="'xml' is not one of csv, jsonl, parquet, tab"):
         PredictOptions(inputs=("in",), file_format="xml").check()
     help_text = importlib.reload(predict_command).Format.__metadata__[0].help
-    assert help_text.startswith("csv or jsonl or tab ")
+    assert help_text.startswith("csv or jsonl or parquet or tab ")

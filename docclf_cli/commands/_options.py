@@ -154,6 +154,31 @@ MinConfidence = Annotated[
     float | None,
     declare("--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", panel=REVIEW),
 ]
+MaxLost = Annotated[
+    float,
+    declare(
+        "--max-lost",
+        help="Share of pages of known classes that may be called unknown; 0 calls no page unknown.",
+        panel=REVIEW,
+    ),
+]
+ExpectUnknown = Annotated[
+    float | None,
+    declare(
+        "--expect-unknown",
+        help="Expected share of pages of no known class, e.g. 0.1; --target-precision then holds among them.",
+        panel=REVIEW,
+    ),
+]
+CostTable = Annotated[
+    Path | None,
+    declare(
+        "--costs",
+        metavar="CSV",
+        help="Decide by expected cost: a table of true class by decision and review (docs/unknown.md).",
+        panel=REVIEW,
+    ),
+]
 Views = Annotated[
     bool,
     declare("--tta", help="Test-time augmentation: predict each page in several views and merge the probabilities."),

@@ -1,6 +1,7 @@
 """`docclf predict`."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,11 @@ from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.engine.runtime.distributed import is_main_process, on_main
 from docclf_cli.errors import InputError
-from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS
+from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
 
 if TYPE_CHECKING:
     from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
+    from docclf_cli.results.prediction import PredictResult
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -26,16 +28,20 @@ EXAMPLES = (
     "docclf predict runs/mine letter.pdf 'inbox/**/*.tif' --target-precision 0.99 --copy-to sorted\n\n"
     "find /archive -name '*.pdf' -print0 | docclf predict runs/mine - --format jsonl -o archive.jsonl\n\n"
     "docclf predict runs/mine scans/ -o - > classes.csv\n\n"
-    "docclf predict runs/mine --split test --submission"
+    "docclf predict runs/mine --split test --submission\n\n"
+    "docclf predict runs/mine scans/ --part 3/20; docclf predict --join predictions"
 )
 STDOUT = Path("-")
+TOP_K = 3
+ALL_WRITTEN = "all files are written, and the quarantine file gives the reasons"
+UNREADABLE_HINT = "{}; --max-unreadable 1 accepts any number"
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN] INPUT...",
         help="A run folder, checkpoint or ONNX file may come first. Files, folders (with subfolders), globs in quotes, "
-        "CSV files with a column of paths, or '-' for a list on stdin. PDF and TIFF files are read page by page.",
+        "s3://bucket/prefix/, tables with a column of paths (.csv, .parquet), lists (.txt), or '-' for a list on stdin. PDF and TIFF files are read page by page.",
         show_default=False,
     ),
 ]
@@ -54,31 +60,6 @@ Data = Annotated[
     option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
 TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
-MaxLost = Annotated[
-    float,
-    option.declare(
-        "--max-lost",
-        help="Share of pages of known classes that may be called unknown; 0 calls no page unknown.",
-        panel=option.REVIEW,
-    ),
-]
-ExpectUnknown = Annotated[
-    float | None,
-    option.declare(
-        "--expect-unknown",
-        help="Expected share of pages of no known class, e.g. 0.1; --target-precision then holds among them.",
-        panel=option.REVIEW,
-    ),
-]
-CostTable = Annotated[
-    Path | None,
-    option.declare(
-        "--costs",
-        metavar="CSV",
-        help="Decide by expected cost: a table of true class by decision and review (docs/unknown.md).",
-        panel=option.REVIEW,
-    ),
-]
 MaxUnreadable = Annotated[
     float | None,
     option.declare(
@@ -144,6 +125,25 @@ ExplainText = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
+Part = Annotated[
+    str | None,
+    option.declare(
+        "--part",
+        metavar="I/N",
+        panel=option.OUTPUT,
+        help="Predict only the I-th of N equal shares of the input, into a folder below --output: for array jobs.",
+    ),
+]
+Join = Annotated[
+    Path | None,
+    option.declare(
+        "--join",
+        metavar="DIR",
+        panel=option.OUTPUT,
+        help="Instead of a model and inputs: check that all parts in DIR are there, and write their tables "
+        "\\[default place: DIR].",
+    ),
+]
 
 
 def run(
@@ -152,12 +152,12 @@ def run(
     profile: Ensemble = None,
     split: Split = None,
     data: Data = None,
-    top_k: TopK = 3,
+    top_k: TopK = TOP_K,
     target_precision: option.TargetPrecision = None,
     min_confidence: option.MinConfidence = None,
-    max_lost: MaxLost = 0.05,
-    expect_unknown: ExpectUnknown = None,
-    costs: CostTable = None,
+    max_lost: option.MaxLost = 0.05,
+    expect_unknown: option.ExpectUnknown = None,
+    costs: option.CostTable = None,
     max_unreadable: MaxUnreadable = None,
     tta: option.Views = False,
     backend: option.Backend = "torch",
@@ -171,6 +171,8 @@ def run(
     copy_to: CopyTo = None,
     explain: Explain = None,
     explain_text: ExplainText = None,
+    part: Part = None,
+    join: Join = None,
     overwrite: Overwrite = False,
     as_json: option.Json = False,
     lang: option.Language = None,
@@ -185,9 +187,22 @@ def run(
     from dataclasses import replace
 
     from docclf_cli.stop import StopFlag
-    from docclf_cli.tasks.predict.predict import PredictOptions, predict
+    from docclf_cli.tasks.predict.parts import Share
+    from docclf_cli.tasks.predict.predict import PredictOptions, predict, predict_share
     from docclf_cli.tasks.unreadable import require_readable
 
+    if join is not None:
+        others = {
+            "inputs": inputs, "--checkpoint": checkpoint, "--profile": profile, "--split": split, "--part": part,
+            "--top-k": top_k != TOP_K, "--target-precision": target_precision, "--min-confidence": min_confidence,
+            "--expect-unknown": expect_unknown, "--costs": costs, "--submission": submission, "--explain": explain,
+            "--tta": tta,
+        }  # fmt: skip
+        result = _join(join, others, output, file_format, overwrite, copy_to, sets, quiet)
+        report.show(result, as_json=as_json)
+        allowed = result.max_unreadable if max_unreadable is None else max_unreadable
+        require_readable(result.unreadable, result.pages, allowed, UNREADABLE_HINT.format(ALL_WRITTEN))
+        return
     inputs, checkpoint, backend = _split_model(inputs or [], checkpoint, backend)
     if not inputs and split is None and checkpoint is not None and profile is None:
         raise InputError(
@@ -200,6 +215,10 @@ def run(
         submission=submission, fill=fill, copy_to=copy_to, explain=explain, explain_text=explain_text, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
+    share = None
+    if part is not None:
+        share = Share.parse(part)
+        question.check_part()
     to_stdout = output == STDOUT
     if to_stdout and (as_json or submission):
         raise InputError(
@@ -214,6 +233,12 @@ def run(
             question = replace(question, output=folder, overwrite=True)
         emit = stack.enter_context(progress_display(quiet))
         stop = stack.enter_context(StopFlag(saves=not to_stdout).installed())
+        if share is not None:
+            made = predict_share(
+                spec, question, share, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
+            )  # fmt: skip
+            report.show(made, as_json=as_json)
+            return
         result = predict(
             spec, question, stdin=sys.stdin.buffer, runtime_config=runtime_config, reading=reading, emit=emit, stop=stop,
         )  # fmt: skip
@@ -224,13 +249,42 @@ def run(
     if not to_stdout:
         report.show(result, as_json=as_json)
     allowed = result.max_unreadable if max_unreadable is None else max_unreadable
-    written = (
-        "the status gives the reason"
-        if to_stdout
-        else "all files are written, and the quarantine file gives the reasons"
-    )
-    hint = f"{written}; --max-unreadable 1 accepts any number"
+    hint = UNREADABLE_HINT.format("the status gives the reason" if to_stdout else ALL_WRITTEN)
     require_readable(result.unreadable, result.pages, allowed, hint)
+
+
+def _join(
+    parent: Path,
+    others: Mapping[str, object],
+    output: Path | None,
+    file_format: str | None,
+    overwrite: bool,
+    copy_to: Path | None,
+    sets: list[str] | None,
+    quiet: bool,
+) -> "PredictResult":
+    """The tables of all parts.
+
+    Raises:
+        InputError: Something is given that the parts have decided already.
+    """
+    from docclf_cli.stop import StopFlag
+    from docclf_cli.tasks.predict.parts import join_parts
+
+    if given := [name for name, value in others.items() if value]:
+        raise InputError(
+            f"--join: the parts have decided this already: {given[0]}", "it takes --output, --format and --copy-to"
+        )
+    of_output = None if output is None else format_of(output)
+    for name in (file_format, None if of_output is None else of_output.name):
+        if name is not None:
+            require_format(name)
+    _, reading = settings_of_use(sets, None, None)
+    with progress_display(quiet) as emit, StopFlag(saves=False).installed() as stop:
+        return join_parts(
+            parent, output or parent, file_format=file_format, overwrite=overwrite, copy_to=copy_to,
+            allow_symlinks=reading.get("allow_symlinks", False), emit=emit, stop=stop,
+        )  # fmt: skip
 
 
 MODEL_FILES = (".ckpt", ".pt", ".pth", ".onnx")

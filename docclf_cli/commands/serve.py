@@ -1,6 +1,5 @@
 """`docclf serve`."""
 
-import importlib.util
 import os
 from typing import Annotated
 
@@ -38,6 +37,9 @@ def run(
     port: Annotated[int, option.declare("--port", help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
     target_precision: option.TargetPrecision = None,
     min_confidence: option.MinConfidence = None,
+    max_lost: option.MaxLost = 0.05,
+    expect_unknown: option.ExpectUnknown = None,
+    costs: option.CostTable = None,
     tta: option.Views = False,
     backend: option.Backend = "torch",
     reload: Annotated[
@@ -64,12 +66,14 @@ def run(
     debug: option.Debug = False,
 ) -> None:  # fmt: skip
     """Answer HTTP requests with the class of pages, as `predict` does: POST a file to /classify."""
-    if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
-        raise InputError("serve needs the packages of the extra 'web'", "pip install 'docclf[web]'")
+    from docclf_cli.services.web.hosts import is_loopback
+    from docclf_cli.services.web.server import require_web
+
+    require_web()
     from docclf_cli.tasks.serve.app import ServeLimits
     from docclf_cli.tasks.serve.decoding import DecodeLimits
     from docclf_cli.tasks.serve.served_model import ModelSource
-    from docclf_cli.tasks.serve.server import ServeOptions, is_loopback, serve
+    from docclf_cli.tasks.serve.server import ServeOptions, serve
 
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is None and not is_loopback(host):
@@ -84,7 +88,16 @@ def run(
     runtime, reading = settings_of_use(sets, device, precision)
     sources = {
         name: ModelSource(
-            name, checkpoint_or_newest(path, None, quiet), runtime, tta, backend, min_confidence, target_precision
+            name,
+            checkpoint_or_newest(path, None, quiet),
+            runtime,
+            tta,
+            backend,
+            min_confidence,
+            target_precision,
+            max_lost,
+            expect_unknown,
+            costs,
         )
         for name, path in _named(models or []).items()
     }

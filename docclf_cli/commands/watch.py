@@ -29,7 +29,7 @@ def run(
         Path,
         typer.Option(
             "--out", "-o", metavar="DIR", rich_help_panel=option.OUTPUT, show_default=False,
-            help="Parent of the class folders, of _review and of _unreadable; the journal lies there, too.",
+            help="Parent of the class folders, of _review, _unknown and _unreadable; the journal lies there, too.",
         ),
     ],
     checkpoint: option.CheckpointPath = None,
@@ -56,6 +56,9 @@ def run(
     ] = 60.0,
     target_precision: option.TargetPrecision = None,
     min_confidence: option.MinConfidence = None,
+    max_lost: option.MaxLost = 0.05,
+    expect_unknown: option.ExpectUnknown = None,
+    costs: option.CostTable = None,
     tta: option.Views = False,
     backend: option.Backend = "torch",
     device: option.Device = None,
@@ -85,7 +88,9 @@ def run(
     )
     options.check()
     path = checkpoint_or_newest(checkpoint, None, quiet)
-    source = ModelSource("model", path, runtime, tta, backend, min_confidence, target_precision)
+    source = ModelSource(
+        "model", path, runtime, tta, backend, min_confidence, target_precision, max_lost, expect_unknown, costs
+    )
     source.check()
     limits = DecodeLimits(pages=10_000, seconds=600, pixels=reading.get("max_pixels", DecodeLimits.pixels))
     pool = DecodePool(1, limits)
@@ -104,6 +109,8 @@ def tables(result: WatchResult) -> Iterator[RenderableType]:
     for name, count in sorted(result.classes.items()):
         table.add_row(escape(name), str(count))
     table.add_row("to review", str(result.needs_review))
+    if result.unknown:
+        table.add_row("unknown", str(result.unknown))
     table.add_row("unreadable", str(result.unreadable))
     if result.duplicates:
         table.add_row("sorted before (the same content)", str(result.duplicates))

@@ -114,6 +114,10 @@ KOREAN: Mapping[str, str] = {
     "copied files": "복사한 파일",
     "resumed": "이어서 함",
     "{count} pages were predicted before the interruption": "{count}페이지는 중단 전에 예측했습니다",
+    "part": "부분",
+    "joined parts": "합친 부분",
+    "{part} of {of}, in {folder}": "{of}개 가운데 {part}번째, 위치: {folder}",
+    "when all parts are there: {command}": "모든 부분이 준비되면: {command}",
     "speed": "속도",
     "{rate} pages/s": "초당 {rate}페이지",
     # search for settings
@@ -140,6 +144,22 @@ KOREAN: Mapping[str, str] = {
     _GAIN + "There the starting profile is better: keep it.": _GAIN_KO
     + "여기서는 시작 프로파일이 더 낫습니다: 그대로 쓰십시오.",
     _GAIN + "A gain over the starting profile is not shown.": _GAIN_KO + "시작 프로파일보다 나아졌다고 볼 수 없습니다.",
+    # distillation
+    "Student and teachers": "학생과 교사",
+    "student": "학생",
+    "teachers": "교사",
+    "clean": "깨끗한 페이지",
+    "degraded": "손상시킨 페이지",
+    "networks": "네트워크",
+    "million parameters": "파라미터 (백만)",
+    "pages per second": "초당 페이지",
+    "{pages} held-out pages ({kind}): macro-F1 {f1:+.1f} points against the teachers (95 % {low:+.1f} … {high:+.1f}), log loss "
+    "{loss:+.3f} ({loss_low:+.3f} … {loss_high:+.3f}).": "검증 페이지 {pages}장 ({kind}): 교사와 비교해 F1 점수 (Macro) {f1:+.1f}점 (95 % {low:+.1f} … {high:+.1f}), 로그 손실 {loss:+.3f} ({loss_low:+.3f} … {loss_high:+.3f}).",
+    "No page is held out from the student and from all teachers, so they are not compared.": "학생과 모든 교사가 함께 검증에 남긴 페이지가 없어 비교하지 않습니다.",
+    "Networks alone: {student:.0f} pages per second against {teacher:.0f}, {factor:.1f} times as many; {parameters:.1f} against "
+    "{others:.1f} million parameters.": "네트워크만: 초당 {student:.0f}페이지, 교사는 {teacher:.0f}페이지({factor:.1f}배); 파라미터 {parameters:.1f}백만, 교사는 {others:.1f}백만.",
+    "The folds of a teacher were trained on pages that the student held out, and taught it on the others: the student's figures on "
+    "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 테스트 페이지는 어느 쪽에도 없습니다.",
     # verdict
     "Verdict": "판정",
     "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",

@@ -9,7 +9,7 @@ from rich.table import Table
 from docclf_cli.display import show as report
 from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, short
-from docclf_cli.results.prediction import DocumentRow, PageRow, PredictResult
+from docclf_cli.results.prediction import DocumentRow, PageRow, PartResult, PredictResult
 
 MOST_PAGES = 20  # of more, only the counts are shown
 
@@ -26,6 +26,24 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
     yield _summary(result)
     yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
     yield report.files_table(result.files)
+
+
+@report.render.register
+def part_tables(result: PartResult) -> Iterator[RenderableType]:
+    """What one part holds, and how the parts become tables."""
+    table = report.plain_table("")
+    table.add_row(
+        said("part"),
+        said("{part} of {of}, in {folder}", part=result.part, of=result.of, folder=escape(str(result.folder))),
+    )
+    table.add_row(said("model"), escape(result.model))
+    table.add_row(said("files, pages"), f"{result.inputs:,}, {result.pages:,}")
+    if result.unreadable:
+        table.add_row(said("unreadable"), _of_pages(result.unreadable, result.pages))
+    if result.resumed_pages:
+        table.add_row(said("resumed"), _resumed(result.resumed_pages))
+    yield table
+    yield f"[dim]{escape(said('when all parts are there: {command}', command=result.join))}[/]"
 
 
 def _page_table(result: PredictResult) -> NameTable:
@@ -84,6 +102,10 @@ def _of_pages(count: int, total: int) -> str:
     return said("{count} of {total} pages ({share})", count=f"{count:,}", total=f"{total:,}", share=share)
 
 
+def _resumed(pages: int) -> str:
+    return said("{count} pages were predicted before the interruption", count=f"{pages:,}")
+
+
 def _summary(result: PredictResult) -> Table:
     table = report.plain_table("")
     table.add_row(said("model"), escape(result.model))
@@ -102,7 +124,9 @@ def _summary(result: PredictResult) -> Table:
     if result.explained:
         table.add_row(said("heat maps"), f"{result.explained:,}")
     if result.resumed_pages:
-        resumed = said("{count} pages were predicted before the interruption", count=f"{result.resumed_pages:,}")
-        table.add_row(said("resumed"), resumed)
+        table.add_row(said("resumed"), _resumed(result.resumed_pages))
+    if result.parts is not None:
+        table.add_row(said("joined parts"), f"{result.parts:,}")
+        return table
     table.add_row(said("speed"), said("{rate} pages/s", rate=f"{result.pages_per_second:.1f}"))
     return table

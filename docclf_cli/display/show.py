@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TABLES = (
     "audit",
     "class_report",
+    "distill",
     "drift",
     "ensemble",
     "evaluate",

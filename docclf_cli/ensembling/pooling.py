@@ -3,7 +3,7 @@
 A page that one of them could not read is a row of NaN, and stays one in every mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -38,6 +38,17 @@ def arithmetic(log_probs: np.ndarray, weights: np.ndarray | None = None) -> np.n
 def geometric(log_probs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Logarithm of the weighted geometric mean, normalised; arguments as for `arithmetic`."""
     return log_softmax(np.tensordot(_weights(weights, len(log_probs)), floored(log_probs), axes=1), axis=1)
+
+
+def pooled(log_probs: Sequence[np.ndarray]) -> np.ndarray:
+    """Log-probabilities of a document, float64 [num_classes]: the mean of those of its pages, normalised.
+
+    Pages are added one after another, so that the sum is the same, bit by bit, however they were stored.
+    """
+    total = np.zeros(len(log_probs[0]))
+    for page in log_probs:
+        total = total + floored(page)
+    return np.asarray(log_softmax(total / len(log_probs)))
 
 
 def maximum(log_probs: np.ndarray) -> np.ndarray:

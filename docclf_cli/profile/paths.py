@@ -52,10 +52,14 @@ def absolute_data(data: DataConfig, start: Path | None = None) -> DataConfig:
 def absolute_paths(profile: Profile) -> Profile:
     """A profile with absolute paths to pages, first weights and members."""
     members = tuple(_with_absolute(member, _MEMBER) for member in profile.ensemble.models)
+    teachers = tuple(map(absolute, profile.train.distill.teachers))
     return profile.model_copy(
         update={
             "data": absolute_data(profile.data),
             "model": _with_absolute(profile.model, _MODEL),
+            "train": profile.train.model_copy(
+                update={"distill": profile.train.distill.model_copy(update={"teachers": teachers})}
+            ),
             "ensemble": profile.ensemble.model_copy(update={"models": members}),
         }
     )

@@ -181,6 +181,14 @@ class CheckpointEvery(Section):
     epochs: Count | None = Field(1, description="After this many epochs")
 
 
+class DistillConfig(Section):
+    """What a model learns from other models: `docclf distill`."""
+
+    teachers: tuple[str, ...] = Field((), description="Runs or checkpoints whose mean probabilities are learned from")
+    weight: Share = Field(0.5, description="Share of the teachers in the loss; the rest is that of the labels")
+    softening: Positive = Field(1.0, description="Divides the logits of both sides (beside the teachers' temperature)")
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -224,6 +232,7 @@ class TrainConfig(Section):
     )
     fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
     refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
+    distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
         default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"
     )

@@ -98,6 +98,7 @@ class PredictResult:
         max_lost: Share of pages of known classes that this may cost; None as above.
         by_costs: Whether pages are decided by expected cost.
         notes: What holds for the decisions, and under which condition.
+        parts: How many parts were joined; None for a call without parts.
     """
 
     model: str
@@ -125,6 +126,7 @@ class PredictResult:
     max_lost: float | None = None
     by_costs: bool = False
     notes: tuple[str, ...] = ()
+    parts: int | None = None
 
     @property
     def reviews(self) -> bool:
@@ -135,6 +137,35 @@ class PredictResult:
     def pages_per_second(self) -> float:
         """Pages per second of this call."""
         return (self.pages - self.resumed_pages) / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """One part of a call of `predict` that is shared among several processes.
+
+    Attributes:
+        model: Checkpoint, run folder or profile that predicted.
+        part: Which part, counted from 1.
+        of: How many there are.
+        folder: Where it is kept.
+        inputs: Number of its files.
+        pages: Number of pages of these files.
+        unreadable: How many pages could not be read.
+        resumed_pages: Number of pages that an interrupted call had already predicted.
+        seconds: Wall time of this call.
+        join: The command that joins all parts.
+    """
+
+    model: str
+    part: int
+    of: int
+    folder: Path
+    inputs: int
+    pages: int
+    unreadable: int
+    resumed_pages: int
+    seconds: float
+    join: str
 
 
 @dataclass(frozen=True)
@@ -152,6 +183,7 @@ class Prediction:
         error: Why it cannot be read; empty where it was.
         unknown: Probability of belonging to no class; None where that is not known.
         is_unknown: Whether it is called unknown.
+        decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
     """
 
     path: str | None
@@ -163,6 +195,7 @@ class Prediction:
     error: str = ""
     unknown: float | None = None
     is_unknown: bool = False
+    decision: str = ""
 
     def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
         """The `k` most probable classes with their probabilities."""

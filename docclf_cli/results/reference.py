@@ -13,12 +13,13 @@ from pydantic.json_schema import GenerateJsonSchema
 from docclf_cli.results.audit import AuditResult
 from docclf_cli.results.caches import CacheCleared, CacheUsage
 from docclf_cli.results.class_report import ClassReport, OneClass
+from docclf_cli.results.distilling import DistillResult
 from docclf_cli.results.drift import DriftResult
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
-from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.prediction import PartResult, PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
 from docclf_cli.results.training import FinishedRun, RunList, SchedulePreview, TrainingPlan, TrainResult
@@ -32,9 +33,11 @@ RESULTS: Mapping[str, type] = {
     "train --show-schedule": SchedulePreview,
     "train --resume": FinishedRun,
     "tune": TuneResult,
+    "distill": DistillResult,
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
+    "predict --part": PartResult,
     "drift": DriftResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,

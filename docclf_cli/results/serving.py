@@ -16,8 +16,10 @@ class ServedDocument:
         pages: Its pages.
         predicted: The most probable class by the mean log-probability of its readable pages; None where none is.
         confidence: Its probability.
-        needs_review: Whether a person should look at it; None without a threshold.
-        status: Empty where a page was read, otherwise why not.
+        needs_review: Whether a person should look at it; None where no rule says so.
+        status: Empty where all pages were read, otherwise which were not, or why none was.
+        unknown: Probability of belonging to no class that the model knows; None where that is not known.
+        decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
     """
 
     pages: int
@@ -25,6 +27,8 @@ class ServedDocument:
     confidence: float | None
     needs_review: bool | None
     status: str
+    unknown: float | None = None
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class ServedModelFacts:
         classes: Names along the class axis.
         image_size: Side of the input in pixels.
         threshold: The confidence threshold; None without one.
+        max_lost: Share of pages of known classes that may be called unknown; None where no page can be.
+        by_costs: Whether pages are decided by expected cost.
         backend: What runs it.
         precision: Its number format.
     """
@@ -69,5 +75,7 @@ class ServedModelFacts:
     classes: tuple[str, ...]
     image_size: int
     threshold: float | None
+    max_lost: float | None
+    by_costs: bool
     backend: str
     precision: str

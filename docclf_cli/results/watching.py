@@ -17,6 +17,7 @@ class WatchResult:
         classes: How many of them each class got, with those that need review.
         needs_review: How many of them need review.
         unreadable: How many of them could not be read.
+        unknown: How many of them are called unknown.
         duplicates: Files with the content of one that was sorted before; they were not sorted again.
         left_out: How many files of each kind are no pages, such as `.docx`.
         output: The sorted tree.
@@ -27,6 +28,7 @@ class WatchResult:
     classes: Mapping[str, int]
     needs_review: int
     unreadable: int
+    unknown: int
     duplicates: int
     output: Path
     left_out: Mapping[str, int] = field(default_factory=dict)

@@ -48,6 +48,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult
+from docclf_cli.engine.training.distillation import check_teachers
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.pace import Allowance
@@ -295,6 +296,8 @@ def _checked(
     check_classes(index)
     fits, split = _planned(profile, pages)
     require_known_pages(profile, split)
+    if profile.train.distill.teachers:
+        check_teachers(profile.train.distill, index, [one.val_rows for one in fits], data)
     first = fits[0]
     if new and profile.train.minutes is not None and profile.train.plan is None:
         load = Load(len(first.train_rows), len(first.val_rows), len(index), len(fits))

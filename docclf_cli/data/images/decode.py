@@ -34,6 +34,7 @@ import numpy as np
 from PIL import Image, ImageFile, features
 
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.errors import DocclfError
 
 RULES = 2  # counts up whenever the same file gives other pixels than before
 HEIC_HINT = "pip install pi-heif"
@@ -207,7 +208,7 @@ def decoding(max_pixels: int) -> Iterator[None]:
     with _strict_pillow(max_pixels):
         try:
             yield
-        except (UnreadablePage, MemoryError):
+        except (UnreadablePage, MemoryError, DocclfError):  # the last: a store that cannot be reached
             raise
         except Exception as error:  # decoders that meet hostile bytes raise whatever comes up
             raise UnreadablePage(_one_line(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -24,6 +25,7 @@ from docclf_cli.data.images.decode import (
     whole,
 )
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.images.remote import RemoteFiles, uri_of
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
 MAX_PAGES = 10_000  # of one file
+TOO_MANY = f"has more than {MAX_PAGES:,} pages"
 T = TypeVar("T")
 
 
@@ -66,16 +69,17 @@ class PageReader:
     Args:
         max_pixels: Larger pages are refused.
         allow_symlinks: Follow symbolic links that leave the folder a file was found in.
+        remote: Fetches files that lie in an object store; None where there are none.
     """
 
-    def __init__(self, max_pixels: int, allow_symlinks: bool = False) -> None:
-        self._max_pixels, self.allow_symlinks = max_pixels, allow_symlinks
-        self._open: tuple[Path, Document] | None = None
+    def __init__(self, max_pixels: int, allow_symlinks: bool = False, remote: RemoteFiles | None = None) -> None:
+        self._max_pixels, self.allow_symlinks, self.remote = max_pixels, allow_symlinks, remote
+        self._open: tuple[Path | bytes, Document] | None = None
         self._process = os.getpid()
 
-    def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool]]:
+    def __reduce__(self) -> tuple[type[PageReader], tuple[int, bool, RemoteFiles | None]]:
         """Pickle without open files: a copy in another process opens its own."""
-        return PageReader, (self._max_pixels, self.allow_symlinks)
+        return PageReader, (self._max_pixels, self.allow_symlinks, self.remote)
 
     def count(self, path: Path, root: Path | None = None) -> int:
         """Number of pages of a file; only those of which `is_paged` is true can have more than one.
@@ -90,7 +94,7 @@ class PageReader:
         with decoding(self._max_pixels):
             pages = self._document(path, root).pages
         if pages > MAX_PAGES:
-            raise UnreadablePage(f"has more than {MAX_PAGES:,} pages")
+            raise UnreadablePage(TOO_MANY)
         return pages
 
     def read(self, path: Path, root: Path | None, number: int, preprocess: Preprocess) -> np.ndarray:
@@ -102,11 +106,24 @@ class PageReader:
         with decoding(self._max_pixels):
             return self._document(path, root).page(number, preprocess, fitted)
 
-    def picture(self, path: Path, root: Path | None, number: int, longest: int) -> np.ndarray:
+    def count_content(self, content: bytes) -> int:
+        """Number of pages of a file that is in memory; as `count`."""
+        with decoding(self._max_pixels):
+            pages = self._document_of(content).pages
+        if pages > MAX_PAGES:
+            raise UnreadablePage(TOO_MANY)
+        return pages
+
+    def read_content(self, content: bytes, number: int, preprocess: Preprocess) -> np.ndarray:
+        """Page `number` (counted from 0) of a file that is in memory; as `read`."""
+        with decoding(self._max_pixels):
+            return self._document_of(content).page(number, preprocess, fitted)
+
+    def picture(self, source: Path | bytes, root: Path | None, number: int, longest: int) -> np.ndarray:
         """The whole of a page for people to look at, uint8 [height, width, 3].
 
         Args:
-            path: The file.
+            source: The file, or its content.
             root: The file must be below this folder, unless links are followed.
             number: Of the page, counted from 0.
             longest: Its longer side in pixels, at most.
@@ -115,31 +132,44 @@ class PageReader:
             UnreadablePage: It cannot be read.
         """
         with decoding(self._max_pixels):
-            return self._document(path, root).page(number, Preprocess(longest), whole)
+            return self._document_from(source, root).page(number, Preprocess(longest), whole)
 
-    def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
+    def from_pdf_page(self, source: Path | bytes, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
         """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
 
         Raises:
             UnreadablePage: The page cannot be loaded.
         """
         with decoding(self._max_pixels):
-            document = self._document(path, root)
+            document = self._document_from(source, root)
             return document.with_page(number, read) if isinstance(document, PdfPages) else ""
 
+    def _document_from(self, source: Path | bytes, root: Path | None) -> Document:
+        return self._document_of(source) if isinstance(source, bytes) else self._document(source, root)
+
     def _document(self, path: Path, root: Path | None) -> Document:
+        if (document := self._still_open(path)) is not None:
+            return document
+        is_pdf = path.suffix.lower() == PDF_SUFFIX
+        return self._opened(path, open_anywhere(path, root, self.allow_symlinks, self.remote), is_pdf)
+
+    def _document_of(self, content: bytes) -> Document:
+        document = self._still_open(content)
+        return self._opened(content, io.BytesIO(content), None) if document is None else document
+
+    def _still_open(self, source: Path | bytes) -> Document | None:
         if self._process != os.getpid():
             self._open, self._process = None, os.getpid()
-        if self._open is not None and self._open[0] == path:
-            return self._open[1]
+        return self._open[1] if self._open is not None and self._open[0] == source else None
+
+    def _opened(self, source: Path | bytes, file: IO[bytes], is_pdf: bool | None) -> Document:
         self.close()
-        file = open_page(path, root, self.allow_symlinks)
         try:
-            document = open_document(file, self._max_pixels, is_pdf=path.suffix.lower() == PDF_SUFFIX)
+            document = open_document(file, self._max_pixels, is_pdf)
         except BaseException:
             file.close()
             raise
-        self._open = path, document
+        self._open = source, document
         return document
 
     def close(self) -> None:
@@ -147,6 +177,17 @@ class PageReader:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def open_anywhere(path: Path, root: Path | None, allow_symlinks: bool, remote: RemoteFiles | None) -> IO[bytes]:
+    """Open a file of this machine (`open_page`), or an object of a store.
+
+    Raises:
+        UnreadablePage: There is no such file or object, or it may not be opened.
+        RemoteError: The store refuses or cannot be reached.
+    """
+    uri = None if remote is None else uri_of(path)
+    return open_page(path, root, allow_symlinks) if remote is None or uri is None else remote.open(uri)
 
 
 def open_document(file: IO[bytes], max_pixels: int, is_pdf: bool | None = None) -> Document:

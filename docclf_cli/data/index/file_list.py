@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from array import array
@@ -12,6 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from docclf_cli.data.index.file_pages import files_together
+from docclf_cli.page_ids import is_paged
+
+PAGES_ASSUMED = 8  # of a PDF or TIFF that was not opened yet
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Found:
         shown: Its name in tables.
         root: Folder that the file may not leave; empty where the user named the file itself.
         page: The only page that is meant, counted from 1; 0 for all.
+        state: Of an object in a store: changes when its content does.
     """
 
     folder: str
@@ -31,6 +36,7 @@ class Found:
     shown: str
     root: str = ""
     page: int = 0
+    state: str = ""
 
 
 class _Texts:
@@ -69,7 +75,7 @@ class FileList:
             self._shown.append("" if file.shown == _usual(file) else file.shown)
             hashes.append(hash((path, file.page)))
             named = f"{file.shown}\0{file.page}" if file.page else file.shown
-            digest.update(f"{path}\0{named}\0{_state(path)}\0".encode("utf-8", "surrogateescape"))
+            digest.update(f"{path}\0{named}\0{file.state or _state(path)}\0".encode("utf-8", "surrogateescape"))
         self._places = tuple(places)
         self._hexdigest = digest.hexdigest()
         self._rows = np.arange(len(self._names))
@@ -112,6 +118,27 @@ class FileList:
             here = (self._place[at], self._names[at]) if self._pages[at] else None  # only pages can share a file
             yield here is None or here != before
             before = here
+
+    def blocks(self, size: int) -> np.ndarray:
+        """Row at which each block of about `size` pages begins, and last the number of rows, int64 [blocks + 1].
+
+        Documents stay whole. Blocks are a function of the names alone, so no file is opened to find them: one that can
+        have several pages counts as `PAGES_ASSUMED`.
+        """
+        starts, pages = [0], 0
+        for row, is_first in enumerate(self.first_of_document()):
+            if is_first and pages >= size:
+                starts.append(row)
+                pages = 0
+            at = int(self._rows[row])
+            pages += PAGES_ASSUMED if is_paged(self._names[at]) and not self._pages[at] else 1
+        return np.array([*starts[: len(self)], len(self)], np.int64)
+
+    def share(self, start: int, stop: int) -> FileList:
+        """The files of some rows; the fingerprint stays that of the whole list."""
+        found = copy.copy(self)
+        found._rows, found.repeated = self._rows[start:stop], 0
+        return found
 
     def fingerprint(self) -> str:
         """SHA-256 of the paths in their order, the sizes and the modification times."""

@@ -80,6 +80,35 @@ def read_table(path: Path) -> Table:
     return table
 
 
+def read_parquet(path: Path) -> Table:
+    """Read a Parquet file as columns of text; missing values are empty.
+
+    Raises:
+        InputError: `pyarrow` is missing, or the file is damaged or has no rows.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f"{path}: Parquet files need the package pyarrow", "pip install 'docclf[parquet]'")
+    import numpy as np
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        read = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path}: damaged, or no Parquet file") from error
+    columns: dict[str, np.ndarray] = {}
+    for name, column in zip(read.column_names, read.columns, strict=True):
+        if not pyarrow.types.is_nested(column.type):
+            columns[name] = np.array(
+                ["" if cell is None else from_cell(str(cell)) for cell in column.to_pylist()], dtype=object
+            )
+    if not read.num_rows or not columns:
+        raise InputError(f"{path} has no rows", f"columns: {', '.join(read.column_names)}")
+    return Table(path, columns)
+
+
 def examples(values: Sequence[str] | np.ndarray, rows: Sequence[int] | np.ndarray) -> str:
     """The values of the first few faulty records with their rows in the file: `'a.jpg' (row 2), … and 7 more`."""
     shown = [f"{values[row]!r} (row {row + _FIRST_ROW})" for row in rows[:SHOWN]]

@@ -17,12 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from docclf_cli.data.loading.batch import SHARED_MEMORY, Batch, collate, free_shared_memory
 from docclf_cli.data.loading.worker_gate import Batches, GatedDataset, GatedLoader, Loader, Numbered, WorkerGate
 from docclf_cli.data.loading.worker_pool import init_worker, start_method
-from docclf_cli.errors import is_dead_worker
+from docclf_cli.errors import DocclfError, is_dead_worker
 
 _READ_AHEAD = 2  # batches
 _LEAST = 2**20  # bytes for the semaphores of some loaders, a memory page each
@@ -86,6 +86,7 @@ class ProcessLoader:
 
         Raises:
             RuntimeError: A loader process died (`is_dead_worker`).
+            DocclfError: Reading a page gave it.
         """
         return self._watched(iter(self.loader))
 
@@ -100,6 +101,8 @@ class ProcessLoader:
                     raise
                 self._wait_on(batches)
             else:
+                if isinstance(batch, DocclfError):
+                    raise batch
                 yield batch
 
     def _wait_on(self, batches: Any) -> None:
@@ -140,10 +143,11 @@ def data_loader(
         return _ReadAhead(dataset, batches, pin)
     workers = min(workers, len(batches))
     gate = WorkerGate(workers, start_method()) if gated and workers else None
+    reading = _Reading(dataset)
     loader = DataLoader(
-        dataset if gate is None else GatedDataset(dataset, gate),
+        reading if gate is None else GatedDataset(reading, gate),
         batch_sampler=batches if gate is None else Numbered(batches),  # type: ignore[arg-type]
-        collate_fn=collate,
+        collate_fn=_Collating(collate),
         num_workers=workers,
         pin_memory=pin,
         timeout=_WAIT_SECONDS if workers else 0,
@@ -155,6 +159,33 @@ def data_loader(
     )
     watched = ProcessLoader(loader, on_wait)
     return watched if gate is None else GatedLoader(watched, gate)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading(Dataset[Any]):
+    """A dataset whose errors of the ordinary kind are samples: torch would make a traceback of their message."""
+
+    dataset: Any
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.dataset[key]
+        except DocclfError as error:
+            return error
+
+
+@dataclass(frozen=True, eq=False)
+class _Collating:
+    """Makes a batch of samples; of samples with an error, the error."""
+
+    collate: Callable[[list[Any]], Any]
+
+    def __call__(self, samples: list[Any]) -> Any:
+        failed = next((one for one in samples if isinstance(one, DocclfError)), None)
+        return self.collate(samples) if failed is None else failed
 
 
 def _is_quick(dataset: Any) -> bool:

@@ -199,12 +199,12 @@ class FileTexts:
     """Texts of pages by number, for data loaders: each is read from its file.
 
     Attributes:
-        place: (path, page counted from 0, folder that it may not leave) of a number; None for what is no file.
+        place: (path or content, page counted from 0, folder that it may not leave) of a number; None for what is no file.
         reader: Keeps the file open for its next page.
         source: `layer` or `ocr`.
     """
 
-    place: Callable[[int], tuple[Path, int, Path | None] | None]
+    place: Callable[[int], tuple[Path | bytes, int, Path | None] | None]
     reader: PageReader
     source: str
 
@@ -212,10 +212,10 @@ class FileTexts:
         found = self.place(number)
         if found is None:
             return TextPage("")
-        path, page, root = found
-        if self.source == "layer" and path.suffix.lower() != PDF_SUFFIX:
+        file, page, root = found
+        if self.source == "layer" and isinstance(file, Path) and file.suffix.lower() != PDF_SUFFIX:
             return TextPage("")
-        text = page_text(path, page, mode_of(self.source), reader=self.reader, root=root)
+        text = page_text(file, page, mode_of(self.source), reader=self.reader, root=root)
         return TextPage(text.text, page == 0)
 
 

@@ -23,6 +23,7 @@ from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, seed_of
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH
+from docclf_cli.engine.training.distillation import Teachers
 from docclf_cli.engine.training.linear_probe import ProbePages, ProbeTrainer, resolve_views
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
@@ -157,6 +158,7 @@ def build_trainer(
         batches=batches,
         preprocess=prepared.preprocess,
         ids=prepared.index.ids,
+        teachers=Teachers.open(config.distill, prepared.index, profile.runtime) if config.distill.teachers else None,
     )
     trainer: Trainer
     if config.linear_probe is None:

@@ -70,6 +70,16 @@ def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
             "train.minutes and train.refit contradict each other: a refit repeats a schedule that the minutes may still change",
             "remove --minutes, or add --set train.refit=false",
         )
+    if train.distill.teachers and (profile.augmentation.mixup or profile.augmentation.cutmix):
+        raise InputError(
+            "train.distill and mixed pages contradict each other: a fold judges the pages that it was not trained on, one at a time",
+            "add --set augmentation.mixup=0 --set augmentation.cutmix=0",
+        )
+    if train.distill.teachers and train.only_probes:
+        raise InputError(
+            "train.distill: a linear probe alone is fitted to labels, and learns nothing from teachers",
+            "add epochs: --epochs 20, or choose another --profile",
+        )
     if train.folds is None and not own_val and data.val_fraction == 0:
         raise InputError(
             "data.val_fraction is 0, so no page would be held out to choose the best epoch",

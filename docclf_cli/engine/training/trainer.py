@@ -23,6 +23,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.allocator import step_memory
 from docclf_cli.engine.runtime.device import Runtime, reseed_layers
 from docclf_cli.engine.runtime.nan_guard import LOWER, Buffers, StepMetrics, gradient_norm, not_finite
+from docclf_cli.engine.training.distillation import Teachers
 from docclf_cli.engine.training.losses import Loss
 from docclf_cli.engine.training.optimizers import load_state
 from docclf_cli.engine.training.pace import Pace
@@ -77,6 +78,7 @@ class TrainerComponents:
         batches: Plan of the batches.
         preprocess: How a page becomes the input.
         ids: IDs of all pages for messages, text [n].
+        teachers: What the model learns from besides the labels; None without distillation.
     """
 
     model: torch.nn.Module
@@ -88,6 +90,7 @@ class TrainerComponents:
     batches: EpochBatches
     preprocess: Preprocess
     ids: Any
+    teachers: Teachers | None = None
 
 
 class Trainer:
@@ -209,7 +212,10 @@ class Trainer:
         images = normalise(batch.images[0], self.components.preprocess, self.runtime)
         with self.runtime.autocast():
             logits = self.model(images)
-        loss = self.loss(logits.float(), self.runtime.to_device(batch.targets)).sum() / max(total, 1e-12)
+        losses = self.loss(logits.float(), self.runtime.to_device(batch.targets))
+        if self.components.teachers is not None:
+            losses = self.components.teachers.loss(losses, self.loss, logits.float(), batch)
+        loss = losses.sum() / max(total, 1e-12)
         self.scaler.scale(loss).backward()
         return loss.detach()
 

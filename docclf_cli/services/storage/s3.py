@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import S3Config
 from docclf_cli.services import env
+from docclf_cli.services.web.hosts import is_loopback
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -185,9 +186,7 @@ def _hash_once(request: Any, **_: Any) -> None:
 def is_private(url: str) -> bool:
     """Whether nobody on the way can read what is sent to an address: it is `https://`, or this machine."""
     parts = urllib.parse.urlsplit(url)
-    host = parts.hostname or ""
-    on_this_machine = host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-    return parts.scheme == "https" or on_this_machine
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _is_address(host: str) -> bool:

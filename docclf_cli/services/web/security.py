@@ -12,7 +12,7 @@ import http.cookies
 import secrets
 import threading
 import urllib.parse
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -72,13 +72,9 @@ class HardenedApp:
         headers = headers_of(scope)
         if headers.get("host", "") not in self._hosts:  # a foreign name means DNS rebinding
             return 421, "this server is not called so"
-        origin, is_read = headers.get("origin"), scope["method"] in READS
-        if origin is not None and origin != f"http://{headers['host']}":
+        if is_of_other_site(headers, scope["method"], ("http",)):
             return 403, "another site may not ask"
-        from_here = headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-        if not from_here and not (is_read and _is_navigation(headers)):
-            return 403, "another site may not ask"
-        if is_read:
+        if scope["method"] in READS:
             return None
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdecimal():
@@ -155,6 +151,23 @@ class BrowserOnly:
         # A page that goes on by itself, not a redirect: after a link from elsewhere, a redirect would lack the cookie.
         cookie = f"{self._cookie}={session}; HttpOnly; SameSite=Strict; Path=/"
         return await answer(scope, send, 200, _ENTERED, (b"set-cookie", cookie.encode()))
+
+
+def is_of_other_site(
+    headers: MutableMapping[str, str], method: str, schemes: Sequence[str] = ("http", "https")
+) -> bool:
+    """Whether a page of another site makes a browser send a request; a link that was followed does not count.
+
+    Args:
+        headers: By lower-case name.
+        method: Of the request.
+        schemes: Those that this server is reached by; a proxy in front of it may speak TLS.
+    """
+    origin = headers.get("origin")
+    if origin is not None and origin not in {f"{scheme}://{headers.get('host')}" for scheme in schemes}:
+        return True
+    from_here = headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    return not from_here and not (method in READS and _is_navigation(headers))
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

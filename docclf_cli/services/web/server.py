@@ -11,41 +11,49 @@ import time
 from collections.abc import Callable
 
 from docclf_cli.errors import InputError, ResourceError
+from docclf_cli.services.web.hosts import EVERYWHERE, LOOPBACK, is_loopback
 from docclf_cli.services.web.security import App
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-EVERYWHERE = ("0.0.0.0", "::")
+WEB_PACKAGES = {
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "python-multipart": "python_multipart",
+    "prometheus-client": "prometheus_client",
+}
 _STARTING = 30.0
 logger = logging.getLogger("docclf")
 
 
 def require_web() -> None:
-    """Raise an `InputError` that says what to install where the web packages are missing.
+    """Raise an `InputError` that says what to install where the packages of the extra `web` are missing.
 
     Raises:
         InputError: One is missing.
     """
-    for package in ("fastapi", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"{package} is not installed", "pip install 'docclf[web]'")
+    for package, module in WEB_PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"the package {package} of the extra 'web' is not installed", "pip install 'docclf[web]'")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a port; 0 takes a free one.
+    """A socket that listens; port 0 takes a free one.
 
     Raises:
-        ResourceError: The port is taken, or this machine has no such address.
+        InputError: This machine has no such address.
+        ResourceError: The port is taken.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        opened = socket.socket(family, socket.SOCK_STREAM)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((host, port))
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(f"--host {host}: {error.strerror}", "127.0.0.1, or 0.0.0.0 for all networks") from error
+    opened = socket.socket(family, kind, protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind(address)
         opened.listen(128)
     except OSError as error:
-        raise ResourceError(
-            f"{host}:{port} cannot be opened: {error.strerror or error}", "name another --port or --host"
-        ) from error
+        opened.close()
+        raise ResourceError(f"{host}:{port}: {error.strerror}", "choose another --port") from error
     return opened
 
 
@@ -66,7 +74,7 @@ def address_of(host: str, port: int) -> tuple[str, frozenset[str]]:
 
 def warn_if_open(host: str) -> None:
     """Say that a link that others can reach is not encrypted."""
-    if host not in LOOPBACK:
+    if not is_loopback(host):
         logger.warning(
             "--host %s: others on this network can reach the page, and the link is not encrypted: whoever can read the network "
             "can read the pages. On a network you do not control, leave --host out and use an SSH tunnel",

@@ -72,7 +72,7 @@ def write_page_predictions(
     """
     file_format = format_of(path)
     assert file_format is not None
-    with atomic_write(path, "w") as file:
+    with atomic_write(path, "wb" if file_format.facts.get("binary") else "w") as file:
         file_format.build(file, predictions, names, top_k, columns)
     return path
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
-from scipy.special import log_softmax
 
 from docclf_cli.data.index.file_list import PageList
-from docclf_cli.ensembling.pooling import floored
+from docclf_cli.ensembling.pooling import pooled
 from docclf_cli.metrics.costs import Costs
 from docclf_cli.results.prediction import DocumentRow, PageRow
-from docclf_cli.tasks.predict.shards import ShardPlan, ShardStore
+from docclf_cli.tasks.predict.shards import Shard, ShardPlan
 from docclf_cli.tasks.unknown import NO_RULE, UnknownRule
 
 UNREADABLE = -1
@@ -74,91 +74,140 @@ class PagePrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class PagePredictions:
-    """All predictions, in the order of the input, computed from the shards on each iteration.
+class DecisionRule:
+    """How probabilities become predictions, for whoever computes them: `predict`, `serve` and `watch`.
 
     Attributes:
-        shards: The probabilities.
-        plan: Which pages each part holds.
-        pages: Whose they are.
         top_k: How many classes are named.
         threshold: Less confident pages need review; None without a threshold.
-        unknown_rule: Which pages are called unknown.
+        unknown: Which pages are called unknown.
         costs: Decides by prices, instead of a threshold.
     """
 
-    shards: ShardStore
-    plan: ShardPlan
-    pages: PageList
-    top_k: int
-    threshold: float | None
-    unknown_rule: UnknownRule = NO_RULE
+    top_k: int = 3
+    threshold: float | None = None
+    unknown: UnknownRule = NO_RULE
     costs: Costs | None = None
 
     @property
-    def _reviews(self) -> bool:
-        """Whether some rule says which pages need review."""
-        return self.threshold is not None or self.unknown_rule.active or self.costs is not None
+    def reviews(self) -> bool:
+        """Whether it says which pages need review."""
+        return self.threshold is not None or self.unknown.active or self.costs is not None
+
+    def of_page(
+        self, shown: str, page: int, log_probs: np.ndarray, log_odds: float, reason: str = "", row: int = 0
+    ) -> PagePrediction:
+        """The prediction for a page.
+
+        Args:
+            shown: ID, or path as the user named it.
+            page: Its number, as `PagePrediction.page`.
+            log_probs: Calibrated, [num_classes].
+            log_odds: Of belonging to no class; NaN where that is not known.
+            reason: Why it could not be read; empty where it was.
+            row: The file, in the order of the input.
+        """
+        if reason:
+            return PagePrediction(shown, page, (), True if self.reviews else None, reason, row)
+        order = np.argsort(-log_probs, kind="stable")[: self.top_k]
+        top = tuple((int(index), float(np.exp(log_probs[index]))) for index in order)
+        unknown, is_unknown = self.unknown.probability(log_odds), log_odds > self.unknown.threshold
+        decided = top[0][0] if self.costs is None else self.costs.decide(np.exp(log_probs), unknown)
+        unsure = decided is None or (self.threshold is not None and top[0][1] < self.threshold)
+        needs_review = is_unknown or unsure if self.reviews else None
+        return PagePrediction(shown, page, top, needs_review, "", row, unknown, is_unknown, decided)
+
+    def of_document(self, shown: str, pages: Sequence[PageScores], row: int = 0, opened: bool = True) -> PagePrediction:
+        """The prediction for a file: the mean of the log-probabilities of its readable pages, normalised.
+
+        Its log-odds of being unknown are their mean, too. A document with an unreadable page needs review.
+
+        Args:
+            shown: ID, or path as the user named it.
+            pages: Its pages, at least one.
+            row: The file, in the order of the input.
+            opened: Whether the file could be opened.
+        """
+        reasons = [page.reason for page in pages if page.reason]
+        read = [page for page in pages if not page.reason]
+        if not read:
+            return self.of_page(shown, len(pages) if opened else 0, np.zeros(0), math.nan, reasons[0], row)
+        log_odds = float(np.mean([page.log_odds for page in read]))
+        found = self.of_page(shown, len(pages), pooled([page.log_probs for page in read]), log_odds, "", row)
+        if not reasons:
+            return found
+        status = f"{len(reasons)} of {len(pages)} pages cannot be read"
+        return replace(found, needs_review=True if self.reviews else None, status=status)
+
+
+@dataclass(frozen=True, eq=False)
+class PageScores:
+    """What a model says of one page.
+
+    Attributes:
+        log_probs: Calibrated, [num_classes].
+        log_odds: Of belonging to no class; NaN where that is not known.
+        reason: Why it could not be read; empty where it was.
+    """
+
+    log_probs: np.ndarray
+    log_odds: float = math.nan
+    reason: str = ""
+
+
+class StoredShards(Protocol):
+    """Shards that can be read by their number."""
+
+    def read(self, shard: int, /) -> Shard:
+        """One of them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PagePredictions:
+    """The predictions of a list of files, page by page or document by document, made anew each time they are asked for.
+
+    Attributes:
+        shards: The probabilities.
+        plan: Which pages each shard holds.
+        pages: Whose they are.
+        rule: How they become predictions.
+    """
+
+    shards: StoredShards
+    plan: ShardPlan
+    pages: PageList
+    rule: DecisionRule
 
     def of_pages(self) -> Iterator[PagePrediction]:
         """One prediction per page."""
-        for row, page, log_probs, log_odds, reason in self._rows():
+        for row, page, scores in self._rows():
             shown, opened = self.pages.files[row].shown, self.pages.counts[row] > 0
-            yield self._prediction(shown, page + 1 if opened else 0, log_probs, log_odds, reason, row)
+            number = page + 1 if opened else 0
+            yield self.rule.of_page(shown, number, scores.log_probs, scores.log_odds, scores.reason, row)
 
     def of_documents(self) -> Iterator[PagePrediction]:
-        """One prediction per file: the mean of the log-probabilities of its readable pages, normalised.
-
-        Its log-odds of being unknown are their mean, too. A document with an unreadable page needs review.
-        """
-        total, log_odds, count, reasons, first = np.zeros(0), list[float](), 0, list[str](), -1
-        for row, _, log_probs, page_log_odds, reason in self._rows():
+        """One prediction per file."""
+        first, pages = -1, list[PageScores]()
+        for row, _, scores in self._rows():
             if row != first and self.pages.first_of_document[row]:
-                if count:
-                    yield self._document(first, total, log_odds, count, reasons)
-                total, log_odds, count, reasons, first = np.zeros(len(log_probs)), [], 0, [], row
-            count += 1
-            if reason:
-                reasons.append(reason)
-            else:
-                total = total + floored(log_probs)
-                log_odds.append(page_log_odds)
-        if count:
-            yield self._document(first, total, log_odds, count, reasons)
+                if pages:
+                    yield self._document(first, pages)
+                first, pages = row, []
+            pages.append(scores)
+        if pages:
+            yield self._document(first, pages)
 
-    def _document(
-        self, row: int, total: np.ndarray, log_odds: list[float], count: int, reasons: list[str]
-    ) -> PagePrediction:
-        shown = self.pages.files[row].shown
-        if not log_odds:
-            opened = count if self.pages.counts[row] else 0
-            return self._prediction(shown, opened, total, math.nan, reasons[0], row)
-        log_probs = log_softmax(total / len(log_odds))
-        prediction = self._prediction(shown, count, log_probs, float(np.mean(log_odds)), "", row)
-        if not reasons:
-            return prediction
-        needs_review = True if self._reviews else None
-        return replace(prediction, needs_review=needs_review, status=f"{len(reasons)} of {count} pages cannot be read")
+    def _document(self, row: int, pages: Sequence[PageScores]) -> PagePrediction:
+        opened = bool(self.pages.counts[row])
+        return self.rule.of_document(self.pages.files[row].shown, pages, row, opened)
 
-    def _prediction(
-        self, shown: str, page: int, log_probs: np.ndarray, log_odds: float, reason: str, row: int
-    ) -> PagePrediction:
-        if reason:
-            return PagePrediction(shown, page, (), True if self._reviews else None, reason, row)
-        order = np.argsort(-log_probs, kind="stable")[: self.top_k]
-        top = tuple((int(index), float(np.exp(log_probs[index]))) for index in order)
-        unknown, is_unknown = self.unknown_rule.probability(log_odds), log_odds > self.unknown_rule.threshold
-        decided = top[0][0] if self.costs is None else self.costs.decide(np.exp(log_probs), unknown)
-        unsure = decided is None or (self.threshold is not None and top[0][1] < self.threshold)
-        needs_review = is_unknown or unsure if self._reviews else None
-        return PagePrediction(shown, page, top, needs_review, "", row, unknown, is_unknown, decided)
-
-    def _rows(self) -> Iterator[tuple[int, int, np.ndarray, float, str]]:
-        """Yield row of the list, page in the file, log probabilities, log-odds of being unknown, and why it was not read."""
+    def _rows(self) -> Iterator[tuple[int, int, PageScores]]:
+        """Yield row of the list, page in the file, and what is said of the page."""
         row, page = 0, 0
         for part in range(self.plan.shards):
             shard = self.shards.read(part)
             columns = shard.log_probs.astype(np.float64), shard.unknown.tolist(), shard.reasons.tolist()
             for one, log_odds, reason in zip(*columns, strict=True):
-                yield row, page + self.pages.files.first_page(row), one, log_odds, reason
+                yield row, page + self.pages.files.first_page(row), PageScores(one, log_odds, reason)
                 row, page = (row, page + 1) if page + 1 < self.pages.counts[row] else (row + 1, 0)

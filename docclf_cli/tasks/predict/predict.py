@@ -13,25 +13,27 @@ from docclf_cli.data.index.file_list import FileList
 from docclf_cli.data.index.inputs import find, of_index
 from docclf_cli.data.index.left_out import LeftOut
 from docclf_cli.data.loading.pages import PLAIN
-from docclf_cli.engine.inference.ensemble_predictor import build_ensemble_predictor
+from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.member_predictions import find_evaluation_pages
 from docclf_cli.engine.inference.members import Indices, data_of
 from docclf_cli.engine.inference.onnx_backend import INT8
 from docclf_cli.engine.inference.predictor import TORCH
 from docclf_cli.engine.runtime import distributed
-from docclf_cli.engine.runtime.device import resolve_runtime
+from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
-from docclf_cli.results.prediction import PredictResult
+from docclf_cli.results.prediction import PartResult, PredictResult
+from docclf_cli.services.storage.remote_files import S3Files
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles
-from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of
+from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
+from docclf_cli.tasks.predict.parts import Share, predict_part
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
@@ -140,8 +142,8 @@ class PredictOptions:
                 f"--precision {precision}: the {self.backend} backend computes in {computes_in}",
                 "give only one of them",
             )
-        if self.file_format not in (None, *OUTPUT_FORMATS.names()):
-            raise InputError(f"--format: '{self.file_format}' is not one of {', '.join(OUTPUT_FORMATS.names())}")
+        if self.file_format is not None:
+            require_format(self.file_format)
         of_output = None if self.output is None else format_of(self.output)
         suffix = "" if self.output is None else self.output.suffix
         if self.output is not None and of_output is None and suffix[1:].isalpha() and not self.output.is_dir():
@@ -152,6 +154,29 @@ class PredictOptions:
             )
         if self.file_format and of_output is not None and of_output.name != self.file_format:
             raise InputError(f"--format {self.file_format} and --output {self.output} contradict each other")
+
+        if of_output is not None:
+            require_format(of_output.name)
+
+    def check_part(self) -> None:
+        """Refuse options that `--part` cannot take.
+
+        Raises:
+            InputError: One is given; it is named.
+        """
+        later = {
+            "--submission": self.submission,
+            "--copy-to": self.copy_to,
+            "--explain": self.explain,
+            "--explain-text": self.explain_text,
+        }
+        if given := [name for name, value in later.items() if value]:
+            hint = "give it with --join" if given[0] == "--copy-to" else "leave one of them out"
+            raise InputError(f"{given[0]} needs all pages, and --part predicts a share of them", hint)
+        if self.output is not None and (str(self.output) == "-" or format_of(self.output) is not None):
+            raise InputError(
+                f"--part writes a folder, and --output {self.output} is none", "name the same folder for all parts"
+            )
 
 
 def predict(
@@ -182,8 +207,57 @@ def predict(
         CheckpointError: A checkpoint is damaged.
         Interrupted: `stop` was set; the same question goes on from there.
     """
-    runtime_config = runtime_config or RuntimeConfig()
-    data = spec.members[0].info.data.model_copy(update=dict(reading or {}))
+    found = _prepare(spec, question, stdin, runtime_config or RuntimeConfig(), reading or {}, emit, stop)
+    result = predict_files(
+        found.files, found.predictor, found.options, reader=found.reader, runtime=found.runtime, pages=found.data.pages,
+        emit=emit, stop=stop,
+    )  # fmt: skip
+    return replace(result, left_out=found.left_out.counts)
+
+
+def predict_share(
+    spec: EnsembleSpec,
+    question: PredictOptions,
+    share: Share,
+    *,
+    stdin: IO[bytes],
+    runtime_config: RuntimeConfig | None = None,
+    reading: Mapping[str, Any] | None = None,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
+) -> PartResult:
+    """Predict a share of the pages, and keep it in a folder of its own; arguments and errors as those of `predict`."""
+    found = _prepare(spec, question, stdin, runtime_config or RuntimeConfig(), reading or {}, emit, stop)
+    return predict_part(
+        found.files, found.predictor, found.options, share, question.output or _usual_output(spec, question),
+        reader=found.reader, runtime=found.runtime, pages=found.data.pages, file_format=question.file_format or "csv",
+        left_out=found.left_out.counts, emit=emit, stop=stop,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What options have become."""
+
+    files: FileList
+    predictor: EnsemblePredictor
+    options: OutputOptions
+    reader: PageReader
+    runtime: Runtime
+    data: DataConfig
+    left_out: LeftOut
+
+
+def _prepare(
+    spec: EnsembleSpec,
+    question: PredictOptions,
+    stdin: IO[bytes],
+    runtime_config: RuntimeConfig,
+    reading: Mapping[str, Any],
+    emit: Emit,
+    stop: StopFlag,
+) -> _Prepared:
+    data = spec.members[0].info.data.model_copy(update=dict(reading))
     members = spec.members
     plain = any(view.name == PLAIN for views in spec.view_specs()[:1] for view in views)
     unknown = unknown_rule(
@@ -195,7 +269,7 @@ def predict(
         lambda: _test_split(spec, question) if question.split else _files(question, data, stdin)
     )
     left_out.warn()
-    reader = PageReader(data.max_pixels, data.allow_symlinks)
+    reader = PageReader(data.max_pixels, data.allow_symlinks, S3Files())
     explainer = None
     if question.explain is not None:
         explainer = Explainer.of(question.explain, spec, runtime_config, reader)
@@ -220,11 +294,7 @@ def predict(
     )
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
-    result = predict_files(
-        files, predictor, options, reader=reader,
-        runtime=resolve_runtime(runtime_config), pages=data.pages, emit=emit, stop=stop,
-    )  # fmt: skip
-    return replace(result, left_out=left_out.counts)
+    return _Prepared(files, predictor, options, reader, resolve_runtime(runtime_config), data, left_out)
 
 
 def _confidence_threshold(
@@ -253,7 +323,7 @@ def _confidence_threshold(
 
 def _files(question: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:
     left_out = LeftOut()
-    files = FileList(find(question.inputs, stdin, data.allow_symlinks, left_out))
+    files = FileList(find(question.inputs, stdin, data.allow_symlinks, left_out, S3Files()))
     if not len(files):
         raise InputError("the list contains no files")
     if files.repeated:

@@ -10,11 +10,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from docclf_cli.data.images.page_files import PageReader
-from docclf_cli.data.index.file_list import FileList, PageList
+from docclf_cli.data.index.file_list import PAGES_ASSUMED, FileList, PageList
 from docclf_cli.data.index.file_pages import pages_per_file
 from docclf_cli.data.loading.batch import Batch, collate
 from docclf_cli.data.loading.data_loader import data_loader, read_one_by_one
@@ -37,11 +38,11 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
-from docclf_cli.tasks.predict.page_predictions import PagePrediction, PagePredictions
+from docclf_cli.tasks.predict.page_predictions import DecisionRule, PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
 from docclf_cli.tasks.predict.sorting import sort_copies
 from docclf_cli.tasks.predict.submission import Submission
-from docclf_cli.tasks.predict.summary import summarise
+from docclf_cli.tasks.predict.summary import PredictorFacts, summarise
 from docclf_cli.tasks.unknown import NO_RULE, UnknownRule
 
 logger = logging.getLogger("docclf")
@@ -95,9 +96,26 @@ class OutputOptions:
     explain: Explainer | None = None
     explain_text: TextExplainer | None = None
 
+    @property
+    def rule(self) -> DecisionRule:
+        """How probabilities become predictions."""
+        return DecisionRule(self.top_k, self.confidence_threshold.value, self.unknown, self.costs)
+
 
 @dataclass(frozen=True, eq=False)
-class _Work:
+class PredictWork:
+    """What making shards takes.
+
+    Attributes:
+        files: What to read.
+        predictor: The model or ensemble.
+        reader: How pages are read.
+        runtime: Device and loader processes.
+        shards: Where the results go.
+        emit: Consumer of progress events.
+        stop: Polled between batches.
+    """
+
     files: FileList
     predictor: EnsemblePredictor
     reader: PageReader
@@ -137,10 +155,10 @@ def predict_files(
         Interrupted: `stop` was set; what is done is kept.
     """
     started = time.monotonic()
-    work = _Work(files, predictor, reader, runtime, ShardStore(options.outputs.shards), emit, stop)
+    work = PredictWork(files, predictor, reader, runtime, ShardStore(options.outputs.shards), emit, stop)
     with contextlib.ExitStack() as stack:
         listed, plan, missing = distributed.on_main(lambda: _open_shards(work, options, pages, stack))
-        _make_shards(work, plan, listed, runtime.shard_of(np.array(missing, np.int64)).tolist())
+        make_shards(work, plan, listed, runtime.shard_of(np.array(missing, np.int64)).tolist())
         distributed.barrier()
 
         def write() -> PredictResult:
@@ -151,24 +169,38 @@ def predict_files(
 
 
 def _open_shards(
-    work: _Work, options: OutputOptions, read: str | int, stack: contextlib.ExitStack
+    work: PredictWork, options: OutputOptions, read: str | int, stack: contextlib.ExitStack
 ) -> tuple[PageList, ShardPlan, list[int]]:
     """Lock the folder of the shards, and return the pages, how they are divided, and which shards are not stored yet."""
     shards, files = work.shards, work.files
-    batch_size = max(1, IMAGES_PER_PASS // work.predictor.most_views)
-    settings = {**work.predictor.settings, "inputs": files.fingerprint(), "grid": [batch_size, read]}
+    settings = {**work.predictor.settings, "inputs": files.fingerprint(), "grid": grid(work.predictor, read)}
     there = [path for path in options.outputs.results if path.exists()]
     if there and not options.overwrite and not (shards.publishing and shards.is_begun(settings)):
         raise InputError(f"{there[0]} exists", "choose another --output, or add --overwrite to replace it")
     stack.enter_context(RunFolder(shards.folder).writing())
     shards.open(settings)
-    pages = PageList.of(files, _page_counts(work, read))
-    plan = ShardPlan(len(pages), batch_size)
+    pages = PageList.of(files, page_counts(work, read))
+    plan = plan_of(pages, batch_size(work.predictor))
     return pages, plan, shards.missing(plan)
 
 
+def batch_size(predictor: EnsemblePredictor) -> int:
+    """Pages of a batch."""
+    return max(1, IMAGES_PER_PASS // predictor.most_views)
+
+
+def grid(predictor: EnsemblePredictor, read: str | int) -> list[Any]:
+    """What decides which pages are in which batch, beside the input."""
+    return [batch_size(predictor), PAGES_ASSUMED, read]
+
+
+def plan_of(pages: PageList, batch_size: int) -> ShardPlan:
+    """How pages are divided into batches and shards."""
+    return ShardPlan.of(np.diff(pages.starts[pages.files.blocks(batch_size)]), batch_size)
+
+
 def _write_results(
-    work: _Work, plan: ShardPlan, pages: PageList, options: OutputOptions, resumed: int, seconds: float
+    work: PredictWork, plan: ShardPlan, pages: PageList, options: OutputOptions, resumed: int, seconds: float
 ) -> PredictResult:
     """Write the tables from the shards, and remove these."""
     if work.shards.missing(plan):
@@ -176,10 +208,9 @@ def _write_results(
             f"{work.shards.folder} does not contain the files of the other processes",
             "all machines need access to one shared folder: name it with --output",
         )
-    threshold = options.confidence_threshold.value
-    predictions = PagePredictions(work.shards, plan, pages, options.top_k, threshold, options.unknown, options.costs)
+    predictions = PagePredictions(work.shards, plan, pages, options.rule)
     work.shards.mark_publishing()
-    result = _publish(predictions, work.predictor, options, resumed, seconds)
+    result = publish(predictions, PredictorFacts.of(work.predictor), options, resumed, seconds)
     if options.copy_to is not None:
         copied = sort_copies(
             options.copy_to,
@@ -187,6 +218,7 @@ def _write_results(
             work.files,
             work.predictor.class_names,
             allow_symlinks=work.reader.allow_symlinks,
+            remote=work.reader.remote,
             emit=work.emit,
             stop=work.stop,
         )
@@ -201,7 +233,7 @@ def _write_results(
     return result
 
 
-def _page_counts(work: _Work, pages: str | int) -> np.ndarray:
+def page_counts(work: PredictWork, pages: str | int) -> np.ndarray:
     """Pages to read of each file, int32; 0 for those that cannot be opened. Kept beside the parts, for the next start."""
     kept = work.shards.array("counts")
     if kept is not None:
@@ -232,7 +264,12 @@ def _page_counts(work: _Work, pages: str | int) -> np.ndarray:
     return counts
 
 
-def _make_shards(work: _Work, plan: ShardPlan, pages: PageList, numbers: Sequence[int]) -> None:
+def make_shards(work: PredictWork, plan: ShardPlan, pages: PageList, numbers: Sequence[int]) -> None:
+    """Predict the pages of some shards, and store them.
+
+    Raises:
+        Interrupted: `stop` was set; shards that are complete are stored.
+    """
     missing, on_wait = deque(numbers), work.stop.check_while_waiting
     inputs = [
         ModelInput(FilePages(pages, work.reader, preprocess), views) for preprocess, views in work.predictor.inputs
@@ -267,7 +304,7 @@ def _carefully(dataset: InferenceDataset, numbers: range, on_wait: Callable[[], 
     return collate([(None, CRASHES, number) if sample is None else sample for number, sample in read])
 
 
-def _make(work: _Work, plan: ShardPlan, part: int, batches: Iterable[Batch]) -> None:
+def _make(work: PredictWork, plan: ShardPlan, part: int, batches: Iterable[Batch]) -> None:
     numbers = plan.numbers(part)
     log_probs = np.full((len(numbers), len(work.predictor.class_names)), np.nan, np.float32)
     unknown = np.full(len(numbers), np.nan, np.float32)
@@ -293,9 +330,21 @@ def _make(work: _Work, plan: ShardPlan, part: int, batches: Iterable[Batch]) -> 
     work.shards.write(part, Shard(log_probs, unknown, leading, reasons.astype(np.str_)))
 
 
-def _publish(
-    predictions: PagePredictions, predictor: EnsemblePredictor, options: OutputOptions, kept: int, seconds: float
+def publish(
+    predictions: PagePredictions, predictor: PredictorFacts, options: OutputOptions, kept: int, seconds: float
 ) -> PredictResult:
+    """Write the tables.
+
+    Args:
+        predictions: What they say.
+        predictor: Who says it.
+        options: What to write, and where.
+        kept: Pages that an earlier call had predicted.
+        seconds: Wall time of this call.
+
+    Raises:
+        InputError: A submission lacks a class for its unreadable pages.
+    """
     names, outputs = predictor.class_names, options.outputs
     for path in outputs.results:
         sweep_temporary(path.parent, path.name)

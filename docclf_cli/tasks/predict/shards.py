@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,38 +18,72 @@ from docclf_cli.errors import ResourceError
 from docclf_cli.files import save_with, write_json, write_text
 
 logger = logging.getLogger("docclf")
-BATCHES_PER_PART = 8
+BATCHES_PER_SHARD = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShardPlan:
     """Divides numbered pages into batches, and batches into shards.
 
-    The pages of a batch depend on their numbers alone, so that a shard is the same, bit by bit, wherever and in
-    whichever order shards are computed.
+    The pages of a batch depend on their block of the input alone, so that their predictions are the same, bit by bit,
+    wherever, in whichever order, and by however many processes they are computed.
+
+    Attributes:
+        batch_starts: Number of the first page of each batch, and last the number of pages, int64 [batches + 1].
+        shard_starts: First batch of each shard, and last the number of batches, int64 [shards + 1].
     """
 
-    pages: int
-    batch_size: int
+    batch_starts: np.ndarray
+    shard_starts: np.ndarray
+
+    @classmethod
+    def of(cls, block_pages: np.ndarray, batch_size: int) -> ShardPlan:
+        """Cut blocks into batches; no batch has pages of two blocks.
+
+        Args:
+            block_pages: Number of pages of each block, int64 [blocks].
+            batch_size: Pages of a batch (the last one of a block may have fewer).
+        """
+        ends = np.cumsum(block_pages)
+        starts = [np.arange(end - pages, end, batch_size) for end, pages in zip(ends, block_pages, strict=True)]
+        batch_starts = np.concatenate([*starts, [block_pages.sum()]]).astype(np.int64)
+        batches = len(batch_starts) - 1
+        return cls(batch_starts, np.append(np.arange(0, batches, BATCHES_PER_SHARD), batches))
+
+    @classmethod
+    def joined(cls, plans: Sequence[ShardPlan]) -> ShardPlan:
+        """The plan whose shards are those of several, one after another."""
+        batch_starts = [np.zeros(1, np.int64)]
+        shard_starts = [np.zeros(1, np.int64)]
+        pages = 0
+        batches = 0
+        for plan in plans:
+            batch_starts.append(plan.batch_starts[1:] + pages)
+            shard_starts.append(plan.shard_starts[1:] + batches)
+            pages += plan.pages
+            batches += len(plan.batch_starts) - 1
+        return cls(np.concatenate(batch_starts), np.concatenate(shard_starts))
 
     @property
-    def part_size(self) -> int:
-        """Pages of a part (the last one may have fewer)."""
-        return self.batch_size * BATCHES_PER_PART
+    def pages(self) -> int:
+        """Number of pages."""
+        return int(self.batch_starts[-1])
 
     @property
     def shards(self) -> int:
         """Number of shards."""
-        return -(-self.pages // self.part_size)
+        return len(self.shard_starts) - 1
 
-    def numbers(self, part: int) -> range:
-        """The pages of a part."""
-        return range(part * self.part_size, min(self.pages, (part + 1) * self.part_size))
+    def numbers(self, shard: int) -> range:
+        """The pages of a shard."""
+        first, end = self.batch_starts[self.shard_starts[shard : shard + 2]].tolist()
+        return range(first, end)
 
-    def batches(self, part: int) -> list[range]:
-        """The batches of a part."""
-        numbers = self.numbers(part)
-        return [numbers[start : start + self.batch_size] for start in range(0, len(numbers), self.batch_size)]
+    def batches(self, shard: int) -> list[range]:
+        """The batches of a shard."""
+        first, end = self.shard_starts[shard : shard + 2]
+        starts = self.batch_starts[first : end + 1].tolist()
+        return [range(*ends) for ends in itertools.pairwise(starts)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +119,9 @@ class ShardStore:
         Args:
             settings: What decides the parts, representable as JSON, by a name for people.
         """
-        begun = self._settings()
-        changed = [name for name in settings if begun.get(name) != settings[name]]
+        changed = self.changed(settings)
         if changed:
-            if begun:
+            if self.settings():
                 logger.warning(
                     "%s: it was started with other %s: starting again",
                     self.folder.parent,
@@ -101,7 +135,12 @@ class ShardStore:
 
     def is_begun(self, settings: Mapping[str, Any]) -> bool:
         """Whether there is work under these settings that can be continued."""
-        return self._settings() == dict(settings)
+        return self.settings() == dict(settings)
+
+    def changed(self, settings: Mapping[str, Any]) -> list[str]:
+        """Names of the settings that are not those of the work that was begun."""
+        begun = self.settings()
+        return [name for name in settings if begun.get(name) != settings[name]]
 
     def missing(self, plan: ShardPlan) -> list[int]:
         """List the shards that are not stored yet."""
@@ -153,7 +192,8 @@ class ShardStore:
     def _state(self) -> Path:
         return self.folder / "settings.json"
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
+        """The settings of the work that was begun; empty where there is none."""
         try:
             content = json.loads(self._state.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -13,7 +13,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-from docclf_cli.data.images.decode import UnreadablePage, open_page
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.page_files import open_anywhere
+from docclf_cli.data.images.remote import RemoteFiles
 from docclf_cli.data.index.file_list import FileList, Found
 from docclf_cli.errors import ResourceError
 from docclf_cli.events import Emit, Progress
@@ -38,6 +40,7 @@ def sort_copies(
     allow_symlinks: bool,
     emit: Emit,
     stop: StopFlag,
+    remote: RemoteFiles | None = None,
 ) -> int:
     """Copy each file into the folder of its class, into that folder below `_review`, `_unknown` or `_unreadable`.
 
@@ -52,6 +55,7 @@ def sort_copies(
         allow_symlinks: Follow symbolic links that leave the folder a file was found in.
         emit: Consumer of progress events.
         stop: Polled between files.
+        remote: Fetches files that lie in an object store.
 
     Returns:
         How many files were copied.
@@ -73,7 +77,7 @@ def sort_copies(
             place = f"{REVIEW}/{folders[prediction.chosen]}"
         else:
             place = folders[prediction.chosen if prediction.decided is None else prediction.decided]
-        copied += _copied(files, prediction.row, target, place, allow_symlinks)
+        copied += _copied(files, prediction.row, target, place, allow_symlinks, remote)
         emit(Progress("copying files", done, len(files)))
     return copied
 
@@ -99,14 +103,16 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _copied(files: FileList, row: int, target: Path, place: str, allow_symlinks: bool) -> bool:
+def _copied(
+    files: FileList, row: int, target: Path, place: str, allow_symlinks: bool, remote: RemoteFiles | None
+) -> bool:
     path, root = files.path(row)
     wanted, temp = target / place / _below(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Not flushed to the disk one by one: should the machine lose power, the copies are made again.
-            with open_page(path, root, allow_symlinks) as source, temp.open("xb") as copy:
+            with open_anywhere(path, root, allow_symlinks, remote) as source, temp.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
                 times = os.fstat(source.fileno())
             with contextlib.suppress(PermissionError):  # some shares keep times to themselves

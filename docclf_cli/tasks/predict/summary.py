@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,28 +18,56 @@ from docclf_cli.tasks.predict.page_predictions import PagePredictions
 _MIX = 2654435761  # Knuth's multiplicative hash: which page of a file counts
 
 
-def summarise(predictions: PagePredictions, predictor: EnsemblePredictor, result: PredictResult) -> PredictionSummary:
-    """Count one page of each file; memory grows with the number of parts, not of pages."""
+@dataclass(frozen=True)
+class PredictorFacts:
+    """What results say of the model that predicted.
+
+    Attributes:
+        class_names: Names along the class axis.
+        temperature: It divides the logits; None if each member has its own.
+        precision: Number format.
+        key: Fingerprint of the checkpoints.
+        plain: Whether pages were looked at as they are, and once.
+    """
+
+    class_names: tuple[str, ...]
+    temperature: float | None
+    precision: str
+    key: str
+    plain: bool
+
+    @classmethod
+    def of(cls, predictor: EnsemblePredictor) -> PredictorFacts:
+        """What a predictor says of itself."""
+        plain = [view.name for _, views in predictor.inputs for view in views] == [PLAIN]
+        key = model_key(predictor)
+        return cls(tuple(predictor.class_names), predictor.temperature, predictor.precision, key, plain)
+
+
+def summarise(predictions: PagePredictions, predictor: PredictorFacts, result: PredictResult) -> PredictionSummary:
+    """Count one page of each file; memory does not grow with the number of pages."""
     classes = len(predictor.class_names)
     predicted = np.zeros(classes, np.int64)
     confidence, log_odds = np.zeros(len(CONFIDENCE_EDGES) - 1, np.int64), np.zeros(len(LOG_ODDS_EDGES) + 1, np.int64)
     moments: Moments | None = None
     for part in range(predictions.plan.shards):
-        shard, numbers = predictions.shards.read(part), np.array(predictions.plan.numbers(part))
-        rows = _chosen(predictions, numbers) & ~np.isnan(shard.log_probs).any(axis=1)
-        if not rows.any():
-            continue
-        log_probs = shard.log_probs[rows].astype(np.float64)
-        predicted += np.bincount(log_probs.argmax(axis=1), minlength=classes)
-        confidence += binned_confidence(np.exp(log_probs.max(axis=1)))
-        if shard.leading.shape[1]:
-            log_odds += binned_log_odds(shard.unknown[rows])
-            own = Moments.of(shard.leading[rows])
-            moments = own if moments is None else moments + own
-    views = [view.name for _, views in predictor.inputs for view in views]
+        shard, first = predictions.shards.read(part), predictions.plan.numbers(part).start
+        for batch in predictions.plan.batches(part):  # the same in each division into parts, to the last bit of a sum
+            numbers = np.array(batch)
+            here = numbers - first
+            rows = here[_chosen(predictions, numbers) & ~np.isnan(shard.log_probs[here]).any(axis=1)]
+            if not len(rows):
+                continue
+            log_probs = shard.log_probs[rows].astype(np.float64)
+            predicted += np.bincount(log_probs.argmax(axis=1), minlength=classes)
+            confidence += binned_confidence(np.exp(log_probs.max(axis=1)))
+            if shard.leading.shape[1]:
+                log_odds += binned_log_odds(shard.unknown[rows])
+                own = Moments.of(shard.leading[rows])
+                moments = own if moments is None else moments + own
     return PredictionSummary(
-        model=model_key(predictor),
-        plain=views == [PLAIN],
+        model=predictor.key,
+        plain=predictor.plain,
         class_names=predictor.class_names,
         files=result.inputs,
         pages=result.pages,

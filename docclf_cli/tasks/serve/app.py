@@ -17,13 +17,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from docclf_cli.registry import did_you_mean
 from docclf_cli.results.as_json import jsonable
+from docclf_cli.services.web.hosts import is_loopback
+from docclf_cli.services.web.security import headers_of, is_of_other_site
+from docclf_cli.tasks.predict.page_predictions import UNKNOWN
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool, TooManyPages
 from docclf_cli.tasks.serve.served_model import ServedModel
@@ -31,7 +36,9 @@ from docclf_cli.version import __version__
 
 requests_log = logging.getLogger("docclf.requests")
 RETRY_AFTER = "1"  # seconds
-LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+FILE = "file"  # the form field
+QUERY = ("model", "top_k", "name")
+ADDRESSES = "POST /classify classifies a file; GET /docs lists all addresses"
 MULTIPART = "multipart/form-data"
 _FORM_OVERHEAD = 64 * 1024  # bytes that the parts of a form may take beside the file
 _BODY = {
@@ -41,8 +48,8 @@ _BODY = {
         MULTIPART: {
             "schema": {
                 "type": "object",
-                "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
+                "required": [FILE],
+                "properties": {FILE: {"type": "string", "format": "binary"}},
             }
         },
     },
@@ -53,7 +60,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"description": "The request comes from a page of another site, or names another host."},
     404: {"description": "There is no model of this name."},
     413: {"description": "The file is larger, or has more pages, than the server takes."},
-    422: {"description": "The file cannot be read; `detail` says why."},
+    422: {"description": "The file cannot be read, or a parameter is wrong or not known; `detail` says why."},
+    405: {"description": "The address takes another method; `Allow` says which."},
     429: {"description": "Too many requests are waiting; `Retry-After` says when to come back."},
     503: {"description": "The server is starting or stopping, or the request took too long."},
 }
@@ -126,6 +134,9 @@ class ServeMetrics:
             "docclf_pages", "Classified pages by predicted class.", ("model", "label"), registry=self.registry
         )
         self.review = Counter("docclf_review_pages", "Pages that need review.", ("model",), registry=self.registry)
+        self.unknown = Counter(
+            "docclf_unknown_pages", "Pages that belong to no class.", ("model",), registry=self.registry
+        )
         self.seconds = Histogram(
             "docclf_request_seconds", "Seconds from a request to its answer.", ("path",), registry=self.registry
         )
@@ -185,6 +196,11 @@ def create_app(service: Service) -> FastAPI:
         responses=_REFUSALS,
     )
     async def classify(request: Request, model: str | None = None, top_k: int = 3) -> JSONResponse:
+        if unknown := [key for key in request.query_params if key not in QUERY]:
+            raise HTTPException(
+                422,
+                f"there is no parameter '{unknown[0]}'{did_you_mean(unknown[0], QUERY)} (known: {', '.join(QUERY)})",
+            )
         served = service.model(model)
         if not 1 <= top_k <= len(served.predictor.class_names):
             raise HTTPException(422, f"top_k: {top_k} is not between 1 and {len(served.predictor.class_names)}")
@@ -192,8 +208,23 @@ def create_app(service: Service) -> FastAPI:
         return JSONResponse(jsonable(await _classified(service, served, name, content, top_k)))
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        headers, detail = dict(error.headers or {}), error.detail
+        if error.status_code == 405:
+            detail = f"{request.url.path} takes {headers.get('Allow', 'another method')}, not {request.method}"
+        elif error.status_code == 404 and "route" not in request.scope:
+            detail = f"there is nothing at this address; {ADDRESSES}"
+        return JSONResponse({"detail": detail}, error.status_code, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        wanted = "a whole number" if first["type"].startswith("int") else "of this type"
+        return JSONResponse({"detail": f"{first['loc'][-1]}: '{first.get('input')}' is not {wanted}"}, 422)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "the server failed; its log names the place"}, 500)
 
     app.add_middleware(_Gate, service=service)
     return app
@@ -209,12 +240,14 @@ async def _classified(service: Service, served: ServedModel, name: str, content:
         raise HTTPException(413, f"the file {error}") from error
     if not any(page.images for page in pages):
         raise HTTPException(422, f"the file cannot be read: {pages[0].error if pages else 'it has no pages'}")
-    answer = served.answer(name, pages, await service.batcher.log_probs(served, pages), top_k)
+    answer = served.answer(name, pages, await service.batcher.outputs(served, pages), top_k)
     for row in answer.predictions:
         if row.predicted is not None:
             service.metrics.pages.labels(served.name, row.predicted).inc()
         if row.needs_review:
             service.metrics.review.labels(served.name).inc()
+            if row.decision == UNKNOWN:
+                service.metrics.unknown.labels(served.name).inc()
     return answer
 
 
@@ -228,7 +261,9 @@ async def _file_of(request: Request, limit: int) -> tuple[str, bytes]:
     if kind != MULTIPART:
         content = b"".join([chunk async for chunk in _bounded(request, limit)])
         if not content:
-            raise HTTPException(422, "the request has no body; send the file as it is, or as the form field 'file'")
+            raise HTTPException(
+                422, f"the body is empty (0 bytes); send the file as it is, or as the form field '{FILE}'"
+            )
         return request.query_params.get("name", ""), content
     parser = MultiPartParser(request.headers, _bounded(request, limit + _FORM_OVERHEAD), max_files=1, max_fields=8)
     parser.spool_max_size = limit + _FORM_OVERHEAD  # larger ones would go to the disk
@@ -236,14 +271,16 @@ async def _file_of(request: Request, limit: int) -> tuple[str, bytes]:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise HTTPException(400, f"the form cannot be read: {getattr(error, 'message', 'no boundary')}") from error
+    if others := [field for field in form if field != FILE]:
+        raise HTTPException(422, f"there is no form field '{others[0]}'; send the file as the form field '{FILE}'")
     uploads = [value for value in form.values() if not isinstance(value, str)]
     if len(uploads) != 1:
-        raise HTTPException(422, "the form has no file; send it as the form field 'file'")
+        raise HTTPException(422, f"the form has no file; send it as the form field '{FILE}'")
     content = await uploads[0].read()
     if len(content) > limit:
         raise HTTPException(413, f"the file is larger than {limit:,} bytes")
     if not content:
-        raise HTTPException(422, "the file is empty")
+        raise HTTPException(422, "the file is empty (0 bytes)")
     return uploads[0].filename or "", content
 
 
@@ -330,11 +367,10 @@ class _Gate:
 
     def _refusal(self, request: Request) -> Response | None:
         service = self._service
-        host = (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").lower()
-        if service.loopback_only and host not in LOOPBACK:
+        headers = headers_of(request.scope)
+        if service.loopback_only and not is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or ""):
             return _refused(403, "this server answers only requests to localhost")
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        if is_of_other_site(headers, request.method):
             return _refused(403, "requests from pages of other sites are refused")
         path = request.url.path
         if service.token is not None and path not in ("/health", "/ready"):

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
+from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.serve.decoding import DecodedPage
 from docclf_cli.tasks.serve.served_model import ServedModel
 
@@ -18,7 +17,7 @@ from docclf_cli.tasks.serve.served_model import ServedModel
 class _Waiting:
     model: ServedModel
     page: DecodedPage
-    result: asyncio.Future[np.ndarray]
+    result: asyncio.Future[PageScores]
 
 
 class Batcher:
@@ -55,15 +54,13 @@ class Batcher:
         """Pages that wait for the model."""
         return len(self._pending)
 
-    async def log_probs(self, model: ServedModel, pages: Sequence[DecodedPage]) -> list[np.ndarray | None]:
-        """Log-probabilities of each page, [num_classes]; None for those that cannot be read."""
+    async def outputs(self, model: ServedModel, pages: Sequence[DecodedPage]) -> list[PageScores]:
+        """What a model says of the readable pages, in their order."""
         loop = asyncio.get_running_loop()
-        results = [loop.create_future() if page.images else None for page in pages]
-        for page, result in zip(pages, results, strict=True):
-            if result is not None:
-                self._pending.append(_Waiting(model, page, result))
+        waiting = [_Waiting(model, page, loop.create_future()) for page in pages if page.images]
+        self._pending.extend(waiting)
         self._arrived.set()
-        return [None if result is None else await result for result in results]
+        return [await one.result for one in waiting]
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -77,7 +74,7 @@ class Batcher:
             if not batch:
                 continue
             try:
-                found = await loop.run_in_executor(self._thread, model.log_probs, [one.page for one in batch])
+                found = await loop.run_in_executor(self._thread, model.outputs, [one.page for one in batch])
             except Exception as error:  # the requests of this batch fail, the server goes on
                 for one in batch:
                     if not one.result.done():
@@ -85,9 +82,9 @@ class Batcher:
                 continue
             self.batches += 1
             self.pages += len(batch)
-            for one, log_probs in zip(batch, found, strict=True):
+            for one, scores in zip(batch, found, strict=True):
                 if not one.result.done():
-                    one.result.set_result(log_probs)
+                    one.result.set_result(scores)
 
     async def _collect(self, most: int) -> None:
         """Wait until a batch is full, or its first page has waited long enough."""

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import log_softmax
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import collate
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
+from docclf_cli.data.loading.pages import PLAIN
 from docclf_cli.data.loading.texts import mode_of
 from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
-from docclf_cli.ensembling.pooling import floored
 from docclf_cli.errors import InputError
 from docclf_cli.events import silent
 from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
-from docclf_cli.results.prediction import PageRow
 from docclf_cli.results.serving import ServedDocument, ServedModelFacts, ServedPrediction
 from docclf_cli.stop import NEVER
+from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
+from docclf_cli.tasks.predict.page_predictions import DecisionRule, PageScores
 from docclf_cli.tasks.serve.decoding import DecodedPage
+from docclf_cli.tasks.unknown import MAX_LOST, check_shares, foreign_pages, unknown_rule
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
 
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A loaded model with its name and its confidence threshold.
+    """A loaded model with its name and the rule that it decides by.
 
     Attributes:
         name: What requests call it.
         path: What was named at the start.
         predictor: What computes.
-        threshold: Less confident pages need review; None without a threshold.
+        rule: How probabilities become predictions, as for `predict`.
         key: Identifies the weights.
         backend: What runs it.
     """
@@ -48,7 +50,7 @@ class ServedModel:
     name: str
     path: str
     predictor: EnsemblePredictor
-    threshold: float | None
+    rule: DecisionRule
     key: str
     backend: str
 
@@ -68,8 +70,8 @@ class ServedModel:
         """Pages that it looks at in one pass."""
         return max(1, IMAGES_PER_PASS // self.predictor.most_views)
 
-    def log_probs(self, pages: Sequence[DecodedPage]) -> np.ndarray:
-        """Calibrated log-probabilities of readable pages, float32 [n, num_classes]."""
+    def outputs(self, pages: Sequence[DecodedPage]) -> list[PageScores]:
+        """What the model says of readable pages."""
         inputs = [
             ModelInput(_DecodedPages([page.images[number] for page in pages]), views)
             for number, (_, views) in enumerate(self.predictor.inputs)
@@ -78,55 +80,38 @@ class ServedModel:
         if self.predictor.text_source:
             texts = [TextPage(page.text, page.first) for page in pages].__getitem__
         dataset = InferenceDataset(inputs, texts=texts)
-        return self.predictor(collate([dataset[number] for number in range(len(pages))]))
+        found = self.predictor.outputs(collate([dataset[number] for number in range(len(pages))]))
+        log_odds = [math.nan] * len(pages) if found.unknown is None else found.unknown.tolist()
+        return [PageScores(one, odds) for one, odds in zip(found.log_probs.astype(np.float64), log_odds, strict=True)]
 
     def answer(
-        self,
-        file: str,
-        pages: Sequence[DecodedPage],
-        log_probs: Sequence[np.ndarray | None],
-        top_k: int,
-        status: str = "",
+        self, file: str, pages: Sequence[DecodedPage], found: Sequence[PageScores], top_k: int, status: str = ""
     ) -> ServedPrediction:
         """What is said of a file.
 
         Args:
             file: Its name, as the request gave it.
             pages: Its pages.
-            log_probs: Log-probabilities of each, None for those that cannot be read.
+            found: What the model says of the readable ones, in their order.
             top_k: How many classes are named with their probabilities.
             status: Why a file without pages was not read.
         """
-        names = self.predictor.class_names
-        rows = tuple(
-            PageRow(file, number, *self._decide(one), page.error)
-            for number, (page, one) in enumerate(zip(pages, log_probs, strict=True), 1)
-        )
-        read = [floored(one) for one in log_probs if one is not None]
-        merged = log_softmax(np.mean(read, axis=0)) if read else None
-        predicted, confidence, needs_review = self._decide(merged)
-        if (len(read) < len(pages) or not pages) and self.threshold is not None:
-            needs_review = True
-        status = "" if read else next((page.error for page in pages), status)
+        names, rule, read = self.predictor.class_names, replace(self.rule, top_k=top_k), iter(found)
+        scores = [next(read) if page.images else PageScores(np.zeros(0), reason=page.error) for page in pages]
+        predictions = [
+            rule.of_page(file, number, one.log_probs, one.log_odds, one.reason) for number, one in enumerate(scores, 1)
+        ]
+        document = rule.of_document(file, scores or [PageScores(np.zeros(0), reason=status)], opened=bool(scores))
+        row = document.as_row(names)
         return ServedPrediction(
             model=self.name,
             checkpoint=self.key[:SHOWN_DIGITS],
-            threshold=self.threshold,
-            predictions=rows,
-            probabilities=tuple(_top(one, names, top_k) for one in log_probs),
-            document=ServedDocument(len(pages), predicted, confidence, needs_review, status),
-        )
-
-    def _decide(self, log_probs: np.ndarray | None) -> tuple[str | None, float | None, bool | None]:
-        """Class, confidence, and whether a person should look at it."""
-        if log_probs is None:
-            return None, None, None if self.threshold is None else True
-        best = int(np.argmax(log_probs))
-        confidence = float(np.exp(log_probs[best]))
-        return (
-            self.predictor.class_names[best],
-            confidence,
-            None if self.threshold is None else confidence < self.threshold,
+            threshold=self.rule.threshold,
+            predictions=tuple(one.as_row(names) for one in predictions),
+            probabilities=tuple({names[place]: share for place, share in one.top} for one in predictions),
+            document=ServedDocument(
+                len(pages), row.predicted, row.confidence, row.needs_review, row.status, row.unknown, row.decision
+            ),
         )
 
     def facts(self) -> ServedModelFacts:
@@ -137,7 +122,9 @@ class ServedModel:
             checkpoint=self.key[:SHOWN_DIGITS],
             classes=tuple(self.predictor.class_names),
             image_size=self.preprocesses[0].size,
-            threshold=self.threshold,
+            threshold=self.rule.threshold,
+            max_lost=self.rule.unknown.max_lost if self.rule.unknown.active else None,
+            by_costs=self.rule.costs is not None,
             backend=self.backend,
             precision=self.predictor.precision,
         )
@@ -155,6 +142,9 @@ class ModelSource:
         backend: `torch`, or `onnx` or `int8` for what `docclf export` wrote.
         min_confidence: Pages below this confidence need review.
         target_precision: Instead: pages below the confidence from which on held-out pages are right in this share.
+        max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
+        expect_unknown: Share of unknown pages to expect; None holds a target precision for known pages alone.
+        costs: Table of prices to decide by, instead of a confidence.
     """
 
     name: str
@@ -164,6 +154,9 @@ class ModelSource:
     backend: str = TORCH
     min_confidence: float | None = None
     target_precision: float | None = None
+    max_lost: float = MAX_LOST
+    expect_unknown: float | None = None
+    costs: Path | None = None
 
     def check(self) -> None:
         """Refuse options that contradict each other.
@@ -177,6 +170,10 @@ class ModelSource:
             raise InputError(
                 "--target-precision is about a model that looks at each page once", "with --tta, use --min-confidence"
             )
+        if self.costs is not None and (self.target_precision, self.min_confidence) != (None, None):
+            other = "--min-confidence" if self.target_precision is None else "--target-precision"
+            raise InputError(f"--costs decides by prices, and {other} by a confidence", "give only one of them")
+        check_shares(self.max_lost, self.expect_unknown)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -191,25 +188,27 @@ class ModelSource:
             InputError: No confidence reaches the target.
         """
         spec = self._spec()
+        members = spec.members
+        plain = any(view.name == PLAIN for view in spec.view_specs()[0])
+        unknown = unknown_rule(
+            members, self.max_lost, self.expect_unknown, has_features=self.backend == TORCH, plain_view=plain
+        )
         threshold = self.min_confidence
         if self.target_precision is not None:
-            member = spec.members[0]
-            threshold = threshold_from_held_out(member, self.target_precision, self.runtime, silent, NEVER)
+            foreign = foreign_pages(members[0], unknown, self.expect_unknown)
+            threshold = threshold_from_held_out(
+                members[0], self.target_precision, self.runtime, silent, NEVER, foreign=foreign
+            )
+        costs = None if self.costs is None else read_costs(self.costs, members[0].info.class_names)
         predictor = build_ensemble_predictor(spec, self.runtime, backend=self.backend)
-        served = ServedModel(self.name, str(self.path), predictor, threshold, spec.members[0].key, self.backend)
+        rule = DecisionRule(threshold=threshold, unknown=unknown, costs=costs)
+        served = ServedModel(self.name, str(self.path), predictor, rule, members[0].key, self.backend)
         white = tuple(np.full((one.size, one.size, 3), 255, np.uint8) for one in served.preprocesses)
-        served.log_probs([DecodedPage(white)])
+        served.outputs([DecodedPage(white)])
         return served
 
     def _spec(self) -> EnsembleSpec:
         return EnsembleSpec.of_checkpoint(self.path, self.tta)
-
-
-def _top(log_probs: np.ndarray | None, names: Sequence[str], top_k: int) -> Mapping[str, float]:
-    if log_probs is None:
-        return {}
-    order = np.argsort(-log_probs, kind="stable")[:top_k]
-    return {names[index]: float(np.exp(log_probs[index])) for index in order}
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
+import traceback
 from collections.abc import Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
-from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
+from docclf_cli.services.web.hosts import is_loopback
+from docclf_cli.services.web.server import listen
+from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app, requests_log
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodePool
 from docclf_cli.tasks.serve.served_model import SHOWN_DIGITS, ModelSource
@@ -46,31 +49,17 @@ class ServeOptions:
     stop_after: float = 30.0
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+class ServerLog(logging.Handler):
+    """What the HTTP server itself has to say, as lines like those of the requests: never what a request holds."""
 
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        InputError: The address is not of this machine.
-        ResourceError: The port is taken.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise InputError(f"--host {host}: {error.strerror}", "127.0.0.1, or 0.0.0.0 for all networks") from error
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise ResourceError(f"{host}:{port}: {error.strerror}", "choose another --port") from error
-    return listener
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        line = {"event": "server", "level": record.levelname.lower(), "message": str(record.msg).partition("\n")[0]}
+        if record.exc_info and record.exc_info[1] is not None:
+            last = traceback.extract_tb(record.exc_info[2])[-1:]
+            line["error"] = type(record.exc_info[1]).__name__
+            line["at"] = ", ".join(f"{Path(one.filename).name}:{one.lineno}" for one in last)
+        requests_log.log(record.levelno, "%s", json.dumps(line))
 
 
 class _Server(uvicorn.Server):
@@ -111,6 +100,8 @@ def serve(sources: Mapping[str, ModelSource], options: ServeOptions, limits: Ser
             timeout_graceful_shutdown=int(options.stop_after),
             h11_max_incomplete_event_size=32 * 1024,
         )
+        uvicorn_log = logging.getLogger("uvicorn.error")
+        uvicorn_log.handlers, uvicorn_log.propagate = [ServerLog(logging.WARNING)], False
         host = f"[{options.host}]" if ":" in options.host else options.host
         logger.info("listening on http://%s:%d; Ctrl-C stops", host, listener.getsockname()[1])
         asyncio.run(_run(_Server(config), service, sources, options.reload, listener))

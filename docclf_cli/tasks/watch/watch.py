@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-
 from docclf_cli.data.images.decode import UnreadablePage, open_page
 from docclf_cli.data.images.page_files import PAGE_SUFFIXES
 from docclf_cli.data.index.folders import walk
@@ -37,7 +35,8 @@ from docclf_cli.results.as_json import jsonable
 from docclf_cli.results.serving import ServedPrediction
 from docclf_cli.results.watching import WatchResult
 from docclf_cli.stop import StopFlag
-from docclf_cli.tasks.predict.sorting import REVIEW, UNREADABLE_FILES, folder_names, place_copy
+from docclf_cli.tasks.predict.page_predictions import UNKNOWN, PageScores
+from docclf_cli.tasks.predict.sorting import REVIEW, UNKNOWN_FILES, UNREADABLE_FILES, folder_names, place_copy
 from docclf_cli.tasks.serve.decoding import DecodePool, TooManyPages
 from docclf_cli.tasks.serve.served_model import ServedModel
 
@@ -96,6 +95,7 @@ class _Tally:
     handled: int = 0
     needs_review: int = 0
     unreadable: int = 0
+    unknown: int = 0
     duplicates: int = 0
     classes: Counter[str] = field(default_factory=Counter)
 
@@ -234,19 +234,22 @@ class Watcher:
             pages = self._pool.decode(content, model.preprocesses, model.text_mode)
         except TooManyPages as error:
             return model.answer(name, [], [], 1, status=f"the file {error}")
-        readable = [number for number, page in enumerate(pages) if page.images]
-        log_probs: list[np.ndarray | None] = [None] * len(pages)
+        readable, found = [page for page in pages if page.images], list[PageScores]()
         for start in range(0, len(readable), model.most_pages):
-            numbers = readable[start : start + model.most_pages]
-            for number, found in zip(numbers, model.log_probs([pages[one] for one in numbers]), strict=True):
-                log_probs[number] = found
-        return model.answer(name, pages, log_probs, 3)
+            found += model.outputs(readable[start : start + model.most_pages])
+        return model.answer(name, pages, found, 3)
 
     def _folder_of(self, answer: ServedPrediction) -> str:
-        if answer.document.predicted is None:
+        document = answer.document
+        if document.predicted is None:
             return UNREADABLE_FILES
-        folder = self._folders[answer.document.predicted]
-        return f"{REVIEW}/{folder}" if answer.document.needs_review else folder
+        if _is_unknown(vars(document)):
+            return UNKNOWN_FILES
+        return (
+            f"{REVIEW}/{self._folders[document.predicted]}"
+            if document.needs_review
+            else self._folders[document.decision]
+        )
 
     def _free_place(self, folder: str, name: PurePath, key: str) -> str:
         """The first name in a folder that is free, or that has this content already."""
@@ -284,6 +287,7 @@ class Watcher:
         self._tally.handled += 1
         self._tally.needs_review += bool(document["needs_review"])
         self._tally.unreadable += document["predicted"] is None
+        self._tally.unknown += _is_unknown(document)
         if document["predicted"] is not None:
             self._tally.classes[document["predicted"]] += 1
         if self._options.command:
@@ -344,7 +348,8 @@ class Watcher:
     def _summary(self) -> str:
         tally = self._tally
         return (
-            f"{tally.handled:,} files sorted, {tally.needs_review:,} of them to review, {tally.unreadable:,} unreadable, "
+            f"{tally.handled:,} files sorted, {tally.needs_review:,} of them to review, {tally.unknown:,} unknown, "
+            f"{tally.unreadable:,} unreadable, "
             f"{tally.duplicates:,} duplicates, {len(self._arriving):,} arriving"
         )
 
@@ -356,10 +361,16 @@ class Watcher:
             classes=dict(tally.classes),
             needs_review=tally.needs_review,
             unreadable=tally.unreadable,
+            unknown=tally.unknown,
             duplicates=tally.duplicates,
             output=self._options.output,
             left_out=dict(self._left_out.counts),
         )
+
+
+def _is_unknown(document: Mapping[str, Any]) -> bool:
+    """Whether the answer about a file calls it unknown; a class may have this name, and earlier journals do not say."""
+    return document.get("decision") == UNKNOWN and bool(document["needs_review"])
 
 
 def _mark_of(path: Path) -> _Mark | None:

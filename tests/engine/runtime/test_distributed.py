@@ -55,7 +55,7 @@ def _batches(count: int, batch_size: int, accumulate: int, processes: int) -> li
 def test_every_part_of_a_grid_is_made_once(processes: int) -> None:
     for pages in range(1, 41):
         for batch_size in range(1, 6):
-            grid = ShardPlan(pages, batch_size)
+            grid = ShardPlan.of(np.array([pages]), batch_size)
             made = [part for share in distributed.shards(np.arange(grid.shards), processes) for part in share]
             assert sorted(page for part in made for page in grid.numbers(part)) == list(range(pages))
 

@@ -19,7 +19,7 @@ def shard(pages: int) -> Shard:
 
 @given(pages=st.integers(0, 5000), batch_size=st.integers(1, 70), ranks=st.integers(1, 4))
 def test_every_page_is_in_one_batch_of_one_part_of_one_rank(pages: int, batch_size: int, ranks: int) -> None:
-    plan = ShardPlan(pages, batch_size)
+    plan = ShardPlan.of(np.array([pages]), batch_size)
     shards = range(plan.shards)
     assert sorted(itertools.chain.from_iterable(shards[rank::ranks] for rank in range(ranks))) == list(shards)
     batches = [batch for part in shards for batch in plan.batches(part)]
@@ -29,7 +29,7 @@ def test_every_page_is_in_one_batch_of_one_part_of_one_rank(pages: int, batch_si
 
 
 def test_parts_are_kept_for_the_same_settings_and_for_no_others(tmp_path: Path) -> None:
-    shards, plan = ShardStore(tmp_path / "parts"), ShardPlan(100, 8)
+    shards, plan = ShardStore(tmp_path / "parts"), ShardPlan.of(np.array([100]), 8)
     shards.open({"inputs": "a", "views": ["x"]})
     assert shards.missing(plan) == [0, 1]
     shards.write(1, shard(36))

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import io
 import json
+import logging
 import os
 import signal
 import threading
@@ -25,12 +26,15 @@ from PIL import Image
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import RuntimeConfig
+from docclf_cli.services.web.server import listen
+from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.predict.predict import PredictOptions, predict
 from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
 from docclf_cli.tasks.serve.batching import Batcher
-from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
+from docclf_cli.tasks.serve.decoding import DecodedPage, DecodeLimits, DecodePool
 from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel
-from docclf_cli.tasks.serve.server import listen
+from docclf_cli.tasks.serve.server import ServerLog
+from docclf_cli.tasks.unknown import UnknownRule
 
 CLASSES = ("form", "letter", "영수증", "bill")
 HERE = RuntimeConfig(workers=0, precision="fp32")
@@ -138,19 +142,27 @@ def test_a_document_is_pooled_over_its_pages(port: int, models: dict[str, Served
 def test_a_form_upload_is_the_same(port: int, tmp_path: Path) -> None:
     (path,) = write_images(tmp_path / "in", 1)
     content = path.read_bytes()
-    form = (
-        b'--edge\r\nContent-Disposition: form-data; name="file"; filename="p.png"\r\n\r\n'
-        + content
-        + b"\r\n--edge--\r\n"
-    )
     plain = ask(port, "POST", "/classify?name=p.png", content)
-    assert ask(port, "POST", "/classify", form, content_type="multipart/form-data; boundary=edge").json == plain.json
+    assert ask(port, "POST", "/classify", _form("file", content), **FORM).json == plain.json
+
+
+FORM = {"content_type": "multipart/form-data; boundary=edge"}
+
+
+def _form(field: str, content: bytes) -> bytes:
+    head = f'--edge\r\nContent-Disposition: form-data; name="{field}"; filename="p.png"\r\n\r\n'
+    return head.encode() + content + b"\r\n--edge--\r\n"
 
 
 @pytest.mark.parametrize(
     ("body", "headers", "query", "status", "says"),
     [
-        (b"", {}, "", 422, "has no body"),
+        (b"", {}, "", 422, "the body is empty (0 bytes)"),
+        (b"page", {}, "?top_k=abc", 422, "top_k: 'abc' is not a whole number"),
+        (b"page", {}, "?topk=3", 422, "no parameter 'topk', did you mean 'top_k'?"),
+        (_form("upload", b"page"), FORM, "", 422, "there is no form field 'upload'; send the file as the form field 'file'"),
+        (_form("file", b""), FORM, "", 422, "the file is empty (0 bytes)"),
+        (b"page", {"sec-fetch-site": "cross-site"}, "", 403, "other sites"),
         (b"hello", {}, "", 422, "cannot be read"),
         (b"%PDF-1.7 broken", {}, "", 422, "cannot be read"),
         (b"x" * 300_001, {}, "", 413, "larger than 300,000 bytes"),
@@ -184,6 +196,64 @@ def test_hostile_files_are_answered_and_the_server_goes_on(port: int, tmp_path: 
     assert ask(port, "POST", "/classify", (tmp_path / "in" / "p0000.png").read_bytes()).status == 200
 
 
+def test_addresses_and_methods_that_there_are_not(port: int) -> None:
+    lost, wrong = ask(port, "GET", "/classfy"), ask(port, "GET", "/classify")
+    assert (lost.status, wrong.status, wrong.headers["allow"]) == (404, 405, "POST")
+    assert lost.json["detail"].startswith("there is nothing at this address; POST /classify classifies a file")
+    assert wrong.json["detail"] == "/classify takes POST, not GET"
+
+
+def test_the_server_logs_lines_without_content(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("test.uvicorn")
+    log.handlers, log.propagate = [ServerLog(logging.WARNING)], False
+    try:
+        raise ValueError("secret content")
+    except ValueError as error:
+        log.error("Exception in ASGI application\n", exc_info=error)
+    log.warning("Invalid HTTP request received.")
+    log.info("nobody needs this")
+    first, second = (json.loads(record.getMessage()) for record in caplog.records)
+    assert (first["message"], first["error"], first["at"][:13]) == (
+        "Exception in ASGI application", "ValueError", "test_serve.py",
+    )  # fmt: skip
+    assert "secret" not in caplog.text
+    assert second == {"event": "server", "level": "warning", "message": "Invalid HTTP request received."}
+
+
+def test_unknown_pages_and_costs_are_decided_as_predict_decides(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "in", 8)
+    write_pdf(tmp_path / "in" / "z.pdf", range(3))
+    prices = "\n".join(
+        f"{name}," + ",".join("0" if other == name else "9" for other in CLASSES) + ",2" for name in CLASSES
+    )
+    (tmp_path / "costs.csv").write_text(f"true,{','.join(CLASSES)},review\n{prices}\n", encoding="utf-8")
+    spec = EnsembleSpec.of_checkpoint(checkpoint)
+    question = PredictOptions(inputs=("in",), costs=Path("costs.csv"))
+    expected = predict(spec, question, stdin=io.BytesIO(), runtime_config=HERE)
+    served = ModelSource("default", checkpoint, HERE, costs=Path("costs.csv")).load()
+    pool = DecodePool(1, DecodeLimits())
+    try:
+        for path in sorted((tmp_path / "in").iterdir()):
+            pages = pool.decode(path.read_bytes(), served.preprocesses)
+            answer = served.answer(f"in/{path.name}", pages, served.outputs(pages), 3)
+            rows = [row for row in expected.predictions if row.path == f"in/{path.name}"]
+            assert [row.decision for row in answer.predictions] == [row.decision for row in rows]
+            assert [row.needs_review for row in answer.predictions] == [row.needs_review for row in rows]
+    finally:
+        pool.close()
+    decisions = {row.decision for row in expected.predictions}
+    assert "review" in decisions and decisions & set(CLASSES)
+    unknown = replace(served.rule, unknown=UnknownRule(threshold=1.0), costs=None)
+    found = [PageScores(np.log(np.full(4, 0.25)), odds) for odds in (2.0, 0.0)]
+    answer = replace(served, rule=unknown).answer("a", [DecodedPage((np.zeros(1),))] * 2, found, 2)
+    assert [row.decision for row in answer.predictions] == ["unknown", "form"]
+    assert (answer.document.decision, answer.document.needs_review) == ("form", False)
+    assert answer.predictions[0].unknown is not None
+
+
 def test_other_pages(port: int) -> None:
     assert ask(port, "GET", "/health").json == {"status": "ok"}
     assert ask(port, "GET", "/ready").json == {"status": "ready"}
@@ -212,9 +282,9 @@ def a_slow_model(models: dict[str, ServedModel], limits: ServeLimits) -> Iterato
     go = threading.Event()
 
     class Slow(type(models["default"].predictor)):  # type: ignore[misc]
-        def __call__(self, batch: Any) -> np.ndarray:
+        def outputs(self, batch: Any) -> Any:
             go.wait(30)
-            return super().__call__(batch)
+            return super().outputs(batch)
 
     predictor = models["default"].predictor
     slow = replace(models["default"], predictor=Slow(**vars(predictor)))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli_process import CliProcess
 from page_cases import write_checkpoint, write_images, write_pdf
@@ -18,8 +19,10 @@ from docclf_cli.files import sha256_of
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.watching import WatchResult
 from docclf_cli.stop import StopFlag
+from docclf_cli.tasks.predict.page_predictions import DecisionRule, PageScores
 from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
 from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel
+from docclf_cli.tasks.unknown import UnknownRule
 from docclf_cli.tasks.watch.watch import STATE, Watcher, WatchOptions
 
 CLASSES = ("form", "=letter", "영수증", "a/b")
@@ -80,6 +83,20 @@ def test_files_are_sorted_as_predict_decides(
     assert folders <= {"form", "=letter", "영수증", "a_b"}  # a class name never leads elsewhere
     assert sum(result.classes.values()) == 6
     assert all(path.exists() for path in pages)
+
+
+def test_files_of_no_known_class_go_to_a_folder_of_their_own(
+    model: ServedModel, pool: DecodePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", 3)
+    found = iter((2.0, 0.0, 2.0))  # log-odds; the checkpoint of these tests knows none
+    scores = np.log([0.7, 0.1, 0.1, 0.1])
+    monkeypatch.setattr(ServedModel, "outputs", lambda *_: [PageScores(scores, next(found))])
+    rule = DecisionRule(threshold=0.5, unknown=UnknownRule(threshold=1.0))
+    options = WatchOptions(tmp_path / "in", tmp_path / "out", once=True, every=0.01, settle=0.02)
+    result = Watcher(options, replace(model, rule=rule), pool, StopFlag()).run()
+    assert (result.handled, result.unknown, result.needs_review) == (3, 2, 2)
+    assert sorted(sorted_files(tmp_path / "out")) == ["_unknown/p0000.png", "_unknown/p0002.png", "form/p0001.png"]
 
 
 def test_nothing_is_sorted_twice(sort: Callable[..., WatchResult], tmp_path: Path) -> None:
