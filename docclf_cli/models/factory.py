@@ -85,13 +85,14 @@ class NoImage(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
+        self.page = nn.Parameter(torch.zeros(1))  # what it takes every page for
         self.head = nn.Linear(1, num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [n, num_classes] of images [n, 3, size, size]."""
-        logits: torch.Tensor = self.head(torch.zeros_like(images[:, 0, 0, :1]))
+        logits: torch.Tensor = self.head(self.page.expand(len(images), 1))
         return logits
 
     def get_classifier(self) -> nn.Module:
@@ -99,8 +100,8 @@ class NoImage(nn.Module):
         return self.head
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Layer groups: one."""
-        return {"stem": r"^head", "blocks": []}
+        """Layer groups, as timm asks for them."""
+        return {"stem": r"^page", "blocks": [(r"^head", None)]}
 
 
 def new_parts(model: nn.Module) -> tuple[nn.Module, ...]:

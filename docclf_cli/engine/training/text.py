@@ -31,8 +31,9 @@ from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
 
 TRIAL_PAGES = 40  # first pages that a trial of OCR reads
-TRIAL_SECONDS = 90.0
-MOST_OCR_MINUTES = 30.0  # that all pages may take where `text: auto` decides
+TRIAL_SECONDS = 45.0
+MOST_OCR_MINUTES = 30.0  # that all pages may take where `text: auto` decides; of `train.minutes` a quarter
+SHARE_OF_MINUTES = 0.25
 FEWEST_WITH_TEXT = 10  # training documents with text below which nothing is learned from it
 logger = logging.getLogger("docclf")
 
@@ -94,6 +95,12 @@ def _ocr_pays(
     if reads_only(profile) and len(without) == len(pages):
         logger.info("text: no page has a text layer, and the model only reads: all are read by %s", engine)
         return True
+    allowed = _ocr_minutes(profile)
+    if allowed < TRIAL_SECONDS / 60:
+        logger.info(
+            "text: %d pages without a text layer are not read by OCR in so short a run (text: ocr does)", len(without)
+        )
+        return False
     first = np.array([row for row in without if pages[row].first], dtype=np.int64)
     drawn = first[stratified_sample(index.labels[first], TRIAL_PAGES, profile.data.split_seed)]
     if len(drawn) < FEWEST_WITH_TEXT:
@@ -111,7 +118,7 @@ def _ocr_pays(
     minutes = seconds * len(without) / 60
     rows = np.array([row for row, page in enumerate(found) if page.text], dtype=np.int64)
     gain = _trial_gain(found, index, rows, np.intersect1d(rows, drawn)) if len(rows) >= FEWEST_WITH_TEXT else 0.0
-    pays = gain > 0 and minutes <= MOST_OCR_MINUTES
+    pays = gain > 0 and minutes <= allowed
     logger.info(
         "text: a trial of OCR (%s) on %d of %d pages without a text layer took %.1f s a page (all: %.0f minutes) and %s: OCR is %s",
         engine, read, len(without), seconds, minutes,
@@ -119,6 +126,14 @@ def _ocr_pays(
         "used" if pays else "not used (text: ocr uses it all the same)",
     )  # fmt: skip
     return pays
+
+
+def _ocr_minutes(profile: Profile) -> float:
+    """How long OCR of all pages may take where `text: auto` decides."""
+    train = profile.train
+    if train.minutes is not None:
+        return SHARE_OF_MINUTES * train.minutes
+    return 0.0 if train.only_probes and not reads_only(profile) else MOST_OCR_MINUTES
 
 
 def _trial_gain(pages: list[TextPage], index: DocumentIndex, rows: np.ndarray, scored: np.ndarray) -> float:
