@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from docclf_cli.commands._arguments import Command, Group
 from docclf_cli.display import console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
 from docclf_cli.hardware import is_first_process, limit_thread_spinning, process_count
@@ -26,6 +27,7 @@ DISTRIBUTED = ("train", "evaluate", "predict")  # commands that several processe
 ASKS_FOR_HELP = frozenset(("-h", "--help"))
 app = typer.Typer(
     name="docclf",
+    cls=Group,
     help="Classify document images: train models, evaluate them, combine them into ensembles, and predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -74,19 +76,20 @@ def _register() -> None:
         s3_pull,
         s3_push,
         serve,
+        split_packets,
         train,
         tta,
         tune,
         watch,
         weights,
     )
-    from docclf_cli.commands._arguments import Command
 
     app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
     app.command("tune", cls=Command, epilog=tune.EXAMPLES)(tune.run)
     app.command("distill", cls=Command, epilog=distill.EXAMPLES)(distill.run)
     app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
     app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
+    app.command("split-packets", cls=Command, epilog=split_packets.EXAMPLES)(split_packets.run)
     app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)
     app.command("drift", cls=Command, epilog=drift.EXAMPLES)(drift.run)
     app.command("runs", cls=Command, epilog=runs.EXAMPLES)(runs.run)

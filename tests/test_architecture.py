@@ -22,7 +22,7 @@ FLOORS = (
     {"engine.training", "engine.inference"},
     {"engine.checkpoints", "engine.runtime"},
     {"data.loading"},
-    {"data.index", "data.images", "data.text", "data.samples"},
+    {"data.index", "data.images", "data.text", "data.packets", "data.samples"},
     {"models", "metrics", "plots", "ensembling"},
     {"profile"},
     {"results"},

@@ -7,13 +7,15 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.display.progress import progress_display
-from docclf_cli.errors import CheckpointError
+from docclf_cli.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from docclf_cli.profile.schema import Profile, S3Config
 
 logger = logging.getLogger("docclf")
+MODEL_FILES = (".ckpt", ".pt", ".pth", ".onnx")
 
 
 def local_checkpoint(name: str, quiet: bool, config: S3Config | None = None) -> Path:
@@ -43,6 +45,26 @@ def _refuse_page(name: str) -> None:
     if Path(name).suffix.lower() in PAGE_SUFFIXES:
         command = shlex.join(["docclf", "predict", name])
         raise CheckpointError(f"{name} is a page, and no model", f"name a run folder here; to predict pages: {command}")
+
+
+def is_model(name: str) -> bool:
+    """Whether a word of the command line is a model: a checkpoint, an ONNX file, or a folder with run.json."""
+    is_checkpoint = name.lower().endswith(MODEL_FILES) and (name.startswith("s3://") or Path(name).is_file())
+    return is_checkpoint or (Path(name) / "run.json").is_file()
+
+
+def model_first(inputs: list[str], checkpoint: str | None, command: str) -> tuple[list[str], str | None]:
+    """The inputs without the model that may come first, and the model.
+
+    Raises:
+        InputError: The model comes later, or `--checkpoint` names another one.
+    """
+    if inputs and is_model(inputs[0]):
+        return inputs[1:], argument_or_option(inputs[0], checkpoint, "--checkpoint")
+    if checkpoint is None and (late := next(filter(is_model, inputs), None)) is not None:
+        others = shlex.join([late, *(name for name in inputs if name != late)])
+        raise InputError(f"{late} is a model, and the model comes first", f"{command} {others}")
+    return inputs, checkpoint
 
 
 def checkpoint_or_newest(name: str | None, output: Path | None, quiet: bool) -> Path:

@@ -9,7 +9,7 @@ import typer
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
-from docclf_cli.commands._checkpoint import checkpoint_or_newest, with_members
+from docclf_cli.commands._checkpoint import checkpoint_or_newest, is_model, model_first, with_members
 from docclf_cli.commands._completion import words
 from docclf_cli.commands._load import load_checked, settings_of_use
 from docclf_cli.display import show as report
@@ -131,7 +131,8 @@ Part = Annotated[
         "--part",
         metavar="I/N",
         panel=option.OUTPUT,
-        help="Predict only the I-th of N equal shares of the input, into a folder below --output: for array jobs.",
+        help="Predict only the I-th of N equal shares of the input, into a folder below --output: for array jobs; any/N "
+        "makes each part that no other process makes.",
     ),
 ]
 Join = Annotated[
@@ -287,26 +288,13 @@ def _join(
         )  # fmt: skip
 
 
-MODEL_FILES = (".ckpt", ".pt", ".pth", ".onnx")
-
-
 def _split_model(inputs: list[str], checkpoint: str | None, backend: str) -> tuple[list[str], str | None, str]:
-    """Take the model off the inputs where it comes first: a checkpoint, an ONNX file or a folder with run.json."""
-    first = inputs[0] if inputs else ""
-    if not _is_model(first):
-        if checkpoint is None and (late := next(filter(_is_model, inputs), None)) is not None:
-            right = shlex.join(["docclf", "predict", late, *(name for name in inputs if name != late)])
-            raise InputError(f"{late} is a model, and the model comes first", right)
-        return inputs, checkpoint, backend
-    if first.lower().endswith(".onnx"):
-        backend = "int8" if first.lower().endswith(".int8.onnx") else "onnx"
-        first = _checkpoint_of_onnx(Path(first))
+    """Take the model off the inputs where it comes first; of an ONNX file it is the checkpoint that it was made of."""
+    if not inputs or not is_model(inputs[0]) or not inputs[0].lower().endswith(".onnx"):
+        return *model_first(inputs, checkpoint, "docclf predict"), backend
+    backend = "int8" if inputs[0].lower().endswith(".int8.onnx") else "onnx"
+    first = _checkpoint_of_onnx(Path(inputs[0]))
     return inputs[1:], argument_or_option(first, checkpoint, "--checkpoint"), backend
-
-
-def _is_model(name: str) -> bool:
-    is_checkpoint = name.lower().endswith(MODEL_FILES) and (name.startswith("s3://") or Path(name).is_file())
-    return is_checkpoint or (Path(name) / "run.json").is_file()
 
 
 def _checkpoint_of_onnx(path: Path) -> str:

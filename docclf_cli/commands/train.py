@@ -28,6 +28,7 @@ EXAMPLES = (
     "docclf train my/pages --profile instant\n\n"
     "docclf train samples --profile quickstart\n\n"
     "docclf train my/pages --model convnext_small --scheduler warmup_cosine\n\n"
+    "docclf train my/documents --packets\n\n"
     "docclf train my/pages --folds 5 --set train.ema=0.999\n\n"
     "docclf train --from runs/mine --add scans-review/review_labels.csv\n\n"
     "docclf train --resume runs/mine"
@@ -69,6 +70,13 @@ Text = Annotated[
 ]
 Folds = Annotated[int | None, option.declare("--folds", help="Train this many cross-validation folds.")]
 Fold = Annotated[int | None, option.declare("--fold", help="Train one fold, counted from 0.")]
+Packets = Annotated[
+    bool | None,
+    option.declare(
+        "--packets/--no-packets",
+        help="Also learn to split packets (docclf split-packets), from documents of several pages.",
+    ),
+]
 Resume = Annotated[
     str | None,
     option.declare(
@@ -130,6 +138,7 @@ def run(
     device: option.Device = None,
     folds: Folds = None,
     fold: Fold = None,
+    packets: Packets = None,
     add: Add = None,
     from_run: FromRun = None,
     resume: Resume = None,
@@ -150,7 +159,11 @@ def run(
     options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.minutes": minutes, "train.batch_size": batch_size, "optimizer.lr": lr,
+<<<<<<< HEAD
         "data.image_size": image_size, "text": text, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,
+=======
+        "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold, "train.packets": packets,
+>>>>>>> main
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip
     source = context.get_parameter_source("profile")

@@ -35,6 +35,7 @@ TABLES = (
     "drift",
     "ensemble",
     "evaluate",
+    "packets",
     "predict",
     "review",
     "runs",

@@ -19,6 +19,7 @@ from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
 from docclf_cli.results.export import ExportResult
+from docclf_cli.results.packets import SplitPacketsResult
 from docclf_cli.results.prediction import PartResult, PredictResult
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.results.storage import PullResult, PushResult
@@ -37,6 +38,7 @@ RESULTS: Mapping[str, type] = {
     "runs": RunList,
     "evaluate": EvaluateResult,
     "predict": PredictResult,
+    "split-packets": SplitPacketsResult,
     "predict --part": PartResult,
     "drift": DriftResult,
     "class-report": ClassReport,

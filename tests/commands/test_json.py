@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import s3_server
 from cli_process import CliProcess, Outcome
+from packet_cases import with_boundaries, write_packet
 from page_cases import write_images
 from s3_server import S3Server
 
@@ -89,6 +90,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "watch --once": ("incoming", "--out", "sorted", "--settle", "0", "--checkpoint", "runs/a"),
     "evaluate": ("--checkpoint", "runs/a", "--split", "test"),
     "predict": ("--checkpoint", "runs/a", "--split", "test"),
+    "split-packets": ("packets.ckpt", "packet.pdf", "--text", "layer"),
     "predict --part": ("1/2", "incoming", "--checkpoint", "runs/a", "--output", "shared"),
     "drift": ("runs/a", "runs/a/predict/test", "--alpha", "1e-12"),
     "class-report": ("runs/a",),
@@ -121,6 +123,9 @@ def test_other_commands(
     data = ("--data", pages) if command in ("train --dry-run", "train --show-schedule", "env-check", "audit") else ()
     if command == "s3-pull":  # what another process of the suite may have pushed lies on a server of its own
         start("s3-push", "runs/a", cwd=folder[0], env=server.environment()).wait()
+    if command == "split-packets":
+        with_boundaries(folder[0] / "runs" / "a" / "best.ckpt", folder[0] / "packets.ckpt")
+        write_packet(folder[0] / "packet.pdf", [("contract", 0), ("invoice", 2)])
     words = (pages if word == "PAGES" else word for word in COMMANDS[command])
     outcome = start(*command.split(), *words, *data, "--json", cwd=folder[0], env=server.environment()).wait()
     assert outcome.code == 0, outcome.stderr

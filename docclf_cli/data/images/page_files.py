@@ -24,6 +24,7 @@ from docclf_cli.data.images.decode import (
     target_size,
     whole,
 )
+from docclf_cli.data.images.pdf_repair import MAX_BYTES, TAIL, RepairedPdf, is_cut_off, repair_pdf
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.images.remote import RemoteFiles, uri_of
 from docclf_cli.errors import InputError
@@ -53,6 +54,10 @@ class Document(Protocol):
 
     def page(self, number: int, preprocess: Preprocess, fit: Fit) -> np.ndarray:
         """A page (counted from 0) as `fit` makes it, uint8 [height, width, 3]."""
+        ...
+
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page (counted from 0), in points or pixels."""
         ...
 
     def close(self) -> None:
@@ -134,7 +139,23 @@ class PageReader:
         with decoding(self._max_pixels):
             return self._document_from(source, root).page(number, Preprocess(longest), whole)
 
+<<<<<<< HEAD
     def from_pdf_page(self, source: Path | bytes, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
+=======
+    def size(self, path: Path, root: Path | None, number: int) -> tuple[float, float]:
+        """Width and height of page `number` (counted from 0) of a file: of a PDF in points, else in pixels.
+
+        Raises:
+            UnreadablePage: It cannot be read, or has no area.
+        """
+        with decoding(self._max_pixels):
+            width, height = self._document(path, root).size(number)
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            raise UnreadablePage("a page without area")
+        return width, height
+
+    def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
+>>>>>>> main
         """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
 
         Raises:
@@ -243,6 +264,13 @@ class _ImagePages:
         self._image = image
         return page
 
+    def size(self, number: int) -> tuple[float, float]:
+        image, self._image = self._opened(), None
+        if image.format == "TIFF":
+            image.seek(number)
+        self._image = image
+        return image.size[::-1] if image.getexif().get(0x0112) in (5, 6, 7, 8) else image.size
+
     def _opened(self) -> ImageFile.ImageFile:
         if self._image is not None:
             return self._image
@@ -266,11 +294,13 @@ def require_pdf_support(path: str) -> None:
 @functools.cache
 def pdf_renderer() -> str:
     """What renders PDFs here, with its version: another one may draw the same page otherwise."""
-    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}"
+    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}, repairs 1"
 
 
 class PdfPages:
     """The pages of an open PDF; filled-in form fields and annotations are drawn, scripts are never run.
+
+    Of a file whose end is missing, the pages that are whole are read, and the others are unreadable (`pdf_repair`).
 
     Args:
         file: The PDF, seekable; closed with the document.
@@ -286,16 +316,24 @@ class PdfPages:
         # It warns of each form that is also in XFA; its AcroForm is drawn.
         logging.getLogger("pypdfium2").setLevel(logging.ERROR)
         self._file, self._max_pixels = file, max_pixels
+        self._whole: tuple[int | None, ...] | None = None  # where each page is in the repaired file
         try:
             self._pdf = pypdfium2.PdfDocument(file)
         except pypdfium2.PdfiumError as error:
-            raise UnreadablePage(_reason(str(error))) from error
+            reason = _reason(str(error))
+            if reason != _DAMAGED or (repaired := _repaired(file)) is None:
+                raise UnreadablePage(reason) from error
+            self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
+        else:
+            # pdfium opens some of them all the same, and draws the pages whose content is gone as blank ones.
+            if (repaired := _repaired(file)) is not None and len(repaired.pages) == len(self._pdf):
+                self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
         self._pdf.init_forms()
 
     @property
     def pages(self) -> int:
         """Number of pages."""
-        return len(self._pdf)
+        return len(self._pdf) if self._whole is None else len(self._whole)
 
     def page(self, number: int, preprocess: Preprocess, fit: Fit = fitted) -> np.ndarray:
         """Render one page, uint8 [size, size, 3] unless `fit` makes something else of it.
@@ -311,6 +349,15 @@ class PdfPages:
 
         return self.with_page(number, render)
 
+    def size(self, number: int) -> tuple[float, float]:
+        """Width and height of a page in points, its rotation applied.
+
+        Raises:
+            UnreadablePage: It cannot be loaded.
+        """
+        width, height = self.with_page(number, lambda page: page.get_size())
+        return width, height
+
     def with_page(self, number: int, use: Callable[[Any], T]) -> T:
         """What `use` makes of a page (`pypdfium2.PdfPage`).
 
@@ -319,6 +366,10 @@ class PdfPages:
         """
         import pypdfium2
 
+        if self._whole is not None:
+            if (place := self._whole[number]) is None:
+                raise UnreadablePage("damaged: the PDF breaks off before the end of this page")
+            number = place
         try:
             page = self._pdf[number]
         except pypdfium2.PdfiumError as error:
@@ -343,9 +394,22 @@ class PdfPages:
         self._file.close()
 
 
+_DAMAGED = "damaged, or not a PDF"
+
+
+def _repaired(file: IO[bytes]) -> RepairedPdf | None:
+    """A PDF whose end is missing with a new one; None where it is not missing, or nothing is to be saved."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - TAIL))
+    if size > MAX_BYTES or not is_cut_off(file.read()):
+        return None
+    file.seek(0)
+    return repair_pdf(file.read())
+
+
 def _reason(error: str) -> str:
     if "password" in error.lower():
         return "an encrypted PDF: it opens only with a password"
     if "security" in error.lower():
         return "a PDF with an encryption that is not known"
-    return "damaged, or not a PDF"
+    return _DAMAGED

@@ -121,7 +121,7 @@ def _by_tesseract(page: np.ndarray, installed: tuple[str, ...], seconds: float) 
 
     image = Image.fromarray(page).convert("L")
     if (longest := max(image.size)) < SMALL:
-        factor = LONGEST / longest if LONGEST < 2 * longest else 2.0
+        factor = LONGEST / longest if 2 * longest > LONGEST else 2.0
         image = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
     script = ""
     if "osd" in installed:

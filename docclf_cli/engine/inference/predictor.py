@@ -252,6 +252,7 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
+<<<<<<< HEAD
     network = Network(
         runtime.place(checkpoint.build(info.path)),
         checkpoint.preprocess,
@@ -262,6 +263,11 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
         return network
     recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)
     return replace(network, recorder=recorder, novelty=novelty)
+=======
+    network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
+    novelty = NoveltyModel.from_arrays(checkpoint.novelty)
+    return network if novelty is None else replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
+>>>>>>> main
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

@@ -20,6 +20,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
+from docclf_cli.engine.training.packets import learn_packets
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -76,6 +77,7 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
         image_temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
         best = replace(best, temperature=image_temperature, profile=with_precision(best.profile, precision))
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
+<<<<<<< HEAD
         reader, held_out = task.reader, found[CLEAN]
         branch = None if reader is None else distributed.on_main(lambda: reader.learn(held_out))
         if reader is not None and branch is not None:
@@ -84,6 +86,12 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
             best = replace(best, text=branch.to_arrays(), temperature=temperature)
         found = _save(task, replace(best, novelty=novelty), rows, found, degraded)
+=======
+        best = replace(best, novelty=novelty)
+        if task.profile.train.packets:
+            best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))
+        found = _save(task, best, rows, found, degraded)
+>>>>>>> main
     return FitResult(
         task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )
@@ -198,6 +206,6 @@ def _stored(task: TrainingJob, rows: Mapping[str, np.ndarray]) -> dict[str, Pred
 
 
 def _made_by(task: TrainingJob, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
-    pages = pages_fingerprint(task.prepared.index.take(rows))
+    pages = pages_fingerprint(task.prepared.index.take(rows), task.profile.data)
     facts = info_of(task.run.best)
     return fingerprint(facts.sha256, pages, view, facts.precision)

@@ -107,7 +107,7 @@ def _copied(
     files: FileList, row: int, target: Path, place: str, allow_symlinks: bool, remote: RemoteFiles | None
 ) -> bool:
     path, root = files.path(row)
-    wanted, temp = target / place / _below(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    wanted, temp = target / place / below_its_folder(files[row]), target / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -117,7 +117,7 @@ def _copied(
                 times = os.fstat(source.fileno())
             with contextlib.suppress(PermissionError):  # some shares keep times to themselves
                 os.utime(temp, ns=(times.st_atime_ns, times.st_mtime_ns))
-            return _placed(temp, wanted)
+            return place_numbered(temp, wanted)[1]
         finally:
             temp.unlink(missing_ok=True)
     except UnreadablePage:  # it may not be opened, or has gone meanwhile
@@ -126,16 +126,21 @@ def _copied(
         raise ResourceError(f"{wanted} cannot be written: {error.strerror or error}", "see --copy-to") from error
 
 
-def _placed(temp: Path, wanted: Path) -> bool:
+def place_numbered(temp: Path, wanted: Path) -> tuple[Path, bool]:
+    """Give a temporary file its name, with a number where another file has it; the same content is left as it is.
+
+    Returns:
+        The file of that content, and whether it is new.
+    """
     for number in itertools.count(1):
         place = wanted.with_name(f"{_numbered(wanted.stem, number)}{wanted.suffix}")
         try:
             place_copy(temp, place)
         except FileExistsError:
             if filecmp.cmp(temp, place, shallow=False):
-                return False
+                return place, False
         else:
-            return True
+            return place, True
     raise AssertionError
 
 
@@ -160,7 +165,8 @@ def place_copy(temp: Path, place: Path) -> None:
             raise
 
 
-def _below(file: Found) -> PurePath:
+def below_its_folder(file: Found) -> PurePath:
+    """The path of a file below the folder it was found in; its name alone where it was named itself."""
     name = PurePath(file.name)
     inside = file.folder and not name.is_absolute() and ".." not in name.parts
     return name if inside else PurePath(name.name)
