@@ -122,11 +122,8 @@ class EvaluateResult:
             its pages; `support` and `unreadable` count documents.
         unknown: How well pages of no known class are told.
         costs: What decisions by expected cost pay, if prices were given.
-<<<<<<< HEAD
         sides: Image, text and both side by side, for a model that looks and reads.
-=======
         max_unreadable: Share of the pages that may be unreadable; above it the exit code of test pages is 3.
->>>>>>> main
     """
 
     checkpoint: Path
@@ -144,8 +141,5 @@ class EvaluateResult:
     documents: Scores | None = None
     unknown: UnknownReport | None = None
     costs: CostReport | None = None
-<<<<<<< HEAD
     sides: tuple[SideScores, ...] = ()
-=======
     max_unreadable: float = 0.01
->>>>>>> main

@@ -309,11 +309,8 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
     return EvaluateResult(
         member.path, evaluation.split, scores, member.temperature, before, files=tuple(files), notes=notes,
         precision=precisions_of([evaluation.predictions]), documents=score_documents(judged),
-<<<<<<< HEAD
         sides=score_sides(predictions, judged),
-=======
         max_unreadable=evaluation.requests[0].data.max_unreadable,
->>>>>>> main
     )  # fmt: skip
 
 
