@@ -139,9 +139,6 @@ class PageReader:
         with decoding(self._max_pixels):
             return self._document_from(source, root).page(number, Preprocess(longest), whole)
 
-<<<<<<< HEAD
-    def from_pdf_page(self, source: Path | bytes, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
-=======
     def size(self, path: Path, root: Path | None, number: int) -> tuple[float, float]:
         """Width and height of page `number` (counted from 0) of a file: of a PDF in points, else in pixels.
 
@@ -154,8 +151,7 @@ class PageReader:
             raise UnreadablePage("a page without area")
         return width, height
 
-    def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
->>>>>>> main
+    def from_pdf_page(self, source: Path | bytes, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
         """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
 
         Raises:

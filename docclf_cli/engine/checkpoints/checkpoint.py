@@ -46,11 +46,8 @@ class Checkpoint:
         metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
-<<<<<<< HEAD
         text: `TextBranch.to_arrays`; empty where the model does not read.
-=======
         boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
->>>>>>> main
     """
 
     model: Mapping[str, torch.Tensor]
@@ -64,11 +61,8 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
-<<<<<<< HEAD
     text: Mapping[str, np.ndarray] = field(default_factory=dict)
-=======
     boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
->>>>>>> main
 
     def save(self, path: Path) -> None:
         """Write the file atomically: after a crash either the old or the new one is there.
@@ -133,11 +127,8 @@ class Checkpoint:
             metrics=found.metrics,
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
-<<<<<<< HEAD
             text={name: tensor.numpy() for name, tensor in found.text.items()},
-=======
             boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
->>>>>>> main
         )
         if name := not_finite(checkpoint.model):
             raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")

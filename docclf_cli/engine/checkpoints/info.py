@@ -44,11 +44,8 @@ class CheckpointInfo:
         saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
-<<<<<<< HEAD
         text: How it uses the text of pages; None where it does not.
-=======
         splits_packets: Whether it was trained to split packets.
->>>>>>> main
     """
 
     path: Path
@@ -64,11 +61,8 @@ class CheckpointInfo:
     saw_all: bool
     precision: str
     novelty: HeldOutNovelty | None = None
-<<<<<<< HEAD
     text: TextUse | None = None
-=======
     splits_packets: bool = False
->>>>>>> main
 
 
 @dataclass(frozen=True)
@@ -140,13 +134,9 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         # Checkpoints of training have the metrics of validation, or the state of the optimizer; a refit has neither.
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
-<<<<<<< HEAD
-        novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
-        text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
-=======
         novelty=None if novelty is None else novelty.held_out,
         splits_packets=bool(checkpoint.boundaries),
->>>>>>> main
+        text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
     )
 
 

@@ -58,11 +58,8 @@ class CheckpointSchema(_Part):
     )
     training: dict[str, Any]
     novelty: dict[str, torch.Tensor] = Field(default_factory=dict)  # checkpoints of earlier versions have none
-<<<<<<< HEAD
     text: dict[str, torch.Tensor] = Field(default_factory=dict)
-=======
     boundaries: dict[str, torch.Tensor] = Field(default_factory=dict)  # only where packets were asked for
->>>>>>> main
 
 
 def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema:

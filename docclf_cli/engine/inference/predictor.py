@@ -252,22 +252,14 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
-<<<<<<< HEAD
     network = Network(
         runtime.place(checkpoint.build(info.path)),
         checkpoint.preprocess,
         runtime,
         text=checkpoint.text_branch(info.path),
     )
-    if not checkpoint.novelty:
-        return network
-    recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)
-    return replace(network, recorder=recorder, novelty=novelty)
-=======
-    network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
     novelty = NoveltyModel.from_arrays(checkpoint.novelty)
     return network if novelty is None else replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
->>>>>>> main
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

@@ -77,7 +77,6 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
         image_temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
         best = replace(best, temperature=image_temperature, profile=with_precision(best.profile, precision))
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
-<<<<<<< HEAD
         reader, held_out = task.reader, found[CLEAN]
         branch = None if reader is None else distributed.on_main(lambda: reader.learn(held_out))
         if reader is not None and branch is not None:
@@ -85,13 +84,10 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             degraded = None if degraded is None else reader.joined(degraded, branch)
             temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
             best = replace(best, text=branch.to_arrays(), temperature=temperature)
-        found = _save(task, replace(best, novelty=novelty), rows, found, degraded)
-=======
         best = replace(best, novelty=novelty)
         if task.profile.train.packets:
             best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))
         found = _save(task, best, rows, found, degraded)
->>>>>>> main
     return FitResult(
         task.run, state.best_epoch, state.epoch, found[CLEAN], found[TRAIN], best.temperature, tuple(state.history)
     )

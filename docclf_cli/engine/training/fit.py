@@ -129,7 +129,7 @@ def refit(
     path = task.run.refit
     if distributed.is_main_process():
         last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
-        text = everything.reader.refitted(task.run.best) if everything.reader is not None else {}
+        text = everything.reader.refitted(task.run) if everything.reader is not None else {}
         profile = with_precision(last.profile, precision)
         replace(last, temperature=temperature, profile=profile, text=text).save(path)
     emit(FitDone(everything.run.path, trainer.state.epoch))
