@@ -70,6 +70,11 @@ class Network:
         """
         return torch.log_softmax(self.outputs(images)[0], dim=1)
 
+    def read(self, logits: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
+        """Log-probabilities, float [n, num_classes], of logits and of what is written on the pages, each as if it were a first page."""
+        log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
+        return log_probs if self.text is None else self.text.fused(log_probs, [TextPage(text) for text in texts])
+
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits, float32 [n, num_classes], and features, float32 [n, width] (width 0 without a recorder); on the device.
 
