@@ -96,7 +96,7 @@ class PacketModel:
         ]
         views = []
         for network in self.networks:
-            logits, features = network.outputs(batch.images[0])
+            logits, features, _ = network.outputs(batch.images[0])
             scaled = network.read(logits, texts).astype(np.float64) / self.temperature
             assert network.recorder is not None
             recorded = network.recorder.classifier_input(features).cpu().numpy()
