@@ -56,6 +56,13 @@ KOREAN: Mapping[str, str] = {
     "calibration error (ECE, approximate)": "보정 오차 (ECE, 근사)",
     "{metrics}: the value lies at the edge of its interval, because on more pages, classes that have no hit (or no error) "
     "so far would get some.": "{metrics}: 값이 구간의 끝에 있습니다. 아직 맞힌 페이지(또는 틀린 페이지)가 없는 클래스도 페이지가 더 많으면 생기기 때문입니다.",
+    # image and text
+    "Image and text": "이미지와 텍스트",
+    "side": "근거",
+    "image": "이미지",
+    "text": "텍스트",
+    "both": "둘 다",
+    "documents": "문서",
     # one class, confused classes
     "{name} (class {index}), {split} pages of {source}": "{name} (클래스 {index}), {split} 페이지: {source}",
     "mean loss": "평균 손실",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docclf_cli.results.metrics import Difference, Estimate, Scores, Threshold
+from docclf_cli.results.text import SideScores
 from docclf_cli.results.unknown import CostReport, UnknownReport
 
 
@@ -121,6 +122,7 @@ class EvaluateResult:
             its pages; `support` and `unreadable` count documents.
         unknown: How well pages of no known class are told.
         costs: What decisions by expected cost pay, if prices were given.
+        sides: Image, text and both side by side, for a model that looks and reads.
     """
 
     checkpoint: Path
@@ -138,3 +140,4 @@ class EvaluateResult:
     documents: Scores | None = None
     unknown: UnknownReport | None = None
     costs: CostReport | None = None
+    sides: tuple[SideScores, ...] = ()

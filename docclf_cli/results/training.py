@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docclf_cli.results.metrics import Difference, Scores
+from docclf_cli.results.text import SideScores, TextUse
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class TrainResult:
         next_commands: Commands that go on from here: report, evaluate, predict.
         documents: Scores of held-out documents, where files have several pages (pooled log-probabilities of their pages).
         learned: What added labels changed; None without `data.add`.
+        text: How the model uses the text of pages (of folds the first that does); None where it does not.
+        sides: Image, text and both side by side on the held-out pages, for a model that looks and reads.
     """
 
     run: Path
@@ -111,6 +114,8 @@ class TrainResult:
     next_commands: tuple[str, ...] = ()
     documents: Scores | None = None
     learned: Learned | None = None
+    text: TextUse | None = None
+    sides: tuple[SideScores, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from docclf_cli.files import may_write, sha256_of, write_json
 from docclf_cli.metrics.novelty import HeldOutNovelty, NoveltyModel
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
+from docclf_cli.results.text import TextUse
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
@@ -44,6 +45,7 @@ class CheckpointInfo:
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
         splits_packets: Whether it was trained to split packets.
+        text: How it uses the text of pages; None where it does not.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class CheckpointInfo:
     precision: str
     novelty: HeldOutNovelty | None = None
     splits_packets: bool = False
+    text: TextUse | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         precision=precision_of(checkpoint.profile),
         novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
         splits_packets=bool(checkpoint.boundaries),
+        text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from scipy.special import log_softmax
 
 from docclf_cli.data.loading.batch import Batch
@@ -18,6 +19,7 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.ensembling.pooling import geometric
 from docclf_cli.errors import CheckpointError
 from docclf_cli.models.features import FeatureRecorder
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 
 NOT_LEARNED = "train it with --packets, from documents of several pages: docclf train FOLDER --packets"
@@ -28,12 +30,14 @@ class LookedAt:
     """A page of a packet as each network sees it.
 
     Attributes:
-        pages: One for each network.
-        log_probs: Calibrated log-probabilities of all networks together, float64 [classes].
+        pages: One for each network, taken as the first page of a document.
+        first: Calibrated log-probabilities of all networks together, if it is the first page of a document, float64 [classes].
+        later: The same if it is not.
     """
 
     pages: tuple[PacketPage, ...]
-    log_probs: np.ndarray
+    first: np.ndarray
+    later: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,20 +93,24 @@ class PacketModel:
             text_of: What is written on it.
         """
         images = batch.images[0].movedim(1, -1).numpy()
+        texts = [text_of(number) for number in batch.rows.tolist()]
         cues = [
-            cues_of(image, size_of(number), text_of(number))
-            for image, number in zip(images, batch.rows.tolist(), strict=True)
+            cues_of(image, size_of(number), text)
+            for image, number, text in zip(images, batch.rows.tolist(), texts, strict=True)
         ]
-        views = []
+        features, first, later = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         for network in self.networks:
-            logits, features = network.outputs(batch.images[0])
-            scaled = logits.cpu().numpy().astype(np.float64) / self.temperature
-            views.append((log_softmax(scaled, axis=1), features.cpu().numpy()))
-        together = geometric(np.stack([log_probs for log_probs, _ in views]))
+            logits, recorded = network.outputs(batch.images[0])
+            features.append(recorded.cpu().numpy())
+            log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
+            for is_first, found in ((True, first), (False, later)):
+                pages = [TextPage(text, is_first) for text in texts]
+                fused = log_probs if network.text is None else network.text.fused(log_probs, pages)
+                found.append(log_softmax(fused.astype(np.float64) / self.temperature, axis=1))
         return [
             LookedAt(
-                tuple(PacketPage(one, features[place], log_probs[place]) for log_probs, features in views),
-                together[place],
+                tuple(PacketPage(one, own[place], seen[place]) for own, seen in zip(features, first, strict=True)),
+                *(geometric(np.stack(seen)[:, place : place + 1])[0] for seen in (first, later)),
             )
             for place, one in enumerate(cues)
         ]

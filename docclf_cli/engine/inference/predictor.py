@@ -21,9 +21,11 @@ from docclf_cli.engine.runtime.device import Runtime, fast_precisions, resolve_r
 from docclf_cli.engine.runtime.numerics import for_inference, pick_numerics, precision_here
 from docclf_cli.engine.runtime.numerics_benchmark import Workload
 from docclf_cli.ensembling.merging import Merge, merge
+from docclf_cli.ensembling.text_branch import LAYER, OCR, TextBranch
 from docclf_cli.errors import InputError, ResourceError, is_out_of_memory
 from docclf_cli.metrics.novelty import NoveltyModel
 from docclf_cli.models.features import FeatureRecorder
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
@@ -45,6 +47,7 @@ class Network:
         runtime: Device and numerics.
         recorder: Takes the features of the model; None where no one asks for them, or the model gives none.
         novelty: Says how foreign a page is; None where the checkpoint does not know, or the model gives no features.
+        text: Reads pages; None where the model only looks at them.
     """
 
     model: torch.nn.Module
@@ -52,6 +55,7 @@ class Network:
     runtime: Runtime
     recorder: FeatureRecorder | None = None
     novelty: NoveltyModel | None = None
+    text: TextBranch | None = None
 
     @property
     def precision(self) -> str:
@@ -146,9 +150,15 @@ class Predictor:
         """The number format of the networks; several, joined by commas, if they differ."""
         return ", ".join(sorted({network.precision for network in self.networks}))
 
-    def log_probs(self, images: torch.Tensor) -> np.ndarray:
+    def log_probs(self, images: torch.Tensor, texts: Sequence[TextPage] = ()) -> np.ndarray:
         """Calibrated log-probabilities, float64 [n, num_classes], with several views merged (`outputs`)."""
-        return self.outputs(images).log_probs
+        return self.outputs(images, texts).log_probs
+
+    @property
+    def text_source(self) -> str:
+        """Where it takes the text of pages from: `ocr`, `layer`, or empty where it does not read."""
+        sources = {network.text.source for network in self.networks if network.text is not None}
+        return OCR if OCR in sources else LAYER if sources else ""
 
     @property
     def knows_unknown(self) -> bool:
@@ -156,16 +166,22 @@ class Predictor:
         plain = any(view.name == PLAIN for view in self.views)
         return plain and all(network.novelty is not None for network in self.networks)
 
-    def outputs(self, images: torch.Tensor) -> PageOutputs:
+    def outputs(self, images: torch.Tensor, texts: Sequence[TextPage] = ()) -> PageOutputs:
         """What the networks say together: log-probabilities of all views, and how foreign the plain page is.
 
         Several networks say how foreign a page is by the mean of their log-odds.
 
         Args:
             images: uint8 [views * n, 3, size, size], view after view.
+            texts: Texts of the n pages; none where no page has text.
         """
         outputs = [network.outputs(images) for network in self.networks]
         found = [torch.log_softmax(logits, dim=1).cpu().numpy() for logits, _ in outputs]
+        texts = texts or [TextPage("")] * (len(images) // len(self.views))
+        found = [
+            one if network.text is None else network.text.fused(one, texts)
+            for network, one in zip(self.networks, found, strict=True)
+        ]
         log_probs = self._calibrated(found)
         if not self.knows_unknown:
             return PageOutputs(log_probs)
@@ -230,11 +246,18 @@ def open_predictor(
 def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size: int, backend: str) -> Network:
     if backend != TORCH or info.path.suffix == ONNX_SUFFIX:
         precision = INT8 if backend == INT8 else "fp32"
+        if info.text is not None:
+            logger.warning("%s also reads pages, and its export only looks at them: it is less often right", info.path)
         model = load_onnx(info.path) if info.path.suffix == ONNX_SUFFIX else load_exported(info, precision)
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
-    network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
+    network = Network(
+        runtime.place(checkpoint.build(info.path)),
+        checkpoint.preprocess,
+        runtime,
+        text=checkpoint.text_branch(info.path),
+    )
     if not checkpoint.novelty:
         return network
     recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)

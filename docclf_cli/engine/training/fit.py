@@ -116,6 +116,7 @@ def refit(
     if distributed.is_main_process():
         last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
         profile = with_precision(last.profile, info_of(task.run.best).precision)
-        replace(last, temperature=chosen.temperature, profile=profile).save(path)
+        text = everything.reader.refitted(task.run.best) if everything.reader is not None else {}
+        replace(last, temperature=chosen.temperature, profile=profile, text=text).save(path)
     emit(FitDone(everything.run.path, trainer.state.epoch))
     return path
