@@ -48,7 +48,13 @@ class Load:
 
 
 def load(
-    port: int, bodies: list[bytes], clients: int, requests: int, path: str = "/classify", retry: bool = True
+    port: int,
+    bodies: list[bytes],
+    clients: int,
+    requests: int,
+    path: str = "/classify",
+    headers: dict[str, str] | None = None,
+    retry: bool = True,
 ) -> Load:
     """Send so many requests from so many clients; with `retry`, a request that is sent away comes again."""
     found, lock, numbers = Load(), threading.Lock(), iter(range(requests))
@@ -63,7 +69,7 @@ def load(
             began = time.monotonic()
             while True:
                 try:
-                    connection.request("POST", path, bodies[number % len(bodies)])
+                    connection.request("POST", path, bodies[number % len(bodies)], headers or {})
                     answer = connection.getresponse()
                     answer.read()
                     status = answer.status
@@ -179,7 +185,9 @@ if __name__ == "__main__":
             time.sleep(10)
             forms = [_form(body) for body in bodies]
             for clients in (1, 8, 64):
-                found = load_forms(18901, forms, clients, requests)
+                found = load(
+                    18901, forms, clients, requests, "/predict", {"Content-Type": "multipart/form-data; boundary=edge"}
+                )
                 print(found.line(f"LitServe, {clients} clients"), flush=True)
         finally:
             process.terminate()
@@ -189,20 +197,6 @@ if __name__ == "__main__":
 def _form(body: bytes) -> bytes:
     head = b'--edge\r\nContent-Disposition: form-data; name="content"; filename="p"\r\n\r\n'
     return head + body + b"\r\n--edge--\r\n"
-
-
-def load_forms(port: int, forms: list[bytes], clients: int, requests: int) -> Load:
-    """As `load`, with forms to `/predict`."""
-    plain = http.client.HTTPConnection.request
-
-    def request(self: http.client.HTTPConnection, method: str, url: str, body: bytes) -> None:
-        plain(self, method, url, body, {"Content-Type": "multipart/form-data; boundary=edge"})
-
-    http.client.HTTPConnection.request = request  # type: ignore[method-assign, assignment]
-    try:
-        return load(port, forms, clients, requests, "/predict")
-    finally:
-        http.client.HTTPConnection.request = plain  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.prediction import Prediction
 from docclf_cli.services.storage.remote_files import S3Files
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.predict.page_predictions import REVIEW, UNKNOWN, UNREADABLE_PAGE
+from docclf_cli.tasks.predict.page_predictions import DecisionRule
 from docclf_cli.tasks.unknown import MAX_LOST, UnknownRule, unknown_rule
 
 if TYPE_CHECKING:
@@ -197,22 +197,15 @@ class Model:
         return FileTexts(place, reader, source) if source else None
 
     def _prediction(self, place: _Place, log_probs: np.ndarray | None, log_odds: float, error: str) -> Prediction:
-        reviews = self.threshold is not None or self.unknown_rule.active
         path = str(place.page) if isinstance(place.page, str | Path) else None
-        if log_probs is None:
-            return Prediction(
-                path, place.number + 1, None, 0.0, {}, True if reviews else None, error, decision=UNREADABLE_PAGE
-            )
-        order = np.argsort(-log_probs, kind="stable").tolist()
-        probabilities = {self.class_names[index]: float(np.exp(log_probs[index])) for index in order}
-        label, confidence = next(iter(probabilities.items()))
-        is_unknown = log_odds > self.unknown_rule.threshold
-        unsure = self.threshold is not None and confidence < self.threshold
-        review = is_unknown or unsure if reviews else None
+        names, number = self.class_names, place.number + 1
+        rule = DecisionRule(len(names), self.threshold, self.unknown_rule)
+        found = rule.of_page(path or "", number, np.zeros(0) if log_probs is None else log_probs, log_odds, error)
+        probabilities = {names[index]: probability for index, probability in found.top}
+        label, confidence = next(iter(probabilities.items()), (None, 0.0))
         return Prediction(
-            path, place.number + 1, label, confidence, probabilities, review,
-            unknown=self.unknown_rule.probability(log_odds), is_unknown=is_unknown,
-            decision=UNKNOWN if is_unknown else REVIEW if review else label,
+            path, number, label, confidence, probabilities, found.needs_review, error, found.unknown, found.is_unknown,
+            found.decision(names),
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from docclf_cli.commands._arguments import Command, Group
 from docclf_cli.display import console
 from docclf_cli.errors import DocclfError, InputError, Interrupted, as_resource_error
 from docclf_cli.hardware import is_first_process, limit_thread_spinning, process_count
@@ -26,6 +27,7 @@ DISTRIBUTED = ("train", "evaluate", "predict")  # commands that several processe
 ASKS_FOR_HELP = frozenset(("-h", "--help"))
 app = typer.Typer(
     name="docclf",
+    cls=Group,
     help="Classify document images: train models, evaluate them, combine them into ensembles, and predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -81,7 +83,6 @@ def _register() -> None:
         watch,
         weights,
     )
-    from docclf_cli.commands._arguments import Command
 
     app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
     app.command("tune", cls=Command, epilog=tune.EXAMPLES)(tune.run)

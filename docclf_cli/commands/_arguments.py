@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from docclf_cli.errors import InputError
 
@@ -32,8 +32,28 @@ def argument_or_option(argument: str | None, value: str | None, option: str) -> 
     return value if argument is None else argument
 
 
+def without_type_of_flags(params: list[Any]) -> list[Any]:
+    """Parameters whose help says `<bool>` of no flag: it takes no value."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.display_type_rich = lambda ctx: None
+    return params
+
+
+class Group(TyperGroup):
+    """A group of commands whose flags are shown without a type."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options of the group itself."""
+        return without_type_of_flags(super().get_params(ctx))
+
+
 class Command(TyperCommand):
     """A subcommand that answers a stray `key=value` with the option to use."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
+        return without_type_of_flags(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line.

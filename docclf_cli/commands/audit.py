@@ -44,6 +44,7 @@ def run(
     overwrite: Overwrite = False,
     sets: option.Sets = None,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import Command, Group
 from docclf_cli.display import show as report
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
 from docclf_cli.text import format_bytes
@@ -16,7 +17,7 @@ from docclf_cli.text import format_bytes
 EXAMPLES = "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json"
 HELP = "Show or clear the caches on this machine."
 
-app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(cls=Group, help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 Pages = Annotated[
     str,
     option.declare("--pages-folder", help="Folder of the page cache, if the profile sets data.cache."),
@@ -29,7 +30,7 @@ What = Annotated[
 ]
 
 
-@app.command("show", epilog=EXAMPLES)
+@app.command("show", cls=Command, epilog=EXAMPLES)
 def show(
     pages_folder: Pages = "auto",
     as_json: option.Json = False,
@@ -42,7 +43,7 @@ def show(
     report.show(cache_usage(pages_folder), as_json=as_json)
 
 
-@app.command("clear", epilog=EXAMPLES)
+@app.command("clear", cls=Command, epilog=EXAMPLES)
 def clear(
     what: What = None,
     pages_folder: Pages = "auto",

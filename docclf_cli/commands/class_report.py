@@ -11,6 +11,7 @@ import typer
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
+from docclf_cli.commands._load import settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
@@ -59,6 +60,7 @@ def run(
         bool, option.declare("--no-thumbnails", help="Leave page images out of report.html.", panel=option.OUTPUT)
     ] = False,
     device: option.Device = None,
+    sets: option.Sets = None,
     output: option.ResultsOutput = None,
     as_json: option.Json = False,
     lang: option.Language = None,
@@ -66,20 +68,22 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Report on each class from stored predictions: accuracy, precision, F1, loss, confusions, over-fitting."""
-    from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.class_report.class_report import class_report, inputs_of, inputs_of_file, one_class
 
     checkpoint = argument_or_option(checkpoint, named, "--checkpoint")
+    runtime, reading = settings_of_use(sets, device, None)
     html = html or open_page
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         if predictions is not None:
             inputs = inputs_of_file(predictions, split, data=data, output=output)
         else:
-            path, runtime = checkpoint_or_newest(checkpoint, output, quiet), RuntimeConfig(device=device or "auto")
+            path = checkpoint_or_newest(checkpoint, output, quiet)
             given = None if checkpoint is None else output
-            inputs = inputs_of(path, split, data=data, output=given, runtime_config=runtime, emit=emit, stop=stop)
+            inputs = inputs_of(
+                path, split, data=data, output=given, reading=reading, runtime_config=runtime, emit=emit, stop=stop
+            )
         if one is not None:
             return report.show(one_class(inputs, one), as_json=as_json)
         result = class_report(inputs)

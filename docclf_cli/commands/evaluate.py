@@ -6,6 +6,7 @@ from typing import Annotated
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest, local_checkpoint
+from docclf_cli.commands._load import settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.engine.runtime.distributed import on_main
@@ -19,6 +20,10 @@ EXAMPLES = (
     "docclf evaluate runs/mine --unknown other-pages/ --costs costs.csv\n\n"
     "docclf evaluate runs/mine/best.ckpt --data scans.csv --images scans --json\n\n"
     "docclf evaluate s3://my-models/docclf/mine --split test"
+)
+
+UNREADABLE_HINT = (
+    "the others are scored, and predictions.csv gives the reasons; --set data.max_unreadable=1 accepts any number"
 )
 
 Compare = Annotated[
@@ -69,6 +74,7 @@ def run(
     costs: CostTable = None,
     device: option.Device = None,
     precision: option.Precision = None,
+    sets: option.Sets = None,
     output: option.ResultsOutput = None,
     as_json: option.Json = False,
     lang: option.Language = None,
@@ -76,10 +82,11 @@ def run(
     debug: option.Debug = False,
 ) -> None:
     """Score a model on labelled pages with 95 % intervals, compare it with another, and find a confidence threshold."""
-    from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
+    from docclf_cli.tasks.unreadable import require_readable
 
+    runtime, reading = settings_of_use(sets, device, precision)
     checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
     path = on_main(lambda: checkpoint_or_newest(checkpoint, output, quiet))
     other = None if compare is None else on_main(lambda: local_checkpoint(compare, quiet))
@@ -87,6 +94,9 @@ def run(
         result = evaluate(
             path, split, data=data, images=images,
             options=EvaluateOptions(other, target_precision, degrade, limit, max_lost, expect_unknown, unknown, costs),
-            output=None if checkpoint is None else output, runtime_config=RuntimeConfig.model_validate({"device": device or "auto", "precision": precision or "auto"}), emit=emit, stop=stop,
+            output=None if checkpoint is None else output, reading=reading, runtime_config=runtime, emit=emit, stop=stop,
         )  # fmt: skip
     report.show(result, as_json=as_json)
+    if result.split == "test":  # held-out pages are a part of those that training has counted
+        pages = result.scores.support + result.scores.unreadable
+        require_readable(result.scores.unreadable, pages, result.max_unreadable, UNREADABLE_HINT)

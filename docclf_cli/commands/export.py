@@ -11,6 +11,7 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import argument_or_option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._completion import words
+from docclf_cli.commands._load import settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.progress import progress_display
 from docclf_cli.display.tables import difference
@@ -52,6 +53,7 @@ def run(
         option.output("Output file or folder \\[default: export/ beside the checkpoint].", "FILE|DIR"),
     ] = None,
     overwrite: Annotated[bool, option.overwrite("Replace what is at --output.")] = False,
+    sets: option.Sets = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -61,11 +63,13 @@ def run(
     from docclf_cli.tasks.export import export
 
     checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
+    runtime, reading = settings_of_use(sets, None, None)
     path = find_checkpoint(checkpoint_or_newest(checkpoint, None, quiet))
     with progress_display(quiet) as emit:
         result = export(
-            path, file_format, int8=int8, tolerance=tolerance, output=output, overwrite=overwrite, emit=emit
-        )
+            path, file_format, int8=int8, tolerance=tolerance, output=output, overwrite=overwrite,
+            reading=reading, runtime_config=runtime, emit=emit,
+        )  # fmt: skip
     report.show(result, as_json=as_json)
 
 

@@ -131,7 +131,8 @@ Part = Annotated[
         "--part",
         metavar="I/N",
         panel=option.OUTPUT,
-        help="Predict only the I-th of N equal shares of the input, into a folder below --output: for array jobs.",
+        help="Predict only the I-th of N equal shares of the input, into a folder below --output: for array jobs; any/N "
+        "makes each part that no other process makes.",
     ),
 ]
 Join = Annotated[

@@ -159,8 +159,7 @@ def run(
     options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.minutes": minutes, "train.batch_size": batch_size, "optimizer.lr": lr,
-        "data.image_size": image_size, "text": text, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold,
-        "train.packets": packets,
+        "data.image_size": image_size, "text": text, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold, "train.packets": packets,
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip
     source = context.get_parameter_source("profile")

@@ -44,6 +44,7 @@ def run(
     sets: option.Sets = None,
     show_profile: option.ShowProfile = False,
     as_json: option.Json = False,
+    lang: option.Language = None,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from docclf_cli.commands import _options as option
+from docclf_cli.commands._arguments import Command, Group
 from docclf_cli.display import show as report
 
 EXAMPLES = (
@@ -14,7 +15,7 @@ EXAMPLES = (
 )
 HELP = "List the pretrained weights on this machine, or pack some for a machine without a network."
 
-app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(cls=Group, help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 Architecture = Annotated[str, typer.Argument(metavar="NAME", help="timm model name, such as resnet50.")]
 Weights = Annotated[
     Path | None,
@@ -26,7 +27,7 @@ Weights = Annotated[
 To = Annotated[Path, option.declare("--to", help="Folder of the wheel.", panel=option.OUTPUT)]
 
 
-@app.command("list", epilog=EXAMPLES)
+@app.command("list", cls=Command, epilog=EXAMPLES)
 def list_(as_json: option.Json = False, quiet: option.Quiet = False, debug: option.Debug = False) -> None:
     """List pretrained weights in packages, in the hub's cache, and in files that torch has downloaded."""
     from docclf_cli.tasks.weights import list_weights
@@ -34,7 +35,7 @@ def list_(as_json: option.Json = False, quiet: option.Quiet = False, debug: opti
     report.show(list_weights(), as_json=as_json)
 
 
-@app.command("pack", epilog=EXAMPLES)
+@app.command("pack", cls=Command, epilog=EXAMPLES)
 def pack(
     name: Architecture,
     file: Weights = None,

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from docclf_cli.display import show as report
+from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable
 from docclf_cli.results.audit import AuditResult, DuplicatePage, LabelCheck, NearDuplicatePair, Outlier
 
@@ -29,14 +30,14 @@ def tables(result: AuditResult) -> Iterator[RenderableType]:
 
 def _class_table(result: AuditResult) -> NameTable:
     splits = list(result.classes[0].pages)
-    table = NameTable("Pages by class", "class", *splits, "groups")
+    table = NameTable(said("Pages by class"), said("class"), *splits, said("groups"))
     for row in result.classes:
         table.add_row(row.name, *(str(row.pages[split]) for split in splits), str(row.groups))
     return table
 
 
 def _outlier_table(outliers: tuple[Outlier, ...]) -> NameTable:
-    table = NameTable(_title("Outliers", len(outliers)), "page", "kind<", "split<")
+    table = NameTable(_title(said("Outliers"), len(outliers)), said("page"), said("kind<"), said("split<"))
     for page in _some_of_each_kind(outliers):
         table.add_row(page.id, page.kind, page.split, below=page.detail)
     return table
@@ -49,13 +50,11 @@ def _some_of_each_kind(outliers: tuple[Outlier, ...]) -> list[Outlier]:
 
 
 def _near_duplicate_table(near_duplicates: tuple[NearDuplicatePair, ...]) -> NameTable:
-    table = NameTable(_title("Near duplicates", len(near_duplicates)), "page, and its near duplicate", "alike", "<")
+    title = _title(said("Near duplicates"), len(near_duplicates))
+    table = NameTable(title, said("page, and its near duplicate"), said("alike"), "<")
     for pair in near_duplicates[:SHOWN]:
-        notes = [
-            text
-            for text, said in (("labels differ", pair.labels_differ), ("across splits", pair.across_splits))
-            if said
-        ]
+        notes = [said("labels differ")] if pair.labels_differ else []
+        notes += [said("across splits")] if pair.across_splits else []
         table.add_row(_page(pair.first), f"{pair.similarity:.3f}", ", ".join(notes), below=_page(pair.second))
     return table
 
@@ -66,54 +65,73 @@ def _page(page: DuplicatePage) -> str:
 
 
 def _label_table(check: LabelCheck) -> NameTable:
-    table = NameTable(_title("Label issues", len(check.issues)), "given → suggested", "p(given)", "p(suggested)")
+    title = _title(said("Label issues"), len(check.issues))
+    table = NameTable(title, said("given → suggested"), said("p(given)"), said("p(suggested)"))
     for one in check.issues[:SHOWN]:
-        given = f"{one.given_label} (from data.relabel)" if one.in_relabel_file else one.given_label
+        given = one.given_label
+        if one.in_relabel_file:
+            given = said("{label} (from data.relabel)", label=given)
         probabilities = f"{one.given_probability:.3f}", f"{one.suggested_probability:.3f}"
         table.add_row(f"{given} → {one.suggested_label}", *probabilities, below=one.id)
     return table
 
 
 def _summary(result: AuditResult) -> RenderableType:
-    table = report.plain_table("Audit")
-    table.add_row("data", escape(result.data))
-    table.add_row("pages", ", ".join(f"{count} {split}" for split, count in result.pages.items()))
-    table.add_row("largest to smallest class", f"{result.imbalance:.1f} to 1")
+    table = report.plain_table(said("Audit"))
+    table.add_row(said("data"), escape(result.data))
+    table.add_row(said("pages"), ", ".join(f"{count} {split}" for split, count in result.pages.items()))
+    table.add_row(said("largest to smallest class"), said("{ratio:.1f} to 1", ratio=result.imbalance))
     differ, across = (
         sum(pair.labels_differ for pair in result.near_duplicates),
         sum(pair.across_splits for pair in result.near_duplicates),
     )
-    pairs = f"{len(result.near_duplicates)} pairs, {differ} with different labels, {across} across splits"
-    table.add_row("near duplicates", f"{pairs}; {result.duplicate_groups} groups" if result.near_duplicates else "none")
+    pairs = said(
+        "{pairs} pairs, {differ} with different labels, {across} across splits; {groups} groups",
+        pairs=len(result.near_duplicates),
+        differ=differ,
+        across=across,
+        groups=result.duplicate_groups,
+    )
+    table.add_row(said("near duplicates"), pairs if result.near_duplicates else said("none"))
     if result.labels is None:
-        table.add_row(
-            "labels", "not checked; to check them, name a folds run with --run (`docclf train --folds 5` makes one)"
-        )
+        labels = said("not checked; to check them, name a folds run with --run (`docclf train --folds 5` makes one)")
     else:
-        table.add_row("labels", escape(_label_words(result.labels)))
-    table.add_row("outliers", str(len(result.outliers) or "none"))
-    table.add_row("next", escape(_next(result)))
+        labels = escape(_label_words(result.labels))
+    table.add_row(said("labels"), labels)
+    table.add_row(said("outliers"), str(len(result.outliers) or said("none")))
+    table.add_row(said("next"), escape(_next(result)))
     return table
 
 
 def _label_words(check: LabelCheck) -> str:
     if check.expected_issues is None:
-        return f"not checked by {check.run}: {check.skipped_reason}"
-    low, high = check.expected_issues_low or 0.0, check.expected_issues_high or 0.0
-    expected = f"about {check.expected_issues:.0f} wrong labels expected, 95 % {low:.0f} to {high:.0f}"
-    return f"{len(check.issues)} issues on {check.pages} pages ({expected}), found by {check.run}"
+        return said("not checked by {run}: {reason}", run=check.run, reason=check.skipped_reason)
+    return said(
+        "{issues} issues on {pages} pages (about {expected:.0f} wrong labels expected, 95 % {low:.0f} to {high:.0f}), "
+        "found by {run}",
+        issues=len(check.issues),
+        pages=check.pages,
+        expected=check.expected_issues,
+        low=check.expected_issues_low or 0.0,
+        high=check.expected_issues_high or 0.0,
+        run=check.run,
+    )
 
 
 def _next(result: AuditResult) -> str:
     keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
     options = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
-    train = f"train with {' '.join(options)}"
+    train = said("train with {options}", options=" ".join(options))
     if not any(file.name in ("near_duplicates.csv", "label_issues.csv") for file in result.files):
         return train
     look = shlex.join(["docclf", "review", str(result.folder)])
-    unseen = ", which takes all suggestions unseen" if len(options) > 1 else ""
-    return f"look at the pages in the browser: {look}\nor {train}{unseen}"
+    looked = said("look at the pages in the browser: {command}", command=look)
+    if len(options) > 1:
+        train = said("{train}, which takes all suggestions unseen", train=train)
+    return said("{look}\nor {train}", look=looked, train=train)
 
 
 def _title(text: str, count: int) -> str:
-    return f"{text}: {count}" if count <= SHOWN else f"{text}: the first {SHOWN} of {count}"
+    if count <= SHOWN:
+        return f"{text}: {count}"
+    return said("{title}: the first {shown} of {count}", title=text, shown=SHOWN, count=count)

@@ -65,45 +65,57 @@ def _metrics(result: EvaluateResult) -> NameTable:
 def _comparison(comparison: Comparison) -> Table:
     from docclf_cli.metrics.metrics import label_of  # takes scipy to import
 
-    title = f"Compared with {comparison.other} on the same {comparison.pages} pages"
+    title = said("Compared with {other} on the same {pages} pages", other=comparison.other, pages=comparison.pages)
     table = report.plain_table(escape(title))
     for found, words in zip(comparison.differences, comparison.sentences, strict=True):
-        table.add_row(label_of(found.metric), words)
-    by_group = ", by group" if comparison.by_group else ""
-    table.add_row("McNemar's test", f"p = {comparison.mcnemar:.2g} (about accuracy{by_group})")
+        table.add_row(said(label_of(found.metric)), said(words))
+    about = said("about accuracy, by group") if comparison.by_group else said("about accuracy")
+    table.add_row(said("McNemar's test"), f"p = {comparison.mcnemar:.2g} ({about})")
     if comparison.left_out:
-        table.add_row("left out", f"{comparison.left_out} pages that the other model was trained on or does not know")
+        unknown = said("{count} pages that the other model was trained on or does not know", count=comparison.left_out)
+        table.add_row(said("left out"), unknown)
     return table
 
 
 def _confidence_threshold(result: ThresholdReport, split: str) -> Iterator[RenderableType]:
-    found, copies = result.held_out, ", clean and degraded" if result.includes_degraded else ""
-    title = f"Confidence threshold for {100 * found.target:g} % precision"
-    table = NameTable(title, "pages", "decided", "coverage", "precision")
-    table.add_row(f"held-out{copies} (used to choose the threshold)", *_threshold(found))
+    found = result.held_out
+    title = said("Confidence threshold for {target:g} % precision", target=100 * found.target)
+    table = NameTable(title, said("pages"), said("decided"), said("coverage"), said("precision"))
+    if result.includes_degraded:
+        chosen = said("held-out, clean and degraded (used to choose the threshold)")
+    else:
+        chosen = said("held-out (used to choose the threshold)")
+    table.add_row(chosen, *_threshold(found))
     if result.on_split is not None:
-        optimistic = " (same pages: precision is optimistic)" if result.chosen_on_split else ""
-        table.add_row(f"{split}{optimistic}", *_threshold(result.on_split))
+        same = said("{split} (same pages: precision is optimistic)", split=split) if result.chosen_on_split else split
+        table.add_row(same, *_threshold(result.on_split))
     yield table
     facts = report.plain_table("")
-    facts.add_row("confidence threshold", _value(found, result.expect_unknown))
-    review = f"{result.needs_review} {split} pages, least confident first in {result.review_queue.name}"
-    facts.add_row("needs review", review)
-    facts.add_row("condition", escape(result.condition))
+    facts.add_row(said("confidence threshold"), _value(found, result.expect_unknown))
+    review = said(
+        "{count} {split} pages, least confident first in {file}",
+        count=result.needs_review,
+        split=split,
+        file=result.review_queue.name,
+    )
+    facts.add_row(said("needs review"), review)
+    facts.add_row(said("condition"), escape(result.condition))
     if result.on_split is not None and result.on_split.never:
-        facts.add_row("classes never decided", escape(", ".join(result.on_split.never)))
+        facts.add_row(said("classes never decided"), escape(", ".join(result.on_split.never)))
     yield facts
 
 
 def _unknown(unknown: UnknownReport) -> Iterator[RenderableType]:
     if unknown.lost is not None and unknown.auroc is not None:
-        table = NameTable("Unknown pages: each class left out in turn", "class", "held-out pages", "called unknown")
+        heads = said("class"), said("held-out pages"), said("called unknown")
+        table = NameTable(said("Unknown pages: each class left out in turn"), *heads)
         for row in unknown.classes:
             table.add_row(row.name, str(row.trials), interval(row.caught))
         table.add_section()
-        table.add_row(f"known pages lost (at most {unknown.max_lost:.1%} asked)", "", interval(unknown.lost, 3))
+        lost = said("known pages lost (at most {share:.1%} asked)", share=unknown.max_lost)
+        table.add_row(lost, "", interval(unknown.lost, 3))
         if unknown.lost_degraded is not None:
-            table.add_row("of their degraded copies", "", interval(unknown.lost_degraded, 3))
+            table.add_row(said("of their degraded copies"), "", interval(unknown.lost_degraded, 3))
         table.add_row("AUROC", "", short(unknown.auroc, 3))
         yield table
     if unknown.foreign is not None:
@@ -112,30 +124,39 @@ def _unknown(unknown: UnknownReport) -> Iterator[RenderableType]:
 
 
 def _foreign(foreign: ForeignReport) -> NameTable:
-    title = f"Foreign pages: {foreign.pages} of {foreign.source}, against {foreign.known_pages} held-out pages"
-    table = NameTable(title, "", "foreign", "held-out")
-    table.add_row("called unknown", interval(foreign.caught, 3), interval(foreign.known_lost, 3))
+    title = said(
+        "Foreign pages: {pages} of {source}, against {known} held-out pages",
+        pages=foreign.pages,
+        source=foreign.source,
+        known=foreign.known_pages,
+    )
+    table = NameTable(title, "", said("foreign"), said("held-out"))
+    table.add_row(said("called unknown"), interval(foreign.caught, 3), interval(foreign.known_lost, 3))
     before = interval(foreign.confident_before, 3), interval(foreign.known_confident_before, 3)
-    table.add_row("confidence of .95 or more", *before)
+    table.add_row(said("confidence of .95 or more"), *before)
     after = interval(foreign.confident, 3), interval(foreign.known_confident, 3)
-    table.add_row("the same, and not called unknown", *after)
+    table.add_row(said("the same, and not called unknown"), *after)
     table.add_row("AUROC", short(foreign.auroc, 3), "")
-    table.add_row("AUROC of confidence alone", short(foreign.auroc_confidence, 3), "")
+    table.add_row(said("AUROC of confidence alone"), short(foreign.auroc_confidence, 3), "")
     if foreign.unreadable:
-        table.add_row("unreadable pages, left out", str(foreign.unreadable), "")
+        table.add_row(said("unreadable pages, left out"), str(foreign.unreadable), "")
     return table
 
 
 def _costs(costs: CostReport) -> Iterator[RenderableType]:
-    title = f"Cost of 1,000 pages: {costs.decided} of {costs.pages} pages are decided, the others reviewed"
-    table = NameTable(title, "", "cost", "95 % interval")
+    title = said(
+        "Cost of 1,000 pages: {decided} of {pages} pages are decided, the others reviewed",
+        decided=costs.decided,
+        pages=costs.pages,
+    )
+    table = NameTable(title, "", said("cost"), said("95 % interval"))
     for name, one in (
-        ("decided by expected cost", costs.paid),
-        ("everything sent to a person", costs.all_reviewed),
-        ("saved", costs.saved),
+        (said("decided by expected cost"), costs.paid),
+        (said("everything sent to a person"), costs.all_reviewed),
+        (said("saved"), costs.saved),
     ):
         table.add_row(name, f"{one.value:.1f}", f"{one.low:.1f} … {one.high:.1f}")
-    table.add_row("expected by the model", f"{costs.expected:.1f}", "")
+    table.add_row(said("expected by the model"), f"{costs.expected:.1f}", "")
     yield table
     yield f"[dim]{escape(costs.condition)}[/]"
 
@@ -152,20 +173,28 @@ def _value(found: Threshold, expect_unknown: float | None) -> str:
     if found.value is not None:
         return f"{found.value:.4f}"
     if expect_unknown is not None:
-        return f"none: {100 * found.target:g} % among {100 * expect_unknown:g} % unknown pages cannot be shown with these pages"
+        return said(
+            "none: {target:g} % among {share:g} % unknown pages cannot be shown with these pages",
+            target=100 * found.target,
+            share=100 * expect_unknown,
+        )
     if found.more_pages is None:
-        return f"none: this model does not reach {100 * found.target:g} % precision at any confidence; more pages would not help"
-    return f"unknown: about {found.more_pages} more held-out pages are needed"
+        return said(
+            "none: this model does not reach {target:g} % precision at any confidence; more pages would not help",
+            target=100 * found.target,
+        )
+    return said("unknown: about {count} more held-out pages are needed", count=found.more_pages)
 
 
 def _corruptions(corruptions: CorruptionReport) -> NameTable:
-    drawn = (
-        f"{corruptions.pages} pages"
-        if corruptions.pages == corruptions.total_pages
-        else f"a sample of {corruptions.pages} of {corruptions.total_pages} pages"
+    title = said(
+        "Metrics by corruption: {pages} of {total} pages, corruptions version {version}",
+        pages=corruptions.pages,
+        total=corruptions.total_pages,
+        version=corruptions.version,
     )
-    title = f"Metrics by corruption: {drawn}, corruptions version {corruptions.version}"
-    table = NameTable(title, "corruption", "accuracy", "macro-F1", "macro-F1 − clean")
+    heads = said("accuracy"), said("macro-F1"), said("macro-F1 − clean")
+    table = NameTable(title, said("corruption"), *heads)
     for row in corruptions.rows:
         table.add_row(f"{row.kind}, {row.severity}" if row.severity else row.kind, *_corruption(row))
     return table

@@ -32,10 +32,11 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
 def part_tables(result: PartResult) -> Iterator[RenderableType]:
     """What one part holds, and how the parts become tables."""
     table = report.plain_table("")
-    table.add_row(
-        said("part"),
-        said("{part} of {of}, in {folder}", part=result.part, of=result.of, folder=escape(str(result.folder))),
-    )
+    parts = ", ".join(map(str, result.parts)) or "–"
+    folder = escape(str(result.folder))
+    table.add_row(said("part"), said("{parts} of {of}, in {folder}", parts=parts, of=result.of, folder=folder))
+    if result.left:
+        table.add_row(said("made by others"), ", ".join(map(str, result.left)))
     table.add_row(said("model"), escape(result.model))
     table.add_row(said("files, pages"), f"{result.inputs:,}, {result.pages:,}")
     if result.unreadable:

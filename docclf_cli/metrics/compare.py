@@ -16,6 +16,7 @@ from docclf_cli.metrics.intervals import bootstrap_weights, percentile_interval,
 from docclf_cli.metrics.metrics import METRICS, ComparableMetric, ConfusionMetric, PageMetric, comparable_metric
 from docclf_cli.results.metrics import Difference, Estimate
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import Message
 
 DRAWS = 5000  # more than a single metric takes: here it is decided whether an interval leaves zero
 # A table [n, columns] of what each page adds to a metric, and the metric of such totals [..., columns].
@@ -107,14 +108,34 @@ def mcnemar(a: Predictions, b: Predictions) -> float:
 def sentence(difference: Difference) -> str:
     """A difference in words: "better by 1.2 points of macro-F1, 95 % 0.3 … 2.1"."""
     if difference.low <= 0 <= difference.high:
-        return "no significant difference"
+        return Message.of("no significant difference")
     metric = METRICS.get(difference.metric).build
     near, far = sorted((abs(difference.low), abs(difference.high)))
+    scale = 100 if metric.in_points else 1
+    size, near, far, name = scale * abs(difference.value), scale * near, scale * far, metric.label
+    if metric.in_points and is_better(difference):
+        return Message.of(
+            "better by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}",
+            size=size,
+            metric=name,
+            near=near,
+            far=far,
+        )
     if metric.in_points:
-        size, span = f"{100 * abs(difference.value):.1f} points", f"{100 * near:.1f} … {100 * far:.1f}"
-    else:
-        size, span = f"{abs(difference.value):.3f}", f"{near:.3f} … {far:.3f}"
-    return f"{'better' if is_better(difference) else 'worse'} by {size} of {metric.label}, 95 % {span}"
+        return Message.of(
+            "worse by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}",
+            size=size,
+            metric=name,
+            near=near,
+            far=far,
+        )
+    if is_better(difference):
+        return Message.of(
+            "better by {size:.3f} of {metric}, 95 % {near:.3f} … {far:.3f}", size=size, metric=name, near=near, far=far
+        )
+    return Message.of(
+        "worse by {size:.3f} of {metric}, 95 % {near:.3f} … {far:.3f}", size=size, metric=name, near=near, far=far
+    )
 
 
 def is_better(difference: Difference) -> bool:

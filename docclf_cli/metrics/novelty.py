@@ -1,13 +1,15 @@
 """How foreign a page is to a model: distances to what it was trained on, combined into one calibrated score.
 
-All of it works on arrays: `features` are what the classifier of a network takes (float [n, width]), `logits` what it
-gives (float [n, num_classes]). A higher score means a more foreign page.
+All of it works on arrays: `features` are what a network computes on its way (float [n, width], parts of several depths
+side by side, the input of the classifier first), `logits` what it gives (float [n, num_classes]). A higher score means a
+more foreign page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,27 +19,31 @@ from docclf_cli.metrics.clusters import share_of
 from docclf_cli.metrics.intervals import clusters_of
 from docclf_cli.results.metrics import Estimate
 
-SCORES = ("energy", "nearest", "margin")
+SCORES = ("energy", "margin", "nearest", "sparseness")
 DIMENSIONS = 64  # principal components that are kept of the features
-GALLERY = 1000  # at most so many training pages are remembered
+GALLERY = 1000  # at most so many training pages are remembered, and an altered copy of each
 NEIGHBOUR = 5  # the distance to this neighbour counts; less in smaller galleries
+CONFIDENT = 0.95  # pages with this confidence or more have a bar of their own
 DRIFT_DIMENSIONS = 16  # leading components that summaries of predictions hold
 _LEAST_CLASSES = 3  # with two, leaving one out leaves nothing to tell apart
+_LEAST_ROWS = 20  # of confident pages, and of others, for bars of their own
 _RIDGE = 1.0  # L2 penalty of the slope, as in scikit-learn with C=1
 _FLOOR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
-    """The training pages of a model as points: where its classes are, and how they spread.
+    """The training pages of a model as points in one part of its features: where its classes are, and how they spread.
 
     Attributes:
         centre: Mean of the training features, float32 [width].
-        basis: Principal components of the training features, float32 [width, dimensions].
+        basis: Principal components of the standardised training features, float32 [width, dimensions]; each row is
+            divided by the standard deviation of its feature, so it takes features as they are.
         means: Mean of each class along the components, float32 [num_classes, dimensions]; NaN without pages.
         whitening: After it, pages spread around the mean of their class by about one, float32 [dimensions, dimensions].
         gallery: Some training pages along the components, float32 [m, dimensions].
         gallery_targets: Their classes, int64 [m].
+        spacing: Distance of each to a near page of the gallery that is no copy of it, float32 [m].
     """
 
     centre: np.ndarray
@@ -46,34 +52,47 @@ class FeatureSpace:
     whitening: np.ndarray
     gallery: np.ndarray
     gallery_targets: np.ndarray
+    spacing: np.ndarray
 
     @classmethod
-    def fit(cls, features: np.ndarray, targets: np.ndarray, num_classes: int) -> FeatureSpace:
+    def fit(cls, features: np.ndarray, targets: np.ndarray, pages: np.ndarray, num_classes: int) -> FeatureSpace:
         """Learn from training pages.
 
         Args:
             features: float [n, width].
             targets: Class indices, int64 [n].
+            pages: Which page each row shows, int64 [n]; an altered copy of a page has its number.
             num_classes: Length of the class axis.
         """
         features = features.astype(np.float64)
-        centre = features.mean(axis=0)
-        basis = _principal_components(features - centre)
+        centre, deviation = features.mean(axis=0), features.std(axis=0)
+        weight = np.where(deviation > _FLOOR, 1 / np.maximum(deviation, _FLOOR), 0)
+        basis = weight[:, None] * _principal_components((features - centre) * weight)
         gallery = ((features - centre) @ basis).astype(np.float32)
-        return cls._of_gallery(centre.astype(np.float32), basis.astype(np.float32), gallery, targets, num_classes)
-
-    @classmethod
-    def _of_gallery(
-        cls, centre: np.ndarray, basis: np.ndarray, gallery: np.ndarray, targets: np.ndarray, num_classes: int
-    ) -> FeatureSpace:
         means = class_means(gallery, targets, num_classes)
-        return cls(centre, basis, means, whitening(gallery - means[targets]), gallery, targets.astype(np.int64))
+        return cls(
+            centre=centre.astype(np.float32),
+            basis=basis.astype(np.float32),
+            means=means,
+            whitening=whitening(gallery - means[targets]),
+            gallery=gallery,
+            gallery_targets=targets.astype(np.int64),
+            spacing=_spacing(gallery, pages),
+        )
 
     def without(self, target: int) -> FeatureSpace:
-        """The same as if a class had no training pages; the principal components stay."""
+        """The same as if a class had no training pages; the principal components, and the spacing of others, stay."""
         rest = self.gallery_targets != target
         gallery, targets = self.gallery[rest], self.gallery_targets[rest]
-        return self._of_gallery(self.centre, self.basis, gallery, targets, len(self.means))
+        means = class_means(gallery, targets, len(self.means))
+        return replace(
+            self,
+            means=means,
+            whitening=whitening(gallery - means[targets]),
+            gallery=gallery,
+            gallery_targets=targets,
+            spacing=self.spacing[rest],
+        )
 
     def project(self, features: np.ndarray) -> np.ndarray:
         """Features along the components, float32 [n, dimensions]."""
@@ -130,10 +149,37 @@ def margin(points: np.ndarray, space: FeatureSpace) -> np.ndarray:
 
 def nearest(points: np.ndarray, space: FeatureSpace) -> np.ndarray:
     """Distance to a near training page after scaling both to unit length (Sun et al. 2022), [n]."""
-    place = min(NEIGHBOUR, len(space.gallery)) - 1
+    return _neighbours(points, space)[0][:, -1]
+
+
+def sparseness(points: np.ndarray, space: FeatureSpace) -> np.ndarray:
+    """`nearest`, measured in the spacing that training pages have where the page lies, [n].
+
+    Degraded pages lie far from one another, so a distance that is nothing there is much among clean ones (the idea of
+    Breunig et al. 2000, "LOF").
+    """
+    distances, places = _neighbours(points, space)
+    return distances[:, -1] / np.maximum(space.spacing[places].mean(axis=1), _FLOOR)
+
+
+def _neighbours(points: np.ndarray, space: FeatureSpace) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to the nearest pages of the gallery, the furthest last, and their places, [n, NEIGHBOUR] (or fewer)."""
+    count = min(NEIGHBOUR, len(space.gallery))
     similarities = _unit(points) @ _unit(space.gallery).T
+    places = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
+    found = np.take_along_axis(similarities, places, axis=1)
+    order = np.argsort(-found, axis=1, kind="stable")
+    distances = np.sqrt(np.maximum(2 - 2 * np.take_along_axis(found, order, axis=1), 0.0))
+    return distances, np.take_along_axis(places, order, axis=1)
+
+
+def _spacing(gallery: np.ndarray, pages: np.ndarray) -> np.ndarray:
+    """Distance of each page of a gallery to a near one that shows another page, float32 [m]."""
+    unit = _unit(gallery)
+    similarities = np.where(pages[:, None] == pages, -np.inf, unit @ unit.T)
+    place = min(NEIGHBOUR, len(gallery)) - 1
     kth = -np.partition(-similarities, place, axis=1)[:, place]
-    return np.sqrt(np.maximum(2 - 2 * kth, 0.0))
+    return np.sqrt(np.clip(2 - 2 * kth, 0.0, 4.0)).astype(np.float32)
 
 
 def energy(logits: np.ndarray) -> np.ndarray:
@@ -142,20 +188,34 @@ def energy(logits: np.ndarray) -> np.ndarray:
 
 
 def raw_scores(
-    features: np.ndarray, logits: np.ndarray, space: FeatureSpace, left_out: int | None = None
+    features: np.ndarray, logits: np.ndarray, spaces: Sequence[FeatureSpace], left_out: int | None = None
 ) -> np.ndarray:
     """Each of `SCORES` for each page, float64 [n, scores].
+
+    The margin is taken where the classifier looks. The neighbours are taken in the stages before it, which know more
+    of a page than what tells the classes apart.
 
     Args:
         features: float [n, width].
         logits: float [n, num_classes].
-        space: The training pages.
+        spaces: The training pages in each part of the features.
         left_out: A class that the model is to know nothing of.
     """
     if left_out is not None:
-        space, logits = space.without(left_out), np.delete(logits, left_out, axis=1)
-    points = space.project(features)
-    return np.column_stack([energy(logits), nearest(points, space), margin(points, space)])
+        spaces = [space.without(left_out) for space in spaces]
+        logits = np.delete(logits, left_out, axis=1)
+    ends = np.cumsum([len(space.centre) for space in spaces])
+    parts = np.split(features, ends[:-1], axis=1)
+    points = [space.project(part) for space, part in zip(spaces, parts, strict=True)]
+    stages = list(zip(points, spaces, strict=True))[1:] or [(points[0], spaces[0])]
+    return np.column_stack(
+        [
+            energy(logits),
+            margin(points[0], spaces[0]),
+            np.mean([nearest(*stage) for stage in stages], axis=0),
+            np.mean([sparseness(*stage) for stage in stages], axis=0),
+        ]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +223,10 @@ class NoveltyModel:
     """What a checkpoint keeps to say how foreign a page is.
 
     Attributes:
-        space: Its training pages.
+        spaces: Its training pages in each part of the features.
+        temperature: Divides the logits, for the confidence of a page.
+        bar: What is added to the score of a page that the model is confident about (`CONFIDENT`), so that as few of
+            these are lost as of the others (Mondrian conformal prediction, Vovk et al. 2005).
         location: Median of each score on known held-out pages, float64 [scores].
         scale: Their spread, float64 [scores].
         slope: Of the mean of the scaled scores, in the log-odds of being unknown at even odds; not negative.
@@ -172,7 +235,9 @@ class NoveltyModel:
         leading: Held-out pages along the leading components (`leading_of`), float32 [n, dimensions].
     """
 
-    space: FeatureSpace
+    spaces: tuple[FeatureSpace, ...]
+    temperature: float
+    bar: float
     location: np.ndarray
     scale: np.ndarray
     slope: float
@@ -182,34 +247,43 @@ class NoveltyModel:
 
     def log_odds(self, features: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Log-odds of being unknown if half of the pages were, float64 [n]."""
-        scores = raw_scores(features, logits, self.space)
-        return combined(scores, self.location, self.scale) * self.slope + self.intercept
+        scores = combined(raw_scores(features, logits, self.spaces), self.location, self.scale)
+        confident = confidences_of(logits, self.temperature) >= CONFIDENT
+        return (scores + self.bar * confident) * self.slope + self.intercept
 
     def leading_of(self, features: np.ndarray) -> np.ndarray:
         """Features along the leading components, float32 [n, dimensions]: what summaries of predictions hold."""
-        return self.space.project(features)[:, :DRIFT_DIMENSIONS]
+        space = self.spaces[0]
+        return space.project(features[:, : len(space.centre)])[:, :DRIFT_DIMENSIONS]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays by name."""
         own = {name: np.asarray(getattr(self, name)) for name in _OWN}
-        return own | _arrays_of(self.space, _SPACE) | _arrays_of(self.held_out, _HELD_OUT)
+        spaces = [_arrays_of(space, _SPACE.format(place)) for place, space in enumerate(self.spaces)]
+        return dict(ChainMap(own, *spaces, _arrays_of(self.held_out, _HELD_OUT)))
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> NoveltyModel:
-        """What `to_arrays` made.
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> NoveltyModel | None:
+        """What `to_arrays` made; None where there is nothing, or what an earlier version made.
 
         Raises:
             KeyError: An array is missing.
         """
+        if "bar" not in arrays:
+            return None
         own: dict[str, Any] = {name: arrays[name] for name in _OWN}
-        own |= {name: float(own[name]) for name in ("slope", "intercept")}
-        space = FeatureSpace(**{one.name: arrays[_SPACE + one.name] for one in fields(FeatureSpace)})
+        own |= {name: float(own[name]) for name in ("temperature", "bar", "slope", "intercept")}
+        count = sum(name.startswith("space") and name.endswith(".centre") for name in arrays)
+        spaces = [
+            FeatureSpace(**{one.name: arrays[_SPACE.format(place) + one.name] for one in fields(FeatureSpace)})
+            for place in range(count)
+        ]
         held_out = {one.name: tuple(arrays[_HELD_OUT + one.name].tolist()) for one in fields(HeldOutNovelty)}
-        return cls(space=space, held_out=HeldOutNovelty(**held_out), **own)
+        return cls(spaces=tuple(spaces), held_out=HeldOutNovelty(**held_out), **own)
 
 
-_OWN = ("location", "scale", "slope", "intercept", "leading")
-_SPACE, _HELD_OUT = "space.", "held_out."
+_OWN = ("temperature", "bar", "location", "scale", "slope", "intercept", "leading")
+_SPACE, _HELD_OUT = "space{}.", "held_out."
 
 
 def _arrays_of(value: Any, prefix: str) -> dict[str, np.ndarray]:
@@ -327,11 +401,25 @@ class Observed:
         features: float [n, width].
         logits: float [n, num_classes].
         targets: Class indices, int64 [n].
+        pages: Which page each row shows, int64 [n]; an altered copy has the number of its page.
+        widths: Of the parts that the features consist of.
     """
 
     features: np.ndarray
     logits: np.ndarray
     targets: np.ndarray
+    pages: np.ndarray
+    widths: tuple[int, ...]
+
+    def __add__(self, other: Observed) -> Observed:
+        """These pages, then the others."""
+        if not len(other.pages):
+            return self
+        features, logits, targets, pages = (
+            np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in ("features", "logits", "targets", "pages")
+        )
+        return Observed(features, logits, targets, pages, self.widths)
 
 
 def fit_novelty(
@@ -343,7 +431,7 @@ def fit_novelty(
     never seen its training pages, and the probability is calibrated on these and the held-out pages as they are.
 
     Args:
-        trained: Pages that the model was trained on.
+        trained: Pages that the model was trained on, and altered copies of them.
         held_out: Pages that it was not trained on, and their degraded copies.
         units: Group (or page) of each held-out row, int64 [n].
         degraded: Which held-out rows are degraded copies, bool [n].
@@ -359,28 +447,34 @@ def fit_novelty(
         return None
     rows = np.isin(held_out.targets, classes)
     features, logits, targets = held_out.features[rows], held_out.logits[rows], held_out.targets[rows]
-    space = FeatureSpace.fit(trained.features, trained.targets, num_classes)
-    known = raw_scores(features, logits, space)
+    spaces = tuple(
+        FeatureSpace.fit(part, trained.targets, trained.pages, num_classes)
+        for part in np.split(trained.features, np.cumsum(trained.widths)[:-1], axis=1)
+    )
+    known = raw_scores(features, logits, spaces)
     foreign, foreign_confidence = np.empty_like(known), np.empty(len(known))
     for target in classes:
         own = targets == target
-        foreign[own] = raw_scores(features[own], logits[own], space, int(target))
+        foreign[own] = raw_scores(features[own], logits[own], spaces, int(target))
         foreign_confidence[own] = confidences_of(np.delete(logits[own], target, axis=1), temperature)
     location, scale = _location_and_scale(known)
     known, foreign = combined(known, location, scale), combined(foreign, location, scale)
+    confidence = confidences_of(logits, temperature)
+    bar = _bar(known, confidence >= CONFIDENT)
+    known, foreign = known + bar * (confidence >= CONFIDENT), foreign + bar * (foreign_confidence >= CONFIDENT)
     slope, intercept = calibrate(known, foreign, targets)
     found = HeldOutNovelty(
         targets=tuple(targets.tolist()),
         predicted=tuple(logits.argmax(axis=1).tolist()),
-        confidence=_rounded(confidences_of(logits, temperature)),
+        confidence=_rounded(confidence),
         log_odds=_rounded(known * slope + intercept),
         left_out_confidence=_rounded(foreign_confidence),
         left_out_log_odds=_rounded(foreign * slope + intercept),
         units=tuple(units[rows].tolist()),
         degraded=tuple(degraded[rows].tolist()),
     )
-    leading = space.project(features)[:, :DRIFT_DIMENSIONS]
-    return NoveltyModel(space, location, scale, slope, intercept, found, leading)
+    leading = spaces[0].project(features[:, : len(spaces[0].centre)])[:, :DRIFT_DIMENSIONS]
+    return NoveltyModel(spaces, temperature, bar, location, scale, slope, intercept, found, leading)
 
 
 def confidences_of(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -412,6 +506,13 @@ def _principal_components(centred: np.ndarray) -> np.ndarray:
     else:
         vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :count]
     return vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(count)])
+
+
+def _bar(scores: np.ndarray, confident: np.ndarray) -> float:
+    """How much lower known pages score that the model is confident about; 0 where there are too few on either side."""
+    if min(confident.sum(), (~confident).sum()) < _LEAST_ROWS:
+        return 0.0
+    return max(0.0, float(np.quantile(scores[~confident], 0.95) - np.quantile(scores[confident], 0.95)))
 
 
 def _location_and_scale(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -231,10 +231,13 @@ class TrainConfig(Section):
         None, description="Train this many cross-validation folds"
     )
     fold: Natural | None = Field(None, description="Train only this fold, counted from 0")
+    refit: Flag = Field(
+        False,
+        description="Afterwards train on all pages for the epochs that validation chose; with `folds` the result predicts new pages",
+    )
     packets: Flag = Field(
         False, description="Also learn to split packets, from documents of several pages (`docclf split-packets`)"
     )
-    refit: Flag = Field(False, description="Afterwards train on all pages for the epochs that validation chose")
     distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
         default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"

@@ -123,6 +123,7 @@ class EvaluateResult:
         unknown: How well pages of no known class are told.
         costs: What decisions by expected cost pay, if prices were given.
         sides: Image, text and both side by side, for a model that looks and reads.
+        max_unreadable: Share of the pages that may be unreadable; above it the exit code of test pages is 3.
     """
 
     checkpoint: Path
@@ -141,3 +142,4 @@ class EvaluateResult:
     unknown: UnknownReport | None = None
     costs: CostReport | None = None
     sides: tuple[SideScores, ...] = ()
+    max_unreadable: float = 0.01

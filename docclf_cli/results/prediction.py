@@ -141,14 +141,15 @@ class PredictResult:
 
 @dataclass(frozen=True)
 class PartResult:
-    """One part of a call of `predict` that is shared among several processes.
+    """Parts of a call of `predict` that is shared among several processes.
 
     Attributes:
         model: Checkpoint, run folder or profile that predicted.
-        part: Which part, counted from 1.
+        parts: Which parts this process made, counted from 1.
         of: How many there are.
-        folder: Where it is kept.
-        inputs: Number of its files.
+        left: With `any/N`: parts that other processes are still making.
+        folder: Parent of their folders.
+        inputs: Number of the files of these parts.
         pages: Number of pages of these files.
         unreadable: How many pages could not be read.
         resumed_pages: Number of pages that an interrupted call had already predicted.
@@ -157,8 +158,9 @@ class PartResult:
     """
 
     model: str
-    part: int
+    parts: tuple[int, ...]
     of: int
+    left: tuple[int, ...]
     folder: Path
     inputs: int
     pages: int

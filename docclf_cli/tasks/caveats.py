@@ -47,7 +47,7 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
     """
     found = []
     if split == "val" and monitor == LAST:
-        found.append("These pages chose no epoch: the last one is taken (train.monitor: epoch).")
+        found.append(Message.of("These pages chose no epoch: the last one is taken (train.monitor: epoch)."))
     elif split == "val":
         found.append(
             Message.of(

@@ -98,7 +98,8 @@ def drift(
     summaries = [_load(path, member) for path in predictions]
     if not summaries[-1].counted:
         raise InputError(f"{predictions[-1]}: none of its pages could be read")
-    models = [NoveltyModel.from_arrays(found.novelty) for info in member.checkpoints if (found := Checkpoint.load(info.path)).novelty]  # fmt: skip
+    found = [NoveltyModel.from_arrays(Checkpoint.load(info.path).novelty) for info in member.checkpoints]
+    models = [one for one in found if one is not None]
     if len(models) < len(member.checkpoints):
         raise InputError(
             f"{member.path}: the checkpoint keeps no held-out pages to compare with",

@@ -44,6 +44,7 @@ from docclf_cli.files import write_bytes, write_json
 from docclf_cli.metrics.compare import paired_difference, scored_together
 from docclf_cli.metrics.metrics import DEFAULT, comparable_metric
 from docclf_cli.models.attention import FeatureAttention
+from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.export import ExportResult, Quantization
 
 COMPARED = 16
@@ -76,6 +77,8 @@ def export(
     tolerance: float = INT8_TOLERANCE,
     output: Path | None = None,
     overwrite: bool = False,
+    reading: Mapping[str, Any] | None = None,
+    runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
 ) -> ExportResult:
     """Export a checkpoint, and compare what came out with it.
@@ -87,6 +90,8 @@ def export(
         tolerance: By how much held-out macro-F1 may fall in int8.
         output: The file or folder; None is `export/` beside the checkpoint, where an earlier one is replaced.
         overwrite: Replace what is at `output`.
+        reading: Keys of the data section that are to differ from those of the training, such as `allow_symlinks`.
+        runtime_config: Numerics for the held-out pages of int8.
         emit: Consumer of progress events.
 
     Raises:
@@ -102,7 +107,7 @@ def export(
         raise InputError(f"{target} exists already", "choose another --output, or give --overwrite")
     if checkpoint.suffix == ONNX_SUFFIX:
         raise InputError(f"{checkpoint} is exported already", "name the checkpoint that it was made from")
-    trained = TrainedModel.load(checkpoint)
+    trained = TrainedModel.load(checkpoint).reading(reading or {})
     if trained.info.text is not None:
         if trained.info.text.alone:
             raise InputError(f"{checkpoint}: the model only reads, so it has no network to export", "name another run")
@@ -113,7 +118,9 @@ def export(
         exported = FORMATS[file_format].make(network.model, info, Path(folder))
         result = _compared(network, exported.model, info, file_format)
         if int8_pages is not None:
-            exported, result = _quantized(network, exported, *int8_pages, result, Path(folder), tolerance, emit)
+            exported, result = _quantized(
+                network, exported, *int8_pages, result, Path(folder), tolerance, runtime_config, emit
+            )
         files = [_put(source, target / name if name else target) for name, source in exported.files.items()]
     return replace(result, files=tuple(files))
 
@@ -233,6 +240,7 @@ def _quantized(
     result: ExportResult,
     folder: Path,
     tolerance: float,
+    runtime_config: RuntimeConfig | None,
     emit: Emit,
 ) -> tuple[Exported, ExportResult]:
     """Quantise an exported ONNX file, and compare it with its checkpoint on held-out pages.
@@ -244,7 +252,7 @@ def _quantized(
     path = folder / f"model{INT8_SUFFIX}"
     _quantize(fp32.files[""], path, network, calibration, info)
     in_int8 = replace(held_out, info=replace(exported_info(path), data=info.data))
-    theirs, ours = scored_together(get_predictions([in_int8, held_out], emit=emit))
+    theirs, ours = scored_together(get_predictions([in_int8, held_out], runtime_config=runtime_config, emit=emit))
     difference = paired_difference(theirs, ours, DEFAULT)
     if not -difference.value <= tolerance:
         raise CheckpointError(

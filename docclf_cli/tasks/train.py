@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import shlex
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -131,7 +132,7 @@ class _Work:
     def _allowance(self, planned: PlannedFit, run: RunFolder) -> Allowance | None:
         """The time for a fit: its share of what is left of `train.minutes`; None where its epochs are fixed."""
         train = self.profile.train
-        if train.minutes is None or train.only_probes:
+        if train.minutes is None:
             return None
         left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
         fits_left = len(self.fits) - next(number for number, one in enumerate(self.fits) if one is planned)
@@ -202,9 +203,27 @@ def train(
             _write_preview(work)
         fitted = [work.fit(work.task(planned)) for planned in fits]  # each gets its share of the time that is left
         if profile.train.refit:
-            refit(work.task(fits[0]), fitted[0], resume=work.resume, emit=emit, stop=stop)
+            _refit(work, fitted)
         learned = what_was_learned(profile, run.path, checked.pages, checked.split, emit, stop)
         return distributed.on_main(lambda: replace(_finished(work, fitted), learned=learned))
+
+
+def _refit(work: _Work, fitted: Sequence[FitResult]) -> None:
+    """Train once more on all pages: as long as the best epoch of the run, of folds as long as half of theirs were at most."""
+    task = replace(work.task(work.fits[0]), run=work.run)
+    temperature = fitted[0].temperature
+    if len(fitted) > 1:  # of single folds: each page by the one that did not train on it, as the refit sees a new page
+        out_of_fold = pooled([one.val for one in fitted])
+        temperature = fit_temperature(out_of_fold.log_probs, out_of_fold.labels)
+    epochs = round(statistics.median(one.best_epoch for one in fitted))
+    precision = distributed.on_main(lambda: _precision_of([one.run.best for one in fitted]))
+    refit(task, epochs, temperature, precision, resume=work.resume, emit=work.emit, stop=work.stop)
+
+
+def _precision_of(checkpoints: Sequence[Path]) -> str:
+    """The number format that checkpoints predict in; fp32 where they differ."""
+    found = {info_of(path).precision for path in checkpoints}
+    return found.pop() if len(found) == 1 else "fp32"
 
 
 def _opened(
@@ -266,7 +285,8 @@ def _finished(work: _Work, fitted: Sequence[FitResult]) -> TrainResult:
         f1_macro_degraded=float(np.mean(degraded)) if degraded else result.f1_macro_degraded,
         no_better_than_chance=any(one.kind == CHANCE for one in result.verdict),
     )
-    return replace(result, next_commands=next_commands(run.path, profile, index.class_names))
+    usable = all(one.kind != CHANCE for one in result.verdict)
+    return replace(result, next_commands=next_commands(run.path, profile, index.class_names, usable))
 
 
 def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:

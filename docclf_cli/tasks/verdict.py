@@ -185,26 +185,25 @@ def _still_learning(histories: Sequence[History]) -> bool:
     return rising > len(histories) / 2
 
 
-def next_commands(run: Path, profile: Profile, class_names: tuple[str, ...]) -> tuple[str, ...]:
+def next_commands(run: Path, profile: Profile, class_names: tuple[str, ...], usable: bool = True) -> tuple[str, ...]:
     """A report, metrics on other pages, and predictions with a threshold: commands that work as they are printed.
 
     Args:
         run: The finished run.
         profile: What was trained, with absolute paths.
         class_names: Its classes.
+        usable: Whether it is better than chance; otherwise the pages are to be looked at, and nothing is to be predicted.
     """
     data = profile.data
     has_test, labelled = _test_pages(data, class_names)
     report = shlex.join(["docclf", "class-report", str(run), "--html"])
-    if labelled:
-        evaluate = shlex.join(["docclf", "evaluate", "--checkpoint", str(run), "--split", "test"])
-    else:
-        evaluate = shlex.join(["docclf", "evaluate", "--checkpoint", str(run), "--degrade"])
-    options = ["--checkpoint", str(run), *_sure_enough(run)]
-    if has_test or not Path(data.root).exists():
-        predict = shlex.join(["docclf", "predict", "--split", "test", *options])
-    else:
-        predict = shlex.join(["docclf", "predict", data.root, *options])
+    if not usable:
+        return report, shlex.join(["docclf", "audit", data.root])
+    evaluate = shlex.join(["docclf", "evaluate", str(run), "--split", "test"])
+    if not labelled:
+        evaluate = shlex.join(["docclf", "evaluate", str(run), "--degrade"])
+    others = ["--split", "test"] if has_test or not Path(data.root).exists() else [data.root]
+    predict = shlex.join(["docclf", "predict", str(run), *others, *_sure_enough(run)])
     return report, evaluate, predict
 
 

@@ -37,9 +37,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Network(model, Preprocess(32), resolve_runtime(RuntimeConfig(device="cpu")), FeatureRecorder(model))
     images = np.stack([np.array(drawn_page(number).resize((32, 32))) for number in range(240)])
     logits, features = network.outputs(torch.from_numpy(images).permute(0, 3, 1, 2))
-    seen = Observed(features.numpy(), logits.numpy(), logits.numpy().argmax(axis=1))
+    widths, pages = network.recorder.widths, np.arange(len(logits))
+    seen = Observed(features.numpy(), logits.numpy(), logits.numpy().argmax(axis=1), pages, widths)
     parts = [
-        Observed(seen.features[rows], seen.logits[rows], seen.targets[rows]) for rows in (slice(120), slice(120, None))
+        Observed(seen.features[rows], seen.logits[rows], seen.targets[rows], pages[rows], widths)
+        for rows in (slice(120), slice(120, None))
     ]
     novelty = fit_novelty(*parts, np.arange(120), np.zeros(120, dtype=bool), checkpoint.temperature)
     assert novelty is not None

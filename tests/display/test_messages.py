@@ -1,6 +1,7 @@
 """Tables in Korean: every text has one, with the values of the English one, and the environment or an option asks for it."""
 
 import ast
+import functools
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +33,22 @@ def _texts() -> Iterator[tuple[str, set[str]]]:
     yield from ((entry.build.label, set()) for entry in METRICS)
 
 
+def _is_in_the_source(text: str) -> bool:
+    """Whether the source has a text outside of the catalogue; a long one may be put together of two."""
+    return text in _constants() or any(len(end) > 20 and text.endswith(end) for end in _constants())
+
+
+@functools.cache
+def _constants() -> set[str]:
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py") if path.stem != "messages")
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
 def test_every_text_that_is_shown_has_a_korean_one_and_no_other_has() -> None:
     texts = dict(_texts())
-    assert set(KOREAN) == set(texts)
+    assert set(texts) <= set(KOREAN)
+    assert [text for text in KOREAN if text not in texts and not _is_in_the_source(text)] == []
     for text, values in texts.items():
         assert _names(text) <= values
         assert _names(KOREAN[text]) <= values

@@ -8,6 +8,9 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, normalize
 
 from docclf_cli.metrics import novelty
 from docclf_cli.metrics.novelty import FeatureSpace, HeldOutNovelty, NoveltyModel, Observed, fit_novelty
@@ -21,7 +24,7 @@ def drawn(seed: int, pages: int, classes: list[int], spread: float = 1.0) -> Obs
     rng = np.random.default_rng(seed)
     targets = rng.choice(classes, pages)
     features = centres[targets] + spread * rng.normal(size=(pages, WIDTH))
-    return Observed(features, features @ centres[:CLASSES].T / 12, targets)
+    return Observed(features, features @ centres[:CLASSES].T / 12, targets, np.arange(pages), (WIDTH - 15, 15))
 
 
 def fitted(seed: int = 1) -> NoveltyModel:
@@ -33,10 +36,13 @@ def fitted(seed: int = 1) -> NoveltyModel:
     return found
 
 
+def space_of(trained: Observed) -> FeatureSpace:
+    return FeatureSpace.fit(trained.features, trained.targets, trained.pages, CLASSES)
+
+
 @pytest.fixture(scope="module")
 def space() -> FeatureSpace:
-    trained = drawn(1, 200, list(range(CLASSES)))
-    return FeatureSpace.fit(trained.features, trained.targets, CLASSES)
+    return space_of(drawn(1, 200, list(range(CLASSES))))
 
 
 def test_scores_are_those_of_pytorch_ood(space: FeatureSpace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +59,7 @@ def test_scores_are_those_of_pytorch_ood(space: FeatureSpace, monkeypatch: pytes
     assert novelty.confidences_of(pages.logits, 1.0) == pytest.approx(confidence)
     # pytorch-ood's covariance is a sum of squares, and is not shrunk
     monkeypatch.setattr(novelty, "shrunk_covariance", lambda centred: centred.T @ centred / len(centred))
-    plain = FeatureSpace.fit(drawn(1, 200, list(range(CLASSES))).features, space.gallery_targets, CLASSES)
+    plain = space_of(drawn(1, 200, list(range(CLASSES))))
     theirs = detectors.Mahalanobis(None).fit_features(gallery.float(), targets).predict_features(tensor.float()).numpy()
     distances = novelty.mahalanobis(points, plain)
     assert distances.min(axis=1) == pytest.approx(theirs * 2 * len(gallery), rel=0.01)
@@ -63,7 +69,7 @@ def test_the_margin_is_that_of_linear_discriminant_analysis(
     space: FeatureSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(novelty, "shrunk_covariance", lambda centred: centred.T @ centred / len(centred))
-    plain = FeatureSpace.fit(drawn(1, 200, list(range(CLASSES))).features, space.gallery_targets, CLASSES)
+    plain = space_of(drawn(1, 200, list(range(CLASSES))))
     points = plain.project(drawn(2, 60, list(range(CLASSES))).features)
     lda = LinearDiscriminantAnalysis(priors=np.full(CLASSES, 1 / CLASSES)).fit(plain.gallery, plain.gallery_targets)
     best = np.sort(lda.decision_function(points), axis=1)[:, ::-1]
@@ -73,10 +79,43 @@ def test_the_margin_is_that_of_linear_discriminant_analysis(
 def test_features_are_kept_along_their_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(novelty, "DIMENSIONS", 7)
     trained, pages = drawn(1, 200, list(range(CLASSES))), drawn(2, 60, list(range(CLASSES + 1)))
-    points = FeatureSpace.fit(trained.features, trained.targets, CLASSES).project(pages.features)
-    assert np.abs(points) == pytest.approx(np.abs(PCA(7).fit(trained.features).transform(pages.features)), abs=1e-3)
-    few = FeatureSpace.fit(trained.features[:20], trained.targets[:20], CLASSES)  # by the smaller matrix
-    assert np.abs(few.basis.T @ PCA(7).fit(trained.features[:20]).components_.T) == pytest.approx(np.eye(7), abs=1e-3)
+    theirs = make_pipeline(StandardScaler(), PCA(7)).fit(trained.features).transform(pages.features)
+    assert np.abs(space_of(trained).project(pages.features)) == pytest.approx(np.abs(theirs), abs=1e-3)
+    few = Observed(trained.features[:20], trained.logits[:20], trained.targets[:20], np.arange(20), (WIDTH,))
+    theirs = (
+        make_pipeline(StandardScaler(), PCA(7)).fit(few.features).transform(pages.features)
+    )  # by the smaller matrix
+    assert np.abs(space_of(few).project(pages.features)) == pytest.approx(np.abs(theirs), abs=1e-3)
+
+
+def test_a_feature_that_never_changes_says_nothing() -> None:
+    trained, pages = drawn(1, 200, list(range(CLASSES))), drawn(2, 5, [0])
+    trained.features[:, 3] = 1.0
+    space, before = space_of(trained), pages.features.copy()
+    before[:, 3] += 1e6
+    assert space.project(before) == pytest.approx(space.project(pages.features))
+
+
+def test_neighbours_are_those_of_scikit_learn(space: FeatureSpace) -> None:
+    points = space.project(drawn(2, 60, list(range(CLASSES + 1))).features)
+    found = NearestNeighbors(n_neighbors=novelty.NEIGHBOUR).fit(normalize(space.gallery))
+    distances, places = found.kneighbors(normalize(points))
+    assert novelty.nearest(points, space) == pytest.approx(distances[:, -1], abs=2e-3)
+    own = NearestNeighbors(n_neighbors=novelty.NEIGHBOUR + 1).fit(
+        normalize(space.gallery)
+    )  # the first is the page itself
+    spacing = own.kneighbors(normalize(space.gallery))[0][:, -1]
+    assert space.spacing == pytest.approx(spacing, abs=2e-3)
+    expected = distances[:, -1] / spacing[places].mean(axis=1)
+    assert novelty.sparseness(points, space) == pytest.approx(expected, abs=5e-3)
+
+
+def test_the_spacing_of_a_page_does_not_count_its_copy() -> None:
+    trained = drawn(1, 60, list(range(CLASSES)))
+    doubled = trained + trained
+    spacing = space_of(doubled).spacing
+    assert spacing[:60] == pytest.approx(spacing[60:], abs=1e-3)
+    assert (spacing > 0.1).all()
 
 
 def test_the_covariance_is_shrunk_as_ledoit_and_wolf_do() -> None:
@@ -114,15 +153,26 @@ def test_pages_of_an_unseen_class_stand_out_and_known_ones_are_lost_as_promised(
     assert all(share.value > 0.8 for share in model.held_out.caught(threshold).values())
 
 
-def test_a_left_out_class_has_neither_training_pages_nor_logit(space: FeatureSpace) -> None:
-    pages = drawn(2, 20, [1])
-    without = novelty.raw_scores(pages.features, pages.logits, space, left_out=1)
+def test_a_left_out_class_has_neither_training_pages_nor_logit() -> None:
+    spaces, pages = fitted().spaces, drawn(2, 20, [1])
+    without = novelty.raw_scores(pages.features, pages.logits, spaces, left_out=1)
     moved = pages.logits.copy()
     moved[:, 1] += 100
-    assert novelty.raw_scores(pages.features, moved, space, left_out=1) == pytest.approx(without)
-    assert not (space.without(1).gallery_targets == 1).any()
-    known = novelty.raw_scores(pages.features, pages.logits, space)
+    assert novelty.raw_scores(pages.features, moved, spaces, left_out=1) == pytest.approx(without)
+    assert not (spaces[0].without(1).gallery_targets == 1).any()
+    known = novelty.raw_scores(pages.features, pages.logits, spaces)
     assert (without.mean(axis=0) > known.mean(axis=0)).all()
+
+
+def test_confident_pages_are_lost_no_less_often_than_others() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0, 1, 2000), rng.normal(3, 1, 2000)])
+    confident = np.repeat([True, False], 2000)
+    raised = scores + novelty._bar(scores, confident) * confident
+    threshold = np.quantile(raised, 0.95)
+    assert (raised[confident] > threshold).mean() == pytest.approx(0.05, abs=0.002)
+    assert novelty._bar(scores[1990:], confident[1990:]) == 0  # too few confident pages
+    assert novelty._bar(-scores, confident) == 0
 
 
 def test_the_threshold_counts_a_page_and_its_copy_once() -> None:
@@ -169,6 +219,8 @@ def test_a_model_comes_back_from_its_arrays() -> None:
     arrays = model.to_arrays()
     assert all(value.dtype.kind in "fib" for value in arrays.values())
     again = NoveltyModel.from_arrays(arrays)
+    assert again is not None
+    assert NoveltyModel.from_arrays({}) is None
     assert again.held_out == model.held_out
     assert again.log_odds(pages.features, pages.logits) == pytest.approx(model.log_odds(pages.features, pages.logits))
     assert again.leading_of(pages.features).shape == (30, novelty.DRIFT_DIMENSIONS)

@@ -12,16 +12,18 @@ from tiny import draw_pages, no_plots, tiny_profile
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.provenance import inherit_numerics, profile_differences, stored_profile
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime.numerics import pages_to_compare
 from docclf_cli.engine.training.best_epoch import rows_to_score
 from docclf_cli.errors import InputError, Interrupted
-from docclf_cli.events import Event, StepDone
+from docclf_cli.events import Event, StepDone, silent
 from docclf_cli.metrics.calibration import cross_fitted, fit_temperature
 from docclf_cli.metrics.class_metrics import compute_metrics
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.stop import StopFlag
+from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
 from docclf_cli.tasks.train import train
 
@@ -63,6 +65,25 @@ def test_a_refit_trains_on_all_pages_for_the_chosen_epochs(pages: Path, tmp_path
     assert final.epoch == result.best_epoch
     assert final.temperature == result.temperature
     assert seen[-1] == result.best_epoch * (30 // 4)  # 30 pages are 7 whole batches of four; validated, 18 were 4
+
+
+def test_the_refit_of_folds_predicts_with_what_its_folds_measured(pages: Path, tmp_path: Path) -> None:
+    profile = tiny_profile(pages, tmp_path, name="r", train__folds=3, train__epochs=2, train__refit=True)
+    result = train(profile)
+    run, final = RunFolder(result.run), Checkpoint.load(result.run / "refit.ckpt")
+    assert final.epoch == round(np.median([fold.best_epoch for fold in result.folds]))
+    folds = TrainedModel.load(run.path)
+    assert folds.is_folds  # for evaluate, audit and ensemble
+    assert final.temperature == pytest.approx(folds.temperature_of("val"))
+    (member,) = EnsembleSpec.of_checkpoint(run.path).members
+    assert (member.path, member.temperature) == (run.refit, final.temperature)
+    threshold = threshold_from_held_out(member, 0.1, RuntimeConfig(), silent, NEVER)
+    assert threshold == threshold_from_held_out(folds, 0.1, RuntimeConfig(), silent, NEVER)
+    with pytest.raises(InputError, match="refitted on all pages"):
+        evaluate(run.refit, "val")
+    # Without the folds' own temperature their mean predicts.
+    run.temperature.unlink()
+    assert EnsembleSpec.of_checkpoint(run.path).members[0].is_folds
 
 
 def test_a_run_keeps_absolute_paths_beside_what_was_typed(

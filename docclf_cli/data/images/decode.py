@@ -36,6 +36,7 @@ from PIL import Image, ImageFile, features
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.errors import DocclfError
 
+CRASHES = "makes its decoder crash, or needs too much memory"  # reason of a page that cannot even be tried
 RULES = 2  # counts up whenever the same file gives other pixels than before
 HEIC_HINT = "pip install pi-heif"
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")  # photos of phones

@@ -24,6 +24,7 @@ from docclf_cli.data.images.decode import (
     target_size,
     whole,
 )
+from docclf_cli.data.images.pdf_repair import MAX_BYTES, TAIL, RepairedPdf, is_cut_off, repair_pdf
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.images.remote import RemoteFiles, uri_of
 from docclf_cli.errors import InputError
@@ -289,11 +290,13 @@ def require_pdf_support(path: str) -> None:
 @functools.cache
 def pdf_renderer() -> str:
     """What renders PDFs here, with its version: another one may draw the same page otherwise."""
-    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}"
+    return f"pypdfium2 {importlib.metadata.version('pypdfium2')}, repairs 1"
 
 
 class PdfPages:
     """The pages of an open PDF; filled-in form fields and annotations are drawn, scripts are never run.
+
+    Of a file whose end is missing, the pages that are whole are read, and the others are unreadable (`pdf_repair`).
 
     Args:
         file: The PDF, seekable; closed with the document.
@@ -309,16 +312,24 @@ class PdfPages:
         # It warns of each form that is also in XFA; its AcroForm is drawn.
         logging.getLogger("pypdfium2").setLevel(logging.ERROR)
         self._file, self._max_pixels = file, max_pixels
+        self._whole: tuple[int | None, ...] | None = None  # where each page is in the repaired file
         try:
             self._pdf = pypdfium2.PdfDocument(file)
         except pypdfium2.PdfiumError as error:
-            raise UnreadablePage(_reason(str(error))) from error
+            reason = _reason(str(error))
+            if reason != _DAMAGED or (repaired := _repaired(file)) is None:
+                raise UnreadablePage(reason) from error
+            self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
+        else:
+            # pdfium opens some of them all the same, and draws the pages whose content is gone as blank ones.
+            if (repaired := _repaired(file)) is not None and len(repaired.pages) == len(self._pdf):
+                self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
         self._pdf.init_forms()
 
     @property
     def pages(self) -> int:
         """Number of pages."""
-        return len(self._pdf)
+        return len(self._pdf) if self._whole is None else len(self._whole)
 
     def page(self, number: int, preprocess: Preprocess, fit: Fit = fitted) -> np.ndarray:
         """Render one page, uint8 [size, size, 3] unless `fit` makes something else of it.
@@ -351,6 +362,10 @@ class PdfPages:
         """
         import pypdfium2
 
+        if self._whole is not None:
+            if (place := self._whole[number]) is None:
+                raise UnreadablePage("damaged: the PDF breaks off before the end of this page")
+            number = place
         try:
             page = self._pdf[number]
         except pypdfium2.PdfiumError as error:
@@ -375,9 +390,22 @@ class PdfPages:
         self._file.close()
 
 
+_DAMAGED = "damaged, or not a PDF"
+
+
+def _repaired(file: IO[bytes]) -> RepairedPdf | None:
+    """A PDF whose end is missing with a new one; None where it is not missing, or nothing is to be saved."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - TAIL))
+    if size > MAX_BYTES or not is_cut_off(file.read()):
+        return None
+    file.seek(0)
+    return repair_pdf(file.read())
+
+
 def _reason(error: str) -> str:
     if "password" in error.lower():
         return "an encrypted PDF: it opens only with a password"
     if "security" in error.lower():
         return "a PDF with an encryption that is not known"
-    return "damaged, or not a PDF"
+    return _DAMAGED

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 import numpy as np
 
-from docclf_cli.data.images.decode import SUFFIXES, UnreadablePage
+from docclf_cli.data.images.decode import SUFFIXES
+from docclf_cli.data.images.page_counts import page_counts
 from docclf_cli.data.images.page_files import PDF_SUFFIX, PageReader, require_pdf_support
 from docclf_cli.data.index.documents import DocumentIndex, alone
 from docclf_cli.data.index.tables import Table, row_number
@@ -127,21 +128,22 @@ def kept_together(index: DocumentIndex) -> DocumentIndex:
     return replace(index, groups=np.array([root(group) for group in index.groups.tolist()], dtype=np.str_))
 
 
-def _page_counts(index: DocumentIndex, rows: Iterable[int], config: DataConfig) -> list[int]:
+def _page_counts(index: DocumentIndex, rows: Sequence[int], config: DataConfig) -> list[int]:
     """Pages of the files of some rows; 0 where one cannot be opened."""
-    reader, counts = PageReader(config.max_pixels, config.allow_symlinks), []
-    for row in rows:
-        path = index.path(row)
-        try:
-            status = os.stat(path)  # noqa: PTH116
-            key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
-            if key not in _counted:
-                _counted[key] = reader.count(path, index.root)
-            counts.append(_counted[key])
-        except (OSError, UnreadablePage):
-            counts.append(0)
-    reader.close()
-    return counts
+    keys = [_state(index.path(row)) for row in rows]
+    new = {key: index.path(row) for row, key in zip(rows, keys, strict=True) if key not in _counted}
+    reader = PageReader(config.max_pixels, config.allow_symlinks)
+    _counted.update(zip(new, page_counts(list(new.values()), index.root, reader), strict=True))
+    return [_counted[key] for key in keys]
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """What a count is remembered by; a file that is not there has no size and no time."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return str(path.absolute()), -1, -1
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 def _document(name: str, file: str) -> str:

@@ -28,8 +28,9 @@ from docclf_cli.data.index.folders import (
     locate,
     subfolders,
     unsafe,
+    walk,
 )
-from docclf_cli.data.index.left_out import LeftOut
+from docclf_cli.data.index.left_out import UNLISTED, LeftOut
 from docclf_cli.data.index.tables import SHOWN, Table, examples, read_table, row_number
 from docclf_cli.errors import InputError
 from docclf_cli.page_ids import is_paged, page_id
@@ -151,7 +152,21 @@ def _csv_listing(
     below = images.relative_to(root).as_posix() if root != images else ""
     groups = _groups(table, config.group_column, split) if labelled else None
     meta = path.parent / "meta.csv"
-    return Listing(path, root, below, names, files, labels, groups, meta if meta.is_file() else None, named=named)
+    left_out = _beside(images, files, config.allow_symlinks)
+    return Listing(path, root, below, names, files, labels, groups, meta if meta.is_file() else None, left_out, named)
+
+
+def _beside(images: Path, files: np.ndarray, follow_links: bool) -> LeftOut:
+    """What lies in the folder of a table's images and is none of them."""
+    left_out, listed = LeftOut(), set(files.tolist())
+    try:
+        exact = len(listed) == len(os.listdir(images))  # noqa: PTH208  (three times faster on a million files)
+    except OSError:
+        return left_out
+    # The usual case, and by far the fastest: each file of the folder is a page, for none is missing.
+    if not exact or any("/" in name for name in listed):
+        left_out.add(UNLISTED, sum(name not in listed for name in walk(images, PAGE_SUFFIXES, follow_links, left_out)))
+    return left_out
 
 
 def _page_keys(names: np.ndarray, named: np.ndarray) -> np.ndarray:

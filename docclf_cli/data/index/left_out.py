@@ -14,7 +14,8 @@ logger = logging.getLogger("docclf")
 FOLDER = "folder"
 LINKED_FOLDER = "linked folder"
 NO_SUFFIX = "file without a suffix"
-_PLURALS = {NO_SUFFIX: "files without a suffix"}
+UNLISTED = "image that the CSV does not list"
+_PLURALS = {NO_SUFFIX: "files without a suffix", UNLISTED: "images that the CSV does not list"}
 _SUFFIX = re.compile(r"\.[^\W_]{1,8}")  # "Dr. Kim's letter" has none, whatever pathlib says
 _SHOWN = 8
 

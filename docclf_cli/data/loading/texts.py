@@ -148,7 +148,10 @@ def _fill(
         logger.info("text: %d pages without a text layer are read by %s", len(missing), reading.engine)
     jobs = [Job(row, row, reading.index.path(row)) for row in missing]
     several = workers >= 2 and len(jobs) >= 2
-    results = by_processes(reading, jobs, workers, stop) if several else reading(jobs)
+    if several:  # a page whose decoder crashes has no text; whoever reads its pixels says so
+        results = by_processes(reading, jobs, workers, stop, lambda job: (job.row, PageText()))
+    else:
+        results = reading(jobs)
     fresh: dict[str, PageText] = {}
     saved, done = time.monotonic(), len(rows) - len(missing)
     for row, text in results:

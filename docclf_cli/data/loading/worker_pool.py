@@ -1,4 +1,8 @@
-"""A pool of worker processes that decode pages into a cache file; a worker that dies is noticed, with its page."""
+"""A pool of worker processes that decode pages into a cache file; a worker that dies is noticed, with its page.
+
+A page whose decoder crashes is an unreadable page, and another worker goes on after it. A worker that was killed ends the
+work: most likely memory has run out.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.decode import CRASHES, UnreadablePage
 from docclf_cli.errors import ResourceError
+from docclf_cli.page_ids import is_paged
 from docclf_cli.stop import StopFlag
 
 if TYPE_CHECKING:
@@ -27,6 +32,8 @@ Read = Callable[[int], "np.ndarray"]  # from the row of a page
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
 _END_SECONDS = 5.0
+# What a broken file does to the library that decodes it.
+_CRASHES = frozenset(("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP"))
 
 
 class Job(NamedTuple):
@@ -41,16 +48,19 @@ def decode_into(draft: CacheDraft, jobs: Sequence[Job], read: Read, workers: int
     """Read the pages of `jobs` into their slots, in no particular order, until `stop` is set.
 
     Raises:
-        ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
+        ResourceError: A worker was killed, mostly because memory has run out; the message names its page.
         OSError: The disk is full.
     """
-    if workers < 2 or len(jobs) < 2:
+    # Files of several pages are mostly PDFs, whose library is the most likely to crash: it never runs in this process.
+    risky = start_method() == "fork" and any(is_paged(job.path.name) for job in jobs)
+    if (workers < 2 or len(jobs) < 2) and not risky:
         for done in _decoded(draft, jobs, read):
             yield done
             if stop():
                 return
     else:
-        yield from by_processes(functools.partial(_decoded, draft, read=read), jobs, workers, stop)
+        decode = functools.partial(_decoded, draft, read=read)
+        yield from by_processes(decode, jobs, max(1, workers), stop, lambda job: (job.slot, 0, CRASHES))
 
 
 @functools.cache
@@ -84,7 +94,11 @@ def _end_workers() -> None:
 
 
 def by_processes(
-    perform: Callable[[Sequence[Job]], Iterator[T]], jobs: Sequence[Job], workers: int, stop: StopFlag
+    perform: Callable[[Sequence[Job]], Iterator[T]],
+    jobs: Sequence[Job],
+    workers: int,
+    stop: StopFlag,
+    crashed: Callable[[Job], T] | None = None,
 ) -> Iterator[T]:
     """What `perform` yields for each job, in no particular order, by several processes, until `stop` is set.
 
@@ -93,6 +107,7 @@ def by_processes(
         jobs: All jobs.
         workers: How many processes.
         stop: Polled between results.
+        crashed: The result of a job at which the worker crashed; None: that is an error.
 
     Raises:
         ResourceError: A worker died (out of memory, or a decoder crashed); the message names its page.
@@ -100,18 +115,36 @@ def by_processes(
     """
     context: Any = multiprocessing.get_context(start_method())
     pool: dict[Connection, tuple[Any, list[Job]]] = {}  # each worker by its pipe, with the pages it has not done yet
+
+    def start(share: list[Job]) -> None:
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(send, perform, share, os.getpid()), daemon=True)
+        process.start()
+        send.close()
+        pool[receive] = process, share
+
     workers = min(workers, len(jobs))
     try:
         for number in range(workers):
-            receive, send = context.Pipe(duplex=False)
-            share = list(jobs[number::workers])
-            process = context.Process(target=_work, args=(send, perform, share, os.getpid()), daemon=True)
-            process.start()
-            send.close()
-            pool[receive] = process, share
+            start(list(jobs[number::workers]))
         while pool and not stop():
-            for receive in wait(list(pool), _POLL_SECONDS):
-                yield from _received(receive, pool)  # type: ignore[arg-type]
+            for ready in wait(list(pool), _POLL_SECONDS):
+                receive = cast(Connection, ready)
+                process, share = pool[receive]
+                try:
+                    message: Any = receive.recv()
+                except EOFError:
+                    del pool[receive]
+                    process.join(_END_SECONDS)
+                    if share:
+                        yield _of_dead(process.exitcode, share.pop(0), crashed)
+                    if share:
+                        start(share)
+                    continue
+                if isinstance(message, BaseException):
+                    raise message
+                share.pop(0)
+                yield message
     finally:
         for process, _ in pool.values():
             process.kill()
@@ -119,23 +152,19 @@ def by_processes(
             process.join(_END_SECONDS)  # one that waits for a dead network folder does not even die
 
 
-def _received(receive: Connection, pool: dict[Connection, tuple[Any, list[Job]]]) -> Iterator[Any]:
-    process, share = pool[receive]
-    try:
-        message = receive.recv()
-    except EOFError:
-        del pool[receive]
-        process.join(_END_SECONDS)
-        if share:
-            raise ResourceError(
-                f"a process that decodes pages died (exit {process.exitcode}) at {share[0].path}",
-                "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
-            ) from None
-        return
-    if isinstance(message, BaseException):
-        raise message
-    share.pop(0)
-    yield message
+def _of_dead(exit_code: int | None, job: Job, crashed: Callable[[Job], T] | None) -> T:
+    """The result of the job at which a worker died.
+
+    Raises:
+        ResourceError: The worker did not crash, but was ended by somebody else; or a crash is an error.
+    """
+    crash = exit_code is not None and exit_code < 0 and signal.Signals(-exit_code).name in _CRASHES
+    if crash and crashed is not None:
+        return crashed(job)
+    raise ResourceError(
+        f"a process that decodes pages died (exit {exit_code}) at {job.path}",
+        "memory may have run out: set runtime.workers lower; or the file crashes its decoder: remove it",
+    )
 
 
 def _work(

@@ -46,8 +46,8 @@ class Checkpoint:
         metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
-        boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
         text: `TextBranch.to_arrays`; empty where the model does not read.
+        boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -61,8 +61,8 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
-    boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
     text: Mapping[str, np.ndarray] = field(default_factory=dict)
+    boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file atomically: after a crash either the old or the new one is there.
@@ -127,8 +127,8 @@ class Checkpoint:
             metrics=found.metrics,
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
-            boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
             text={name: tensor.numpy() for name, tensor in found.text.items()},
+            boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
         )
         if name := not_finite(checkpoint.model):
             raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")

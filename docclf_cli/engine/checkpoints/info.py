@@ -44,8 +44,8 @@ class CheckpointInfo:
         saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
-        splits_packets: Whether it was trained to split packets.
         text: How it uses the text of pages; None where it does not.
+        splits_packets: Whether it was trained to split packets.
     """
 
     path: Path
@@ -61,8 +61,8 @@ class CheckpointInfo:
     saw_all: bool
     precision: str
     novelty: HeldOutNovelty | None = None
-    splits_packets: bool = False
     text: TextUse | None = None
+    splits_packets: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def store_info(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo:
+    novelty = NoveltyModel.from_arrays(checkpoint.novelty)
     return CheckpointInfo(
         path=path,
         sha256=sha256,
@@ -133,7 +134,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         # Checkpoints of training have the metrics of validation, or the state of the optimizer; a refit has neither.
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
-        novelty=NoveltyModel.from_arrays(checkpoint.novelty).held_out if checkpoint.novelty else None,
+        novelty=None if novelty is None else novelty.held_out,
         splits_packets=bool(checkpoint.boundaries),
         text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
     )

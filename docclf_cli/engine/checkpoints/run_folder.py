@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "best.ckpt"
 
     @property
+    def refit(self) -> Path:
+        """Checkpoint that was trained on all pages, with `train.refit`."""
+        return self.path / "refit.ckpt"
+
+    @property
     def last(self) -> Path:
         """Checkpoint to resume from."""
         return self.path / "last.ckpt"

@@ -58,8 +58,8 @@ class CheckpointSchema(_Part):
     )
     training: dict[str, Any]
     novelty: dict[str, torch.Tensor] = Field(default_factory=dict)  # checkpoints of earlier versions have none
-    boundaries: dict[str, torch.Tensor] = Field(default_factory=dict)  # only where packets were asked for
     text: dict[str, torch.Tensor] = Field(default_factory=dict)
+    boundaries: dict[str, torch.Tensor] = Field(default_factory=dict)  # only where packets were asked for
 
 
 def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema:

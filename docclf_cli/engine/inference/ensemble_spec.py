@@ -16,7 +16,7 @@ from docclf_cli.engine.inference.member_predictions import (
     predict_members,
 )
 from docclf_cli.engine.inference.store import PLAIN
-from docclf_cli.engine.inference.trained_model import TrainedModel
+from docclf_cli.engine.inference.trained_model import TrainedModel, refit_or
 from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
 from docclf_cli.ensembling.alignment import Stack
 from docclf_cli.ensembling.combine import Method, methods_of
@@ -50,12 +50,12 @@ class EnsembleSpec:
 
     @classmethod
     def of_checkpoint(cls, path: Path, tta: bool = False) -> EnsembleSpec:
-        """A checkpoint file, a run folder, or a run of folds.
+        """A checkpoint file, a run folder, or a run of folds, of which the refit on all pages predicts if there is one.
 
         Raises:
             CheckpointError: There is no checkpoint, or it is damaged.
         """
-        return cls(str(path), (TrainedModel.load(path),), views=TTAConfig() if tta else None)
+        return cls(str(path), (refit_or(TrainedModel.load(path)),), views=TTAConfig() if tta else None)
 
     @classmethod
     def of_ensemble(cls, name: str, config: EnsembleConfig, tta: bool = False) -> EnsembleSpec:

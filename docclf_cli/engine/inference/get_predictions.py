@@ -58,7 +58,7 @@ def _find_stored(requests: Sequence[PredictionRequest], runtime_config: RuntimeC
     for one in requests:
         if id(one.index) not in files:  # for many requests of a million pages each file is looked at once
             files[id(one.index)] = np.array(identities(one.index), dtype=object)
-        pages = pages_fingerprint(one.index.take(one.rows), files[id(one.index)][one.rows].tolist())
+        pages = pages_fingerprint(one.index.take(one.rows), one.data, files[id(one.index)][one.rows].tolist())
         for precision in [asked] if asked != "auto" else _own_precisions(one.info, runtime_config):
             made_by = fingerprint(one.info.sha256, pages, one.view.name, precision)
             if (stored := load_stored(one.info.path, one.split, made_by, one.index.take(one.rows))) is not None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.special import log_softmax
 
 from docclf_cli.data.loading.batch import Batch
@@ -93,20 +92,19 @@ class PacketModel:
             text_of: What is written on it.
         """
         images = batch.images[0].movedim(1, -1).numpy()
-        texts = [text_of(number) for number in batch.rows.tolist()]
+        numbers = batch.rows.tolist()
+        texts = [text_of(number) for number in numbers]
         cues = [
-            cues_of(image, size_of(number), text)
-            for image, number, text in zip(images, batch.rows.tolist(), texts, strict=True)
+            cues_of(image, size_of(number), text) for image, number, text in zip(images, numbers, texts, strict=True)
         ]
         features, first, later = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         for network in self.networks:
-            logits, recorded = network.outputs(batch.images[0])
-            features.append(recorded.cpu().numpy())
-            log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
+            logits, seen_in_all = network.outputs(batch.images[0])
+            assert network.recorder is not None
+            features.append(network.recorder.classifier_input(seen_in_all).cpu().numpy())
             for is_first, found in ((True, first), (False, later)):
-                pages = [TextPage(text, is_first) for text in texts]
-                fused = log_probs if network.text is None else network.text.fused(log_probs, pages)
-                found.append(log_softmax(fused.astype(np.float64) / self.temperature, axis=1))
+                log_probs = network.read(logits, [TextPage(text, is_first) for text in texts])
+                found.append(log_softmax(log_probs.astype(np.float64) / self.temperature, axis=1))
         return [
             LookedAt(
                 tuple(PacketPage(one, own[place], seen[place]) for own, seen in zip(features, first, strict=True)),

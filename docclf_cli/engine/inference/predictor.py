@@ -70,6 +70,11 @@ class Network:
         """
         return torch.log_softmax(self.outputs(images)[0], dim=1)
 
+    def read(self, logits: torch.Tensor, texts: Sequence[TextPage]) -> np.ndarray:
+        """Log-probabilities, float [n, num_classes], of logits and of what is written on the pages."""
+        log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
+        return log_probs if self.text is None else self.text.fused(log_probs, texts)
+
     def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits, float32 [n, num_classes], and features, float32 [n, width] (width 0 without a recorder); on the device.
 
@@ -258,10 +263,8 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
         runtime,
         text=checkpoint.text_branch(info.path),
     )
-    if not checkpoint.novelty:
-        return network
-    recorder, novelty = FeatureRecorder(network.model), NoveltyModel.from_arrays(checkpoint.novelty)
-    return replace(network, recorder=recorder, novelty=novelty)
+    novelty = NoveltyModel.from_arrays(checkpoint.novelty)
+    return network if novelty is None else replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

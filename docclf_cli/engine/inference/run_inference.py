@@ -338,7 +338,9 @@ class _PendingPredictions:
             targets=index.targets,
             groups=None if index.groups is None else index.groups.astype(np.str_),
             status=self.status.astype(np.str_),
-            fingerprint=fingerprint(request.info.sha256, pages_fingerprint(index), request.view.name, precision),
+            fingerprint=fingerprint(
+                request.info.sha256, pages_fingerprint(index, request.data), request.view.name, precision
+            ),
         )
 
 

@@ -18,19 +18,24 @@ from docclf_cli.data.loading.cache import identities
 from docclf_cli.data.loading.pages import PLAIN
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import fingerprint_of, may_write
+from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.predictions import Predictions
 
 logger = logging.getLogger("docclf")
 
 
-def pages_fingerprint(index: DocumentIndex, files: Sequence[str] | None = None) -> str:
-    """Hash pages in their order: their IDs and image files as these are now, without labels.
+def pages_fingerprint(index: DocumentIndex, data: DataConfig, files: Sequence[str] | None = None) -> str:
+    """Hash pages in their order: their IDs and image files as these are now, without labels, and which files are refused.
 
     Args:
         index: The pages.
+        data: How they are read.
         files: Their identities, where these are known already.
     """
-    return fingerprint_of(RULES, index.ids.tolist(), identities(index) if files is None else list(files))
+    reading = data.max_pixels, data.allow_symlinks
+    usual = DataConfig()
+    others = [] if reading == (usual.max_pixels, usual.allow_symlinks) else [reading]
+    return fingerprint_of(RULES, index.ids.tolist(), identities(index) if files is None else list(files), *others)
 
 
 def fingerprint(checkpoint_sha256: str, pages: str, view: str = PLAIN, precision: str = "fp32") -> dict[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -41,12 +41,15 @@ class TrainedModel:
         path: Checkpoint or ONNX file, or the folder of a folds run.
         checkpoints: Its checkpoint; of a folds run one per fold that was trained.
         weight: Its weight as the member of an ensemble, as listed.
+        sisters: Of a refit of a folds run, that run: its folds give the temperature and every figure, because no page is held
+            out from the refit itself.
     """
 
     name: str
     path: Path
     checkpoints: tuple[CheckpointInfo, ...]
     weight: float = 1.0
+    sisters: TrainedModel | None = None
 
     @classmethod
     def load(cls, path: Path, *, name: str | None = None, weight: float = 1.0) -> TrainedModel:
@@ -72,6 +75,13 @@ class TrainedModel:
                 f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
             )
         raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
+
+    def reading(self, keys: Mapping[str, Any]) -> TrainedModel:
+        """The same model, with other values for keys of its data section that say how pages are read."""
+        if not keys:
+            return self
+        checkpoints = [replace(info, data=info.data.model_copy(update=dict(keys))) for info in self.checkpoints]
+        return replace(self, checkpoints=tuple(checkpoints))
 
     def predictor(
         self,
@@ -169,6 +179,17 @@ def fold_checkpoints(run: Path) -> list[Path]:
     """The best checkpoint of each fold that was trained, by fold."""
     found = [path for path in run.glob("fold-*/best.ckpt") if FOLD.fullmatch(path.parent.name)]
     return sorted(found, key=lambda path: int(path.parent.name.removeprefix("fold-")))
+
+
+def refit_or(model: TrainedModel) -> TrainedModel:
+    """The refit on all pages of a folds run, which predicts new pages in one pass; the model itself where there is none.
+
+    It counts only where the temperature of single folds was fitted to their out-of-fold pages, which is the refit's too.
+    """
+    path = RunFolder(model.path).refit
+    if not model.is_folds or not path.is_file() or _stored_temperatures(model) is None:
+        return model
+    return TrainedModel(model.name, path, (info_of(path),), model.weight, sisters=model)
 
 
 def store_temperatures(run: RunFolder, folds: Sequence[RunFolder], *, mean_of_folds: float, out_of_fold: float) -> None:

@@ -202,6 +202,6 @@ def _stored(task: TrainingJob, rows: Mapping[str, np.ndarray]) -> dict[str, Pred
 
 
 def _made_by(task: TrainingJob, rows: np.ndarray, view: str = PLAIN) -> dict[str, str]:
-    pages = pages_fingerprint(task.prepared.index.take(rows))
+    pages = pages_fingerprint(task.prepared.index.take(rows), task.profile.data)
     facts = info_of(task.run.best)
     return fingerprint(facts.sha256, pages, view, facts.precision)

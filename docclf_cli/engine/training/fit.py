@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import with_precision
@@ -97,14 +96,29 @@ def _describer(task: TrainingJob) -> Describe:
 
 
 def refit(
-    task: TrainingJob, chosen: FitResult, *, resume: bool = False, emit: Emit = silent, stop: StopFlag = NEVER
+    task: TrainingJob,
+    epochs: int,
+    temperature: float,
+    precision: str,
+    *,
+    resume: bool = False,
+    emit: Emit = silent,
+    stop: StopFlag = NEVER,
 ) -> Path:
-    """Train on all pages, for as many epochs as the best epoch, with the same schedule.
+    """Train on all pages, for as many epochs as validation chose, with the same schedule.
 
-    The result is `refit.ckpt` beside `best.ckpt`, with the temperature of the validated model; no page is left to
-    score it on.
+    The result is `refit.ckpt` in the folder of the run; no page is left to score it on.
+
+    Args:
+        task: A fit of the run; its folder is that of the run.
+        epochs: How many.
+        temperature: Of the validated models, for which held-out pages were left.
+        precision: Number format that these predict in.
+        resume: Resume from the refit's `last.ckpt` if there is one.
+        emit: Consumer of events.
+        stop: Polled after every step.
     """
-    config = task.profile.train.model_copy(update={"epochs": chosen.best_epoch, "patience": None, "monitor": "epoch"})
+    config = task.profile.train.model_copy(update={"epochs": epochs, "patience": None, "monitor": "epoch"})
     rows = np.sort(np.concatenate([task.train_rows, task.val_rows]))
     everything = replace(
         task, train_rows=rows, run=RunFolder(task.run.path / "refit"), label="refit on all pages", allowance=None
@@ -112,11 +126,11 @@ def refit(
     check_shares(everything.batches)
     trainer = build_trainer(everything, config, no_metrics, _position(everything.run, resume), stop)
     run_fit(everything, trainer, emit, stop)
-    path = task.run.path / "refit.ckpt"
+    path = task.run.refit
     if distributed.is_main_process():
         last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
-        profile = with_precision(last.profile, info_of(task.run.best).precision)
-        text = everything.reader.refitted(task.run.best) if everything.reader is not None else {}
-        replace(last, temperature=chosen.temperature, profile=profile, text=text).save(path)
+        text = everything.reader.refitted(task.run) if everything.reader is not None else {}
+        profile = with_precision(last.profile, precision)
+        replace(last, temperature=temperature, profile=profile, text=text).save(path)
     emit(FitDone(everything.run.path, trainer.state.epoch))
     return path

@@ -24,7 +24,7 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, seed_of
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH
 from docclf_cli.engine.training.distillation import Teachers
-from docclf_cli.engine.training.linear_probe import ProbePages, ProbeTrainer, resolve_views
+from docclf_cli.engine.training.linear_probe import ProbeBudget, ProbePages, ProbeTrainer, resolve_views
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.pace import Allowance, Pace
@@ -87,6 +87,15 @@ class TrainingJob:
     def degraded_view(self) -> DegradedView:
         """The view that degrades held-out pages for validation."""
         return DegradedView.of_validation(self.prepared.index.ids, self.profile.data)
+
+    @property
+    def probe_budget(self) -> ProbeBudget | None:
+        """The time of a fit that is a linear probe alone; None where it may take what it takes."""
+        if self.allowance is None or not self.profile.train.only_probes:
+            return None
+        # Clean and degraded held-out pages, and a sample of the training pages.
+        scored = len(self.val_rows) * (3 if self.profile.data.degraded_validation else 2)
+        return ProbeBudget(self.allowance.seconds, self.allowance.clock(), scored, self.allowance.clock)
 
     def validator(self, emit: Emit, stop: StopFlag) -> Validator:
         """Build the validator, which scores a model on the held-out pages."""
@@ -165,7 +174,8 @@ def build_trainer(
         trainer = Trainer(components, config, runtime, profile.seed, validate)
     else:
         views = resolve_views(config.linear_probe, len(job.train_rows))
-        pages = ProbePages(prepared, job.train_rows, augmentation, views, profile.seed, stop.check_while_waiting)
+        on_wait = stop.check_while_waiting
+        pages = ProbePages(prepared, job.train_rows, augmentation, views, profile.seed, on_wait, job.probe_budget)
         name = profile.model.model_name
         trainer = ProbeTrainer(pages, name, components, config, runtime, profile.seed, validate)
     if position is not None:
@@ -175,7 +185,7 @@ def build_trainer(
             raise CheckpointError(
                 f"{job.run.last}: its position does not fit this profile ({first_line(error)})", "start a new run"
             ) from error
-    if job.allowance is not None:
+    if job.allowance is not None and not config.only_probes:
         trainer.pace = Pace(job.allowance, config.epochs, batches.steps, trainer.global_step)
     return trainer
 

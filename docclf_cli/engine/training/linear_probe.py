@@ -10,9 +10,10 @@ import copy
 import hashlib
 import io
 import logging
+import time
 import zipfile
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +46,7 @@ from docclf_cli.profile.schema import AugmentationConfig
 FORWARD_PASSES = 1000  # of a probe whose number of views is `auto`: about ten seconds on two cores
 FEWEST_VIEWS, MOST_VIEWS = 2, 32
 BATCH = 32  # pages of a forward pass
+REGRESSION_SECONDS, REGRESSION_SHARE = 3.0, 0.05  # kept for the regressions: seconds, or a share of the probe's time
 CACHED_BYTES = 256 * 2**20  # features stored for later runs with the same backbone and views
 FOLDS = 3
 # Weights of the squared norm of the classifier beside the mean loss, for features of variance 1; the strongest first.
@@ -80,6 +82,28 @@ def linear_classifier(model: Any, name: str) -> nn.Linear:
     return classifier
 
 
+@dataclass(frozen=True)
+class ProbeBudget:
+    """The time of a probe, with the scoring that follows.
+
+    Attributes:
+        seconds: From `began` on.
+        began: By `clock`.
+        scored: How many pages are scored after it, each about as costly as a view.
+        clock: Seconds of a steady clock.
+    """
+
+    seconds: float
+    began: float
+    scored: int
+    clock: Callable[[], float] = time.monotonic
+
+    def allows(self, pages: int, each: float) -> bool:
+        """Whether one more view of some pages fits, at so many seconds for each."""
+        needed = (pages + self.scored) * each + max(REGRESSION_SECONDS, REGRESSION_SHARE * self.seconds)
+        return self.clock() - self.began + needed <= self.seconds
+
+
 @dataclass(frozen=True, eq=False)
 class ProbePages:
     """The pages that a probe sees.
@@ -91,6 +115,7 @@ class ProbePages:
         views: How many views of each page; the first one is plain.
         seed: Seed of the run.
         on_wait: Called while no batch comes.
+        budget: The time for all this; None takes what it takes.
     """
 
     prepared: PreparedPages
@@ -99,6 +124,7 @@ class ProbePages:
     views: int
     seed: int
     on_wait: OnWait
+    budget: ProbeBudget | None = None
 
     def digests(self) -> list[bytes]:
         """What identifies the pixels of each page."""
@@ -129,19 +155,22 @@ class ProbeTrainer(Trainer):
         model = components.model
         classifier = linear_classifier(model, self.name)
         features = yield from frozen_features(model, classifier, pages, self.runtime)
+        views = features.shape[1]
+        if views < pages.views:
+            logger.warning(
+                "the time is nearly up: the linear probe sees %d of %d planned views of each page", views, pages.views
+            )
         labels = pages.prepared.index.labels[pages.rows]
         found = fit_logistic(
             features.reshape(-1, features.shape[-1]),
-            np.repeat(labels, pages.views),
-            np.repeat(_folds(pages.prepared.index, pages.rows, self.seed), pages.views),
-            components.loss.weights(torch.as_tensor(np.repeat(labels, pages.views)).to(self.runtime.device))
-            .cpu()
-            .numpy(),
+            np.repeat(labels, views),
+            np.repeat(_folds(pages.prepared.index, pages.rows, self.seed), views),
+            components.loss.weights(torch.as_tensor(np.repeat(labels, views)).to(self.runtime.device)).cpu().numpy(),
             classifier.out_features,
         )
         logger.info(
             "linear probe: %d views of each of %d pages, penalty %g, cross-validated log loss %.3f",
-            pages.views, len(pages.rows), found.penalty, found.cross_validated,
+            views, len(pages.rows), found.penalty, found.cross_validated,
         )  # fmt: skip
         with torch.no_grad():
             classifier.weight.copy_(torch.as_tensor(found.weight))
@@ -162,7 +191,7 @@ def frozen_features(
     """Compute what the classifier gets for each view of each page, as far as it is not stored; yields progress.
 
     Returns:
-        float32 [pages, views, features].
+        float32 [pages, views, features]; fewer views than planned where the time is up before, but at least one.
 
     Raises:
         ResourceError: A page can no longer be read.
@@ -178,15 +207,19 @@ def frozen_features(
         pages.seed,
         pages.prepared.index.labels,
     )
-    wanted = [(view, number) for number in missing for view in range(pages.views)]
-    found = np.empty((len(wanted), classifier.in_features), dtype=np.float32)
+    found = np.empty((pages.views, len(missing), classifier.in_features), dtype=np.float32)
     network = without_batch_norms(model, pages.prepared.preprocess.size, runtime)
-    batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+    # View after view, so that what is there when the time is up is whole views.
+    batches = [
+        [(view, missing[place]) for place in range(start, min(start + BATCH, len(missing)))]
+        for view in range(pages.views)
+        for start in range(0, len(missing), BATCH)
+    ]
     seen: list[torch.Tensor] = []
     head: Any = network.get_classifier()  # type: ignore[operator]
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    views, done, began = pages.views, 0, time.perf_counter()
     try:
-        done = 0
         for batch in data_loader(dataset, batches, workers=runtime.workers, on_wait=pages.on_wait):
             if batch.unreadable:
                 raise ResourceError(
@@ -194,14 +227,24 @@ def frozen_features(
                 )
             with torch.inference_mode(), runtime.autocast():
                 network(normalise(batch.images[0], pages.prepared.preprocess, runtime))
-            found[done : done + len(batch)] = seen.pop().float().cpu().numpy()
+            view, start = divmod(done, len(missing))
+            found[view, start : start + len(batch)] = seen.pop().float().cpu().numpy()
             done += len(batch)
             yield Progress("computing features", done // pages.views, len(missing))
+            if pages.budget is None or done % len(missing) or done == len(missing) * pages.views:
+                continue
+            if not pages.budget.allows(len(missing), (time.perf_counter() - began) / done):
+                views = done // len(missing)
+                break
     finally:
         hook.remove()
-    computed = found.reshape(len(missing), pages.views, classifier.in_features)
+    computed = found[:views].transpose(1, 0, 2)
     if not keys:
         return computed
+    if views < pages.views:  # what is stored has all views
+        return np.stack(
+            [known[key][:views] if key in known else computed[missing.index(n)] for n, key in enumerate(keys)]
+        )
     known |= {keys[number]: features for number, features in zip(missing, computed, strict=True)}
     if missing:
         store.save(known, keys)

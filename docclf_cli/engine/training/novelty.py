@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 
+from docclf_cli.data.images.augmentation import Policy
+from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.data_loader import data_loader
-from docclf_cli.data.loading.datasets import InferenceDataset, cut
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
 from docclf_cli.engine.inference.predictor import Network
@@ -27,6 +30,24 @@ from docclf_cli.models.features import FeatureRecorder
 MOST_HELD_OUT = 1000  # pages, each with its degraded copy where the run validates on these
 TASK = "learning what is unknown"
 logger = logging.getLogger("docclf")
+
+
+@dataclass(frozen=True, eq=False)
+class AlteredView:
+    """A copy of each training page as pages arrive: every other one is degraded, the rest are augmented as in training.
+
+    With such copies among the known pages, damage alone makes a page less foreign.
+    """
+
+    quick: ClassVar = False
+    degraded: DegradedView
+    policy: Policy
+    seed: int
+    name: str = "altered"
+
+    def __call__(self, page: np.ndarray, row: int) -> np.ndarray:
+        """The copy of the page of a row."""
+        return self.policy(page, np.random.default_rng((self.seed, row))) if row % 2 else self.degraded(page, row)
 
 
 def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> Mapping[str, np.ndarray]:
@@ -52,19 +73,16 @@ def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     labels = index.labels
     trained_rows = task.train_rows[stratified_sample(labels[task.train_rows], GALLERY, seed)]
     held_out_rows = task.val_rows[stratified_sample(labels[task.val_rows], MOST_HELD_OUT, seed)]
-    trained, _ = _observe(network, validator.clean, labels, trained_rows, validator)
-    held_out, rows = _observe(network, validator.clean, labels, held_out_rows, validator)
-    degraded = np.zeros(len(rows), dtype=bool)
+    view = AlteredView(task.degraded_view, Policy.from_config(task.profile.augmentation), seed)
+    altered = InferenceDataset((ModelInput(task.prepared.pages, (view,)),), index.targets)
+    trained = _observe(network, validator.clean, labels, trained_rows, validator)
+    trained += _observe(network, altered, labels, trained_rows, validator)
+    held_out = _observe(network, validator.clean, labels, held_out_rows, validator)
+    clean = len(held_out.pages)
     if validator.degraded is not None:
-        copies, rows_of_copies = _observe(network, validator.degraded, labels, held_out_rows, validator)
-        held_out = Observed(
-            np.concatenate([held_out.features, copies.features]),
-            np.concatenate([held_out.logits, copies.logits]),
-            np.concatenate([held_out.targets, copies.targets]),
-        )
-        rows = np.concatenate([rows, rows_of_copies])
-        degraded = np.concatenate([degraded, np.ones(len(rows_of_copies), dtype=bool)])
-    units = unit_of(len(index), index.groups)[rows]
+        held_out += _observe(network, validator.degraded, labels, held_out_rows, validator)
+    units = unit_of(len(index), index.groups)[held_out.pages]
+    degraded = np.arange(len(held_out.pages)) >= clean
     found = fit_novelty(trained, held_out, units, degraded, best.temperature)
     logger.info("%s took %.1f s", TASK, time.monotonic() - started)
     return {} if found is None else found.to_arrays()
@@ -72,8 +90,8 @@ def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
 
 def _observe(
     network: Network, dataset: InferenceDataset, labels: np.ndarray, rows: np.ndarray, validator: Validator
-) -> tuple[Observed, np.ndarray]:
-    """Features and logits of pages, and the rows of those that could be read."""
+) -> Observed:
+    """Features and logits of the pages that could be read."""
     batches = data_loader(
         dataset,
         cut(rows.tolist(), validator.batch_size),
@@ -96,6 +114,8 @@ def _observe(
             logits.append(found[0])
             features.append(found[1])
     seen = np.array(read, dtype=np.int64)
-    if not features:
-        return Observed(np.empty((0, 0)), np.empty((0, len(validator.prepared.index.class_names))), seen), seen
-    return Observed(torch.cat(features).cpu().numpy(), torch.cat(logits).cpu().numpy(), labels[seen]), seen
+    assert network.recorder is not None
+    all_features, all_logits = (
+        torch.cat(parts).cpu().numpy() if parts else np.empty((0, 0)) for parts in (features, logits)
+    )
+    return Observed(all_features, all_logits, labels[seen], seen, network.recorder.widths)

@@ -136,7 +136,7 @@ def learn_packets(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     seed = task.profile.seed
     runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
     model = runtime.place(best.build(task.run.best))
-    network = Network(model, best.preprocess, runtime, FeatureRecorder(model))
+    network = Network(model, best.preprocess, runtime, FeatureRecorder(model), text=best.text_branch())
     drawn = [
         _drawn(documents_of(index, rows), most, seed)
         for rows, most in ((task.train_rows, MOST_TRAINED), (task.val_rows, MOST_HELD_OUT))
@@ -175,11 +175,11 @@ def _observe(
     network: Network, rows: Sequence[int], task: TrainingJob, best: Checkpoint, validator: Validator
 ) -> dict[int, tuple[PacketPage, ...]]:
     """Each readable page as it is, and as a scanner would deliver it."""
+    assert network.recorder is not None
     prepared, data = task.prepared, task.profile.data
     index = prepared.index
     chosen = index.take(np.array(rows))
-    branch = best.text_branch(task.run.best)
-    mode: TextMode = "auto" if branch is not None and branch.source == OCR else "layer"
+    mode: TextMode = "auto" if network.text is not None and network.text.source == OCR else "layer"
     texts = page_texts(chosen, data, mode, workers=network.runtime.workers, emit=validator.emit, stop=validator.stop)
     text_of = {row: text.text for row, text in zip(rows, texts, strict=True)}
     scanned = ScannedView(index.ids, task.profile.seed)
@@ -205,13 +205,10 @@ def _observe(
         for logits, features in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
             count = len(batch.rows)
-            log_probs = log_softmax(logits.cpu().numpy(), axis=1)
-            if branch is not None:  # copies as of a scanner are taken as pages without text
-                written = [TextPage(text_of[row]) for row in batch.rows.tolist()]
-                unwritten = [TextPage("")] * count
-                log_probs = branch.fused(log_probs, [*written, *unwritten])
-            log_probs = log_softmax(log_probs.astype(np.float64) / best.temperature, axis=1)
-            recorded = features.cpu().numpy()
+            # The scanned copies of the pages, the second half, have no text.
+            said = [*(TextPage(text_of[row]) for row in batch.rows.tolist()), *[TextPage("")] * count]
+            log_probs = log_softmax(network.read(logits, said).astype(np.float64) / best.temperature, axis=1)
+            recorded = network.recorder.classifier_input(features).cpu().numpy()
             for number, row in enumerate(batch.rows.tolist()):
                 try:
                     width, height = reader.size(index.path(row), index.root, index.page(row))

@@ -60,10 +60,10 @@ def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
         InputError: Two settings contradict each other.
     """
     data, train = profile.data, profile.train
-    if train.folds is not None and train.refit:
+    if train.fold is not None and train.refit:
         raise InputError(
-            "train.refit and train.folds contradict each other: folds predict together, and none is refitted",
-            "remove --folds, or add --set train.refit=false",
+            "train.refit needs all folds, whose held-out pages give it its temperature, and train.fold trains one of them",
+            "remove --fold, or add --set train.refit=false",
         )
     if train.minutes is not None and train.refit:
         raise InputError(

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
@@ -18,6 +17,8 @@ from docclf_cli.data.loading.prepared_pages import PreparedPages
 from docclf_cli.data.loading.texts import has_layers, page_texts, text_pages
 from docclf_cli.data.text.ocr import ocr_engine, require_ocr
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.inference.trained_model import fold_checkpoints
 from docclf_cli.engine.training.text_fit import TextFit, fit_text_model
 from docclf_cli.ensembling.fusion import TEXT_ALONE, Fusion, cross_fitted_fusion, enough_documents, fit_fusion, gain_of
 from docclf_cli.ensembling.text_branch import LAYER, OCR, TextBranch
@@ -242,17 +243,20 @@ class TextLearner:
         )  # fmt: skip
         return TextBranch(fit.model, fusion, self.texts.source, gain) if gain.shown else None
 
-    def refitted(self, best: Path) -> Mapping[str, np.ndarray]:
+    def refitted(self, run: RunFolder) -> Mapping[str, np.ndarray]:
         """The text branch for a refit on all pages: its model is fitted to them, its weights are those of the best epoch.
 
         Args:
-            best: The checkpoint of the best epoch.
+            run: Holds the checkpoint of the best epoch, or folds; of these the first one that reads counts.
 
         Returns:
-            Its arrays; empty where that one does not read.
+            Its arrays; empty where none reads.
         """
-        branch, fit = Checkpoint.load(best).text_branch(best), self.fitted
-        return {} if branch is None or fit is None else replace(branch, model=fit.model).to_arrays()
+        for path in [run.best] if run.best.is_file() else fold_checkpoints(run.path):
+            branch, fit = Checkpoint.load(path).text_branch(path), self.fitted
+            if branch is not None and fit is not None:
+                return replace(branch, model=fit.model).to_arrays()
+        return {}
 
     def joined(self, predictions: Predictions, branch: TextBranch) -> Predictions:
         """Predictions of the image with those of the text."""

@@ -124,7 +124,7 @@ class WandbTracker:
         if mode["name"] == "online" and not failed:
             return f"wandb: {started['url']}"
         self._unsent += _offline_folders(self._folder, started["sync_dir"])
-        state = "incomplete" if failed else f"offline, because {mode['why']}"
+        state = "incomplete" if failed else "kept offline"  # why has been said at the start
         return f"wandb: {state}; to send it: {shlex.join(['wandb', 'sync', *self._unsent])}"
 
     def _tell(self, call: str, **arguments: Any) -> None:

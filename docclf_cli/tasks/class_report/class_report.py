@@ -6,8 +6,10 @@ Torch is imported only if predictions have to be made.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.get_predictions import get_predictions
@@ -81,6 +83,7 @@ def inputs_of(
     *,
     data: str | None = None,
     output: Path | None = None,
+    reading: Mapping[str, Any] | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
@@ -92,6 +95,7 @@ def inputs_of(
         split: `val` or `train` of the run's own split, or `test`; None is `val`, or `test` of other `data`.
         data: Another data root; None is the one the checkpoint was trained on.
         output: Parent of the folder for the report; None is the run itself (`results_folder`).
+        reading: Keys of the data section that are to differ from those of the training, such as `allow_symlinks`.
         runtime_config: Device and numerics for predictions that have to be made.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -102,7 +106,7 @@ def inputs_of(
     """
     if path.suffix == ".npz":
         raise InputError(f"{path} is a file of predictions", "name it with --predictions")
-    member = TrainedModel.load(path)
+    member = TrainedModel.load(path).reading(reading or {})
     split = split or ("val" if data is None else "test")
     if member.is_folds and split == "train":
         raise InputError(

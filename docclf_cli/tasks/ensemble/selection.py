@@ -13,6 +13,7 @@ from docclf_cli.metrics.compare import is_better, paired_difference, sentence
 from docclf_cli.metrics.metrics import METRICS, ComparableMetric, comparable_metric, headline_metrics, metric_of_column
 from docclf_cli.results.ensembling import ScoreRow, SetScores
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import Message
 
 # Decides between equal metrics, and is too small to overrule one page.
 _TIE_BREAK = 1e-6
@@ -77,7 +78,9 @@ def advice(what: str, line: ScoreRow, against: str) -> str:
     sides = ((line.held_out, "held-out"), (line.test, "test"))
     told = [(each.difference, f"{each.pages} {kind} pages") for each, kind in sides if each and each.difference]
     if not told:
-        return f"It is unknown whether {what} is worth its cost: there are no labelled held-out pages."
+        return Message.of(
+            "It is unknown whether {what} is worth its cost: there are no labelled held-out pages.", what=what
+        )
     predictions = "; ".join(f"{sentence(difference)} on {pages}" for difference, pages in told)
     signs = [
         0 if difference.low <= 0 <= difference.high else 1 if is_better(difference) else -1 for difference, _ in told

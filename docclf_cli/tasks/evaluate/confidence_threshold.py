@@ -99,6 +99,7 @@ def threshold_from_held_out(
     Raises:
         InputError: No confidence does, or predictions for these pages are neither stored nor can be made.
     """
+    member = member.sisters or member
     clean, degraded = held_out(member, runtime_config, emit, stop)
     found = threshold_on(clean, degraded, target_precision, member.temperature_of("val"), foreign)
     if found.value is None and foreign is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,6 +148,7 @@ def evaluate(
     images: str | None = None,
     options: EvaluateOptions | None = None,
     output: Path | None = None,
+    reading: Mapping[str, Any] | None = None,
     runtime_config: RuntimeConfig | None = None,
     emit: Emit = silent,
     stop: StopFlag = NEVER,
@@ -161,6 +164,7 @@ def evaluate(
         images: Folder of the images of a CSV.
         options: What to do besides scoring.
         output: Parent of the folder for results; None is the run itself (`results_folder`).
+        reading: Keys of the data section that are to differ from those of the training, such as `allow_symlinks`.
         runtime_config: Device and numerics.
         emit: Consumer of progress events.
         stop: Polled between batches.
@@ -179,7 +183,7 @@ def evaluate(
                 "use held-out pages: --split val or --split test",
             )
     check_shares(asked.max_lost, asked.expect_unknown)
-    member, other, costs = distributed.on_main(lambda: _opened(checkpoint_path, asked))
+    member, other, costs = distributed.on_main(lambda: _opened(checkpoint_path, asked, reading or {}))
     evaluation = _evaluation_of(member, split, data, images, _Inference(runtime_config, emit, stop), output)
     left_out = evaluation.requests[0].index.left_out
     left_out.warn(evaluation.requests[0].data.root)
@@ -196,11 +200,13 @@ def evaluate(
     return _corrupted(evaluation, result, asked.limit) if asked.degrade else result
 
 
-def _opened(path: Path, asked: EvaluateOptions) -> tuple[TrainedModel, TrainedModel | None, Costs | None]:
+def _opened(
+    path: Path, asked: EvaluateOptions, reading: Mapping[str, Any]
+) -> tuple[TrainedModel, TrainedModel | None, Costs | None]:
     """The model, the one that it is compared with, and the prices of mistakes."""
-    member = TrainedModel.load(path)
+    member = TrainedModel.load(path).reading(reading)
     costs = None if asked.costs is None else read_costs(asked.costs, member.info.class_names)
-    return member, None if asked.compare is None else TrainedModel.load(asked.compare), costs
+    return member, None if asked.compare is None else TrainedModel.load(asked.compare).reading(reading), costs
 
 
 def _evaluation_of(
@@ -304,6 +310,7 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
         member.path, evaluation.split, scores, member.temperature, before, files=tuple(files), notes=notes,
         precision=precisions_of([evaluation.predictions]), documents=score_documents(judged),
         sides=score_sides(predictions, judged),
+        max_unreadable=evaluation.requests[0].data.max_unreadable,
     )  # fmt: skip
 
 

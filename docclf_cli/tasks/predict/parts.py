@@ -1,4 +1,4 @@
-"""`predict --part i/n` and `--join`: processes that know nothing of each other share the work of one call.
+"""`predict --part i/n` (or `any/n`) and `--join`: processes that know nothing of each other share the work of one call.
 
 A part is a folder that holds all that its share of the tables needs, so it may be made on another machine and copied.
 The share is a function of the list of the input alone, and documents stay whole. Batches are those of a call without
@@ -8,13 +8,14 @@ parts, so on machines of one kind the joined tables are the same, byte by byte.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ from docclf_cli.tasks.predict.summary import PredictorFacts
 from docclf_cli.text import and_more
 
 MOST_PARTS = 100_000
+ANY = 0  # in the place of a part's number: those that no other process makes
 SHOWN = 5  # parts that a message names
 FILES, ABOUT, DONE = "files.jsonl", "about.json", "done.json"
-_SHARE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
+_SHARE = re.compile(r"(any|[1-9]\d{0,5})/([1-9]\d{0,5})")
 _FOLDER = re.compile(r"part-(\d+)-of-(\d+)")
 logger = logging.getLogger("docclf")
 
@@ -63,7 +65,7 @@ class Share:
     """One of several equal shares of the work.
 
     Attributes:
-        number: Which one, counted from 1.
+        number: Which one, counted from 1; `ANY` for one after another.
         of: How many there are.
     """
 
@@ -72,19 +74,19 @@ class Share:
 
     @classmethod
     def parse(cls, text: str) -> Share:
-        """Read `i/n`.
+        """Read `i/n`, or `any/n`, which has the number `ANY`.
 
         Raises:
             InputError: It is something else.
         """
         found = _SHARE.fullmatch(text.strip())
-        share = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
-        if not 1 <= share.number <= share.of <= MOST_PARTS:
+        number, of = (ANY if found[1] == "any" else int(found[1]), int(found[2])) if found else (1, 0)
+        if not (number == ANY or 1 <= number <= of) or not 1 <= of <= MOST_PARTS:
             raise InputError(
                 f"--part: '{text}' is not I/N with I from 1 to N, and N at most {MOST_PARTS:,}",
-                "--part 3/20 is the third of twenty parts",
+                "--part 3/20 is the third of twenty parts, --part any/20 each that no other process makes",
             )
-        return share
+        return cls(number, of)
 
     @property
     def folder(self) -> str:
@@ -92,38 +94,21 @@ class Share:
         width = len(str(self.of))
         return f"part-{self.number:0{width}}-of-{self.of}"
 
-    def of_files(self, files: FileList, size: int) -> FileList:
+    def of_files(self, files: FileList, blocks: np.ndarray) -> FileList:
         """Its files: a run of whole blocks (`FileList.blocks`)."""
-        blocks = files.blocks(size)
         count = len(blocks) - 1
         first, end = (count * place // self.of for place in (self.number - 1, self.number))
         return files.share(int(blocks[first]), int(blocks[end]))
 
 
-def predict_part(
-    files: FileList,
-    predictor: EnsemblePredictor,
-    options: OutputOptions,
-    share: Share,
-    output: Path,
-    *,
-    reader: PageReader,
-    runtime: Runtime,
-    pages: str | int = "all",
-    file_format: str = "csv",
-    left_out: Mapping[str, int] | None = None,
-    emit: Emit = silent,
-    stop: StopFlag = NEVER,
-) -> PartResult:
-    """Predict the pages of one share, and keep them in a folder of its own below `output`.
+@dataclass(frozen=True, eq=False)
+class PartMaker:
+    """Makes parts of a call, each in a folder of its own below `output`; all ranks make the same one together.
 
-    A part that was interrupted goes on where it was; one that is complete is left as it is. All ranks run this function.
-
-    Args:
+    Attributes:
         files: The whole input.
         predictor: The model or ensemble.
         options: What the tables are to hold.
-        share: Which share.
         output: Parent of the folders of the parts.
         reader: How pages are read.
         runtime: Device and loader processes.
@@ -132,73 +117,129 @@ def predict_part(
         left_out: What of the input is no page, by kind.
         emit: Consumer of progress events.
         stop: Polled between batches.
-
-    Raises:
-        InputError: The part is there, complete, and of another call; or another process is making it.
-        Interrupted: `stop` was set; what is done is kept.
     """
-    started = time.monotonic()
-    folder = output / share.folder
-    own = share.of_files(files, batch_size(predictor))
-    work = PredictWork(own, predictor, reader, runtime, ShardStore(folder), emit, stop)
-    settings = {
-        **predictor.settings,
-        "inputs": files.fingerprint(),
-        "grid": grid(predictor, pages),
-        "machine": machine_kind(runtime),
-        "packages": packages(),
-        "options": {**stored_options(options), "format": file_format},
-        "part": [share.number, share.of],
-    }
-    about = {
-        "model": options.model,
-        "predictor": asdict(PredictorFacts.of(predictor)),
-        "left out": dict(left_out or {}),
-    }
-    with contextlib.ExitStack() as stack:
 
-        def open_shards() -> tuple[PageList, ShardPlan, list[int]]:
-            if (folder / DONE).is_file() and not options.overwrite and not work.shards.is_begun(settings):
-                raise InputError(
-                    f"{folder} is a part of another call: other {_named(work.shards.changed(settings))}",
-                    "choose another --output, or add --overwrite to replace it",
-                )
-            stack.enter_context(RunFolder(folder).writing("wait for it, or make another --part"))
-            work.shards.open(settings)
-            write_json(folder / ABOUT, about)
-            _write_files(folder / FILES, own)
-            listed = PageList.of(own, page_counts(work, pages))
-            plan = plan_of(listed, batch_size(predictor))
-            return listed, plan, work.shards.missing(plan)
+    files: FileList
+    predictor: EnsemblePredictor
+    options: OutputOptions
+    output: Path
+    reader: PageReader
+    runtime: Runtime
+    pages: str | int = "all"
+    file_format: str = "csv"
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    emit: Emit = silent
+    stop: StopFlag = NEVER
 
-        listed, plan, missing = distributed.on_main(open_shards)
-        make_shards(work, plan, listed, runtime.shard_of(np.array(missing, np.int64)).tolist())
-        distributed.barrier()
+    @functools.cached_property
+    def blocks(self) -> np.ndarray:
+        """The blocks of the input."""
+        return self.files.blocks(batch_size(self.predictor))
 
-        def finish() -> PartResult:
-            if work.shards.missing(plan):
-                raise ResourceError(
-                    f"{folder} does not contain the files of the other processes",
-                    "all machines need access to one shared folder: name it with --output",
-                )
-            unreadable = sum(int((work.shards.read(one).reasons != "").sum()) for one in range(plan.shards))
-            made = sum(len(plan.numbers(one)) for one in missing)
-            result = PartResult(
-                model=options.model,
-                part=share.number,
-                of=share.of,
-                folder=folder,
-                inputs=int(listed.first_of_document.sum()),
-                pages=len(listed),
-                unreadable=unreadable,
-                resumed_pages=len(listed) - made,
-                seconds=time.monotonic() - started,
-                join=shlex.join(["docclf", "predict", "--join", str(output)]),
+    def make(self, share: Share) -> PartResult:
+        """Predict the pages of one share; what was interrupted goes on, and what is complete is left as it is.
+
+        Raises:
+            InputError: The part is there, complete, and of another call; or another process is making it.
+            Interrupted: `stop` was set; what is done is kept.
+        """
+        started = time.monotonic()
+        own = share.of_files(self.files, self.blocks)
+        shards = ShardStore(self.output / share.folder)
+        work = PredictWork(own, self.predictor, self.reader, self.runtime, shards, self.emit, self.stop)
+        with contextlib.ExitStack() as stack:
+            listed, plan, missing = distributed.on_main(lambda: self._open(share, work, stack))
+            make_shards(work, plan, listed, self.runtime.shard_of(np.array(missing, np.int64)).tolist())
+            distributed.barrier()
+            unreadable = distributed.on_main(lambda: _finish(work.shards, plan))
+        return PartResult(
+            model=self.options.model,
+            parts=(share.number,),
+            of=share.of,
+            left=(),
+            folder=self.output,
+            inputs=int(listed.first_of_document.sum()),
+            pages=len(listed),
+            unreadable=unreadable,
+            resumed_pages=len(listed) - sum(len(plan.numbers(one)) for one in missing),
+            seconds=time.monotonic() - started,
+            join=shlex.join(["docclf", "predict", "--join", str(self.output)]),
+        )
+
+    def make_free(self, of: int) -> PartResult:
+        """Make one part after another that is not complete and that no other process is making.
+
+        Processes may join and leave at any time: the lock of one that ends, even by a kill, is free again.
+
+        Args:
+            of: How many parts there are.
+
+        Raises:
+            InputError: A part is of another call; or several processes are to work as one (`torchrun`).
+            Interrupted: `stop` was set; what is done is kept.
+        """
+        if distributed.is_distributed():
+            raise InputError(f"--part any/{of}: each process takes parts of its own", "start it without torchrun")
+        made, left = list[PartResult](), list[int]()
+        for share in (Share(number, of) for number in range(1, of + 1)):
+            folder = self.output / share.folder
+            if (folder / DONE).is_file() and ShardStore(folder).is_begun(self._settings(share)):
+                continue
+            try:
+                made.append(self.make(share))
+            except InputError:
+                if not RunFolder(folder).is_being_written:
+                    raise
+                left.append(share.number)
+        sums = {
+            name: sum(getattr(one, name) for one in made)
+            for name in ("inputs", "pages", "unreadable", "resumed_pages", "seconds")
+        }
+        join = shlex.join(["docclf", "predict", "--join", str(self.output)])
+        parts = tuple(one.parts[0] for one in made)
+        return PartResult(self.options.model, parts, of, tuple(left), self.output, join=join, **sums)
+
+    def _settings(self, share: Share) -> dict[str, Any]:
+        return {
+            **self.predictor.settings,
+            "inputs": self.files.fingerprint(),
+            "grid": grid(self.predictor, self.pages),
+            "machine": machine_kind(self.runtime),
+            "packages": packages(),
+            "options": {**stored_options(self.options), "format": self.file_format},
+            "part": [share.number, share.of],
+        }
+
+    def _open(
+        self, share: Share, work: PredictWork, stack: contextlib.ExitStack
+    ) -> tuple[PageList, ShardPlan, list[int]]:
+        """Lock the folder, and return the pages, how they are divided, and which shards are not stored yet."""
+        folder, settings = work.shards.folder, self._settings(share)
+        if (folder / DONE).is_file() and not self.options.overwrite and not work.shards.is_begun(settings):
+            raise InputError(
+                f"{folder} is a part of another call: other {_named(work.shards.changed(settings))}",
+                "choose another --output, or add --overwrite to replace it",
             )
-            write_json(folder / DONE, {"pages": result.pages, "unreadable": unreadable})
-            return result
+        stack.enter_context(RunFolder(folder).writing("wait for it, or make another --part"))
+        work.shards.open(settings)
+        about = {"model": self.options.model, "predictor": asdict(PredictorFacts.of(self.predictor))}
+        write_json(folder / ABOUT, {**about, "left out": dict(self.left_out)})
+        _write_files(folder / FILES, work.files)
+        listed = PageList.of(work.files, page_counts(work, self.pages))
+        plan = plan_of(listed, batch_size(self.predictor))
+        return listed, plan, work.shards.missing(plan)
 
-        return distributed.on_main(finish)
+
+def _finish(shards: ShardStore, plan: ShardPlan) -> int:
+    """Note that a part is complete, and count its unreadable pages."""
+    if shards.missing(plan):
+        raise ResourceError(
+            f"{shards.folder} does not contain the files of the other processes",
+            "all machines need access to one shared folder: name it with --output",
+        )
+    unreadable = sum(int((shards.read(one).reasons != "").sum()) for one in range(plan.shards))
+    write_json(shards.folder / DONE, {"pages": plan.pages, "unreadable": unreadable})
+    return unreadable
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from docclf_cli.tasks.predict.explain import Explainer
 from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
-from docclf_cli.tasks.predict.parts import Share, predict_part
+from docclf_cli.tasks.predict.parts import ANY, PartMaker, Share
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
@@ -228,11 +228,11 @@ def predict_share(
 ) -> PartResult:
     """Predict a share of the pages, and keep it in a folder of its own; arguments and errors as those of `predict`."""
     found = _prepare(spec, question, stdin, runtime_config or RuntimeConfig(), reading or {}, emit, stop)
-    return predict_part(
-        found.files, found.predictor, found.options, share, question.output or _usual_output(spec, question),
-        reader=found.reader, runtime=found.runtime, pages=found.data.pages, file_format=question.file_format or "csv",
-        left_out=found.left_out.counts, emit=emit, stop=stop,
+    maker = PartMaker(
+        found.files, found.predictor, found.options, question.output or _usual_output(spec, question), found.reader,
+        found.runtime, found.data.pages, question.file_format or "csv", found.left_out.counts, emit, stop,
     )  # fmt: skip
+    return maker.make_free(share.of) if share.number == ANY else maker.make(share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +285,7 @@ def _prepare(
         confidence_threshold=threshold,
         unknown=unknown,
         costs=costs,
-        notes=conditions(unknown, question.target_precision, question.expect_unknown),
+        notes=(*conditions(unknown, question.target_precision, question.expect_unknown), *_about_refit(spec)),
         submission=submission,
         copy_to=question.copy_to,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
@@ -295,6 +295,16 @@ def _prepare(
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
     return _Prepared(files, predictor, options, reader, resolve_runtime(runtime_config), data, left_out)
+
+
+def _about_refit(spec: EnsembleSpec) -> tuple[str, ...]:
+    """Say that a refit predicts, of which nothing was measured."""
+    if all(member.sisters is None for member in spec.members):
+        return ()
+    return (
+        "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the "
+        "folds, its sister models, on the pages that each of them held out; no page is left to measure it on.",
+    )
 
 
 def _confidence_threshold(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from docclf_cli.data.images.decode import CRASHES
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import PAGES_ASSUMED, FileList, PageList
 from docclf_cli.data.index.file_pages import pages_per_file
@@ -47,7 +48,6 @@ from docclf_cli.tasks.unknown import NO_RULE, UnknownRule
 
 logger = logging.getLogger("docclf")
 COUNTED_AT_ONCE = 64
-CRASHES = "makes its decoder crash, or needs too much memory"
 GO_ON = "run the same command again to continue from here"
 MOST_ROWS = 1000  # pages that a result holds itself
 

@@ -105,3 +105,19 @@ def test_an_id_that_fits_two_files_is_refused_by_both(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 image is missing") as caught:
         load_index(DataConfig(root=str(tmp_path)), "train")
     assert caught.value.hint == "write the suffix: '0' can be 0.jpg or 0.png"
+
+
+def test_images_that_the_csv_does_not_list_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name in ("a", "b", "c", "d"):
+        Image.new("RGB", (9, 9)).save(tmp_path / "train" / f"{name}.png")
+    (tmp_path / "train.csv").write_text("ID,target\na.png,x\nb,y\n")
+    config = DataConfig(root=str(tmp_path))
+    assert load_index(config, "train").left_out.sentence() == "left out: 2 images that the CSV does not list"
+    (tmp_path / "train" / "notes.txt").write_text("")
+    (tmp_path / "train.csv").write_text("ID,target\na.png,x\nb,y\nc,x\n")
+    sentence = "left out: 1 .txt, 1 image that the CSV does not list"
+    assert load_index(config, "train").left_out.sentence() == sentence
+    (tmp_path / "train.csv").write_text("ID,target\na.png,x\nb,y\nc,x\nd,y\n")
+    (tmp_path / "train" / "notes.txt").unlink()
+    assert not load_index(config, "train").left_out

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from docclf_cli.data.images import decode
-from docclf_cli.data.images.decode import UnreadablePage, read_page
+from docclf_cli.data.images.decode import CRASHES, UnreadablePage, read_page
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.loading import cache as cache_module
 from docclf_cli.data.loading import pages as pages_module
+from docclf_cli.data.loading import worker_pool as worker_pool_module
 from docclf_cli.data.loading.cache import Usage, cache_folder, clear, open_or_build, usage
 from docclf_cli.data.loading.cache_file import cache_files, open_cache_file
 from docclf_cli.errors import ResourceError
@@ -223,6 +224,27 @@ class TestStops:
         with pytest.raises(ResourceError, match=r"died \(exit -9\) at .*4\.jpg"):
             open_or_build(pages, PREPROCESS, config, workers=2)
         assert not list(Path(config.cache).glob(f"{TEMP_PREFIX}*"))
+
+    @pytest.mark.timeout(20)
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_page_that_crashes_its_decoder_is_unreadable_and_the_others_are_read(
+        self, pages, config, monkeypatch, workers
+    ):
+        crashing = pages.ids[3]
+
+        def crash(path, **options):
+            if path.name == crashing:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return read_page(path, **options)
+
+        monkeypatch.setattr(pages_module, "read_page", crash)
+        monkeypatch.setattr(
+            worker_pool_module, "is_paged", lambda name: True
+        )  # one process is used even for one worker
+        cache = open_or_build(pages, PREPROCESS, config, workers=workers)
+        assert cache.reason(3) == CRASHES
+        assert (cache[4] == direct(pages, 4)).all()
+        assert (cache[2] == direct(pages, 2)).all()
 
     @pytest.mark.timeout(20)
     def test_a_builder_that_was_killed_leaves_nothing_for_long(self, pages, config, monkeypatch):

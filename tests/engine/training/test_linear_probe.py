@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from tiny import draw_pages, no_plots, stop_when, tiny_profile
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import Runtime, seed_of
 from docclf_cli.engine.training import linear_probe
 from docclf_cli.engine.training.linear_probe import ITERATIONS, PENALTIES, fit_logistic, resolve_views
@@ -187,3 +188,28 @@ def test_a_feature_that_hardly_varies_does_not_drown_the_others_on_other_pages()
     found = fit_logistic(np.hstack([features, quiet]), labels, np.arange(len(labels)) % 3, np.ones(len(labels)), 3)
     elsewhere = np.hstack([features, np.ones_like(quiet)])
     assert ((elsewhere @ found.weight.T + found.bias).argmax(1) == labels).mean() > 0.9
+
+
+def test_views_that_do_not_fit_into_the_time_are_left_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def allows(self: linear_probe.ProbeBudget, pages: int, each: float) -> bool:
+        asked.append(pages)
+        return len(asked) < 2
+
+    monkeypatch.setattr(linear_probe.ProbeBudget, "allows", allows)
+    planned = {"train__minutes": 1, "train__plan": "x", "train__linear_probe": 8}
+    result = train(make(name="a", **planned))
+    assert asked == [18, 18]  # after the first view there is time for another one, and then there is not
+    assert "2 of 8 planned views" in caplog.text
+    # The same as a probe that was planned with two views.
+    whole = train(make(name="b", train__linear_probe=2))
+    assert RunFolder(result.run).read_history()[0]["val_loss"] == RunFolder(whole.run).read_history()[0]["val_loss"]
+
+
+def test_a_probe_keeps_time_for_what_follows() -> None:
+    budget = linear_probe.ProbeBudget(seconds=100.0, began=0.0, scored=100, clock=lambda: 40.0)
+    assert budget.allows(200, 0.18)  # 40 s gone, 54 s for view and scoring, 5 s for the regressions
+    assert not budget.allows(200, 0.19)

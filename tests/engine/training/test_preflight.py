@@ -54,7 +54,7 @@ CONTRADICTIONS: list[tuple[dict[str, object], str]] = [
         {"scheduler": "plateau", "scheduler.params.monitor": "f1"},
         "scheduler.params.monitor: 'f1' is not available",
     ),
-    ({"train.refit": True, "train.folds": 2}, "train.refit and train.folds contradict each other"),
+    ({"train.refit": True, "train.folds": 2, "train.fold": 0}, "train.refit needs all folds"),
     ({"train.refit": True, "scheduler": "plateau"}, "train.refit: the schedule 'plateau' needs validation metrics"),
     ({"loss.params.class_weights": [1.0, 2.0]}, "class_weights: 2 weights for 3 classes"),
     ({"optimizer": "sgd", "optimizer.params.momentum": 0.0}, "nesterov needs momentum"),

@@ -132,7 +132,7 @@ def test_without_a_key_it_is_kept_for_later_and_nobody_is_asked(
     with caplog.at_level(logging.INFO, "docclf"):
         tracker = tracked()
         log_epochs(tracker)
-        assert "offline, because no API key is set; to send it: wandb sync " in tracker.finish({})
+        assert "kept offline; to send it: wandb sync " in tracker.finish({})
     assert [record.message for record in caplog.records] == ["wandb: offline, because no API key is set"]
     assert len(history(read_records(files(tmp_path / "run")[0]))) == len(EPOCHS)
 
@@ -205,7 +205,7 @@ def test_what_the_first_run_found_holds_for_the_next(
         for fold in ("fold-0", "fold-1"):
             (tmp_path / fold).mkdir()
             tracker.start(RunInfo(tmp_path / fold, fold))
-            assert "offline, because 127.0.0.1 answers with an error (500)" in tracker.finish({})
+            assert "kept offline" in tracker.finish({})
         assert server.hits == 1
     assert len(caplog.records) == 1
 

@@ -1,6 +1,8 @@
 """`predict --part` and `--join`: the bytes of one call, and nothing but the parts of one call."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,13 @@ from docclf_cli.tasks.predict.parts import Share, join_parts
 from docclf_cli.tasks.predict.predict import PredictOptions, predict, predict_share
 
 HERE = RuntimeConfig(workers=0, precision="fp32")
+HOLD = """
+import pathlib, sys
+from docclf_cli.engine.checkpoints.run_folder import RunFolder
+with RunFolder(pathlib.Path(sys.argv[1])).writing():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 TABLES = ("predictions.csv", "documents.csv", "quarantine.csv", "summary.json")
 
 
@@ -72,6 +81,25 @@ def test_more_parts_than_work_and_a_part_that_is_done(tmp_path: Path) -> None:
     assert join_parts(tmp_path, tmp_path / "a.jsonl").pages == sum(part.pages for part in made)
 
 
+def test_any_takes_the_parts_that_no_other_process_makes(tmp_path: Path) -> None:
+    first = make(tmp_path, "1/3")
+    busy = Share(2, 3).folder
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / busy)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
+    free = make(tmp_path, "any/3")
+    assert (free.parts, free.left) == ((3,), (2,))
+    holder.kill()
+    holder.communicate()
+    last = make(tmp_path, "any/3")
+    assert (last.parts, last.left) == ((2,), ())
+    assert make(tmp_path, "any/3").parts == ()
+    assert join_parts(tmp_path, tmp_path).pages == first.pages + free.pages + last.pages
+    with pytest.raises(InputError, match="is a part of another call: other options"):
+        make(tmp_path, "any/3", top_k=1)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are no parts"):
         join_parts(tmp_path, tmp_path)
@@ -122,11 +150,11 @@ def test_each_file_is_in_one_share_and_documents_stay_whole(paged: list[str], pa
         name = f"{number}.png" if kind == "p" else f"{number}.tif"
         found += [Found("", name, name, page=page) for page in pages]
     files = FileList(found)
-    shares = [Share(number, parts).of_files(files, size) for number in range(1, parts + 1)]
+    blocks = files.blocks(size)
+    shares = [Share(number, parts).of_files(files, blocks) for number in range(1, parts + 1)]
     assert [share[row] for share in shares for row in range(len(share))] == [files[row] for row in range(len(files))]
     assert all(next(share.first_of_document(), True) for share in shares)
     names = [{share[row].name for row in range(len(share))} for share in shares]
     assert sum(map(len, names)) == len(set().union(*names))
-    blocks = files.blocks(size)
     assert (blocks[0], blocks[-1]) == (0, len(files))
     assert (np.diff(blocks) > 0).all()

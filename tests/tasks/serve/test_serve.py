@@ -315,6 +315,30 @@ def test_more_requests_than_may_wait_are_sent_away(models: dict[str, ServedModel
     assert [answer.status for answer in answers] == [200, 200]
 
 
+def test_many_clients_at_the_limit_while_the_model_is_replaced(models: dict[str, ServedModel], tmp_path: Path) -> None:
+    """The short version of benchmarks/serve_load.py: each request is answered, by a model or with 429."""
+    pages = [path.read_bytes() for path in write_images(tmp_path, 4)]
+    service = a_service({"default": models["default"]}, limits=replace(LIMITS, waiting=8))
+    answers = list[Answer]()
+
+    def client(number: int) -> None:
+        for turn in range(4):
+            answers.append(ask(port, "POST", "/classify", pages[(number + turn) % 4]))
+            if number == 0:
+                service.models["default"] = replace(models["other" if turn % 2 else "default"], name="default")
+
+    with serving(service) as port:
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert service.active == 0
+    assert len(answers) == 32 * 4
+    assert {answer.status for answer in answers} == {200, 429}
+    assert len({answer.json["checkpoint"] for answer in answers if answer.status == 200}) == 2
+
+
 def test_a_request_that_takes_too_long_is_answered(models: dict[str, ServedModel], tmp_path: Path) -> None:
     write_images(tmp_path, 1)
     with a_slow_model(models, replace(LIMITS, seconds=0.3)) as (port, go):
