@@ -6,7 +6,7 @@ import functools
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
+from docclf_cli.data.images.orientation import Orientation
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.file_pages import pages_per_file
@@ -171,15 +172,20 @@ class Model:
         )
         found: list[tuple[int, Prediction]] = []
         for batch, outputs in run_inference([predictor.outputs], batches, total=len(places)):
-            log_probs, log_odds = dict[int, np.ndarray](), dict[int, float]()
+            log_probs, log_odds, lies = dict[int, np.ndarray](), dict[int, float](), dict[int, int]()
             for output in outputs:
                 log_probs |= zip(batch.rows.tolist(), output.log_probs, strict=True)
                 if output.unknown is not None:
                     log_odds |= zip(batch.rows.tolist(), output.unknown.tolist(), strict=True)
+                if output.orientation is not None:
+                    lies |= zip(batch.rows.tolist(), output.orientation.tolist(), strict=True)
             reasons = dict(batch.unreadable)
             for number in sorted({*log_probs, *reasons}):
                 unknown, reason = log_odds.get(number, math.nan), reasons.get(number, "")
                 one = self._prediction(places[number], log_probs.get(number), unknown, reason)
+                if lies.get(number, -1) >= 0:
+                    orientation = Orientation.numbered(lies[number])
+                    one = replace(one, turn=orientation.turn, mirrored=orientation.mirrored)
                 found.append((places[number].given, one))
         reader.close()
         return found

@@ -124,6 +124,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/tta": ("tta",),
     "tasks/tune/": ("tune",),
     "tasks/unknown": ("evaluate", "predict", "serve", "watch"),
+    "tasks/unlabelled": ("distill",),
     "tasks/unreadable": USE,
     "tasks/verdict": ("train",),
     "tasks/weights": ("weights",),

@@ -32,12 +32,23 @@ Weight = Annotated[
 ]
 
 
+Unlabelled = Annotated[
+    Path | None,
+    option.declare(
+        "--unlabelled",
+        metavar="DIR",
+        help="Folder of images without labels to learn from as well; the teachers label them.",
+    ),
+]
+
+
 def run(
     context: typer.Context,
     folder: option.DataFolder = None,
     teacher: Teacher = None,
     model: ordinary.Model = None,
     weight: Weight = None,
+    unlabelled: Unlabelled = None,
     profile: option.ProfileName = "auto",
     data: option.Data = None,
     augmentation: ordinary.Augmentation = None,
@@ -63,7 +74,7 @@ def run(
     """Train one small model on the probabilities of others, and say what it lost and gained."""
     if not teacher and resume is None:
         raise InputError("no teacher is named", "name a run to learn from: --teacher runs/mine")
-    from docclf_cli.tasks.distill import data_of_teacher, distill
+    from docclf_cli.tasks.distill import data_of_teacher, distill, labels_of
 
     root = argument_or_option(folder, data, "--data")
     options: dict[str, Any] = {
@@ -77,6 +88,10 @@ def run(
     chosen = source is not None and source.name != "DEFAULT"
     start = profile_to_load(resume, profile, chosen, Path(output or "runs") / (name or ""))
     loaded, recipe = load_recipe(start, options, sets)
+    if unlabelled is not None and (name is None or resume is not None):
+        raise InputError(
+            "--unlabelled starts a new run, whose name its table of labels gets", "add --name, without --resume"
+        )
     from docclf_cli.display.training_plan import PlanDisplay
     from docclf_cli.stop import StopFlag
 
@@ -84,6 +99,9 @@ def run(
     done = going_on is not None and not allow_changes and finished(going_on) is not None
     with progress_display(quiet) as show, StopFlag(saves=True).installed() as stop:
         plan = PlanDisplay(show, quiet=quiet)
+        if unlabelled is not None:
+            table = labels_of(unlabelled, loaded.profile, show, stop)
+            loaded, recipe = load_recipe(start, {**options, "data.add": [str(table)]}, sets)
         result = distill(
             loaded.profile, resume=going_on, finished=done, allow_changes=allow_changes, overwrite=overwrite, recipe=recipe,
             announce=plan.announce, emit=plan, stop=stop,

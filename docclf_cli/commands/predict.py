@@ -104,6 +104,23 @@ CopyTo = Annotated[
         "and unreadable ones into _unreadable; nothing is overwritten.",
     ),
 ]
+TurnUpright = Annotated[
+    bool,
+    option.declare(
+        "--upright",
+        panel=option.OUTPUT,
+        help="Turn the pages of the copies upright: PDF, PNG, BMP, TIFF and JPEG (by its orientation tag) without loss; "
+        "other files are copied as they lie.",
+    ),
+]
+Reencode = Annotated[
+    bool,
+    option.declare(
+        "--reencode",
+        panel=option.OUTPUT,
+        help="With --upright: turn the pixels of JPEG, WEBP and other lossy files, and encode them again (quality 95).",
+    ),
+]
 Explain = Annotated[
     Path | None,
     option.declare(
@@ -170,6 +187,8 @@ def run(
     submission: WantSubmission = False,
     fill: option.Fill = None,
     copy_to: CopyTo = None,
+    upright: TurnUpright = False,
+    reencode: Reencode = False,
     explain: Explain = None,
     explain_text: ExplainText = None,
     part: Part = None,
@@ -197,7 +216,7 @@ def run(
             "inputs": inputs, "--checkpoint": checkpoint, "--profile": profile, "--split": split, "--part": part,
             "--top-k": top_k != TOP_K, "--target-precision": target_precision, "--min-confidence": min_confidence,
             "--expect-unknown": expect_unknown, "--costs": costs, "--submission": submission, "--explain": explain,
-            "--tta": tta,
+            "--tta": tta, "--upright": upright, "--reencode": reencode,
         }  # fmt: skip
         result = _join(join, others, output, file_format, overwrite, copy_to, sets, quiet)
         report.show(result, as_json=as_json)
@@ -213,7 +232,7 @@ def run(
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_lost=max_lost, expect_unknown=expect_unknown, costs=costs, max_unreadable=max_unreadable, output=output, file_format=file_format,
-        submission=submission, fill=fill, copy_to=copy_to, explain=explain, explain_text=explain_text, backend=backend, overwrite=overwrite,
+        submission=submission, fill=fill, copy_to=copy_to, upright=upright, reencode=reencode, explain=explain, explain_text=explain_text, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
     share = None

@@ -122,6 +122,11 @@ def _summary(result: PredictResult) -> Table:
     table.add_row(said("number format"), result.precision)
     if result.copied:
         table.add_row(said("copied files"), f"{result.copied:,}")
+    if result.turned is not None:
+        table.add_row(said("pages turned upright"), f"{result.turned:,}")
+    if result.not_turned:
+        lying = said("{count} files, which cannot be turned without loss", count=f"{result.not_turned:,}")
+        table.add_row(said("copied as they lie"), lying)
     if result.explained:
         table.add_row(said("heat maps"), f"{result.explained:,}")
     if result.resumed_pages:

@@ -238,6 +238,12 @@ class TrainConfig(Section):
     packets: Flag = Field(
         False, description="Also learn to split packets, from documents of several pages (`docclf split-packets`)"
     )
+    upright: Annotated[int, Field(ge=0, le=8, strict=True)] | Literal["auto"] = Field(
+        "auto",
+        description="From so many turned and mirrored copies of each page it is learned at the end of training how pages lie, for the "
+        "columns turn and mirrored of predict; 0 learns nothing; auto: 8, none after a linear probe alone, and "
+        "fewer where train.minutes are short",
+    )
     distill: DistillConfig = Field(default_factory=DistillConfig, description="Models that this one learns from")
     snapshots: SnapshotConfig = Field(
         default_factory=SnapshotConfig, description="Which epochs are stored as ensemble members"

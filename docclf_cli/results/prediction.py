@@ -35,6 +35,8 @@ class PageRow:
         status: Empty for a page that was read, otherwise why not.
         unknown: Probability of belonging to no class that the model knows; None where that is not known.
         decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
+        turn: Degrees clockwise by which the page lies turned: 0, 90, 180 or 270; None where that cannot be told.
+        mirrored: Whether it is mirrored (left and right, before it was turned); None where that cannot be told.
     """
 
     path: str
@@ -45,6 +47,8 @@ class PageRow:
     status: str
     unknown: float | None = None
     decision: str = ""
+    turn: int | None = None
+    mirrored: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class PredictResult:
         resumed_pages: Number of pages that an interrupted call had already predicted.
         seconds: Wall time of this call.
         copied: Files copied into class folders.
+        turned: Pages that are upright in the copies and were not before; None without `--upright`.
+        not_turned: Files whose copies lie as before, because their format cannot be turned without loss; None as above.
         explained: Heat maps drawn.
         left_out: How many files and folders of each kind were left out, such as `.heic`.
         files: What was written, most useful first.
@@ -114,6 +120,8 @@ class PredictResult:
     resumed_pages: int
     seconds: float
     copied: int = 0
+    turned: int | None = None
+    not_turned: int | None = None
     explained: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
@@ -186,6 +194,8 @@ class Prediction:
         unknown: Probability of belonging to no class; None where that is not known.
         is_unknown: Whether it is called unknown.
         decision: What becomes of it: the name of a class, `unknown`, `review` or `unreadable`.
+        turn: Degrees clockwise by which the page lies turned: 0, 90, 180 or 270; None where that cannot be told.
+        mirrored: Whether it is mirrored (left and right, before it was turned); None where that cannot be told.
     """
 
     path: str | None
@@ -198,6 +208,8 @@ class Prediction:
     unknown: float | None = None
     is_unknown: bool = False
     decision: str = ""
+    turn: int | None = None
+    mirrored: bool | None = None
 
     def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
         """The `k` most probable classes with their probabilities."""

@@ -23,6 +23,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.metrics.calibration import cross_fitted
 from docclf_cli.metrics.class_metrics import compute_metrics
 from docclf_cli.metrics.compare import paired_difference, scored_together
+from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, Profile, RuntimeConfig
 from docclf_cli.results.distilling import DistilledOn, DistillResult, ModelCost
 from docclf_cli.results.predictions import Predictions
@@ -30,6 +31,7 @@ from docclf_cli.results.training import TrainingPlan, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.recipe import Recipe
 from docclf_cli.tasks.train import train
+from docclf_cli.tasks.unlabelled import label_unlabelled
 from docclf_cli.text import Message
 
 CLEAN, DEGRADED = "clean", "degraded"
@@ -50,6 +52,19 @@ def data_of_teacher(teacher: Path) -> dict[str, object]:
     """
     data = TrainedModel.load(teacher).info.data
     return {f"data.{name}": getattr(data, name) for name in _OF_TEACHER if getattr(data, name) is not None}
+
+
+def labels_of(folder: Path, profile: Profile, emit: Emit, stop: StopFlag) -> Path:
+    """The table of a folder of pages that the teachers of a profile label, beside the run folder.
+
+    Raises:
+        InputError: No page is left that may be learned from.
+        Interrupted: `stop` was set; the same call resumes it.
+    """
+    teachers = [TrainedModel.load(Path(path)) for path in profile.train.distill.teachers]
+    output = Path(profile.output) / f"{profile.name}-unlabelled"
+    own = profile.runtime.model_copy(update={"precision": "auto", "memory_format": "auto", "compile": "off"})
+    return label_unlabelled(folder, teachers, absolute_data(profile.data), output, own, emit, stop)
 
 
 def distill(

@@ -19,6 +19,7 @@ from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH, pages_to_compare, resolve_numerics, scoring_runtime
 from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_page
 from docclf_cli.engine.training.linear_probe import MOST_VIEWS
+from docclf_cli.engine.training.orientation import COPIES, copies_of, forward_passes
 from docclf_cli.errors import InputError
 from docclf_cli.hardware import usable_cores
 from docclf_cli.models.factory import create_model, pretrained_stats
@@ -34,6 +35,7 @@ FEWEST_EPOCHS = 5  # fewer epochs of training are worth less than a linear probe
 MANY_EPOCHS, LARGE_EPOCHS = 48, 24  # from so many epochs on, so many at the larger size are worth more
 LARGER = 10 / 7  # 320 pixels instead of 224
 MOST_EPOCHS = 100
+UPRIGHT_SHARE = 0.06  # of the time, to learn how pages lie
 logger = logging.getLogger("docclf")
 
 
@@ -124,6 +126,7 @@ def choose(profile: Profile, recipe: Recipe, speed: Speed, load: Load, seconds: 
         )  # fmt: skip
     if profile.train.only_probes:
         return _probing(profile, speed, load, seconds), recipe
+    profile = _with_upright(profile, speed, load, seconds)
     epochs = epochs_within(profile, speed, load, seconds)
     if epochs < FEWEST_EPOCHS and recipe.shorter is not None:
         return _probing(recipe.shorter, speed, load, seconds), Recipe(INSTANT, f"{recipe.reason}; there is little time")
@@ -147,9 +150,19 @@ def epochs_within(profile: Profile, speed: Speed, load: Load, left: float) -> in
 
 
 def after_epochs(profile: Profile, score_seconds: float, load: Load) -> float:
-    """Seconds of a fit after its last epoch: the best epoch scores its pages once more."""
+    """Seconds of a fit after its last epoch: the best epoch scores its pages once more, and learns how pages lie."""
     views = 2 if profile.data.degraded_validation else 1
-    return score_seconds * (pages_to_compare(load.val) + views * load.val)
+    copies = forward_passes(copies_of(profile.train), load.train, load.val)
+    return score_seconds * (pages_to_compare(load.val) + views * load.val + copies)
+
+
+def _with_upright(profile: Profile, speed: Speed, load: Load, seconds: float) -> Profile:
+    """The profile with as many copies that teach how pages lie as go into a small share of the time."""
+    if profile.train.upright != "auto":
+        return profile
+    free = UPRIGHT_SHARE * seconds / load.fits
+    copies = next((n for n in range(COPIES, 0, -1) if speed.score * forward_passes(n, load.train, load.val) <= free), 0)
+    return profile.model_copy(update={"train": profile.train.model_copy(update={"upright": copies})})
 
 
 def measure_speed(profile: Profile, index: DocumentIndex) -> Speed:

@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = checkpoint.build()
     network = Network(model, Preprocess(32), resolve_runtime(RuntimeConfig(device="cpu")), FeatureRecorder(model))
     images = np.stack([np.array(drawn_page(number).resize((32, 32))) for number in range(240)])
-    logits, features = network.outputs(torch.from_numpy(images).permute(0, 3, 1, 2))
+    logits, features, _ = network.outputs(torch.from_numpy(images).permute(0, 3, 1, 2))
     widths, pages = network.recorder.widths, np.arange(len(logits))
     seen = Observed(features.numpy(), logits.numpy(), logits.numpy().argmax(axis=1), pages, widths)
     parts = [

@@ -157,7 +157,7 @@ def corruption(page: np.ndarray, kind: str, severity: int, rng: Rng) -> np.ndarr
     return CORRUPTIONS.get(kind).build(page, severity, rng)
 
 
-def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED) -> np.ndarray:
+def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED, *, as_it_lies: bool = False) -> np.ndarray:
     """Apply a random, production-like combination of corruptions; one page in 28 stays as it is.
 
     Args:
@@ -165,12 +165,14 @@ def degrade(page: np.ndarray, rng: Rng, mirrored: float = MIRRORED) -> np.ndarra
         rng: Random generator of all draws.
         mirrored: Share of pages that are mirrored, from 0 to 0.75. Another share changes nothing but that: each page
             keeps its other corruptions, and pages mirrored under a smaller share are under a larger one.
+        as_it_lies: Neither turn nor mirror the page.
     """
     orientation, *later = _STAGES
-    if first := _drawn(*orientation, rng):
-        page = corruption(page, *first, rng) if first[0] != "mirror" else page
-    if _is_mirrored(first, rng, mirrored):
-        page = mirror(page, 1, rng)
+    if not as_it_lies:
+        if first := _drawn(*orientation, rng):
+            page = corruption(page, *first, rng) if first[0] != "mirror" else page
+        if _is_mirrored(first, rng, mirrored):
+            page = mirror(page, 1, rng)
     for kinds, chance in later:
         if drawn := _drawn(kinds, chance, rng):
             page = corruption(page, *drawn, rng)

@@ -149,10 +149,10 @@ def read_header(path: Path, *, page: int = 0, root: Path | None = None, allow_sy
             with Image.open(file, formats=FORMATS) as image:
                 if page:
                     image.seek(page)
-                orientation = _orientation(image)
+                orientation = orientation_tag(image)
                 sideways = orientation in _SIDEWAYS
                 width, height = image.size[::-1] if sideways else image.size
-                return Header(width, height, orientation if orientation in _TRANSPOSES else 1)
+                return Header(width, height, orientation if orientation in TRANSPOSES else 1)
         except MemoryError:
             raise
         except Exception as error:  # decoders that meet hostile bytes raise whatever comes up
@@ -264,7 +264,7 @@ def whole(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> np.nda
     """
     smaller = replace(preprocess, size=min(preprocess.size, max(image.size)), resize_mode="letterbox")
     page, orientation = _decoded(image, smaller, max_pixels)
-    return np.asarray(page.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else page)
+    return np.asarray(page.transpose(TRANSPOSES[orientation]) if orientation in TRANSPOSES else page)
 
 
 def _decoded(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> tuple[Image.Image, int]:
@@ -273,7 +273,7 @@ def _decoded(image: Image.Image, preprocess: Preprocess, max_pixels: int) -> tup
     size = target_size(image.width, image.height, preprocess)
     box = _draft(image, size)
     image.load()
-    return _resized(_plain(image), size, box, preprocess), _orientation(image)
+    return _resized(_plain(image), size, box, preprocess), orientation_tag(image)
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -315,14 +315,14 @@ def target_size(width: float, height: float, preprocess: Preprocess) -> tuple[in
     return max(1, round(width * size / side)), max(1, round(height * size / side))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_tag(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # see the table: a damaged EXIF block is no orientation
         return 1
 
 
-_TRANSPOSES = {
+TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -345,8 +345,8 @@ def _resized(
 
 def _on_square(page: Image.Image, orientation: int, size: int) -> Image.Image:
     # Turned only now that it is small: the outcome is the same.
-    if orientation in _TRANSPOSES:
-        page = page.transpose(_TRANSPOSES[orientation])
+    if orientation in TRANSPOSES:
+        page = page.transpose(TRANSPOSES[orientation])
     if page.size == (size, size):
         return page
     square = Image.new("RGB", (size, size), _WHITE)

@@ -47,6 +47,7 @@ class Checkpoint:
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
         text: `TextBranch.to_arrays`; empty where the model does not read.
+        orientation: `OrientationModel.to_arrays`, which tells how a page lies; empty where none was fitted.
         boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
     """
 
@@ -62,6 +63,7 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
     text: Mapping[str, np.ndarray] = field(default_factory=dict)
+    orientation: Mapping[str, np.ndarray] = field(default_factory=dict)
     boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -86,6 +88,7 @@ class Checkpoint:
             "training": dict(self.training),
             "novelty": {name: torch.from_numpy(np.array(value)) for name, value in self.novelty.items()},
             "text": {name: torch.from_numpy(np.array(value)) for name, value in self.text.items()},
+            "orientation": {name: torch.from_numpy(np.array(value)) for name, value in self.orientation.items()},
             "versions": versions(),
             "format_version": FORMAT_VERSION,
         }
@@ -128,6 +131,7 @@ class Checkpoint:
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
             text={name: tensor.numpy() for name, tensor in found.text.items()},
+            orientation={name: tensor.numpy() for name, tensor in found.orientation.items()},
             boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
         )
         if name := not_finite(checkpoint.model):

@@ -16,6 +16,7 @@ from docclf_cli.engine.checkpoints.run_folder import NO_CHECKPOINT, RunFolder
 from docclf_cli.errors import CheckpointError, DocclfError, ResourceError
 from docclf_cli.files import may_write, sha256_of, write_json
 from docclf_cli.metrics.novelty import HeldOutNovelty, NoveltyModel
+from docclf_cli.metrics.orientation import HeldOutOrientation, OrientationModel
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
 from docclf_cli.results.text import TextUse
@@ -45,6 +46,7 @@ class CheckpointInfo:
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
         text: How it uses the text of pages; None where it does not.
+        orientation: What turned held-out pages showed about telling how a page lies; None likewise.
         splits_packets: Whether it was trained to split packets.
     """
 
@@ -62,6 +64,7 @@ class CheckpointInfo:
     precision: str
     novelty: HeldOutNovelty | None = None
     text: TextUse | None = None
+    orientation: HeldOutOrientation | None = None
     splits_packets: bool = False
 
 
@@ -135,6 +138,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         saw_all=not checkpoint.metrics and not checkpoint.training,
         precision=precision_of(checkpoint.profile),
         novelty=None if novelty is None else novelty.held_out,
+        orientation=OrientationModel.from_arrays(checkpoint.orientation).held_out if checkpoint.orientation else None,
         splits_packets=bool(checkpoint.boundaries),
         text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
     )

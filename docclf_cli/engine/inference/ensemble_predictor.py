@@ -18,6 +18,7 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.ensembling.combine import Combination
 from docclf_cli.ensembling.text_branch import LAYER, OCR
 from docclf_cli.files import fingerprint_of
+from docclf_cli.metrics.orientation import agreed
 from docclf_cli.profile.schema import RuntimeConfig
 
 
@@ -87,6 +88,11 @@ class EnsemblePredictor:
         return OCR if OCR in sources else LAYER if LAYER in sources else ""
 
     @property
+    def knows_orientation(self) -> bool:
+        """Whether it can say how a page lies: a member can."""
+        return any(member.predictor.knows_orientation for member in self.member_predictors)
+
+    @property
     def leading_dimensions(self) -> int:
         """Width of `PageOutputs.leading`; 0 where there is none."""
         novelty = self.member_predictors[0].predictor.networks[0].novelty
@@ -97,16 +103,20 @@ class EnsemblePredictor:
         return self.outputs(batch).log_probs
 
     def outputs(self, batch: Batch) -> PageOutputs:
-        """The same, and how foreign each page is: the mean of the members' log-odds."""
+        """The same, how foreign each page is (the mean of the members' log-odds), and how it lies (where they agree)."""
         members = [
             member.predictor.outputs(batch.images[member.input], batch.texts) for member in self.member_predictors
         ]
         found = [one.log_probs[:, member.columns] for one, member in zip(members, self.member_predictors, strict=True)]
         log_probs = (found[0] if len(found) == 1 else self.combination.apply(np.stack(found))).astype(np.float32)
-        if not self.knows_unknown:
-            return PageOutputs(log_probs)
         log_odds = [one.unknown for one in members if one.unknown is not None]
-        return PageOutputs(log_probs, np.mean(log_odds, axis=0), members[0].leading)
+        orientations = [one.orientation for one in members if one.orientation is not None]
+        return PageOutputs(
+            log_probs,
+            np.mean(log_odds, axis=0) if self.knows_unknown else None,
+            members[0].leading if self.knows_unknown else None,
+            agreed(orientations) if self.knows_orientation else None,
+        )
 
 
 def build_ensemble_predictor(
@@ -155,6 +165,7 @@ def build_ensemble_predictor(
         "reading rules": RULES,
         "backend": backend,
         "unknown pages": all(member.predictor.knows_unknown for member in member_predictors),
+        "orientation": any(member.predictor.knows_orientation for member in member_predictors),
     }
     return EnsemblePredictor(
         tuple(member_predictors),

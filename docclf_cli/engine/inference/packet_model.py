@@ -99,7 +99,8 @@ class PacketModel:
         ]
         features, first, later = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         for network in self.networks:
-            logits, seen_in_all = network.outputs(batch.images[0])
+            logits, features, _ = network.outputs(batch.images[0])
+            scaled = network.read(logits, texts).astype(np.float64) / self.temperature
             assert network.recorder is not None
             features.append(network.recorder.classifier_input(seen_in_all).cpu().numpy())
             for is_first, found in ((True, first), (False, later)):

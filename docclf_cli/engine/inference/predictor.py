@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from docclf_cli.ensembling.merging import Merge, merge
 from docclf_cli.ensembling.text_branch import LAYER, OCR, TextBranch
 from docclf_cli.errors import InputError, ResourceError, is_out_of_memory
 from docclf_cli.metrics.novelty import NoveltyModel
-from docclf_cli.models.features import FeatureRecorder
+from docclf_cli.metrics.orientation import OrientationModel, agreed
+from docclf_cli.models.features import FeatureRecorder, StageRecorder
 from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
@@ -35,6 +36,20 @@ IMAGES_PER_PASS = 64
 # onnxruntime is fed from the main memory, in the layout that its graphs are made for.
 FOR_ONNX = RuntimeConfig(device="cpu", precision="fp32", memory_format="contiguous", compile="off")
 logger = logging.getLogger("docclf")
+
+
+class NetworkOutputs(NamedTuple):
+    """What a network computes for images, on its device.
+
+    Attributes:
+        logits: float32 [n, num_classes].
+        features: What the classifier takes, float32 [n, width]; of width 0 without a recorder.
+        stage: What an earlier stage gives, pooled, float32 [n, width]; of width 0 without a recorder.
+    """
+
+    logits: torch.Tensor
+    features: torch.Tensor
+    stage: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class Network:
         recorder: Takes the features of the model; None where no one asks for them, or the model gives none.
         novelty: Says how foreign a page is; None where the checkpoint does not know, or the model gives no features.
         text: Reads pages; None where the model only looks at them.
+        stages: Takes what an earlier stage of the model gives; None where no one asks for it.
+        orientation: Says how a page lies; None as for `novelty`.
     """
 
     model: torch.nn.Module
@@ -56,6 +73,8 @@ class Network:
     recorder: FeatureRecorder | None = None
     novelty: NoveltyModel | None = None
     text: TextBranch | None = None
+    stages: StageRecorder | None = None
+    orientation: OrientationModel | None = None
 
     @property
     def precision(self) -> str:
@@ -68,15 +87,15 @@ class Network:
         Raises:
             ResourceError: Memory does not do for a single page.
         """
-        return torch.log_softmax(self.outputs(images)[0], dim=1)
+        return torch.log_softmax(self.outputs(images).logits, dim=1)
 
     def read(self, logits: torch.Tensor, texts: Sequence[TextPage]) -> np.ndarray:
         """Log-probabilities, float [n, num_classes], of logits and of what is written on the pages."""
         log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
         return log_probs if self.text is None else self.text.fused(log_probs, texts)
 
-    def outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits, float32 [n, num_classes], and features, float32 [n, width] (width 0 without a recorder); on the device.
+    def outputs(self, images: torch.Tensor) -> NetworkOutputs:
+        """Logits, and features where they are recorded.
 
         Where memory runs out, half of the images are tried at a time, and that is said.
 
@@ -97,14 +116,14 @@ class Network:
         half = len(images) // 2
         logger.warning("memory is short: %d pages at a time instead of %d", half, len(images))
         parts = zip(self.outputs(images[:half]), self.outputs(images[half:]), strict=True)
-        logits, features = (torch.cat(part) for part in parts)
-        return logits, features
+        return NetworkOutputs(*(torch.cat(part) for part in parts))
 
-    def _outputs(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _outputs(self, images: torch.Tensor) -> NetworkOutputs:
         with torch.inference_mode(), self.runtime.autocast():
             logits = self.model(normalise(images, self.preprocess, self.runtime))
-        features = logits.new_empty(len(logits), 0) if self.recorder is None else self.recorder.take()
-        return logits.float(), features
+        nothing = logits.new_empty(len(logits), 0)
+        features = nothing if self.recorder is None else self.recorder.take()
+        return NetworkOutputs(logits.float(), features, nothing if self.stages is None else self.stages.take())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +134,14 @@ class PageOutputs:
         log_probs: Calibrated log-probabilities, float64 [n, num_classes].
         unknown: Log-odds of belonging to no class, at even odds, float64 [n]; None where that cannot be said.
         leading: Features along their leading components, float32 [n, dimensions]; None as above.
+        orientation: Number of the orientation in which each page lies, int8 [n]; -1 where it cannot be told. None
+            where that is not asked of the model.
     """
 
     log_probs: np.ndarray
     unknown: np.ndarray | None = None
     leading: np.ndarray | None = None
+    orientation: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -166,39 +188,55 @@ class Predictor:
         return OCR if OCR in sources else LAYER if sources else ""
 
     @property
+    def sees_plain(self) -> bool:
+        """Whether one of the views is the page as it is."""
+        return any(view.name == PLAIN for view in self.views)
+
+    @property
     def knows_unknown(self) -> bool:
         """Whether it can say how foreign a page is: each network can, and one of the views is the page as it is."""
-        plain = any(view.name == PLAIN for view in self.views)
-        return plain and all(network.novelty is not None for network in self.networks)
+        return self.sees_plain and all(network.novelty is not None for network in self.networks)
+
+    @property
+    def knows_orientation(self) -> bool:
+        """Whether it can say how a page lies: each network can, and one of the views is the page as it is."""
+        return self.sees_plain and all(network.orientation is not None for network in self.networks)
 
     def outputs(self, images: torch.Tensor, texts: Sequence[TextPage] = ()) -> PageOutputs:
-        """What the networks say together: log-probabilities of all views, and how foreign the plain page is.
+        """What the networks say together: log-probabilities of all views, how foreign the plain page is, and how it lies.
 
-        Several networks say how foreign a page is by the mean of their log-odds.
+        Several networks say how foreign a page is by the mean of their log-odds, and how it lies where they agree.
 
         Args:
             images: uint8 [views * n, 3, size, size], view after view.
             texts: Texts of the n pages; none where no page has text.
         """
         outputs = [network.outputs(images) for network in self.networks]
-        found = [torch.log_softmax(logits, dim=1).cpu().numpy() for logits, _ in outputs]
+        found = [torch.log_softmax(one.logits, dim=1).cpu().numpy() for one in outputs]
         texts = texts or [TextPage("")] * (len(images) // len(self.views))
         found = [
             one if network.text is None else network.text.fused(one, texts)
             for network, one in zip(self.networks, found, strict=True)
         ]
         log_probs = self._calibrated(found)
-        if not self.knows_unknown:
+        if not self.sees_plain:
             return PageOutputs(log_probs)
         place, count = [view.name for view in self.views].index(PLAIN), len(images) // len(self.views)
         plain = slice(place * count, (place + 1) * count)
-        log_odds, leading = list[np.ndarray](), list[np.ndarray]()
-        for network, (logits, features) in zip(self.networks, outputs, strict=True):
-            assert network.novelty is not None
-            plain_features = features[plain].cpu().numpy()
-            log_odds.append(network.novelty.log_odds(plain_features, logits[plain].cpu().numpy()))
-            leading.append(network.novelty.leading_of(plain_features))
-        return PageOutputs(log_probs, np.mean(log_odds, axis=0), leading[0])
+        log_odds, leading, orientations = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+        for network, output in zip(self.networks, outputs, strict=True):
+            if network.novelty is not None:
+                features = output.features[plain].cpu().numpy()
+                log_odds.append(network.novelty.log_odds(features, output.logits[plain].cpu().numpy()))
+                leading.append(network.novelty.leading_of(features))
+            if network.orientation is not None:
+                orientations.append(network.orientation.decide(output.stage[plain].cpu().numpy()))
+        return PageOutputs(
+            log_probs,
+            np.mean(log_odds, axis=0) if self.knows_unknown else None,
+            leading[0] if self.knows_unknown else None,
+            agreed(orientations) if self.knows_orientation else None,
+        )
 
     def _calibrated(self, found: Sequence[np.ndarray]) -> np.ndarray:
         mean = found[0] if len(found) == 1 else merge(np.stack(found))
@@ -263,8 +301,12 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
         runtime,
         text=checkpoint.text_branch(info.path),
     )
-    novelty = NoveltyModel.from_arrays(checkpoint.novelty)
-    return network if novelty is None else replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
+    if (novelty := NoveltyModel.from_arrays(checkpoint.novelty)) is not None:
+        network = replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
+    if checkpoint.orientation:
+        orientation = OrientationModel.from_arrays(checkpoint.orientation)
+        network = replace(network, stages=StageRecorder.of(network.model), orientation=orientation)
+    return network
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

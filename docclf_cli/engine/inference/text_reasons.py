@@ -37,7 +37,8 @@ class TextReasons:
         branch = None if info is None else Checkpoint.load(info.path).text_branch(info.path)
         if info is None or branch is None:
             raise InputError(
-                f"{model.path} does not read pages, so no words speak for a class", "train with --text auto"
+                f"{model.path} does not read pages, so no words speak for a class",
+                "train it again: docclf train FOLDER --text auto",
             )
         return cls(branch, info.class_names)
 

@@ -20,7 +20,9 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
+from docclf_cli.engine.training.orientation import learn_orientation
 from docclf_cli.engine.training.packets import learn_packets
+from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -84,7 +86,10 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
             degraded = None if degraded is None else reader.joined(degraded, branch)
             temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
             best = replace(best, text=branch.to_arrays(), temperature=temperature)
-        best = replace(best, novelty=novelty)
+        orientation: Mapping[str, np.ndarray] = {}
+        if not reads_only(task.profile):  # its network looks at nothing
+            orientation = distributed.on_main(lambda: learn_orientation(task, best, validator))
+        best = replace(best, novelty=novelty, orientation=orientation)
         if task.profile.train.packets:
             best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))
         found = _save(task, best, rows, found, degraded)

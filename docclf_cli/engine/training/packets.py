@@ -202,7 +202,7 @@ def _observe(
         stop=validator.stop,
     )
     for batch, outputs in ran:
-        for logits, features in outputs:
+        for logits, features, _ in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
             count = len(batch.rows)
             # The scanned copies of the pages, the second half, have no text.

@@ -35,7 +35,7 @@ def write_csv(
     ranks = range(2, min(top_k, len(names)) + 1)
     header = [*columns, "class", "confidence"]
     header += [f"{name}_{rank}" for rank in ranks for name in ("class", "confidence")]
-    header += ["unknown", "decision", "needs_review", "status"]
+    header += ["unknown", "decision", "needs_review", "status", "turn", "mirrored"]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for prediction in predictions:
@@ -47,6 +47,8 @@ def write_csv(
         row["decision"] = prediction.decision(names)
         row["needs_review"] = "" if prediction.needs_review is None else str(prediction.needs_review).lower()
         row["status"] = prediction.status
+        if (lies := prediction.orientation) is not None:
+            row |= {"turn": lies.turn, "mirrored": "" if lies.mirrored is None else str(lies.mirrored).lower()}
         writer.writerow([to_cell(row.get(name, "")) for name in header])
 
 
@@ -75,6 +77,7 @@ def write_parquet(
             (columns[0], text), (columns[1], pa.int32()), ("class", text), ("confidence", number),
             ("top", pa.list_(pa.struct([("class", text), ("confidence", number)]))),
             ("unknown", number), ("decision", text), ("needs_review", pa.bool_()), ("status", text),
+            ("turn", pa.int32()), ("mirrored", pa.bool_()),
         ]
     )  # fmt: skip
     rows = (_row(prediction, names, columns) for prediction in predictions)
@@ -89,6 +92,7 @@ def _row(prediction: PagePrediction, names: Sequence[str], columns: tuple[str, s
     """A row of JSON Lines and Parquet."""
     top = [{"class": names[index], "confidence": round(probability, 6)} for index, probability in prediction.top]
     first = top[0] if top else {"class": None, "confidence": None}
+    lies = prediction.orientation
     return {
         columns[0]: prediction.shown,
         columns[1]: prediction.page or None,
@@ -98,6 +102,8 @@ def _row(prediction: PagePrediction, names: Sequence[str], columns: tuple[str, s
         "decision": prediction.decision(names),
         "needs_review": prediction.needs_review,
         "status": prediction.status,
+        "turn": None if lies is None else lies.turn,
+        "mirrored": None if lies is None else lies.mirrored,
     }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from docclf_cli.data.images.orientation import Orientation
 from docclf_cli.data.index.file_list import PageList
 from docclf_cli.ensembling.pooling import pooled
 from docclf_cli.metrics.costs import Costs
@@ -34,6 +35,7 @@ class PagePrediction:
         unknown: Probability of belonging to no class; None where that is not known.
         is_unknown: Whether it is called unknown.
         decided: The class it is sorted as, unless it needs review; None is the most probable one.
+        lies: Number of each page in its file, counted from 0, and how it lies; None where that is not known.
     """
 
     shown: str
@@ -45,6 +47,13 @@ class PagePrediction:
     unknown: float | None = None
     is_unknown: bool = False
     decided: int | None = None
+    lies: tuple[tuple[int, Orientation | None], ...] = ()
+
+    @property
+    def orientation(self) -> Orientation | None:
+        """How a page lies; of a document how all its pages lie. None where that is not known."""
+        ways = {orientation for _, orientation in self.lies}
+        return ways.pop() if len(ways) == 1 else None
 
     @property
     def chosen(self) -> int:
@@ -62,9 +71,11 @@ class PagePrediction:
     def as_row(self, names: Sequence[str]) -> PageRow:
         """The prediction as a row with class names."""
         predicted, confidence = (names[self.top[0][0]], self.top[0][1]) if self.top else (None, None)
+        lies = self.orientation
+        turn, mirrored = (None, None) if lies is None else (lies.turn, lies.mirrored)
         return PageRow(
             self.shown, self.page or None, predicted, confidence, self.needs_review, self.status, self.unknown,
-            self.decision(names),
+            self.decision(names), turn, mirrored,
         )  # fmt: skip
 
     def as_document(self, names: Sequence[str]) -> DocumentRow:
@@ -148,11 +159,13 @@ class PageScores:
         log_probs: Calibrated, [num_classes].
         log_odds: Of belonging to no class; NaN where that is not known.
         reason: Why it could not be read; empty where it was.
+        lies: How it lies; None where that is not known.
     """
 
     log_probs: np.ndarray
     log_odds: float = math.nan
     reason: str = ""
+    lies: Orientation | None = None
 
 
 class StoredShards(Protocol):
@@ -184,30 +197,33 @@ class PagePredictions:
         for row, page, scores in self._rows():
             shown, opened = self.pages.files[row].shown, self.pages.counts[row] > 0
             number = page + 1 if opened else 0
-            yield self.rule.of_page(shown, number, scores.log_probs, scores.log_odds, scores.reason, row)
+            found = self.rule.of_page(shown, number, scores.log_probs, scores.log_odds, scores.reason, row)
+            yield replace(found, lies=((page, scores.lies),))
 
     def of_documents(self) -> Iterator[PagePrediction]:
         """One prediction per file."""
-        first, pages = -1, list[PageScores]()
-        for row, _, scores in self._rows():
+        first, pages = -1, dict[int, PageScores]()
+        for row, page, scores in self._rows():
             if row != first and self.pages.first_of_document[row]:
                 if pages:
                     yield self._document(first, pages)
-                first, pages = row, []
-            pages.append(scores)
+                first, pages = row, {}
+            pages[page] = scores
         if pages:
             yield self._document(first, pages)
 
-    def _document(self, row: int, pages: Sequence[PageScores]) -> PagePrediction:
+    def _document(self, row: int, pages: Mapping[int, PageScores]) -> PagePrediction:
         opened = bool(self.pages.counts[row])
-        return self.rule.of_document(self.pages.files[row].shown, pages, row, opened)
+        found = self.rule.of_document(self.pages.files[row].shown, [*pages.values()], row, opened)
+        return replace(found, lies=tuple((number, scores.lies) for number, scores in pages.items()))
 
     def _rows(self) -> Iterator[tuple[int, int, PageScores]]:
         """Yield row of the list, page in the file, and what is said of the page."""
         row, page = 0, 0
         for part in range(self.plan.shards):
             shard = self.shards.read(part)
-            columns = shard.log_probs.astype(np.float64), shard.unknown.tolist(), shard.reasons.tolist()
-            for one, log_odds, reason in zip(*columns, strict=True):
-                yield row, page + self.pages.files.first_page(row), PageScores(one, log_odds, reason)
+            columns = shard.unknown.tolist(), shard.reasons.tolist(), shard.orientations.tolist()
+            for one, log_odds, reason, number in zip(shard.log_probs.astype(np.float64), *columns, strict=True):
+                lies = None if number < 0 else Orientation.numbered(number)
+                yield row, page + self.pages.files.first_page(row), PageScores(one, log_odds, reason, lies)
                 row, page = (row, page + 1) if page + 1 < self.pages.counts[row] else (row + 1, 0)

@@ -301,11 +301,11 @@ def join_parts(
     predictions = PagePredictions(shards, ShardPlan.joined(plans), pages, options.rule)
     result = publish(predictions, facts, options, 0, time.monotonic() - started)
     if copy_to is not None:
-        copied = sort_copies(
+        sorted_copies = sort_copies(
             copy_to, predictions.of_documents(), files, facts.class_names,
             allow_symlinks=allow_symlinks, remote=S3Files(), emit=emit, stop=stop,
         )  # fmt: skip
-        result = replace(result, copied=copied)
+        result = replace(result, copied=sorted_copies.copied)
     return replace(result, left_out=about["left out"], parts=len(parts))
 
 

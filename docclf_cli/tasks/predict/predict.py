@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.images.page_files import PDF_SUFFIX, PageReader
+from docclf_cli.data.images.upright_copies import require_pikepdf
 from docclf_cli.data.index.file_list import FileList
 from docclf_cli.data.index.inputs import find, of_index
 from docclf_cli.data.index.left_out import LeftOut
@@ -35,6 +36,7 @@ from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
 from docclf_cli.tasks.predict.parts import ANY, PartMaker, Share
 from docclf_cli.tasks.predict.run import ConfidenceThreshold, OutputOptions, predict_files
+from docclf_cli.tasks.predict.sorting import Upright
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
 from docclf_cli.tasks.unknown import (
@@ -71,6 +73,8 @@ class PredictOptions:
         submission: Also write the competition's file.
         fill: Class of its unreadable pages.
         copy_to: Sort copies of the files into class folders below this one.
+        upright: Turn the pages of these copies upright, where that takes no loss.
+        reencode: Turn them also where pixels must be encoded again with loss.
         explain: Draw heat maps into this new folder.
         explain_text: Write the words that spoke for the classes into this new table.
         backend: What runs the models.
@@ -92,6 +96,8 @@ class PredictOptions:
     submission: bool = False
     fill: str | None = None
     copy_to: Path | None = None
+    upright: bool = False
+    reencode: bool = False
     explain: Path | None = None
     explain_text: Path | None = None
     backend: str = TORCH
@@ -124,6 +130,15 @@ class PredictOptions:
         if self.costs is not None and (self.target_precision, self.min_confidence) != (None, None):
             other = "--min-confidence" if self.target_precision is None else "--target-precision"
             raise InputError(f"--costs decides by prices, and {other} by a confidence", "give only one of them")
+        if self.upright and self.copy_to is None:
+            raise InputError("--upright turns the pages of sorted copies", "name a folder for them: --copy-to DIR")
+        if self.reencode and not self.upright:
+            raise InputError("--reencode belongs to --upright")
+        if self.upright and self.backend != TORCH:
+            raise InputError(
+                f"--upright: the {self.backend} backend does not say how pages lie",
+                f"leave out --backend {self.backend}",
+            )
         check_shares(self.max_lost, self.expect_unknown)
         inside = [
             text for text in self.inputs if self.copy_to and self.copy_to.resolve().is_relative_to(Path(text).resolve())
@@ -269,6 +284,8 @@ def _prepare(
         lambda: _test_split(spec, question) if question.split else _files(question, data, stdin)
     )
     left_out.warn()
+    if question.upright:
+        _check_upright(spec, files)
     reader = PageReader(data.max_pixels, data.allow_symlinks, S3Files())
     explainer = None
     if question.explain is not None:
@@ -288,6 +305,7 @@ def _prepare(
         notes=(*conditions(unknown, question.target_precision, question.expect_unknown), *_about_refit(spec)),
         submission=submission,
         copy_to=question.copy_to,
+        upright=Upright(data.max_pixels, question.reencode) if question.upright else None,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
         explain=explainer,
         explain_text=text_explainer,
@@ -295,6 +313,24 @@ def _prepare(
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)
     return _Prepared(files, predictor, options, reader, resolve_runtime(runtime_config), data, left_out)
+
+
+def _check_upright(spec: EnsembleSpec, files: FileList) -> None:
+    """Refuse to turn copies by a model that does not say how pages lie, or PDFs without what writes them.
+
+    Raises:
+        InputError: Either is so.
+    """
+    infos = [info for member in spec.members for info in member.checkpoints]
+    if lacking := next((info for info in infos if info.orientation is None), None):
+        raise InputError(
+            f"--upright: {lacking.path} does not say how pages lie, because an earlier version, a refit or "
+            "train.upright: 0 made it, or it had too few pages",
+            "train again, a linear probe with --set train.upright=4, or leave --upright out",
+        )
+    names = (files[row].name for row in range(len(files)))
+    if (pdf := next((name for name in names if name.lower().endswith(PDF_SUFFIX)), None)) is not None:
+        require_pikepdf(pdf)
 
 
 def _about_refit(spec: EnsembleSpec) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import DecisionRule, PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
-from docclf_cli.tasks.predict.sorting import sort_copies
+from docclf_cli.tasks.predict.sorting import Upright, sort_copies
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.predict.summary import PredictorFacts, summarise
 from docclf_cli.tasks.unknown import NO_RULE, UnknownRule
@@ -76,6 +76,7 @@ class OutputOptions:
         notes: What a reader must know about the decisions, in sentences.
         submission: The competition's file, or None.
         copy_to: Sort copies of the files into class folders below this one.
+        upright: How their pages are turned upright; None copies the files as they are.
         overwrite: Replace existing results.
         explain: Draws heat maps, or None.
         explain_text: Writes the words that spoke for the classes, or None.
@@ -92,6 +93,7 @@ class OutputOptions:
     notes: tuple[str, ...] = ()
     submission: Submission | None = None
     copy_to: Path | None = None
+    upright: Upright | None = None
     overwrite: bool = False
     explain: Explainer | None = None
     explain_text: TextExplainer | None = None
@@ -212,17 +214,23 @@ def _write_results(
     work.shards.mark_publishing()
     result = publish(predictions, PredictorFacts.of(work.predictor), options, resumed, seconds)
     if options.copy_to is not None:
-        copied = sort_copies(
+        sorted_copies = sort_copies(
             options.copy_to,
             predictions.of_documents(),
             work.files,
             work.predictor.class_names,
             allow_symlinks=work.reader.allow_symlinks,
+            upright=options.upright,
             remote=work.reader.remote,
             emit=work.emit,
             stop=work.stop,
         )
-        result = replace(result, copied=copied)
+        result = replace(
+            result,
+            copied=sorted_copies.copied,
+            turned=None if options.upright is None else sorted_copies.turned,
+            not_turned=None if options.upright is None else sorted_copies.not_turned,
+        )
     if options.explain is not None:
         drawn = options.explain(predictions.of_pages(), work.files, work.emit, work.stop)
         result = replace(result, explained=len(drawn))
@@ -309,6 +317,7 @@ def _make(work: PredictWork, plan: ShardPlan, part: int, batches: Iterable[Batch
     log_probs = np.full((len(numbers), len(work.predictor.class_names)), np.nan, np.float32)
     unknown = np.full(len(numbers), np.nan, np.float32)
     leading = np.full((len(numbers), work.predictor.leading_dimensions), np.nan, np.float32)
+    orientations = np.full(len(numbers), -1, np.int8)
     reasons = np.full(len(numbers), "", dtype=object)
     ran = run_inference(
         [work.predictor.outputs],
@@ -325,9 +334,11 @@ def _make(work: PredictWork, plan: ShardPlan, part: int, batches: Iterable[Batch
             log_probs[places] = found.log_probs
             if found.unknown is not None and found.leading is not None:
                 unknown[places], leading[places] = found.unknown, found.leading
+            if found.orientation is not None:
+                orientations[places] = found.orientation
         for number, reason in batch.unreadable:
             reasons[number - numbers.start] = reason
-    work.shards.write(part, Shard(log_probs, unknown, leading, reasons.astype(np.str_)))
+    work.shards.write(part, Shard(log_probs, unknown, leading, orientations, reasons.astype(np.str_)))
 
 
 def publish(

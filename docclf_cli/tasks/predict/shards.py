@@ -94,12 +94,14 @@ class Shard:
         log_probs: float32 [n, num_classes]; NaN where a page could not be read.
         unknown: Log-odds of belonging to no class, at even odds, float32 [n]; NaN where that is not known.
         leading: Features along their leading components, float32 [n, dimensions], or none.
+        orientations: Number of the orientation in which pages lie, int8 [n]; -1 where it is not known.
         reasons: Why pages could not be read, text [n].
     """
 
     log_probs: np.ndarray
     unknown: np.ndarray
     leading: np.ndarray
+    orientations: np.ndarray
     reasons: np.ndarray
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from docclf_cli.data.images.orientation import Orientation
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import collate
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
@@ -21,6 +22,7 @@ from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
 from docclf_cli.errors import InputError
 from docclf_cli.events import silent
+from docclf_cli.metrics.orientation import UNTOLD
 from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.serving import ServedDocument, ServedModelFacts, ServedPrediction
@@ -82,7 +84,11 @@ class ServedModel:
         dataset = InferenceDataset(inputs, texts=texts)
         found = self.predictor.outputs(collate([dataset[number] for number in range(len(pages))]))
         log_odds = [math.nan] * len(pages) if found.unknown is None else found.unknown.tolist()
-        return [PageScores(one, odds) for one, odds in zip(found.log_probs.astype(np.float64), log_odds, strict=True)]
+        numbers = [UNTOLD] * len(pages) if found.orientation is None else found.orientation.tolist()
+        return [
+            PageScores(one, odds, lies=None if number == UNTOLD else Orientation.numbered(number))
+            for one, odds, number in zip(found.log_probs.astype(np.float64), log_odds, numbers, strict=True)
+        ]
 
     def answer(
         self, file: str, pages: Sequence[DecodedPage], found: Sequence[PageScores], top_k: int, status: str = ""
@@ -99,7 +105,8 @@ class ServedModel:
         names, rule, read = self.predictor.class_names, replace(self.rule, top_k=top_k), iter(found)
         scores = [next(read) if page.images else PageScores(np.zeros(0), reason=page.error) for page in pages]
         predictions = [
-            rule.of_page(file, number, one.log_probs, one.log_odds, one.reason) for number, one in enumerate(scores, 1)
+            replace(rule.of_page(file, number, one.log_probs, one.log_odds, one.reason), lies=((number - 1, one.lies),))
+            for number, one in enumerate(scores, 1)
         ]
         document = rule.of_document(file, scores or [PageScores(np.zeros(0), reason=status)], opened=bool(scores))
         row = document.as_row(names)

@@ -8,15 +8,17 @@ import torch
 from tiny import draw_pages, no_plots, stop_when, tiny_profile
 
 from docclf_cli.data.index.index import load_training_index
+from docclf_cli.data.index.tables import read_table
 from docclf_cli.data.loading.batch import Batch
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.training.distillation import Teachers, as_seen
 from docclf_cli.engine.training.losses import LOSSES
 from docclf_cli.errors import InputError
-from docclf_cli.events import StepDone
+from docclf_cli.events import StepDone, silent
 from docclf_cli.profile.schema import DistillConfig, Profile
-from docclf_cli.tasks.distill import distill
+from docclf_cli.stop import NEVER
+from docclf_cli.tasks.distill import distill, labels_of
 from docclf_cli.tasks.train import train
 
 __all__ = ["no_plots"]
@@ -127,6 +129,25 @@ def test_what_a_student_lost_is_told_on_pages_that_both_held_out(pages: Path, te
     )
     assert again.training is None
     assert again.held_out == result.held_out
+
+
+def test_pages_without_labels_are_labelled_by_the_teachers_and_none_is_a_page_of_the_data(
+    pages: Path, teachers: Path, tmp_path: Path
+) -> None:
+    more = draw_pages(tmp_path / "more", 15)
+    known = next(path for path in sorted(pages.rglob("*.png")))
+    (more / "copy.png").write_bytes(known.read_bytes())
+    same = {path.read_bytes() for path in pages.rglob("*.png")}
+    fresh = {str(path) for path in more.rglob("*.png") if path.read_bytes() not in same}
+    assert fresh
+    profile = student(pages, tmp_path / "runs", teachers / "folds", name="s", train__epochs=1)
+    table = labels_of(more, profile, silent, NEVER)
+    rows = read_table(table)
+    assert set(rows["path"].tolist()) == fresh
+    assert set(rows["target"].tolist()) <= {"form", "letter", "receipt"}
+    train(student(pages, tmp_path / "runs", teachers / "folds", name="s", train__epochs=1, data__add=[str(table)]))
+    trained = [name for name, part in zip(*_split(tmp_path / "runs" / "s"), strict=True) if part == "train"]
+    assert sum(name in fresh or name.removeprefix("added/") in fresh for name in trained) > len(fresh) / 2
 
 
 @pytest.mark.parametrize(

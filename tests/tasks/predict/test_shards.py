@@ -14,7 +14,8 @@ from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
 
 def shard(pages: int) -> Shard:
     unknown, leading = np.zeros(pages, np.float32), np.zeros((pages, 3), np.float32)
-    return Shard(np.zeros((pages, 2), np.float32), unknown, leading, np.array([""] * pages))
+    orientations = np.full(pages, -1, np.int8)
+    return Shard(np.zeros((pages, 2), np.float32), unknown, leading, orientations, np.array([""] * pages))
 
 
 @given(pages=st.integers(0, 5000), batch_size=st.integers(1, 70), ranks=st.integers(1, 4))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docclf_cli import files
-from docclf_cli.tasks.predict.sorting import _placed
+from docclf_cli.tasks.predict.sorting import place_numbered
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -18,7 +18,7 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path, monkeypatch: pytes
     wanted, temp = tmp_path / "page.png", tmp_path / "temp"
     for content, new in (("one", True), ("two", True), ("one", False), ("three", True)):
         temp.write_text(content)
-        assert _placed(temp, wanted) == new
+        assert place_numbered(temp, wanted)[1] == new
         temp.unlink(missing_ok=True)
     found = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert found == {"page.png": "one", "page-2.png": "two", "page-3.png": "three"}
