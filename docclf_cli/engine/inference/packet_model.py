@@ -99,10 +99,9 @@ class PacketModel:
         ]
         features, first, later = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         for network in self.networks:
-            logits, features, _ = network.outputs(batch.images[0])
-            scaled = network.read(logits, texts).astype(np.float64) / self.temperature
+            logits, recorded, _ = network.outputs(batch.images[0])
             assert network.recorder is not None
-            features.append(network.recorder.classifier_input(seen_in_all).cpu().numpy())
+            features.append(network.recorder.classifier_input(recorded).cpu().numpy())
             for is_first, found in ((True, first), (False, later)):
                 log_probs = network.read(logits, [TextPage(text, is_first) for text in texts])
                 found.append(log_softmax(log_probs.astype(np.float64) / self.temperature, axis=1))
