@@ -273,7 +273,7 @@ KOREAN: Mapping[str, str] = {
     "Networks alone: {student:.0f} pages per second against {teacher:.0f}, {factor:.1f} times as many; {parameters:.1f} against "
     "{others:.1f} million parameters.": "네트워크만: 초당 {student:.0f}페이지, 교사는 {teacher:.0f}페이지({factor:.1f}배); 파라미터 {parameters:.1f}백만, 교사는 {others:.1f}백만.",
     "The folds of a teacher were trained on pages that the student held out, and taught it on the others: the student's figures on "
-    "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 테스트 페이지는 어느 쪽에도 없습니다.",
+    "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 시험 페이지는 어느 쪽에도 없습니다.",
     # verdict
     "Verdict": "판정",
     "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",
@@ -302,6 +302,7 @@ KOREAN: Mapping[str, str] = {
     "수치는 --split test로 구하십시오.",
     "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages.": "로그 손실과 보정 오차는 교차 적합한 값입니다: 페이지마다 다른 페이지로 맞춘 온도를 씁니다.",
     "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds.": "각 페이지는 그 페이지로 학습하지 않은 폴드가 예측했습니다. 새 페이지에는 모든 폴드의 평균을 씁니다.",
+    "Instead of that mean, `docclf predict` takes refit.ckpt, which was trained on all pages and measured on none.": "`docclf predict`는 그 평균 대신 모든 페이지로 학습한 refit.ckpt를 씁니다. 그 모델을 잰 페이지는 없습니다.",
     "The model was trained on these pages, so the metrics do not show how good it is on new pages.": "이 페이지로 학습했으므로, 새 페이지에서 얼마나 좋은지는 알 수 없습니다.",
     "The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence as a "
     "probability.": "온도가 탐색 범위의 끝({low:g}에서 {high:g})에 있습니다: 이 모델의 확신도를 확률로 읽지 마십시오.",

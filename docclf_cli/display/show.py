@@ -19,8 +19,7 @@ from rich.text import Text
 from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, interval, number, short
 from docclf_cli.results.as_json import jsonable
-from docclf_cli.results.metrics import ClassRow, Scores
-from docclf_cli.results.text import SideScores
+from docclf_cli.results.metrics import ClassRow, Scores, SideScores
 from docclf_cli.streams import is_utf8
 from docclf_cli.text import Message
 

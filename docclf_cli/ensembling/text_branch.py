@@ -11,7 +11,7 @@ import numpy as np
 from docclf_cli.ensembling.fusion import TEXT_ALONE, Fusion, Gain
 from docclf_cli.models.text_features import TextPage
 from docclf_cli.models.text_model import TextModel
-from docclf_cli.results.text import TextUse
+from docclf_cli.results.training import TextUse
 
 LAYER, OCR = "layer", "ocr"
 _SOURCES = (LAYER, OCR)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair, Scores
-from docclf_cli.results.text import SideScores
+from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair, Scores, SideScores
 
 
 @dataclass(frozen=True)

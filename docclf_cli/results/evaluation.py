@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.metrics import Difference, Estimate, Scores, Threshold
-from docclf_cli.results.text import SideScores
+from docclf_cli.results.metrics import Difference, Estimate, Scores, SideScores, Threshold
 from docclf_cli.results.unknown import CostReport, UnknownReport
 
 

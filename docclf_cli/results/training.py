@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.metrics import Difference, Scores
-from docclf_cli.results.text import SideScores, TextUse
+from docclf_cli.results.metrics import Difference, Scores, SideScores
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,27 @@ class Learned:
     on_new_pages: Difference | None
     worse_classes: tuple[str, ...]
     sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TextUse:
+    """How a model uses the text of pages.
+
+    Attributes:
+        source: Where text comes from: `layer` (of a PDF), or `ocr` (also OCR of pages without a layer).
+        alone: Whether text is all that the model looks at.
+        documents: Held-out documents with text that the gain was measured on.
+        gain: By how much the log loss of these documents is lower with text than by the image alone.
+        gain_low: Its one-sided 95 % lower bound; above 0 the text is shown to help.
+        fitted: Whether the weights of image and text were fitted, to fifty held-out documents or more; otherwise both count alike.
+    """
+
+    source: str
+    alone: bool
+    documents: int = 0
+    gain: float = 0.0
+    gain_low: float = 0.0
+    fitted: bool = False
 
 
 @dataclass(frozen=True)

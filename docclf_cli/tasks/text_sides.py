@@ -10,8 +10,8 @@ import numpy as np
 from docclf_cli.ensembling.documents import document_predictions
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import score
+from docclf_cli.results.metrics import SideScores
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.results.text import SideScores
 
 BOTH = "both"
 

@@ -82,6 +82,7 @@ from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
 from docclf_cli.tasks.text_sides import score_sides
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
+from docclf_cli.text import Message
 
 logger = logging.getLogger("docclf")
 PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
@@ -566,7 +567,15 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
 
 def _notes(work: _Work, temperature: float) -> tuple[str, ...]:
     train = work.profile.train
-    return caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
+    found = caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
+    if not (train.folds and train.refit):
+        return found
+    return (
+        *found,
+        Message.of(
+            "Instead of that mean, `docclf predict` takes refit.ckpt, which was trained on all pages and measured on none."
+        ),
+    )
 
 
 def _write_preview(work: _Work) -> None:

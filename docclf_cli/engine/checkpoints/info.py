@@ -19,7 +19,7 @@ from docclf_cli.metrics.novelty import HeldOutNovelty, NoveltyModel
 from docclf_cli.metrics.orientation import HeldOutOrientation, OrientationModel
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
-from docclf_cli.results.text import TextUse
+from docclf_cli.results.training import TextUse
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoints.checkpoint import Checkpoint

@@ -38,7 +38,7 @@ class TextReasons:
         if info is None or branch is None:
             raise InputError(
                 f"{model.path} does not read pages, so no words speak for a class",
-                "train it again: docclf train FOLDER --text auto",
+                "train it again with text: auto in the profile",
             )
         return cls(branch, info.class_names)
 

@@ -34,6 +34,9 @@ from docclf_cli.tasks.serve.decoding import DecodedPage
 from docclf_cli.tasks.unknown import MAX_LOST, check_shares, foreign_pages, unknown_rule
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
+# What a large batch computes no longer fits into the caches of a processor: with 64 clients, a page of tf_efficientnet_lite0
+# at 224 px took 28 ms of processor time, and with 8 clients 14 ms (benchmarks/serve_load.py).
+IMAGES_PER_PASS_ON_CPU = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,8 @@ class ServedModel:
     @property
     def most_pages(self) -> int:
         """Pages that it looks at in one pass."""
-        return max(1, IMAGES_PER_PASS // self.predictor.most_views)
+        most = IMAGES_PER_PASS_ON_CPU if self.predictor.runtime.device.type == "cpu" else IMAGES_PER_PASS
+        return max(1, most // self.predictor.most_views)
 
     def outputs(self, pages: Sequence[DecodedPage]) -> list[PageScores]:
         """What the model says of readable pages."""
