@@ -52,6 +52,7 @@ class Page:
         best_epoch: Marked in the curves.
         heat: JPEG files by ID of pages under a heat map of the predicted class.
         surest: Rows of `predictions`: the most confident page of each class.
+        words: The words that spoke for the predicted class of a page, by ID; of a model that reads.
     """
 
     report: ClassReport
@@ -62,6 +63,7 @@ class Page:
     profile: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     best_epoch: int | None = None
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     heat: Mapping[str, bytes] = field(default_factory=dict)
     surest: Set[int] = frozenset()
 
@@ -171,6 +173,8 @@ def _pages(page: Page) -> Iterator[dict[str, Any]]:
             "confidence": round(float(probs[row].max()), 4),
             "loss": round(float(losses[row]), 4),
         }
+        if page.words.get(page_id):
+            record["words"] = ", ".join(page.words[page_id])
         if page_id in pictures:
             record["image"] = _data_address(pictures[page_id])
         if page_id in page.heat:

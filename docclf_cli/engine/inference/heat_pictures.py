@@ -33,7 +33,8 @@ def page_with_heat(
     """
     heat = stronger_half(maps(reader.read(path, root, number, maps.preprocess), label))
     picture = reader.picture(path, root, number, longest)
-    return blended(picture, on_page(heat, *picture.shape[:2], maps.preprocess))
+    height, width = picture.shape[:2]
+    return blended(picture, on_page(heat, height, width, maps.preprocess))
 
 
 def blended(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def _add(images: dict[str, bytes], page_id: str, pages: Pages, row: int) -> None
 def find_pages(ids: Set[str], split: str, config: DataConfig) -> dict[str, tuple[DocumentIndex, int]]:
     """The index of each page and its row there, by ID; an ID that is in several splits means the page of `split`."""
     found: dict[str, tuple[DocumentIndex, int]] = {}
-    for index in _indexes(split, config):
+    for index in indexes_of(split, config):
         for row, page_id in enumerate(index.ids.tolist()):
             if page_id in ids and page_id not in found:
                 found[page_id] = index, row
@@ -78,7 +78,7 @@ def find_pages(ids: Set[str], split: str, config: DataConfig) -> dict[str, tuple
     return found
 
 
-def _indexes(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
+def indexes_of(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
     """Yield the index of each split that can be indexed, `split` first."""
     plain = config.model_copy(update={"groups": None, "relabel": None})
     parts: tuple[Split, ...] = ("train", "test")

@@ -143,6 +143,7 @@ class Watcher:
                 while True:
                     waiting = self._round()
                     if options.once and not waiting:
+                        self._left_out.warn(options.inbox)
                         return self._result()
                     if time.monotonic() >= next_summary:
                         logger.info("%s", self._summary())
@@ -231,7 +232,7 @@ class Watcher:
     def _classified(self, name: str, content: bytes) -> ServedPrediction:
         model = self._model
         try:
-            pages = self._pool.decode(content, model.preprocesses)
+            pages = self._pool.decode(content, model.preprocesses, model.text_mode)
         except TooManyPages as error:
             return model.answer(name, [], [], 1, status=f"the file {error}")
         readable, found = [page for page in pages if page.images], list[PageScores]()
