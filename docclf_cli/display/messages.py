@@ -266,7 +266,7 @@ KOREAN: Mapping[str, str] = {
     "Networks alone: {student:.0f} pages per second against {teacher:.0f}, {factor:.1f} times as many; {parameters:.1f} against "
     "{others:.1f} million parameters.": "네트워크만: 초당 {student:.0f}페이지, 교사는 {teacher:.0f}페이지({factor:.1f}배); 파라미터 {parameters:.1f}백만, 교사는 {others:.1f}백만.",
     "The folds of a teacher were trained on pages that the student held out, and taught it on the others: the student's figures on "
-    "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 테스트 페이지는 어느 쪽에도 없습니다.",
+    "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 시험 페이지는 어느 쪽에도 없습니다.",
     # verdict
     "Verdict": "판정",
     "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",

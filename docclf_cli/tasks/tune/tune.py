@@ -129,6 +129,7 @@ def tune(
     with locked(files.path / ".study.lock"):
         split = open_folder(files, profile, parameters, index, options.apart)
     study = SharedStudy(files.path, parameters, profile.seed)
+    _require_start(study)
     search = _Search(files, study, options, options.apart > 0, emit, stop)
     while search_goes_on(study, options.minutes, time.monotonic() - began):
         with study.next_trial(options.trials) as trial:
@@ -137,6 +138,20 @@ def tune(
             _run(search, trial)
     with locked(files.path / ".study.lock"):  # so that no other process removes a checkpoint that is compared
         return outcome(files, study, profile, name or "profile", _apart(index, split), emit, stop)
+
+
+def _require_start(study: SharedStudy) -> None:
+    """Refuse to search around a profile that has turned out to be one that cannot be trained.
+
+    Raises:
+        InputError: It is such a profile.
+    """
+    for trial in study.trials()[:1]:
+        if trial.state.name == "FAIL":
+            raise InputError(
+                f"the starting profile cannot be trained: {trial.user_attrs.get(REASON, '')}",
+                "see that `docclf train` works with it, and start a new search: --name",
+            )
 
 
 def search_goes_on(study: SharedStudy, minutes: float | None, seconds: float) -> bool:
@@ -205,6 +220,7 @@ def _run(search: _Search, trial: Trial) -> None:
         state = "PRUNED"
     except Interrupted as stopped:
         trial.set_user_attr(SECONDS, before + time.monotonic() - began)
+        trial.set_user_attr(TAKEN_OVER, (-1, 0))  # nobody killed it
         raise Interrupted(
             f"stopped in trial {trial.number}; everything is saved in {files.path}",
             "the same command resumes it",
@@ -225,9 +241,7 @@ def _run(search: _Search, trial: Trial) -> None:
         logger.warning("trial %d failed: %s", trial.number, reason)
         if trial.number == 0:
             search.study.end(trial, state, None, {REASON: reason})
-            raise InputError(
-                f"the starting profile cannot be trained: {reason}", "see that `docclf train` works with it"
-            )
+            _require_start(search.study)
     facts |= {SECONDS: before + time.monotonic() - began, **({REASON: reason} if reason else {})}
     search.study.end(trial, state, loss, facts)
     _remove_checkpoints(search, trial.number)

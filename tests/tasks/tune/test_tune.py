@@ -134,6 +134,8 @@ def test_a_start_that_cannot_be_trained_ends_the_search(pages: Path, tmp_path: P
     broken = profile.model_copy(update={"train": profile.train.model_copy(update={"monitor": "nothing"})})
     with pytest.raises(InputError, match=r"the starting profile cannot be trained: train.monitor: 'nothing'"):
         tune(broken, options(tmp_path, space, 3))
+    with pytest.raises(InputError, match="the starting profile cannot be trained"):
+        tune(broken, options(tmp_path, space, 3))
 
 
 def test_trials_are_ended_early_where_others_were_better(tmp_path: Path, space: str, pages: Path) -> None:
@@ -224,3 +226,17 @@ def test_run_folders_of_trials_are_ordinary_runs(pages: Path, tmp_path: Path, sp
     assert run.finished
     losses = run.read_history()[0]
     assert result.trials[0].loss == pytest.approx(np.mean([losses["val_loss"], losses["val_loss_degraded"]]))
+
+
+def test_importance_names_the_setting_that_matters(tmp_path: Path, pages: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("optimizer: {lr: {times: [0.1, 10], log: true}}\naugmentation: {choices: [light, rough]}\n")
+    study = SharedStudy(tmp_path / "study", module.read_space(str(path), start(pages, tmp_path)), 0)
+    for number in range(9):
+        assert not study.importances() or number > 7  # too few before
+        with study.next_trial(None) as trial:
+            assert trial is not None
+            study.end(trial, "COMPLETE", abs(float(np.log(trial.params["optimizer.lr"]))), {})
+    found = study.importances()
+    assert list(found) == ["optimizer.lr", "augmentation"]
+    assert found["optimizer.lr"] > 0.8
