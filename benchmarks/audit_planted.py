@@ -3,8 +3,8 @@
     python benchmarks/audit_planted.py --data ROOT --groups ROOT/train_groups.csv     # about 15 minutes on two cores
     python benchmarks/audit_planted.py --data ROOT --only near-duplicates
 
-Copies: some pages once more, each recompressed, resized, scanned 20 % darker or with less contrast, turned by 1, 2 or 3
-degrees, or all of it. Recall is the share
+Copies: some pages once more, each recompressed, resized, scanned 20 % darker or with less contrast, shaded (40 % darker towards
+one side, or half as bright in the gutter of a book), turned by 1, 2 or 3 degrees, or all of it without the shade. Recall is the share
 of copies that are found as a near duplicate of their original. Precision is the share of all pairs found that are copies of one
 page; pairs that are alike without any planting are counted on their own.
 
@@ -68,6 +68,21 @@ def paler(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     return page.point(lambda value: 90 + value * 0.6)
 
 
+def shaded(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(page, np.float32)
+    down, across = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    angle = rng.uniform(0, 2 * np.pi)
+    depth = np.cos(angle) * across / pixels.shape[1] + np.sin(angle) * down / pixels.shape[0]
+    depth = (depth - depth.min()) / (depth.max() - depth.min())
+    return Image.fromarray((pixels * (1 - 0.4 * depth)[..., None]).astype(np.uint8))
+
+
+def gutter(page: Image.Image, rng: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(page, np.float32)
+    light = 1 - 0.5 * np.exp(-np.arange(pixels.shape[1]) / (0.15 * pixels.shape[1]))
+    return Image.fromarray((pixels * light[None, :, None]).astype(np.uint8))
+
+
 def everything(page: Image.Image, rng: np.random.Generator) -> Image.Image:
     tones = darker if rng.integers(2) else paler
     return recompressed(turned(rng.uniform(1, 3))(tones(resized(page, rng), rng), rng), rng)
@@ -78,6 +93,8 @@ CHANGES: Mapping[str, Change] = {
     "resized": resized,
     "darker": darker,
     "paler": paler,
+    "shaded to one side": shaded,
+    "gutter of a book": gutter,
     "turned 1 degree": turned(1),
     "turned 2 degrees": turned(2),
     "turned 3 degrees": turned(3),

@@ -4,7 +4,8 @@
 
 PAGES is a folder of image files, of one page each. Each stage sends a bounded number of requests from as many clients
 (threads with a connection that is kept open) and prints a line. `predict` runs on the same files right before and after
-the stages, because the speed of a shared machine changes. With `--litserve`, the same model behind LitServe (if it is
+the stages, because the speed of a shared machine changes. Seconds of processor time for each page change less, so they
+are printed as well: of the server with its decoders, and of `predict` beyond what a call with one page takes. With `--litserve`, the same model behind LitServe (if it is
 installed; it is no dependency) is asked in the same run.
 """
 
@@ -17,6 +18,7 @@ import http.client
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -127,48 +129,90 @@ def _port_of(process: subprocess.Popen[str]) -> int:
                     if connection.getresponse().status == 200:
                         return port
         time.sleep(0.2)
-    raise SystemExit("the server did not start")
+    process.kill()
+    raise SystemExit(f"the server did not start: {process.stderr.read() if process.stderr else ''}")
 
 
-def predict(run: str, pages: Path, workers: int) -> float:
-    """Pages per second of `predict`, without the start of Python and the loading of the model."""
+def predict(run: str, pages: Path, workers: int) -> tuple[float, float]:
+    """Pages per second of `predict` without the start of Python and the loading of the model, and its processor seconds."""
     with tempfile.TemporaryDirectory() as out:
         command = [*DOCCLF, "predict", run, str(pages), "-o", f"{out}/a.csv", "--json", "-q", "--max-unreadable", "1"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         shown = subprocess.run(
             [*command, "--set", f"runtime.workers={workers}"], capture_output=True, text=True, check=True
         )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = json.loads(shown.stdout)
-        return float(result["pages"] / result["seconds"])
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return float(result["pages"] / result["seconds"]), used
+
+
+def predict_line(run: str, pages: Path, files: list[Path], workers: int) -> float:
+    """Measure `predict`, print a line, and return its pages per second."""
+    rate, used = predict(run, pages, workers)
+    _, start = predict(run, files[0], workers)
+    each = (used - start) / (len(files) - 1) * 1000
+    print(f"{'predict':28} {rate:6.1f} pages/s   {each:5.0f} ms of processor a page", flush=True)
+    return rate
+
+
+def processor(process: subprocess.Popen[str]) -> float:
+    """Processor seconds of a process and its children so far."""
+    total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
+    for pid in tree(process):
+        with contextlib.suppress(OSError):
+            cells = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += (int(cells[11]) + int(cells[12])) / ticks
+    return total
+
+
+def tree(process: subprocess.Popen[str]) -> list[int]:
+    """A process and its children."""
+    pids = [process.pid]
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
+    return pids
 
 
 def memory(process: subprocess.Popen[str]) -> float:
     """Resident megabytes of a process and its children."""
-    pids, total = [process.pid], 0
-    for pid in pids:
+    total = 0
+    for pid in tree(process):
         with contextlib.suppress(OSError):
-            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
             total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return total / 2**20
 
 
 def litserve(run: str, bodies: list[bytes], requests: int) -> None:
-    """The same model behind LitServe: it batches as many requests as `serve` waits for."""
+    """The same model and the same decoding behind LitServe with its defaults, and batches as large as those of `serve`."""
     script = f"""
-import io, litserve, numpy as np, docclf_cli
-from PIL import Image
+import contextlib, io, pathlib
+from docclf_cli.hardware import limit_thread_spinning
+limit_thread_spinning()
+import litserve
+from docclf_cli.data.images.decode import decoding, fitted
+from docclf_cli.data.images.page_files import open_document
+from docclf_cli.tasks.serve.decoding import DecodedPage
+from docclf_cli.tasks.serve.served_model import ModelSource
+
 class Api(litserve.LitAPI):
     def setup(self, device):
-        self.model = docclf_cli.load({run!r}, device="cpu")
+        self.served = ModelSource("default", pathlib.Path({str(Path(run).absolute())!r})).load()
     def decode_request(self, request):
-        return Image.open(io.BytesIO(request["content"].file.read())).convert("RGB")
+        content = io.BytesIO(request["content"].file.read())
+        with decoding(10**8), contextlib.closing(open_document(content, 10**8)) as document:
+            return DecodedPage(tuple(document.page(0, one, fitted) for one in self.served.preprocesses))
     def batch(self, inputs):
         return inputs
-    def predict(self, images):
-        return [one.label for one in self.model.predict(images)]
+    def predict(self, pages):
+        return [int(one.log_probs.argmax()) for one in self.served.outputs(pages)]
     def unbatch(self, output):
         return output
     def encode_response(self, label):
         return {{"label": label}}
+
 if __name__ == "__main__":
     litserve.LitServer(Api(max_batch_size=64, batch_timeout=0.005), accelerator="cpu").run(port=18901, host="127.0.0.1")
 """
@@ -211,18 +255,20 @@ def main() -> None:
     bodies = [path.read_bytes() for path in files]
     cores = len(os.sched_getaffinity(0))
     print(f"{len(files)} files, {cores} cores, load average {os.getloadavg()[0]:.1f}", flush=True)
-    before = predict(args.run, args.pages, cores)
-    print(f"{'predict':28} {before:6.1f} pages/s", flush=True)
+    before = predict_line(args.run, args.pages, files, cores)
     rates = {}
     with server(args.run) as (process, port):
-        load(port, bodies, 8, 32)  # warm
-        start = memory(process)
+        load(port, bodies, 64, 128)  # warm: batches of all sizes
+        print(f"memory after 128 requests: {memory(process):.0f} MB", flush=True)
         for clients in (1, 8, 64):
+            used = processor(process)
             found = load(port, bodies, clients, args.requests)
+            each = (processor(process) - used) / found.statuses[200] * 1000
             rates[clients] = found.statuses[200] / found.seconds
-            print(found.line(f"serve, {clients} clients"), flush=True)
+            print(f"{found.line(f'serve, {clients} clients')}   {each:5.0f} ms of processor a page", flush=True)
         odd = load(port, list(itertools.islice(itertools.cycle(ODD), 200)), 8, 200)
         print(f"200 malformed requests: {dict(odd.statuses)}, slowest {max(odd.waits):.2f} s", flush=True)
+        print(f"memory before the reloads: {memory(process):.0f} MB", flush=True)
         reloading = threading.Thread(
             target=lambda: [(time.sleep(2), process.send_signal(signal.SIGHUP)) for _ in range(3)]
         )
@@ -230,13 +276,14 @@ def main() -> None:
         found = load(port, bodies, 8, args.requests)
         reloading.join()
         print(found.line("serve, reloaded three times"), flush=True)
-        load(port, bodies, 8, args.flat)
-        print(f"memory: {start:.0f} MB after 32 requests, {memory(process):.0f} MB at the end", flush=True)
+        for _ in range(4):
+            print(f"memory: {memory(process):.0f} MB; then {args.flat // 4} more requests", flush=True)
+            load(port, bodies, 8, args.flat // 4)
+        print(f"memory at the end: {memory(process):.0f} MB", flush=True)
     with server(args.run, "--max-requests", "8") as (_, port):
         found = load(port, bodies, 64, args.requests, retry=False)
         print(found.line("limit of 8, 64 clients"), flush=True)
-    after = predict(args.run, args.pages, cores)
-    print(f"{'predict':28} {after:6.1f} pages/s", flush=True)
+    after = predict_line(args.run, args.pages, files, cores)
     mean = (before + after) / 2
     print("share of predict: " + ", ".join(f"{clients} clients {rate / mean:.2f}" for clients, rate in rates.items()))
     if args.litserve:

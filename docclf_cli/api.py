@@ -34,6 +34,7 @@ from docclf_cli.tasks.predict.page_predictions import DecisionRule
 from docclf_cli.tasks.unknown import MAX_LOST, UnknownRule, unknown_rule
 
 if TYPE_CHECKING:
+    from docclf_cli.data.loading.texts import FileTexts
     from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
     from docclf_cli.results.training import TrainResult
 
@@ -165,7 +166,7 @@ class Model:
             for preprocess, views in predictor.inputs
         ]
         batches = data_loader(
-            InferenceDataset(inputs),
+            InferenceDataset(inputs, texts=self._texts(places, reader)),
             cut(range(len(places)), max(1, IMAGES_PER_PASS // predictor.most_views)),
             pin=predictor.runtime.device.type == "cuda",
         )
@@ -188,6 +189,18 @@ class Model:
                 found.append((places[number].given, one))
         reader.close()
         return found
+
+    def _texts(self, places: Sequence[_Place], reader: PageReader) -> FileTexts | None:
+        from docclf_cli.data.loading.texts import FileTexts
+
+        def place(number: int) -> tuple[Path | bytes, int, Path | None] | None:
+            page = places[number].page
+            if isinstance(page, Image.Image | np.ndarray):  # pictures have no layer, and are not read by OCR
+                return None
+            return page if isinstance(page, bytes) else Path(page), places[number].number, None
+
+        source = self._predictor.text_source
+        return FileTexts(place, reader, source) if source else None
 
     def _prediction(self, place: _Place, log_probs: np.ndarray | None, log_odds: float, error: str) -> Prediction:
         path = str(place.page) if isinstance(place.page, str | Path) else None

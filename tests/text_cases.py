@@ -48,3 +48,30 @@ def write_text_pdf(path: Path, pages: Sequence[str | bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file)
     return path
+
+
+FILLER = "please the of date page number address firm amount street total due within days order from our with".split()
+SAID = {
+    "invoice": ["Invoice {n}", "please pay the sum of {n} within days"],
+    "credit": ["Credit note {n}", "we return the sum of {n} to your account"],
+    "order": ["Purchase order {n}", "please deliver {n} boxes to the address"],
+}
+
+
+def words_of(kind: str, number: int) -> str:
+    """What a document of a kind says; no two say the same."""
+    import random
+
+    random_ = random.Random(f"{kind} {number}")
+    head, line = (text.format(n=random_.randrange(1000)) for text in SAID[kind])
+    filler = [" ".join(random_.choices(FILLER, k=6)) for _ in range(6)]
+    return "\n".join([head, *filler[:3], line, *filler[3:]])
+
+
+def write_documents(folder: Path, each: int, kinds: Sequence[str] = tuple(SAID), second_pages: bool = True) -> Path:
+    """PDF files in a folder a kind, which look alike and say different things; the second page says nothing."""
+    for kind in kinds:
+        for number in range(each):
+            pages = [words_of(kind, number), *(["2 / 2"] if second_pages and number % 3 == 0 else [])]
+            write_text_pdf(folder / kind / f"{number:03}.pdf", pages)
+    return folder

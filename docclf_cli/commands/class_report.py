@@ -1,6 +1,7 @@
 """`docclf class-report`."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,12 +122,17 @@ def _with_page(
     from docclf_cli.display.html import Page, write_page
     from docclf_cli.metrics.mistakes import pages_to_show
     from docclf_cli.tasks.class_report.thumbnails import thumbnails
+    from docclf_cli.tasks.class_report.words import words_of_pages
 
     shown = pages_to_show(inputs.predictions)
     made = None
     if pictures and inputs.data is not None:
         ids = [str(page_id) for page_id in inputs.predictions.ids[shown]]
         made = thumbnails(ids, inputs.split, inputs.data, emit=emit, stop=stop)
+    words: Mapping[str, Sequence[str]] = {}
+    if inputs.member is not None and inputs.data is not None:
+        pages = inputs.predictions.take(shown)
+        words = words_of_pages(inputs.member, pages, inputs.split, inputs.data, emit=emit, stop=stop)
     run = inputs.run
     history = () if run is None else run.read_history()
     profile = run.profile.read_text(encoding="utf-8") if run is not None and run.profile.is_file() else ""
@@ -146,5 +152,6 @@ def _with_page(
         profile,
         {name: fact for name, fact in facts.items() if fact},
         state.get("best_epoch") or None,
+        words,
     )
     return replace(result, files=(write_page(inputs.folder / PAGE, page), *result.files))

@@ -131,6 +131,16 @@ Explain = Annotated[
         "no confidence was asked for; at most 200.",
     ),
 ]
+ExplainText = Annotated[
+    Path | None,
+    option.declare(
+        "--explain-text",
+        metavar="FILE.csv",
+        panel=option.OUTPUT,
+        help="Write the words that spoke for the class into this new table: of pages that need review, or of all where no "
+        "confidence was asked for; at most 1000.",
+    ),
+]
 Overwrite = Annotated[bool, option.overwrite("Replace existing results.")]
 Part = Annotated[
     str | None,
@@ -180,6 +190,7 @@ def run(
     upright: TurnUpright = False,
     reencode: Reencode = False,
     explain: Explain = None,
+    explain_text: ExplainText = None,
     part: Part = None,
     join: Join = None,
     overwrite: Overwrite = False,
@@ -221,7 +232,7 @@ def run(
     question = PredictOptions(
         inputs=tuple(inputs or ()), split=split, data=data, top_k=top_k, target_precision=target_precision,
         min_confidence=min_confidence, max_lost=max_lost, expect_unknown=expect_unknown, costs=costs, max_unreadable=max_unreadable, output=output, file_format=file_format,
-        submission=submission, fill=fill, copy_to=copy_to, upright=upright, reencode=reencode, explain=explain, backend=backend, overwrite=overwrite,
+        submission=submission, fill=fill, copy_to=copy_to, upright=upright, reencode=reencode, explain=explain, explain_text=explain_text, backend=backend, overwrite=overwrite,
     )  # fmt: skip
     question.check(precision or "auto")
     share = None

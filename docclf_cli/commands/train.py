@@ -59,6 +59,15 @@ Minutes = Annotated[
 BatchSize = Annotated[int | None, option.declare("--batch-size", help="Pages per step.")]
 Lr = Annotated[float | None, option.declare("--lr", help="Peak learning rate.")]
 ImageSize = Annotated[int | None, option.declare("--image-size", help="Side of the model input in pixels.")]
+Text = Annotated[
+    str | None,
+    option.declare(
+        "--text",
+        metavar="auto|layer|ocr|off",
+        help="Also read pages: layer uses the text of PDF files, ocr also reads pages without; auto uses layers, and OCR where "
+        "a trial shows that it pays.",
+    ),
+]
 Folds = Annotated[int | None, option.declare("--folds", help="Train this many cross-validation folds.")]
 Fold = Annotated[int | None, option.declare("--fold", help="Train one fold, counted from 0.")]
 Packets = Annotated[
@@ -124,6 +133,7 @@ def run(
     batch_size: BatchSize = None,
     lr: Lr = None,
     image_size: ImageSize = None,
+    text: Text = None,
     seed: option.Seed = None,
     device: option.Device = None,
     folds: Folds = None,
@@ -149,7 +159,7 @@ def run(
     options: dict[str, Any] = {
         "data.root": argument_or_option(folder, data, "--data"), "model": model, "model.pretrained": pretrained, "scheduler": scheduler, "optimizer": optimizer,
         "loss": loss, "augmentation": augmentation, "train.epochs": epochs, "train.minutes": minutes, "train.batch_size": batch_size, "optimizer.lr": lr,
-        "data.image_size": image_size, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold, "train.packets": packets,
+        "data.image_size": image_size, "text": text, "seed": seed, "runtime.device": device, "train.folds": folds, "train.fold": fold, "train.packets": packets,
         "output": None if output is None else str(output), "name": name,
     }  # fmt: skip
     source = context.get_parameter_source("profile")

@@ -32,6 +32,8 @@ def tables(result: ClassReport) -> Iterator[RenderableType]:
         count=result.scores.support,
     )
     yield report.scores_table(result.scores, title)
+    if result.sides:
+        yield report.sides_table(result.sides)
     yield from report.notes(result.scores, result.notes)
     yield report.files_table(result.files)
 

@@ -34,6 +34,8 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
             count=result.documents.support,
         )
         yield report.scores_table(result.documents, title, "documents")
+    if result.sides:
+        yield report.sides_table(result.sides)
     yield from report.notes(result.scores, result.notes)
     if result.comparison is not None:
         yield _comparison(result.comparison)

@@ -56,6 +56,13 @@ KOREAN: Mapping[str, str] = {
     "calibration error (ECE, approximate)": "보정 오차 (ECE, 근사)",
     "{metrics}: the value lies at the edge of its interval, because on more pages, classes that have no hit (or no error) "
     "so far would get some.": "{metrics}: 값이 구간의 끝에 있습니다. 아직 맞힌 페이지(또는 틀린 페이지)가 없는 클래스도 페이지가 더 많으면 생기기 때문입니다.",
+    # image and text
+    "Image and text": "이미지와 텍스트",
+    "side": "근거",
+    "image": "이미지",
+    "text": "텍스트",
+    "both": "둘 다",
+    "documents": "문서",
     # one class, confused classes
     "{name} (class {index}), {split} pages of {source}": "{name} (클래스 {index}), {split} 페이지: {source}",
     "mean loss": "평균 손실",
@@ -295,6 +302,7 @@ KOREAN: Mapping[str, str] = {
     "수치는 --split test로 구하십시오.",
     "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages.": "로그 손실과 보정 오차는 교차 적합한 값입니다: 페이지마다 다른 페이지로 맞춘 온도를 씁니다.",
     "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds.": "각 페이지는 그 페이지로 학습하지 않은 폴드가 예측했습니다. 새 페이지에는 모든 폴드의 평균을 씁니다.",
+    "Instead of that mean, `docclf predict` takes refit.ckpt, which was trained on all pages and measured on none.": "`docclf predict`는 그 평균 대신 모든 페이지로 학습한 refit.ckpt를 씁니다. 그 모델을 잰 페이지는 없습니다.",
     "The model was trained on these pages, so the metrics do not show how good it is on new pages.": "이 페이지로 학습했으므로, 새 페이지에서 얼마나 좋은지는 알 수 없습니다.",
     "The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence as a "
     "probability.": "온도가 탐색 범위의 끝({low:g}에서 {high:g})에 있습니다: 이 모델의 확신도를 확률로 읽지 마십시오.",

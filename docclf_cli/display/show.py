@@ -6,7 +6,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from rich.text import Text
 from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, interval, number, short
 from docclf_cli.results.as_json import jsonable
-from docclf_cli.results.metrics import ClassRow, Scores
+from docclf_cli.results.metrics import ClassRow, Scores, SideScores
 from docclf_cli.streams import is_utf8
 from docclf_cli.text import Message
 
@@ -141,6 +141,20 @@ def edge_note(scores: Scores) -> Message | None:
         "error) so far would get some.",
         metrics=names,
     )
+
+
+def sides_table(sides: Sequence[SideScores]) -> RenderableType:
+    """Image, text and both side by side, by page and by document."""
+    table = NameTable(
+        said("Image and text"), said("side"), said("pages"), said("accuracy"), said("macro-F1"), said("documents"),
+        said("accuracy"), said("macro-F1"),
+    )  # fmt: skip
+    for side in sides:
+        table.add_row(
+            said(side.side), str(side.pages), interval(side.accuracy), interval(side.f1_macro),
+            str(side.documents), interval(side.document_accuracy), interval(side.document_f1_macro),
+        )  # fmt: skip
+    return table
 
 
 def files_table(files: Iterable[Path]) -> RenderableType:

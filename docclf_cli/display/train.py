@@ -21,6 +21,8 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
     if result.documents is not None:
         title = said("Held-out documents: {count} documents", count=result.documents.support)
         yield report.scores_table(result.documents, title, "documents")
+    if result.sides:
+        yield report.sides_table(result.sides)
     yield from report.notes(result.val, result.notes)
     if result.folds:
         yield _folds_table(result.folds)

@@ -45,4 +45,6 @@ def document_predictions(predictions: Predictions) -> Predictions:
         targets=targets,
         groups=None if predictions.groups is None else predictions.groups[first],
         status=None if status is None else np.where(pages > 0, READABLE, status),
+        image=None,
+        text=None,
     )

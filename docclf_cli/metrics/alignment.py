@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,10 @@ def _aligned(member: Predictions, rows: list[int], class_names: tuple[str, ...])
     if targets is not None:
         # The inverse of the column permutation; the added entry maps -1, an unknown label, to itself.
         targets = np.append(np.argsort(columns), -1)[targets]
-    return replace(taken, log_probs=taken.log_probs[:, columns], class_names=class_names, targets=targets)
+    sides: dict[str, Any] = {
+        name: None if (side := getattr(taken, name)) is None else side[:, columns] for name in ("image", "text")
+    }
+    return replace(taken, log_probs=taken.log_probs[:, columns], class_names=class_names, targets=targets, **sides)
 
 
 def _agreed_targets(aligned: Sequence[Predictions], names: Sequence[str]) -> np.ndarray | None:

@@ -23,6 +23,7 @@ ALIASES = {
     "convnext": "convnext_tiny",
 }
 
+TEXT_MODEL = "text"  # looks at nothing: the text branch of its checkpoint does all
 logger = logging.getLogger("docclf")
 
 
@@ -32,13 +33,15 @@ def resolve_name(name: str) -> str:
     Raises:
         InputError: timm has no such model.
     """
+    if name == TEXT_MODEL:
+        return name
     resolved = ALIASES.get(name, name)
     tagged = "." in resolved
     if not (resolved in timm.list_models(pretrained=True) if tagged else timm.is_model(resolved)):
-        known = (*ALIASES, *timm.list_models(pretrained=tagged))
+        known = (*ALIASES, TEXT_MODEL, *timm.list_models(pretrained=tagged))
         raise InputError(
             f"unknown model '{name}'{did_you_mean(name, known)}",
-            f"{', '.join(ALIASES)}, or any of the {len(timm.list_models())} models of timm by its own name",
+            f"{', '.join(ALIASES)}, {TEXT_MODEL}, or any of the {len(timm.list_models())} models of timm by its own name",
         )
     return resolved
 
@@ -63,6 +66,8 @@ def create_model(
         RemoteError: The pretrained weights are on a hub that cannot be reached.
     """
     name = resolve_name(config.model_name)
+    if name == TEXT_MODEL:
+        return NoImage(num_classes)
     source = find_weights(config, name) if weights else Source(RANDOM)
     model = _build(name, config, num_classes, image_size, source)
     if config.use_attention:
@@ -73,6 +78,30 @@ def create_model(
     if weights:
         logger.info("%s: weights from %s%s", name, source.origin, ", with a new classifier" if new_head else "")
     return use_fast_gradients(model)
+
+
+class NoImage(nn.Module):
+    """The network of a model that only reads: the same logits for every image, with what timm models have."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.page = nn.Parameter(torch.zeros(1))  # what it takes every page for
+        self.head = nn.Linear(1, num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [n, num_classes] of images [n, 3, size, size]."""
+        logits: torch.Tensor = self.head(self.page.expand(len(images), 1))
+        return logits
+
+    def get_classifier(self) -> nn.Module:
+        """The layer that makes logits."""
+        return self.head
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Layer groups, as timm asks for them."""
+        return {"stem": r"^page", "blocks": [(r"^head", None)]}
 
 
 def new_parts(model: nn.Module) -> tuple[nn.Module, ...]:
@@ -90,7 +119,10 @@ def pretrained_stats(
     Raises:
         InputError: timm has no such model.
     """
-    about: Any = timm.get_pretrained_cfg(resolve_name(config.model_name))
+    name = resolve_name(config.model_name)
+    if name == TEXT_MODEL:
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear"
+    about: Any = timm.get_pretrained_cfg(name)
     return about.mean, about.std, about.interpolation
 
 

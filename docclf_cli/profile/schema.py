@@ -403,12 +403,22 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _off(value: Any) -> Any:
+    # YAML reads a bare `off` as false.
+    return "off" if value is False else value
+
+
 class Profile(Section):
     """Everything that decides a run."""
 
     name: str | None = Field(None, description="Name of the run folder; null is the model and the time")
     output: str = Field("runs", description="Parent of run folders")
     seed: Natural = Field(0, description="Random seed of initialisation, page order and augmentation")
+    text: Annotated[Literal["off", "layer", "ocr", "auto"], BeforeValidator(_off)] = Field(
+        "auto",
+        description="Whether the model also reads: layer uses the text of PDF files; ocr also reads pages without one; auto uses "
+        "layers, and OCR where a trial shows that it pays; off only looks (`docs/text.md`)",
+    )
     data: DataConfig = Field(default_factory=DataConfig, description="Pages, splits, pixels")
     model: Annotated[ModelConfig, BeforeValidator(_named)] = Field(default_factory=ModelConfig, description="Network")
     optimizer: Annotated[OptimizerConfig, BeforeValidator(_named)] = Field(

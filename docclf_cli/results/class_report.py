@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair, Scores
+from docclf_cli.results.metrics import ClassGap, ClassRow, ConfusedPair, Scores, SideScores
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ClassReport:
         files: What was written.
         notes: Caveats about the metrics.
         precision: Number format of the predictions (fp32, bf16 or fp16).
+        sides: Image, text and both side by side, for a model that looks and reads.
     """
 
     source: Path
@@ -33,6 +34,7 @@ class ClassReport:
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     precision: str = "fp32"
+    sides: tuple[SideScores, ...] = ()
 
 
 @dataclass(frozen=True)

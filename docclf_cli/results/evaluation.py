@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.metrics import Difference, Estimate, Scores, Threshold
+from docclf_cli.results.metrics import Difference, Estimate, Scores, SideScores, Threshold
 from docclf_cli.results.unknown import CostReport, UnknownReport
 
 
@@ -121,6 +121,7 @@ class EvaluateResult:
             its pages; `support` and `unreadable` count documents.
         unknown: How well pages of no known class are told.
         costs: What decisions by expected cost pay, if prices were given.
+        sides: Image, text and both side by side, for a model that looks and reads.
         max_unreadable: Share of the pages that may be unreadable; above it the exit code of test pages is 3.
     """
 
@@ -139,4 +140,5 @@ class EvaluateResult:
     documents: Scores | None = None
     unknown: UnknownReport | None = None
     costs: CostReport | None = None
+    sides: tuple[SideScores, ...] = ()
     max_unreadable: float = 0.01

@@ -150,3 +150,26 @@ class ClassGap:
     metric: str
     gap: Estimate
     overfits: bool
+
+
+@dataclass(frozen=True)
+class SideScores:
+    """What the image, the text, or both of them say about the pages of a split.
+
+    Attributes:
+        side: `image`, `text` or `both`.
+        pages: How many pages were scored; for the text only those that have some.
+        accuracy: Of these pages.
+        f1_macro: Of these pages.
+        documents: How many documents were scored, each by all its pages.
+        document_accuracy: Of these documents.
+        document_f1_macro: Of these documents.
+    """
+
+    side: str
+    pages: int
+    accuracy: Estimate
+    f1_macro: Estimate
+    documents: int
+    document_accuracy: Estimate
+    document_f1_macro: Estimate

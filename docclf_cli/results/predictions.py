@@ -31,6 +31,8 @@ class Predictions:
         groups: Text [n]: pages that belong together (bootstrap draws them together), or None.
         status: Text [n]: empty for a page that was read, otherwise the reason why not.
         fingerprint: What made them: checkpoint, data, preprocess, view, precision.
+        image: Of a model that also reads: what the image alone says, float32 [n, num_classes]; None otherwise.
+        text: What the text alone says, NaN for pages without text.
     """
 
     ids: np.ndarray
@@ -40,6 +42,8 @@ class Predictions:
     groups: np.ndarray | None = None
     status: np.ndarray | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    image: np.ndarray | None = None
+    text: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.ids)
@@ -49,6 +53,10 @@ class Predictions:
             column = getattr(self, name)
             if column is not None and column.shape != (rows,):
                 raise ValueError(f"{name} has shape {column.shape}, not {(rows,)}")
+        for name in ("image", "text"):
+            side = getattr(self, name)
+            if side is not None and side.shape != self.log_probs.shape:
+                raise ValueError(f"{name} has shape {side.shape}, not {self.log_probs.shape}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,7 +104,7 @@ class Predictions:
         index = np.asarray(rows)
         pick: dict[str, Any] = {
             name: None if (column := getattr(self, name)) is None else column[index]
-            for name in ("ids", "log_probs", "targets", "groups", "status")
+            for name in ("ids", "log_probs", "targets", "groups", "status", "image", "text")
         }
         return replace(self, **pick)
 
@@ -123,7 +131,7 @@ class Predictions:
             "class_names": np.asarray(self.class_names, dtype=np.str_),
             "fingerprint": np.asarray(json.dumps(dict(self.fingerprint), sort_keys=True)),
         }
-        for name in ("targets", "groups", "status"):
+        for name in ("targets", "groups", "status", "image", "text"):
             if (column := getattr(self, name)) is not None:
                 arrays[name] = column
         save_with(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

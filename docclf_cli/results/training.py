@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docclf_cli.results.metrics import Difference, Scores
+from docclf_cli.results.metrics import Difference, Scores, SideScores
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,27 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class TextUse:
+    """How a model uses the text of pages.
+
+    Attributes:
+        source: Where text comes from: `layer` (of a PDF), or `ocr` (also OCR of pages without a layer).
+        alone: Whether text is all that the model looks at.
+        documents: Held-out documents with text that the gain was measured on.
+        gain: By how much the log loss of these documents is lower with text than by the image alone.
+        gain_low: Its one-sided 95 % lower bound; above 0 the text is shown to help.
+        fitted: Whether the weights of image and text were fitted, to fifty held-out documents or more; otherwise both count alike.
+    """
+
+    source: str
+    alone: bool
+    documents: int = 0
+    gain: float = 0.0
+    gain_low: float = 0.0
+    fitted: bool = False
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """The result of a training run.
 
@@ -90,6 +111,8 @@ class TrainResult:
         next_commands: Commands that go on from here: report, evaluate, predict.
         documents: Scores of held-out documents, where files have several pages (pooled log-probabilities of their pages).
         learned: What added labels changed; None without `data.add`.
+        text: How the model uses the text of pages (of folds the first that does); None where it does not.
+        sides: Image, text and both side by side on the held-out pages, for a model that looks and reads.
     """
 
     run: Path
@@ -111,6 +134,8 @@ class TrainResult:
     next_commands: tuple[str, ...] = ()
     documents: Scores | None = None
     learned: Learned | None = None
+    text: TextUse | None = None
+    sides: tuple[SideScores, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from docclf_cli.ensembling.fusion import cross_fitted_fusion
 from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
+from docclf_cli.page_ids import document_of
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.text import Message
 
@@ -13,11 +19,18 @@ UNFITTED = 1.0  # the temperature of checkpoints that none was fitted for, such 
 def as_judged(predictions: Predictions, split: str, temperature: float) -> Predictions:
     """Calibrate predictions for their metrics: each validation page at a temperature that was fitted on other pages.
 
+    Likewise where image and text are joined by weights that these pages fitted.
+
     Args:
         predictions: Uncalibrated.
         split: `val` names the pages that fitted the temperature.
         temperature: The model's, for these pages.
     """
+    if split == "val" and predictions.image is not None and predictions.text is not None:
+        names = [document_of(name) for name in predictions.ids.tolist()]
+        documents = np.unique(np.array(names), return_inverse=True)[1]
+        fused = cross_fitted_fusion(predictions.image, predictions.text, predictions.labels, documents)
+        predictions = replace(predictions, log_probs=fused)
     if split == "val" and temperature != UNFITTED:
         return cross_fitted(predictions)
     return predictions.at_temperature(temperature)

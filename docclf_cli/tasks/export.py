@@ -108,6 +108,10 @@ def export(
     if checkpoint.suffix == ONNX_SUFFIX:
         raise InputError(f"{checkpoint} is exported already", "name the checkpoint that it was made from")
     trained = TrainedModel.load(checkpoint).reading(reading or {})
+    if trained.info.text is not None:
+        if trained.info.text.alone:
+            raise InputError(f"{checkpoint}: the model only reads, so it has no network to export", "name another run")
+        logger.warning("%s also reads pages: the exported file only looks at them, and is less often right", checkpoint)
     info, (network,) = trained.info, trained.predictor(FOR_ONNX).networks
     int8_pages = _int8_pages(trained) if int8 else None
     with tempfile.TemporaryDirectory() as folder:

@@ -171,7 +171,10 @@ def _on_same_axis(now: Predictions, then: Predictions, pages: TrainingPages) -> 
         log_probs[:, [names.index(name) for name in one.class_names]] = one.log_probs
         rows = [index.row_of[composed(name)] for name in one.ids.tolist()]
         groups = None if index.groups is None else index.groups[rows].astype(np.str_)
-        return replace(one, log_probs=log_probs, class_names=names, targets=index.labels[rows], groups=groups)
+        targets = index.labels[rows]
+        return replace(
+            one, log_probs=log_probs, class_names=names, targets=targets, groups=groups, image=None, text=None
+        )
 
     scored = scored_together((moved(now), moved(then)), names=("this run", "the earlier run"))
     return scored[0], scored[1]

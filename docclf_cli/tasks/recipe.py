@@ -13,7 +13,7 @@ from docclf_cli.engine.runtime.device import resolve_device
 from docclf_cli.engine.training.preflight import forward_flops
 from docclf_cli.errors import RemoteError
 from docclf_cli.hardware import physical_cores, usable_cores
-from docclf_cli.models.factory import resolve_name
+from docclf_cli.models.factory import TEXT_MODEL, resolve_name
 from docclf_cli.models.sources import has_package, weights_origin
 from docclf_cli.profile.layers import OPTION, SET
 from docclf_cli.profile.load import LoadedProfile, load_profile
@@ -68,6 +68,8 @@ def choose_recipe(loaded: LoadedProfile) -> Recipe:
     if _differs(here / "config.yaml", shipped / "config.yaml"):
         return Recipe(GPU, f"{here / 'config.yaml'} is a profile of your own")
     profile, given = loaded.profile, {key for key, source in loaded.sources.items() if source.kind in (OPTION, SET)}
+    if profile.model.name == TEXT_MODEL:
+        return Recipe(TEXT_MODEL, "the model only reads")
     device = resolve_device(profile.runtime.device)
     large, hardware = _hardware(device)
     if "model.pretrained" in given and not profile.model.pretrained:

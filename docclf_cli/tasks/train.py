@@ -62,6 +62,7 @@ from docclf_cli.engine.training.preflight import (
     check_settings,
     check_weights,
 )
+from docclf_cli.engine.training.text import RunTexts, run_texts
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_text
@@ -79,7 +80,9 @@ from docclf_cli.tasks.learning import require_known_pages, sets_of_added, what_w
 from docclf_cli.tasks.plan import END_SECONDS, START_SECONDS, Load, fit_to_minutes
 from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
+from docclf_cli.tasks.text_sides import score_sides
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
+from docclf_cli.text import Message
 
 logger = logging.getLogger("docclf")
 PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
@@ -115,6 +118,7 @@ class _Work:
     emit: Emit
     stop: StopFlag
     began: float
+    texts: RunTexts | None = None
 
     def task(self, planned: PlannedFit) -> TrainingJob:
         run, label = self.run, self.profile.model.name
@@ -123,7 +127,7 @@ class _Work:
         allowance = self._allowance(planned, run)
         return TrainingJob(
             self.profile, self.prepared, planned.train_rows, planned.val_rows, run, self.runtime, self.scoring, label,
-            allowance,
+            allowance, self.texts,
         )  # fmt: skip
 
     def _allowance(self, planned: PlannedFit, run: RunFolder) -> Allowance | None:
@@ -193,7 +197,8 @@ def train(
             checked.split.save(run.split)
         prepared = _on_all_ranks(prepared, profile, checked.index, runtime, stop)
         fits = _readable(profile, prepared, checked.fits, runtime)
-        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop, began)
+        texts = distributed.on_main(lambda: run_texts(profile, prepared, runtime.workers, emit, stop))
+        work = _Work(profile, run, runtime, scoring, prepared, fits, resume is not None, emit, stop, began, texts)
         if is_main:
             write_provenance(run, prepared, typed)
             _write_preview(work)
@@ -524,7 +529,8 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
     result = TrainResult(
         run.path, work.profile.model.model_name, fitted.best_epoch, fitted.epochs, work.profile.train.monitor,
         val, train, kept.get("f1_macro_degraded"), fitted.temperature, (), tuple(files),
-        notes=_notes(work, fitted.temperature), documents=score_documents(judged),
+        notes=_notes(work, fitted.temperature), documents=score_documents(judged), text=info_of(run.best).text,
+        sides=score_sides(fitted.val, judged),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, fitted.val, [fitted.history], work.profile))
 
@@ -553,14 +559,23 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
     result = TrainResult(
         work.run.path, work.profile.model.model_name, 0, max(one.epochs for one in fitted), work.profile.train.monitor,
         val, None, None, temperature, rows, tuple(files), notes=_notes(work, temperature),
-        documents=score_documents(judged),
+        documents=score_documents(judged), sides=score_sides(out_of_fold, judged),
+        text=next((use for one in fitted if (use := info_of(one.run.best).text) is not None), None),
     )  # fmt: skip
     return replace(result, verdict=verdict(result, out_of_fold, [one.history for one in fitted], work.profile))
 
 
 def _notes(work: _Work, temperature: float) -> tuple[str, ...]:
     train = work.profile.train
-    return caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
+    found = caveats("val", monitor=train.monitor, folds=bool(train.folds), temperature=temperature)
+    if not (train.folds and train.refit):
+        return found
+    return (
+        *found,
+        Message.of(
+            "Instead of that mean, `docclf predict` takes refit.ckpt, which was trained on all pages and measured on none."
+        ),
+    )
 
 
 def _write_preview(work: _Work) -> None:

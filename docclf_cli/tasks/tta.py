@@ -24,6 +24,7 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.inference.views import PLAIN_VIEW, PageView, views_of
 from docclf_cli.ensembling.held_out import HeldOut, require
 from docclf_cli.ensembling.merging import Merge, cross_pruned, prune
+from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_json
 from docclf_cli.profile.schema import Profile
@@ -113,6 +114,10 @@ def tta(
     """
     metric, config = metric_of(profile.train.monitor), profile.ensemble.tta
     member = TrainedModel.load(checkpoint)
+    if member.info.text is not None and member.info.text.alone:
+        raise InputError(
+            f"{checkpoint}: the model only reads, and a page says the same in every view", "name another run"
+        )
     evaluation_pages = find_evaluation_pages([member], data or {}, split)
     submission = submission_of(evaluation_pages, member.info.class_names, fill)
     if prune_views:
@@ -163,7 +168,9 @@ def _pruned(scoring: _Scoring) -> tuple[tuple[str, ...], Predictions]:
     part = np.full(len(labels), -1)
     part[rows] = HeldOut(log_probs[:, rows], labels[rows], groups, rows).folds(PARTS)
     nested = cross_pruned(log_probs, labels, part, scoring.merge, score)
-    return tuple(scoring.views[place] for place in places), replace(sides[0], log_probs=nested.astype(np.float32))
+    return tuple(scoring.views[place] for place in places), replace(
+        sides[0], log_probs=nested.astype(np.float32), image=None, text=None
+    )
 
 
 def _finish(

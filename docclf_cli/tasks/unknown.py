@@ -85,6 +85,8 @@ def unknown_rule(
         reason = "No page can be called unknown with the onnx backend, which gives no features."
     elif not plain_view:
         reason = "No page can be called unknown without a view of the page as it is (ensemble.tta.include_identity)."
+    elif any(info.text is not None and info.text.alone for info in infos):
+        reason = "No page can be called unknown by a model that only reads: its network gives no features of pages."
     elif lacking is not None:
         reason = (
             f"No page can be called unknown: {lacking.path} holds no score of unknown pages, because it was made by an "

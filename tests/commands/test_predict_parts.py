@@ -38,7 +38,8 @@ def test_killed_at_random_and_started_again(
             if code == 0:
                 left.remove(number)
         joined = docclf("predict", "--join", "out")
-        assert (joined.code, "missing or not complete" in joined.stderr) == ((2, True) if left else (0, False))
+        says = "missing or not complete" in joined.stderr
+        assert (joined.code, says) == ((2, True) if left else (0, False)), joined.stderr
     assert killed >= 3
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name

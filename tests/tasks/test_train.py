@@ -73,6 +73,7 @@ def test_the_refit_of_folds_predicts_with_what_its_folds_measured(pages: Path, t
     run, final = RunFolder(result.run), Checkpoint.load(result.run / "refit.ckpt")
     assert final.epoch == round(np.median([fold.best_epoch for fold in result.folds]))
     folds = TrainedModel.load(run.path)
+    assert "takes refit.ckpt" in result.notes[-1]
     assert folds.is_folds  # for evaluate, audit and ensemble
     assert final.temperature == pytest.approx(folds.temperature_of("val"))
     (member,) = EnsembleSpec.of_checkpoint(run.path).members

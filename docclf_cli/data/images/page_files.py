@@ -124,11 +124,11 @@ class PageReader:
         with decoding(self._max_pixels):
             return self._document_of(content).page(number, preprocess, fitted)
 
-    def picture(self, path: Path, root: Path | None, number: int, longest: int) -> np.ndarray:
+    def picture(self, source: Path | bytes, root: Path | None, number: int, longest: int) -> np.ndarray:
         """The whole of a page for people to look at, uint8 [height, width, 3].
 
         Args:
-            path: The file.
+            source: The file, or its content.
             root: The file must be below this folder, unless links are followed.
             number: Of the page, counted from 0.
             longest: Its longer side in pixels, at most.
@@ -137,7 +137,7 @@ class PageReader:
             UnreadablePage: It cannot be read.
         """
         with decoding(self._max_pixels):
-            return self._document(path, root).page(number, Preprocess(longest), whole)
+            return self._document_from(source, root).page(number, Preprocess(longest), whole)
 
     def size(self, path: Path, root: Path | None, number: int) -> tuple[float, float]:
         """Width and height of page `number` (counted from 0) of a file: of a PDF in points, else in pixels.
@@ -151,15 +151,18 @@ class PageReader:
             raise UnreadablePage("a page without area")
         return width, height
 
-    def from_pdf_page(self, path: Path, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
+    def from_pdf_page(self, source: Path | bytes, root: Path | None, number: int, read: Callable[[Any], str]) -> str:
         """What `read` makes of a page (`pypdfium2.PdfPage`, counted from 0); empty for files that are no PDF.
 
         Raises:
             UnreadablePage: The page cannot be loaded.
         """
         with decoding(self._max_pixels):
-            document = self._document(path, root)
+            document = self._document_from(source, root)
             return document.with_page(number, read) if isinstance(document, PdfPages) else ""
+
+    def _document_from(self, source: Path | bytes, root: Path | None) -> Document:
+        return self._document_of(source) if isinstance(source, bytes) else self._document(source, root)
 
     def _document(self, path: Path, root: Path | None) -> Document:
         if (document := self._still_open(path)) is not None:

@@ -16,14 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from docclf_cli.models.text_features import TextPage
+
 SHARED_MEMORY = "/dev/shm"
 _SPARE = 16 * 2**20  # bytes left to the rest of the program: semaphores, NCCL
 _pipe_only = False  # of this process: each failure would leave an empty file and an open handle
 logger = logging.getLogger("docclf")
 
 # Images, one array uint8 [views, size, size, 3] for each input of the dataset, with target and row; of a page that
-# cannot be read None, with the reason and row.
-Sample = tuple[tuple[np.ndarray, ...], Any, int] | tuple[None, str, int]
+# cannot be read None, with the reason and row. Where models read, the page's text follows.
+Sample = (
+    tuple[tuple[np.ndarray, ...], Any, int] | tuple[tuple[np.ndarray, ...], Any, int, TextPage] | tuple[None, str, int]
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Batch:
         targets: int64 [n], -1 where the class is not known; float32 [n, num_classes] where pages were mixed.
         rows: Rows of the index (or numbers of the pages), int64 [n].
         unreadable: Rows that could not be read, with the reason; they are not in the other fields.
+        texts: Texts of the pages in `rows`; empty where no model reads them.
     """
 
     images: tuple[torch.Tensor, ...]
     targets: torch.Tensor
     rows: np.ndarray
     unreadable: tuple[tuple[int, str], ...] = ()
+    texts: tuple[TextPage, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.unreadable)
@@ -49,12 +55,12 @@ class Batch:
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory (called by the loader for GPUs)."""
         images = tuple(one.pin_memory() for one in self.images)
-        return Batch(images, self.targets.pin_memory(), self.rows, self.unreadable)
+        return Batch(images, self.targets.pin_memory(), self.rows, self.unreadable, self.texts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Between processes each tensor costs a connection of its own, which is worth it for images only.
         images = tuple(map(_shared_or_plain, self.images))
-        return _received, (images, self.targets.numpy(), self.rows, self.unreadable)
+        return _received, (images, self.targets.numpy(), self.rows, self.unreadable, self.texts)
 
 
 def _received(
@@ -62,19 +68,21 @@ def _received(
     targets: np.ndarray,
     rows: np.ndarray,
     unreadable: tuple[tuple[int, str], ...],
+    texts: tuple[TextPage, ...],
 ) -> Batch:
-    return Batch(tuple(map(_as_tensor, images)), torch.from_numpy(targets), rows, unreadable)
+    return Batch(tuple(map(_as_tensor, images)), torch.from_numpy(targets), rows, unreadable, texts)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """One batch from the samples of a dataset, unreadable pages set aside."""
     good = [sample for sample in samples if sample[0] is not None]
-    unreadable = tuple((row, str(reason)) for images, reason, row in samples if images is None)
+    unreadable = tuple((sample[2], str(sample[1])) for sample in samples if sample[0] is None)
     if not good:
         return Batch((), torch.empty(0, dtype=torch.long), np.empty(0, dtype=int), unreadable)
-    images = tuple(map(_stacked, zip(*(images for images, _, _ in good), strict=True)))
-    targets = torch.from_numpy(np.stack([target for _, target, _ in good]))
-    return Batch(images, targets, np.array([row for _, _, row in good]), unreadable)
+    images = tuple(map(_stacked, zip(*(sample[0] for sample in good), strict=True)))
+    targets = torch.from_numpy(np.stack([sample[1] for sample in good]))
+    texts = tuple(sample[3] for sample in good if len(sample) > 3)
+    return Batch(images, targets, np.array([sample[2] for sample in good]), unreadable, texts)
 
 
 def _stacked(pages: Sequence[np.ndarray]) -> torch.Tensor:

@@ -6,7 +6,7 @@ another process count cannot change what a page looks like or when it comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.mixing import apply_mix, mix_plan
 from docclf_cli.data.loading.batch import Sample
 from docclf_cli.data.loading.pages import AS_IT_IS, NamedView, Pages, PageSource
+from docclf_cli.models.text_features import TextPage
 
 if TYPE_CHECKING:
     from docclf_cli.data.images.augmentation import Policy
@@ -104,12 +105,17 @@ class InferenceDataset(Dataset[Any]):
         inputs: What the models see; `Batch.images` has one entry for each.
         targets: Class of each row, int64; None where they are not known.
         rows: Row of each page of the sources, where they hold some rows only; None where they hold all.
+        texts: Reads the text of a page by its number; None where no model reads.
     """
 
     def __init__(
-        self, inputs: Sequence[ModelInput], targets: np.ndarray | None = None, rows: np.ndarray | None = None
+        self,
+        inputs: Sequence[ModelInput],
+        targets: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+        texts: Callable[[int], TextPage] | None = None,
     ) -> None:
-        self.inputs, self.targets, self.rows = tuple(inputs), targets, rows
+        self.inputs, self.targets, self.rows, self.texts = tuple(inputs), targets, rows, texts
 
     def __len__(self) -> int:
         return len(self.inputs[0].source)
@@ -117,7 +123,7 @@ class InferenceDataset(Dataset[Any]):
     @property
     def quick(self) -> bool:
         """Whether reading costs next to nothing, so that processes for it would not pay."""
-        return all(one.quick for one in self.inputs)
+        return self.texts is None and all(one.quick for one in self.inputs)
 
     def __getitem__(self, number: int) -> Sample:
         row = number if self.rows is None else int(self.rows[number])
@@ -125,7 +131,8 @@ class InferenceDataset(Dataset[Any]):
             images = tuple(one.read(number, row) for one in self.inputs)
         except UnreadablePage as error:
             return None, str(error), number
-        return images, -1 if self.targets is None else int(self.targets[row]), number
+        target = -1 if self.targets is None else int(self.targets[row])
+        return (images, target, number) if self.texts is None else (images, target, number, self.texts(number))
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

@@ -7,23 +7,25 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from docclf_cli.data.images.page_files import PDF_SUFFIX, PageReader
 from docclf_cli.data.loading.cache import identities
 from docclf_cli.data.loading.text_store import TextStore
 from docclf_cli.data.loading.worker_pool import Job, by_processes
-from docclf_cli.data.text.ocr import OcrEngine, ocr_engine, require_ocr
+from docclf_cli.data.text.ocr import HINT, OcrEngine, ocr_engine, require_ocr
 from docclf_cli.data.text.page_text import NO_TEXT, PageText, TextMode
-from docclf_cli.data.text.read import layer_text, ocr_text
+from docclf_cli.data.text.read import layer_text, ocr_text, page_text
 from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import fingerprint_of
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.stop import NEVER, StopFlag
 
 if TYPE_CHECKING:
     from docclf_cli.data.index.documents import DocumentIndex
+    from docclf_cli.data.index.file_list import PageList
     from docclf_cli.profile.schema import DataConfig
 
 RULES = 1  # of `data.text`: counts up when the same page gives another text
@@ -165,6 +167,73 @@ def _fill(
     stop.raise_if_set("stopped while reading text", "start the command again; texts already read are kept")
 
 
-def rows_with_text(texts: Sequence[PageText]) -> np.ndarray:
-    """Which rows have text, bool [n]."""
-    return np.array([bool(text) for text in texts], dtype=bool)
+def text_pages(
+    index: DocumentIndex, config: DataConfig, source: str, workers: int, emit: Emit = silent, stop: StopFlag = NEVER
+) -> list[TextPage]:
+    """The text of each row as the text model takes it.
+
+    Args:
+        index: The pages.
+        config: As for `page_texts`.
+        source: `layer`, or `ocr`: also by OCR where an engine is installed here.
+        workers: Processes to read with.
+        emit: Consumer of progress.
+        stop: Polled between pages.
+    """
+    found = page_texts(index, config, mode_of(source), workers=workers, emit=emit, stop=stop)
+    return [TextPage(text.text, index.page(row) == 0) for row, text in enumerate(found)]
+
+
+def mode_of(source: str) -> TextMode:
+    """How a model whose text comes from `source` (`layer`, `ocr`) reads: without an OCR engine layers are all there is."""
+    if source == "ocr" and ocr_engine() is None:
+        _say_no_engine()
+        return "layer"
+    return "auto" if source == "ocr" else "layer"
+
+
+@functools.cache
+def _say_no_engine() -> None:
+    logger.warning("the model reads pages by OCR, and no engine is installed here: %s", HINT)
+
+
+@dataclass(frozen=True)
+class FileTexts:
+    """Texts of pages by number, for data loaders: each is read from its file.
+
+    Attributes:
+        place: (path or content, page counted from 0, folder that it may not leave) of a number; None for what is no file.
+        reader: Keeps the file open for its next page.
+        source: `layer` or `ocr`.
+    """
+
+    place: Callable[[int], tuple[Path | bytes, int, Path | None] | None]
+    reader: PageReader
+    source: str
+
+    def __call__(self, number: int) -> TextPage:
+        found = self.place(number)
+        if found is None:
+            return TextPage("")
+        file, page, root = found
+        if self.source == "layer" and isinstance(file, Path) and file.suffix.lower() != PDF_SUFFIX:
+            return TextPage("")
+        text = page_text(file, page, mode_of(self.source), reader=self.reader, root=root)
+        return TextPage(text.text, page == 0)
+
+
+@dataclass(frozen=True)
+class _ListedPlaces:
+    """Where the pages of a list are."""
+
+    pages: PageList
+
+    def __call__(self, number: int) -> tuple[Path, int, Path | None]:
+        row, page = self.pages.place(number)
+        path, root = self.pages.files.path(row)
+        return path, page, root
+
+
+def texts_of(pages: PageList, reader: PageReader, source: str) -> FileTexts:
+    """The texts of a list of files."""
+    return FileTexts(_ListedPlaces(pages), reader, source)

@@ -22,7 +22,8 @@ from docclf_cli.errors import InputError
 TESSERACT, RAPIDOCR = "tesseract", "rapidocr"
 HINT = "install tesseract-ocr (and tesseract-ocr-kor for Hangul), or pip install 'docclf[ocr]'"
 SECONDS = 60.0  # a page may take; one that takes longer counts as a page without text
-LONGEST = 2_600  # pixels of a page's longer side: 220 dpi for A4; more takes longer and reads no better
+LONGEST = 3_000  # pixels of a page's longer side: 250 dpi for A4
+SMALL = 2_400  # images with fewer are enlarged: at 150 dpi Tesseract drops the ends of lines of small Hangul
 MOST_LANGUAGES = 3  # each one that is tried on a page takes as long again
 DEFAULT_LANGUAGE = "eng"
 # Tesseract's traineddata for the scripts that its detection names; those that are installed are used.
@@ -45,7 +46,9 @@ _RAPIDOCR_SCRIPTS = frozenset({"Latin", "Han", "Japanese", "Katakana", "Hiragana
 _TURN = re.compile(r"^Rotate: (\d+)", re.MULTILINE)
 _TURN_CONFIDENCE = re.compile(r"^Orientation confidence: ([\d.]+)", re.MULTILINE)
 _SCRIPT = re.compile(r"^Script: (\w+)", re.MULTILINE)
+_SCRIPT_CONFIDENCE = re.compile(r"^Script confidence: ([\d.]+)", re.MULTILINE)
 SURE_OF_TURN = 1.0  # below it a page stays as it lies: nearly all pages are upright
+SURE_OF_SCRIPT = 4.0  # Korean pages with some English words are taken for Latin up to 3
 logger = logging.getLogger("docclf")
 
 
@@ -117,13 +120,17 @@ def _by_tesseract(page: np.ndarray, installed: tuple[str, ...], seconds: float) 
     from PIL import Image
 
     image = Image.fromarray(page).convert("L")
-    script = "Latin"
+    if (longest := max(image.size)) < SMALL:
+        factor = LONGEST / longest if 2 * longest > LONGEST else 2.0
+        image = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+    script = ""
     if "osd" in installed:
         found = _tesseract(image, ["--psm", "0"], seconds)
-        script = match[1] if (match := _SCRIPT.search(found)) else ""
-        sure = (match := _TURN_CONFIDENCE.search(found)) is not None and float(match[1]) >= SURE_OF_TURN
-        if sure and (turn := _TURN.search(found)) is not None and int(turn[1]):
-            image = image.rotate(-int(turn[1]), expand=True, fillcolor=255)
+        if _number(_SCRIPT_CONFIDENCE, found) >= SURE_OF_SCRIPT and (match := _SCRIPT.search(found)) is not None:
+            script = match[1]
+        turn = int(_number(_TURN, found))
+        if turn and _number(_TURN_CONFIDENCE, found) >= SURE_OF_TURN:
+            image = image.rotate(-turn, expand=True, fillcolor=255)
     languages = languages_for(script, installed)
     if not languages:
         if script in _RAPIDOCR_SCRIPTS and importlib.util.find_spec(RAPIDOCR) is not None:
@@ -135,6 +142,11 @@ def _by_tesseract(page: np.ndarray, installed: tuple[str, ...], seconds: float) 
     return PageText(text, TESSERACT) if text else NO_TEXT
 
 
+def _number(pattern: re.Pattern[str], text: str) -> float:
+    """The number that a pattern finds; 0 where it finds none."""
+    return 0.0 if (match := pattern.search(text)) is None else float(match[1])
+
+
 def languages_for(script: str, installed: tuple[str, ...]) -> tuple[str, ...]:
     """The installed languages that write in a script, the likeliest first; for a page whose script is not told all there are.
 
@@ -142,8 +154,13 @@ def languages_for(script: str, installed: tuple[str, ...]) -> tuple[str, ...]:
     """
     own = [name for name in installed if name not in ("osd", "equ") and not name.endswith("_vert")]
     wanted = LANGUAGES_OF_SCRIPT.get(script)
-    if wanted is None:
-        ordered = sorted(own, key=lambda name: name != DEFAULT_LANGUAGE)
+    if (
+        wanted is None
+    ):  # those with letters of their own first: they have English words in them, not the other way round
+        latin = LANGUAGES_OF_SCRIPT["Latin"]
+        ordered = sorted(own, key=lambda name: (latin.index(name) + 1 if name in latin else 0, name))
+        if DEFAULT_LANGUAGE in own and len(ordered) > MOST_LANGUAGES:
+            ordered = [*ordered[: MOST_LANGUAGES - 1], DEFAULT_LANGUAGE]
         return tuple(ordered[:MOST_LANGUAGES])
     found = tuple(name for name in wanted if name in own)
     if script != "Latin" and set(found) <= {DEFAULT_LANGUAGE}:

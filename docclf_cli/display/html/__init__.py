@@ -50,6 +50,7 @@ class Page:
         profile: The resolved profile as YAML.
         facts: What the head of the page says about the run, such as its model, data and date.
         best_epoch: Marked in the curves.
+        words: The words that spoke for the predicted class of a page, by ID; of a model that reads.
     """
 
     report: ClassReport
@@ -60,6 +61,7 @@ class Page:
     profile: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     best_epoch: int | None = None
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def write_page(path: Path, page: Page) -> Path:
@@ -166,6 +168,8 @@ def _pages(page: Page) -> Iterator[dict[str, Any]]:
             "confidence": round(float(probs[row].max()), 4),
             "loss": round(float(losses[row]), 4),
         }
+        if page.words.get(page_id):
+            record["words"] = ", ".join(page.words[page_id])
         if page_id in pictures:
             record["image"] = "data:image/jpeg;base64," + base64.b64encode(pictures[page_id]).decode()
         yield record

@@ -28,6 +28,7 @@ function card(page) {
     caption.append(element("span", `${classes[page.target]} → ${classes[page.predicted]}`));
   }
   caption.append(element("span", `confidence ${page.confidence.toFixed(2)}, loss ${page.loss.toFixed(2)}`, "figures"));
+  if (page.words) caption.append(element("span", `words: ${page.words}`, "words"));
   figure.append(caption);
   return figure;
 }

@@ -18,6 +18,7 @@ from docclf_cli.engine.checkpoints.provenance import versions
 from docclf_cli.engine.checkpoints.run_folder import NO_CHECKPOINT
 from docclf_cli.engine.checkpoints.schema import checked_contents, checked_weights
 from docclf_cli.engine.runtime.nan_guard import LOWER, not_finite
+from docclf_cli.ensembling.text_branch import TextBranch
 from docclf_cli.errors import CheckpointError, DivergedError, InputError
 from docclf_cli.files import bring_back_previous, previous_of, save_with
 from docclf_cli.models.factory import create_model
@@ -45,6 +46,7 @@ class Checkpoint:
         metrics: Validation metrics of the weights.
         training: Optimizer, schedule, EMA and position; empty in files for prediction only.
         novelty: `NoveltyModel.to_arrays`, which tells unknown pages; empty where none was fitted.
+        text: `TextBranch.to_arrays`; empty where the model does not read.
         orientation: `OrientationModel.to_arrays`, which tells how a page lies; empty where none was fitted.
         boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
     """
@@ -60,6 +62,7 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     novelty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    text: Mapping[str, np.ndarray] = field(default_factory=dict)
     orientation: Mapping[str, np.ndarray] = field(default_factory=dict)
     boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -84,6 +87,7 @@ class Checkpoint:
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "novelty": {name: torch.from_numpy(np.array(value)) for name, value in self.novelty.items()},
+            "text": {name: torch.from_numpy(np.array(value)) for name, value in self.text.items()},
             "orientation": {name: torch.from_numpy(np.array(value)) for name, value in self.orientation.items()},
             "versions": versions(),
             "format_version": FORMAT_VERSION,
@@ -126,6 +130,7 @@ class Checkpoint:
             metrics=found.metrics,
             training=found.training,
             novelty={name: tensor.numpy() for name, tensor in found.novelty.items()},
+            text={name: tensor.numpy() for name, tensor in found.text.items()},
             orientation={name: tensor.numpy() for name, tensor in found.orientation.items()},
             boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
         )
@@ -151,6 +156,20 @@ class Checkpoint:
             before = cls.load(previous)
             bring_back_previous(path)
             return before
+
+    def text_branch(self, path: Path | None = None) -> TextBranch | None:
+        """The text branch; None where the model does not read.
+
+        Raises:
+            CheckpointError: What is stored is no text branch for these classes.
+        """
+        if not self.text:
+            return None
+        try:
+            return TextBranch.from_arrays(self.text, len(self.class_names))
+        except ValueError as error:
+            prefix = f"{path}: " if path else ""
+            raise CheckpointError(f"{prefix}{error}", "use another checkpoint of the run") from error
 
     def build(self, path: Path | None = None) -> torch.nn.Module:
         """Build the network with its weights, in evaluation mode.

@@ -19,6 +19,7 @@ from docclf_cli.metrics.novelty import HeldOutNovelty, NoveltyModel
 from docclf_cli.metrics.orientation import HeldOutOrientation, OrientationModel
 from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import AugmentationConfig, DataConfig, RuntimeConfig, TrainConfig
+from docclf_cli.results.training import TextUse
 
 if TYPE_CHECKING:
     from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
@@ -44,6 +45,7 @@ class CheckpointInfo:
         saw_all: Whether it is a refit, which was trained on its run's held-out pages too.
         precision: Number format to predict with (`precision_of`).
         novelty: What held-out pages showed about telling unknown pages; None where that was not measured.
+        text: How it uses the text of pages; None where it does not.
         orientation: What turned held-out pages showed about telling how a page lies; None likewise.
         splits_packets: Whether it was trained to split packets.
     """
@@ -61,6 +63,7 @@ class CheckpointInfo:
     saw_all: bool
     precision: str
     novelty: HeldOutNovelty | None = None
+    text: TextUse | None = None
     orientation: HeldOutOrientation | None = None
     splits_packets: bool = False
 
@@ -137,6 +140,7 @@ def _describe(path: Path, sha256: str, checkpoint: Checkpoint) -> CheckpointInfo
         novelty=None if novelty is None else novelty.held_out,
         orientation=OrientationModel.from_arrays(checkpoint.orientation).held_out if checkpoint.orientation else None,
         splits_packets=bool(checkpoint.boundaries),
+        text=None if (branch := checkpoint.text_branch(path)) is None else branch.use,
     )
 
 

@@ -58,6 +58,7 @@ class CheckpointSchema(_Part):
     )
     training: dict[str, Any]
     novelty: dict[str, torch.Tensor] = Field(default_factory=dict)  # checkpoints of earlier versions have none
+    text: dict[str, torch.Tensor] = Field(default_factory=dict)
     orientation: dict[str, torch.Tensor] = Field(default_factory=dict)  # likewise
     boundaries: dict[str, torch.Tensor] = Field(default_factory=dict)  # only where packets were asked for
 

@@ -16,6 +16,7 @@ from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import TORCH, PageOutputs, Predictor
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.ensembling.combine import Combination
+from docclf_cli.ensembling.text_branch import LAYER, OCR
 from docclf_cli.files import fingerprint_of
 from docclf_cli.metrics.orientation import agreed
 from docclf_cli.profile.schema import RuntimeConfig
@@ -81,6 +82,12 @@ class EnsemblePredictor:
         return all(member.predictor.knows_unknown for member in self.member_predictors)
 
     @property
+    def text_source(self) -> str:
+        """Where its members take the text of pages from: `ocr` if any does, `layer`, or empty where none reads."""
+        sources = {member.predictor.text_source for member in self.member_predictors}
+        return OCR if OCR in sources else LAYER if LAYER in sources else ""
+
+    @property
     def knows_orientation(self) -> bool:
         """Whether it can say how a page lies: a member can."""
         return any(member.predictor.knows_orientation for member in self.member_predictors)
@@ -97,7 +104,9 @@ class EnsemblePredictor:
 
     def outputs(self, batch: Batch) -> PageOutputs:
         """The same, how foreign each page is (the mean of the members' log-odds), and how it lies (where they agree)."""
-        members = [member.predictor.outputs(batch.images[member.input]) for member in self.member_predictors]
+        members = [
+            member.predictor.outputs(batch.images[member.input], batch.texts) for member in self.member_predictors
+        ]
         found = [one.log_probs[:, member.columns] for one, member in zip(members, self.member_predictors, strict=True)]
         log_probs = (found[0] if len(found) == 1 else self.combination.apply(np.stack(found))).astype(np.float32)
         log_odds = [one.unknown for one in members if one.unknown is not None]

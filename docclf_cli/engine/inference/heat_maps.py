@@ -85,6 +85,11 @@ class HeatMaps:
         require_heat_maps()
         if model.path.suffix == ".onnx":
             raise InputError(f"{model.path}: an ONNX file has no gradients, so no heat maps", "name the run")
+        if model.info.text is not None and model.info.text.alone:
+            raise InputError(
+                f"{model.path}: the model only reads, so no part of a picture speaks for a class",
+                "the words that spoke for it: --explain-text FILE.csv",
+            )
         plain = config.model_copy(update={"precision": "fp32", "memory_format": "contiguous", "compile": "off"})
         predictor = model.predictor(plain)
         return cls(predictor.networks[0], predictor.class_names)

@@ -257,7 +257,7 @@ def _calibrated(member: TrainedModel, split: str, view: str, predictions: Predic
 def _merged(views: Sequence[Predictions], how: Merge, names: Sequence[str]) -> Predictions:
     log_probs = merge(np.stack([view.log_probs for view in views]), how)
     made_by = {**views[0].fingerprint, "view": fingerprint_of(how, list(names))}
-    return replace(views[0], log_probs=log_probs.astype(np.float32), fingerprint=made_by)
+    return replace(views[0], log_probs=log_probs.astype(np.float32), fingerprint=made_by, image=None, text=None)
 
 
 def trained_on(members: Sequence[TrainedModel], evaluation_pages: EvaluationPages) -> np.ndarray:

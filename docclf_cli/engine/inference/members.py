@@ -57,8 +57,12 @@ def merge_checkpoints(member: TrainedModel, split: str, found: Sequence[Predicti
         "precision": precisions_of(found),
     }
     if split == "test":
-        log_probs = merge(np.stack([one.log_probs for one in found])).astype(np.float32)
-        return replace(found[0], log_probs=log_probs, fingerprint=made_by)
+        sides: dict[str, Any] = {}
+        for name in ("log_probs", "image", "text"):
+            several = [getattr(one, name) for one in found]
+            there = all(side is not None for side in several)
+            sides[name] = merge(np.stack(several)).astype(np.float32) if there else None
+        return replace(found[0], fingerprint=made_by, **sides)
     return replace(pooled(found), fingerprint=made_by)
 
 
@@ -77,14 +81,26 @@ def pooled(parts: Sequence[Predictions], order: np.ndarray | None = None) -> Pre
     first = parts[0]
 
     def column(name: str) -> np.ndarray | None:
-        return None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+        several = [getattr(part, name) for part in parts]
+        if name in ("image", "text") and any(one is not None for one in several):  # some folds may have left text off
+            several = [_side(part, name) for part in parts]
+        return None if several[0] is None else np.concatenate(several)
 
-    columns: dict[str, Any] = {name: column(name) for name in ("ids", "log_probs", "targets", "groups", "status")}
+    names = ("ids", "log_probs", "targets", "groups", "status", "image", "text")
+    columns: dict[str, Any] = {name: column(name) for name in names}
     together = replace(first, **columns)
     if order is None:
         return together
     place = {name: row for row, name in enumerate(together.ids.tolist())}
     return together.take([place[name] for name in order.tolist() if name in place])
+
+
+def _side(part: Predictions, name: str) -> np.ndarray:
+    """What image or text alone say; a fold that left text off has its image, and no page with text."""
+    side = getattr(part, name)
+    if side is not None:
+        return np.asarray(side)
+    return part.log_probs if name == "image" else np.full_like(part.log_probs, np.nan)
 
 
 class Indices:

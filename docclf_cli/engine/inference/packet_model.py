@@ -89,14 +89,15 @@ class PacketModel:
             text_of: What is written on it.
         """
         images = batch.images[0].movedim(1, -1).numpy()
+        numbers = batch.rows.tolist()
+        texts = [text_of(number) for number in numbers]
         cues = [
-            cues_of(image, size_of(number), text_of(number))
-            for image, number in zip(images, batch.rows.tolist(), strict=True)
+            cues_of(image, size_of(number), text) for image, number, text in zip(images, numbers, texts, strict=True)
         ]
         views = []
         for network in self.networks:
             logits, features, _ = network.outputs(batch.images[0])
-            scaled = logits.cpu().numpy().astype(np.float64) / self.temperature
+            scaled = network.read(logits, texts).astype(np.float64) / self.temperature
             assert network.recorder is not None
             recorded = network.recorder.classifier_input(features).cpu().numpy()
             views.append((log_softmax(scaled, axis=1), recorded))

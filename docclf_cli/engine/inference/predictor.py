@@ -21,10 +21,12 @@ from docclf_cli.engine.runtime.device import Runtime, fast_precisions, resolve_r
 from docclf_cli.engine.runtime.numerics import for_inference, pick_numerics, precision_here
 from docclf_cli.engine.runtime.numerics_benchmark import Workload
 from docclf_cli.ensembling.merging import Merge, merge
+from docclf_cli.ensembling.text_branch import LAYER, OCR, TextBranch
 from docclf_cli.errors import InputError, ResourceError, is_out_of_memory
 from docclf_cli.metrics.novelty import NoveltyModel
 from docclf_cli.metrics.orientation import OrientationModel, agreed
 from docclf_cli.models.features import FeatureRecorder, StageRecorder
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 
@@ -60,6 +62,7 @@ class Network:
         runtime: Device and numerics.
         recorder: Takes the features of the model; None where no one asks for them, or the model gives none.
         novelty: Says how foreign a page is; None where the checkpoint does not know, or the model gives no features.
+        text: Reads pages; None where the model only looks at them.
         stages: Takes what an earlier stage of the model gives; None where no one asks for it.
         orientation: Says how a page lies; None as for `novelty`.
     """
@@ -69,6 +72,7 @@ class Network:
     runtime: Runtime
     recorder: FeatureRecorder | None = None
     novelty: NoveltyModel | None = None
+    text: TextBranch | None = None
     stages: StageRecorder | None = None
     orientation: OrientationModel | None = None
 
@@ -84,6 +88,11 @@ class Network:
             ResourceError: Memory does not do for a single page.
         """
         return torch.log_softmax(self.outputs(images).logits, dim=1)
+
+    def read(self, logits: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
+        """Log-probabilities, float [n, num_classes], of logits and of what is written on the pages, each as if it were a first page."""
+        log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
+        return log_probs if self.text is None else self.text.fused(log_probs, [TextPage(text) for text in texts])
 
     def outputs(self, images: torch.Tensor) -> NetworkOutputs:
         """Logits, and features where they are recorded.
@@ -168,9 +177,15 @@ class Predictor:
         """The number format of the networks; several, joined by commas, if they differ."""
         return ", ".join(sorted({network.precision for network in self.networks}))
 
-    def log_probs(self, images: torch.Tensor) -> np.ndarray:
+    def log_probs(self, images: torch.Tensor, texts: Sequence[TextPage] = ()) -> np.ndarray:
         """Calibrated log-probabilities, float64 [n, num_classes], with several views merged (`outputs`)."""
-        return self.outputs(images).log_probs
+        return self.outputs(images, texts).log_probs
+
+    @property
+    def text_source(self) -> str:
+        """Where it takes the text of pages from: `ocr`, `layer`, or empty where it does not read."""
+        sources = {network.text.source for network in self.networks if network.text is not None}
+        return OCR if OCR in sources else LAYER if sources else ""
 
     @property
     def sees_plain(self) -> bool:
@@ -187,16 +202,22 @@ class Predictor:
         """Whether it can say how a page lies: each network can, and one of the views is the page as it is."""
         return self.sees_plain and all(network.orientation is not None for network in self.networks)
 
-    def outputs(self, images: torch.Tensor) -> PageOutputs:
+    def outputs(self, images: torch.Tensor, texts: Sequence[TextPage] = ()) -> PageOutputs:
         """What the networks say together: log-probabilities of all views, how foreign the plain page is, and how it lies.
 
         Several networks say how foreign a page is by the mean of their log-odds, and how it lies where they agree.
 
         Args:
             images: uint8 [views * n, 3, size, size], view after view.
+            texts: Texts of the n pages; none where no page has text.
         """
         outputs = [network.outputs(images) for network in self.networks]
         found = [torch.log_softmax(one.logits, dim=1).cpu().numpy() for one in outputs]
+        texts = texts or [TextPage("")] * (len(images) // len(self.views))
+        found = [
+            one if network.text is None else network.text.fused(one, texts)
+            for network, one in zip(self.networks, found, strict=True)
+        ]
         log_probs = self._calibrated(found)
         if not self.sees_plain:
             return PageOutputs(log_probs)
@@ -268,11 +289,18 @@ def open_predictor(
 def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size: int, backend: str) -> Network:
     if backend != TORCH or info.path.suffix == ONNX_SUFFIX:
         precision = INT8 if backend == INT8 else "fp32"
+        if info.text is not None:
+            logger.warning("%s also reads pages, and its export only looks at them: it is less often right", info.path)
         model = load_onnx(info.path) if info.path.suffix == ONNX_SUFFIX else load_exported(info, precision)
         return Network(model, info.preprocess, resolve_runtime(FOR_ONNX))
     checkpoint = Checkpoint.load(info.path)
     runtime = inference_runtime(config, checkpoint, pages, batch_size)
-    network = Network(runtime.place(checkpoint.build(info.path)), checkpoint.preprocess, runtime)
+    network = Network(
+        runtime.place(checkpoint.build(info.path)),
+        checkpoint.preprocess,
+        runtime,
+        text=checkpoint.text_branch(info.path),
+    )
     if (novelty := NoveltyModel.from_arrays(checkpoint.novelty)) is not None:
         network = replace(network, recorder=FeatureRecorder(network.model), novelty=novelty)
     if checkpoint.orientation:

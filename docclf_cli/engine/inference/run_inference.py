@@ -17,12 +17,15 @@ from docclf_cli.data.loading.cache import open_or_build
 from docclf_cli.data.loading.data_loader import data_loader
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.data.loading.pages import Pages
+from docclf_cli.data.loading.texts import text_pages
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, Network, Predictor, open_predictor
 from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.store import fingerprint, pages_fingerprint, store
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
+from docclf_cli.ensembling.text_branch import TextBranch
 from docclf_cli.events import Emit, Progress, silent
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
@@ -169,7 +172,10 @@ def run_requests(
             pending = {number: _PendingPredictions(requests[number], shared) for number in numbers}
             precisions = work.run(list(pending.values()), shared)
             for number, one in pending.items():
-                made[number] = one.finish(precisions[one.request.info.path])
+                branch, texts = work.branches.get(one.request.info.path), None
+                if branch is not None:
+                    texts = shared.texts(branch.source, work.runtime.workers, emit, stop)
+                made[number] = one.finish(precisions[one.request.info.path], texts, branch)
                 if distributed.is_main_process():
                     store(requests[number].info.path, requests[number].split, made[number])
     return [made[number] for number in range(len(requests))]
@@ -200,6 +206,13 @@ class _SharedPages:
 
     pages: Pages
     rows: np.ndarray
+    read: dict[str, list[TextPage]] = field(default_factory=dict)
+
+    def texts(self, source: str, workers: int, emit: Emit, stop: StopFlag) -> list[TextPage]:
+        """The text of each position, read once."""
+        if source not in self.read:
+            self.read[source] = text_pages(self.pages.index, self.pages.config, source, workers, emit, stop)
+        return self.read[source]
 
 
 @dataclass
@@ -210,6 +223,7 @@ class _Work:
     stop: StopFlag
     total: int
     done: int = 0
+    branches: dict[Path, TextBranch] = field(default_factory=dict)
 
     def pages(self, requests: Sequence[PredictionRequest], group: Sequence[int]) -> _SharedPages:
         first = requests[group[0]]
@@ -236,6 +250,9 @@ class _Work:
     ) -> dict[Path, str]:
         infos = {one.request.info.path: one.request.info for one in pending}
         predictors = {path: open_predictor([info], self.config, pages=self.total) for path, info in infos.items()}
+        for path, predictor in predictors.items():
+            if (branch := predictor.networks[0].text) is not None:
+                self.branches[path] = branch
         views = {one.request.view.name: one.request.view for one in pending}
         fills = [
             _Fill(predictors[path].networks[0], [one for one in pending if one.request.info.path == path], [*views])
@@ -305,11 +322,18 @@ class _PendingPredictions:
         places = np.flatnonzero(np.isin(self.positions, positions))
         return places, self.log_probs[places], self.status[places]
 
-    def finish(self, precision: str) -> Predictions:
+    def finish(self, precision: str, texts: Sequence[TextPage] | None, branch: TextBranch | None) -> Predictions:
         request, index = self.request, self.request.index.take(self.request.rows)
+        log_probs, image, text = self.log_probs, None, None
+        if branch is not None and texts is not None:
+            image = self.log_probs
+            text = branch.model.log_probs([texts[position] for position in self.positions.tolist()])
+            log_probs = branch.fusion(image, text)
         return Predictions(
             ids=index.ids.astype(np.str_),
-            log_probs=self.log_probs,
+            log_probs=log_probs,
+            image=image,
+            text=text,
             class_names=request.info.class_names,
             targets=index.targets,
             groups=None if index.groups is None else index.groups.astype(np.str_),

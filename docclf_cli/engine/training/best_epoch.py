@@ -22,6 +22,7 @@ from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
 from docclf_cli.engine.training.orientation import learn_orientation
 from docclf_cli.engine.training.packets import learn_packets
+from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
@@ -75,13 +76,19 @@ def score_best_epoch(task: TrainingJob, trainer: Trainer, validator: Validator) 
     if found is None:
         found, precision = look_at(task, best, rows, trainer, validator)
         degraded = found.pop(DEGRADED, None)
-        best = replace(
-            best,
-            temperature=fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels),
-            profile=with_precision(best.profile, precision),
-        )
+        image_temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
+        best = replace(best, temperature=image_temperature, profile=with_precision(best.profile, precision))
         novelty = distributed.on_main(lambda: learn_novelty(task, best, validator))
-        orientation = distributed.on_main(lambda: learn_orientation(task, best, validator))
+        reader, held_out = task.reader, found[CLEAN]
+        branch = None if reader is None else distributed.on_main(lambda: reader.learn(held_out))
+        if reader is not None and branch is not None:
+            found = {split: reader.joined(one, branch) for split, one in found.items()}
+            degraded = None if degraded is None else reader.joined(degraded, branch)
+            temperature = fit_temperature(found[CLEAN].log_probs, found[CLEAN].labels)
+            best = replace(best, text=branch.to_arrays(), temperature=temperature)
+        orientation: Mapping[str, np.ndarray] = {}
+        if not reads_only(task.profile):  # its network looks at nothing
+            orientation = distributed.on_main(lambda: learn_orientation(task, best, validator))
         best = replace(best, novelty=novelty, orientation=orientation)
         if task.profile.train.packets:
             best = replace(best, boundaries=distributed.on_main(lambda: learn_packets(task, best, validator)))

@@ -129,6 +129,8 @@ def refit(
     path = task.run.refit
     if distributed.is_main_process():
         last = _describer(everything)(trainer.weights_model.state_dict(), trainer.state.epoch, {}, {})
-        replace(last, temperature=temperature, profile=with_precision(last.profile, precision)).save(path)
+        text = everything.reader.refitted(task.run) if everything.reader is not None else {}
+        profile = with_precision(last.profile, precision)
+        replace(last, temperature=temperature, profile=profile, text=text).save(path)
     emit(FitDone(everything.run.path, trainer.state.epoch))
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.pace import Allowance, Pace
 from docclf_cli.engine.training.preflight import batches_of
 from docclf_cli.engine.training.schedulers import ScheduleTotals, build_schedule
+from docclf_cli.engine.training.text import RunTexts, TextLearner, reads_only
 from docclf_cli.engine.training.trainer import Trainer, TrainerComponents
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.errors import CheckpointError
@@ -55,6 +57,7 @@ class TrainingJob:
         scoring: Device and numerics of validation.
         label: Name of the fit in messages.
         allowance: The time it may take; None where its epochs are fixed.
+        texts: Of all pages; None where the run does not read.
     """
 
     profile: Profile
@@ -66,6 +69,14 @@ class TrainingJob:
     scoring: Runtime
     label: str
     allowance: Allowance | None = None
+    texts: RunTexts | None = None
+
+    @functools.cached_property
+    def reader(self) -> TextLearner | None:
+        """What learns from the text of the training pages; None where the run does not read."""
+        if self.texts is None:
+            return None
+        return TextLearner(self.profile, self.prepared.index, self.train_rows, self.texts)
 
     @property
     def batches(self) -> EpochBatches:
@@ -92,7 +103,8 @@ class TrainingJob:
         if self.profile.data.degraded_validation:
             degraded = self.prepared.view_dataset(self.degraded_view, self.val_rows, self.runtime.workers, stop)
         batch_size = SCORING_BATCH * self.profile.train.batch_size
-        return Validator(self.prepared, self.val_rows, degraded, self.scoring, batch_size, emit, stop)
+        alone = self.reader.alone if self.reader is not None and reads_only(self.profile) else None
+        return Validator(self.prepared, self.val_rows, degraded, self.scoring, batch_size, emit, stop, alone)
 
 
 def build_trainer(

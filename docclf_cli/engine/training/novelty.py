@@ -21,6 +21,7 @@ from docclf_cli.engine.checkpoints.info import precision_of
 from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.inference.run_inference import run_inference
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.metrics.intervals import unit_of
 from docclf_cli.metrics.novelty import GALLERY, Observed, fit_novelty
@@ -63,6 +64,8 @@ def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     Raises:
         Interrupted: `stop` was set.
     """
+    if reads_only(task.profile):  # its images say nothing
+        return {}
     started, index, seed = time.monotonic(), task.prepared.index, task.profile.data.split_seed
     runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
     model = runtime.place(best.build(task.run.best))

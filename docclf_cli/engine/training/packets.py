@@ -133,7 +133,7 @@ def learn_packets(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     seed = task.profile.seed
     runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
     model = runtime.place(best.build(task.run.best))
-    network = Network(model, best.preprocess, runtime, FeatureRecorder(model))
+    network = Network(model, best.preprocess, runtime, FeatureRecorder(model), text=best.text_branch())
     drawn = [
         _drawn(documents_of(index, rows), most, seed)
         for rows, most in ((task.train_rows, MOST_TRAINED), (task.val_rows, MOST_HELD_OUT))
@@ -200,7 +200,9 @@ def _observe(
     for batch, outputs in ran:
         for logits, features, _ in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
-            log_probs = log_softmax(logits.cpu().numpy().astype(np.float64) / best.temperature, axis=1)
+            # The scanned copies of the pages, the second half, have no text.
+            said = [*(text_of[row] for row in batch.rows.tolist()), *[""] * len(batch.rows)]
+            log_probs = log_softmax(network.read(logits, said).astype(np.float64) / best.temperature, axis=1)
             recorded = network.recorder.classifier_input(features).cpu().numpy()
             for number, row in enumerate(batch.rows.tolist()):
                 try:

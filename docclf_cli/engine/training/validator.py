@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 
@@ -39,6 +39,7 @@ class Validator:
         batch_size: Pages of a forward pass.
         emit: Consumer of progress events.
         stop: Polled between batches.
+        reads: Predictions by text in the place of those by image, for a model that only reads.
 
     Attributes:
         last_predictions: Predictions of the last call, by `CLEAN` and `DEGRADED`; empty before the first.
@@ -53,9 +54,11 @@ class Validator:
         batch_size: int,
         emit: Emit,
         stop: StopFlag,
+        reads: Callable[[Predictions], Predictions] | None = None,
     ) -> None:
         self.prepared, self.rows, self.degraded, self.runtime = prepared, rows, degraded, runtime
         self.batch_size, self.emit, self.stop = batch_size, emit, stop
+        self.reads = reads
         self.clean = InferenceDataset((ModelInput(prepared.pages),), prepared.index.targets)
         self.last_predictions: dict[str, Predictions] = {}
 
@@ -86,7 +89,8 @@ class Validator:
     def _answers(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Predictions:
         own = islice(batches, -(-len(self._own) // self.batch_size))
         index = self.prepared.index
-        return predict_batches(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop)
+        found = predict_batches(predictor, own, index, self.rows, task=task, emit=self.emit, stop=self.stop)
+        return found if self.reads is None else self.reads(found)
 
     @property
     def _own(self) -> np.ndarray:

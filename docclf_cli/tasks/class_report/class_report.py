@@ -37,6 +37,7 @@ from docclf_cli.tasks.caveats import as_judged, caveats
 from docclf_cli.tasks.evaluate.evaluate import labelled_pages
 from docclf_cli.tasks.result_files import write_class_report, write_comparison
 from docclf_cli.tasks.results_folder import results_folder, writable_place
+from docclf_cli.tasks.text_sides import score_sides
 from docclf_cli.text import composed
 
 logger = logging.getLogger("docclf")
@@ -59,6 +60,7 @@ class ReportInputs:
         run: The folder of the run, if there is one.
         data: The data section of the pages, if it is known.
         notes: What a reader must know to judge the scores.
+        member: The model, if it is known.
     """
 
     source: Path
@@ -72,6 +74,7 @@ class ReportInputs:
     run: RunFolder | None = None
     data: DataConfig | None = None
     notes: tuple[str, ...] = ()
+    member: TrainedModel | None = None
 
 
 def inputs_of(
@@ -157,7 +160,8 @@ def class_report(inputs: ReportInputs) -> ClassReport:
     Raises:
         InputError: No page is both readable and labelled.
     """
-    scores = score(as_judged(inputs.predictions, inputs.split, inputs.temperature))
+    judged = as_judged(inputs.predictions, inputs.split, inputs.temperature)
+    scores = score(judged)
     files = write_class_report(inputs.folder, inputs.split, inputs.predictions, scores)
     train_and_val = _score_train_and_val(inputs, scores)
     if train_and_val is not None:
@@ -172,6 +176,7 @@ def class_report(inputs: ReportInputs) -> ClassReport:
         files=tuple(files),
         notes=inputs.notes,
         precision=precisions_of([inputs.predictions]),
+        sides=score_sides(inputs.predictions, judged),
     )
 
 
@@ -237,6 +242,7 @@ def _inputs_of_member(
         run=RunFolder(member.folder),
         data=config,
         notes=caveats(split, monitor=member.info.monitor, folds=member.is_folds, temperature=temperature),
+        member=member,
     )
 
 

@@ -67,7 +67,7 @@ def _add(images: dict[str, bytes], page_id: str, pages: Pages, row: int) -> None
 def _find_pages(ids: set[str], split: str, config: DataConfig) -> dict[str, tuple[Pages, int]]:
     """Find where each page is read and its row there; an ID that is in several splits means the page of `split`."""
     found: dict[str, tuple[Pages, int]] = {}
-    for index in _indexes(split, config):
+    for index in indexes_of(split, config):
         pages = Pages(index, Preprocess(SIDE), config)
         for row, page_id in enumerate(index.ids.tolist()):
             if page_id in ids and page_id not in found:
@@ -77,7 +77,7 @@ def _find_pages(ids: set[str], split: str, config: DataConfig) -> dict[str, tupl
     return found
 
 
-def _indexes(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
+def indexes_of(split: str, config: DataConfig) -> Iterator[DocumentIndex]:
     """Yield the index of each split that can be indexed, `split` first."""
     plain = config.model_copy(update={"groups": None, "relabel": None})
     parts: tuple[Split, ...] = ("train", "test")

@@ -56,6 +56,7 @@ from docclf_cli.tasks.result_files import (
     write_risk_coverage,
 )
 from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.tasks.text_sides import score_sides
 from docclf_cli.tasks.unknown import (
     MAX_LOST,
     UnknownRule,
@@ -308,6 +309,7 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
     return EvaluateResult(
         member.path, evaluation.split, scores, member.temperature, before, files=tuple(files), notes=notes,
         precision=precisions_of([evaluation.predictions]), documents=score_documents(judged),
+        sides=score_sides(predictions, judged),
         max_unreadable=evaluation.requests[0].data.max_unreadable,
     )  # fmt: skip
 

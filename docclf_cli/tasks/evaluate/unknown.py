@@ -15,6 +15,7 @@ from docclf_cli.data.index.file_list import FileList, PageList
 from docclf_cli.data.index.file_pages import pages_per_file
 from docclf_cli.data.index.inputs import find
 from docclf_cli.data.loading.pages import FilePages
+from docclf_cli.data.loading.texts import texts_of
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
@@ -169,8 +170,9 @@ def _scored(
     )
     predictor = build_ensemble_predictor(EnsembleSpec(str(member.path), (member,)), runtime_config, len(files))
     inputs = [ModelInput(FilePages(pages, reader, preprocess), views) for preprocess, views in predictor.inputs]
+    source = predictor.text_source
     batches = data_loader(
-        InferenceDataset(inputs),
+        InferenceDataset(inputs, texts=texts_of(pages, reader, source) if source else None),
         cut(range(len(pages)), IMAGES_PER_PASS),
         workers=predictor.runtime.workers,
         on_wait=stop.check_while_waiting,

@@ -31,6 +31,7 @@ from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.explain import Explainer
+from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles
 from docclf_cli.tasks.predict.output_formats import OUTPUT_FORMATS, format_of, require_format
 from docclf_cli.tasks.predict.parts import ANY, PartMaker, Share
@@ -75,6 +76,7 @@ class PredictOptions:
         upright: Turn the pages of these copies upright, where that takes no loss.
         reencode: Turn them also where pixels must be encoded again with loss.
         explain: Draw heat maps into this new folder.
+        explain_text: Write the words that spoke for the classes into this new table.
         backend: What runs the models.
         overwrite: Replace existing results.
     """
@@ -97,6 +99,7 @@ class PredictOptions:
     upright: bool = False
     reencode: bool = False
     explain: Path | None = None
+    explain_text: Path | None = None
     backend: str = TORCH
     overwrite: bool = False
 
@@ -176,7 +179,12 @@ class PredictOptions:
         Raises:
             InputError: One is given; it is named.
         """
-        later = {"--submission": self.submission, "--copy-to": self.copy_to, "--explain": self.explain}
+        later = {
+            "--submission": self.submission,
+            "--copy-to": self.copy_to,
+            "--explain": self.explain,
+            "--explain-text": self.explain_text,
+        }
         if given := [name for name, value in later.items() if value]:
             hint = "give it with --join" if given[0] == "--copy-to" else "leave one of them out"
             raise InputError(f"{given[0]} needs all pages, and --part predicts a share of them", hint)
@@ -282,6 +290,9 @@ def _prepare(
     explainer = None
     if question.explain is not None:
         explainer = Explainer.of(question.explain, spec, runtime_config, reader)
+    text_explainer = None
+    if question.explain_text is not None:
+        text_explainer = TextExplainer.of(question.explain_text, spec, reader, overwrite=question.overwrite)
     options = OutputOptions(
         outputs=OutputFiles.at(question.output or _usual_output(spec, question), question.file_format or "csv"),
         model=spec.name,
@@ -297,6 +308,7 @@ def _prepare(
         upright=Upright(data.max_pixels, question.reencode) if question.upright else None,
         overwrite=question.overwrite or (question.output is None and bool(question.split) and len(spec.members) == 1),
         explain=explainer,
+        explain_text=text_explainer,
     )
     spec = spec.fitted_on_held_out(runtime_config, emit, stop)
     predictor = build_ensemble_predictor(spec, runtime_config, len(files), question.backend)

@@ -22,6 +22,7 @@ from docclf_cli.data.loading.batch import Batch, collate
 from docclf_cli.data.loading.data_loader import data_loader, read_one_by_one
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.data.loading.pages import FilePages, PageCounts
+from docclf_cli.data.loading.texts import texts_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS
@@ -36,6 +37,7 @@ from docclf_cli.page_ids import is_paged
 from docclf_cli.results.prediction import DocumentRow, PredictedClass, PredictResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.predict.explain import Explainer
+from docclf_cli.tasks.predict.explain_text import TextExplainer
 from docclf_cli.tasks.predict.files import OutputFiles, write_page_predictions, write_quarantine, write_submission
 from docclf_cli.tasks.predict.page_predictions import DecisionRule, PagePrediction, PagePredictions
 from docclf_cli.tasks.predict.shards import Shard, ShardPlan, ShardStore
@@ -77,6 +79,7 @@ class OutputOptions:
         upright: How their pages are turned upright; None copies the files as they are.
         overwrite: Replace existing results.
         explain: Draws heat maps, or None.
+        explain_text: Writes the words that spoke for the classes, or None.
     """
 
     outputs: OutputFiles
@@ -93,6 +96,7 @@ class OutputOptions:
     upright: Upright | None = None
     overwrite: bool = False
     explain: Explainer | None = None
+    explain_text: TextExplainer | None = None
 
     @property
     def rule(self) -> DecisionRule:
@@ -230,6 +234,9 @@ def _write_results(
     if options.explain is not None:
         drawn = options.explain(predictions.of_pages(), work.files, work.emit, work.stop)
         result = replace(result, explained=len(drawn))
+    if options.explain_text is not None:
+        options.explain_text(predictions.of_pages(), work.files, work.emit, work.stop)
+        result = replace(result, files=(*result.files, options.explain_text.file))
     work.shards.remove()
     return result
 
@@ -275,7 +282,8 @@ def make_shards(work: PredictWork, plan: ShardPlan, pages: PageList, numbers: Se
     inputs = [
         ModelInput(FilePages(pages, work.reader, preprocess), views) for preprocess, views in work.predictor.inputs
     ]
-    dataset = InferenceDataset(inputs)
+    source = work.predictor.text_source
+    dataset = InferenceDataset(inputs, texts=texts_of(pages, work.reader, source) if source else None)
     while missing:
         try:
             batches = iter(

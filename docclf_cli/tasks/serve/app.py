@@ -233,7 +233,9 @@ def create_app(service: Service) -> FastAPI:
 async def _classified(service: Service, served: ServedModel, name: str, content: bytes, top_k: int) -> Any:
     loop = asyncio.get_running_loop()
     try:
-        pages = await loop.run_in_executor(service.threads, service.pool.decode, content, served.preprocesses)
+        pages = await loop.run_in_executor(
+            service.threads, service.pool.decode, content, served.preprocesses, served.text_mode
+        )
     except TooManyPages as error:
         raise HTTPException(413, f"the file {error}") from error
     if not any(page.images for page in pages):

@@ -22,6 +22,8 @@ import numpy as np
 from docclf_cli.data.images.decode import UnreadablePage, decoding, fitted
 from docclf_cli.data.images.page_files import open_document
 from docclf_cli.data.images.preprocess import Preprocess
+from docclf_cli.data.text.page_text import TextMode
+from docclf_cli.data.text.read import text_in
 
 CRASHED = "makes its decoder crash, or needs too much memory"
 
@@ -33,10 +35,14 @@ class DecodedPage:
     Attributes:
         images: uint8 [size, size, 3] for each of the preprocessings that were asked for; empty for an unreadable page.
         error: Why it cannot be read.
+        text: What it says; empty where no model reads, or it has no text.
+        first: Whether it is the first page of its file.
     """
 
     images: tuple[np.ndarray, ...]
     error: str = ""
+    text: str = ""
+    first: bool = True
 
 
 class TooManyPages(ValueError):  # noqa: N818  (a refusal, not a fault of the program)
@@ -75,15 +81,20 @@ class DecodePool:
         for decoder in self._decoders:
             self._idle.put(decoder)
 
-    def decode(self, content: bytes, preprocesses: Sequence[Preprocess]) -> list[DecodedPage]:
+    def decode(self, content: bytes, preprocesses: Sequence[Preprocess], text: TextMode = "off") -> list[DecodedPage]:
         """The pages of a file, in order; a file that cannot be opened gives one page that says why.
+
+        Args:
+            content: The file.
+            preprocesses: How its pages are made.
+            text: Whether their text is read as well.
 
         Raises:
             TooManyPages: The file has more pages than allowed.
         """
         decoder = self._idle.get()
         try:
-            return decoder.decode(content, preprocesses)
+            return decoder.decode(content, preprocesses, text)
         finally:
             self._idle.put(decoder)
 
@@ -107,11 +118,11 @@ class _Decoder:
         self._process.start()
         theirs.close()
 
-    def decode(self, content: bytes, preprocesses: Sequence[Preprocess]) -> list[DecodedPage]:
+    def decode(self, content: bytes, preprocesses: Sequence[Preprocess], text: TextMode) -> list[DecodedPage]:
         if not self._process.is_alive():
             self._start()
         try:
-            self._pipe.send((content, list(preprocesses)))
+            self._pipe.send((content, list(preprocesses), text))
             if not self._pipe.poll(self._limits.seconds):
                 self.end()
                 self._start()
@@ -123,7 +134,10 @@ class _Decoder:
             return [DecodedPage((), CRASHED)]
         if isinstance(answer, int):
             raise TooManyPages(f"has {answer:,} pages; at most {self._limits.pages:,} are taken")
-        return [DecodedPage(tuple(images), error) for images, error in answer]
+        return [
+            DecodedPage(tuple(images), error, said, first=number == 0)
+            for number, (images, error, said) in enumerate(answer)
+        ]
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
@@ -139,32 +153,36 @@ def _decode_files(pipe: Connection, limits: DecodeLimits) -> None:
     _limit_memory(limits.memory)
     while True:
         try:
-            content, preprocesses = pipe.recv()
+            content, preprocesses, text = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            pipe.send(_pages_of(content, preprocesses, limits))
+            pipe.send(_pages_of(content, preprocesses, text, limits))
         except MemoryError:
-            pipe.send([((), "needs too much memory to decode")])
+            pipe.send([((), "needs too much memory to decode", "")])
 
 
-def _pages_of(content: bytes, preprocesses: Sequence[Preprocess], limits: DecodeLimits) -> Any:
+def _pages_of(content: bytes, preprocesses: Sequence[Preprocess], text: TextMode, limits: DecodeLimits) -> Any:
     try:
         with decoding(limits.pixels), contextlib.closing(open_document(io.BytesIO(content), limits.pixels)) as document:
             count = document.pages
             if count > limits.pages:
                 return count
-            return [_page(document, number, preprocesses, limits) for number in range(count)]
+            seconds = limits.seconds / 2 / max(count, 1)  # of OCR; half of the time is for decoding
+            return [_page(document, number, preprocesses, text, seconds, limits) for number in range(count)]
     except UnreadablePage as error:
-        return [((), error.reason)]
+        return [((), error.reason, "")]
 
 
-def _page(document: Any, number: int, preprocesses: Sequence[Preprocess], limits: DecodeLimits) -> Any:
+def _page(
+    document: Any, number: int, preprocesses: Sequence[Preprocess], text: TextMode, seconds: float, limits: DecodeLimits
+) -> Any:
     try:
         with decoding(limits.pixels):
-            return [document.page(number, preprocess, fitted) for preprocess in preprocesses], ""
+            images = [document.page(number, preprocess, fitted) for preprocess in preprocesses]
+            return images, "", text_in(document, number, text, seconds).text
     except UnreadablePage as error:
-        return (), error.reason
+        return (), error.reason, ""
 
 
 def _limit_memory(extra: int) -> None:

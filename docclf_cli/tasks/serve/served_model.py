@@ -15,12 +15,15 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import collate
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.data.loading.pages import PLAIN
+from docclf_cli.data.loading.texts import mode_of
+from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
 from docclf_cli.errors import InputError
 from docclf_cli.events import silent
 from docclf_cli.metrics.orientation import UNTOLD
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.serving import ServedDocument, ServedModelFacts, ServedPrediction
 from docclf_cli.stop import NEVER
@@ -31,6 +34,9 @@ from docclf_cli.tasks.serve.decoding import DecodedPage
 from docclf_cli.tasks.unknown import MAX_LOST, check_shares, foreign_pages, unknown_rule
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
+# What a large batch computes no longer fits into the caches of a processor: with 64 clients, a page of tf_efficientnet_lite0
+# at 224 px took 28 ms of processor time, and with 8 clients 14 ms (benchmarks/serve_load.py).
+IMAGES_PER_PASS_ON_CPU = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +65,16 @@ class ServedModel:
         return tuple(preprocess for preprocess, _ in self.predictor.inputs)
 
     @property
+    def text_mode(self) -> TextMode:
+        """How the text of pages is read for it."""
+        source = self.predictor.text_source
+        return mode_of(source) if source else "off"
+
+    @property
     def most_pages(self) -> int:
         """Pages that it looks at in one pass."""
-        return max(1, IMAGES_PER_PASS // self.predictor.most_views)
+        most = IMAGES_PER_PASS_ON_CPU if self.predictor.runtime.device.type == "cpu" else IMAGES_PER_PASS
+        return max(1, most // self.predictor.most_views)
 
     def outputs(self, pages: Sequence[DecodedPage]) -> list[PageScores]:
         """What the model says of readable pages."""
@@ -69,7 +82,10 @@ class ServedModel:
             ModelInput(_DecodedPages([page.images[number] for page in pages]), views)
             for number, (_, views) in enumerate(self.predictor.inputs)
         ]
-        dataset = InferenceDataset(inputs)
+        texts = None
+        if self.predictor.text_source:
+            texts = [TextPage(page.text, page.first) for page in pages].__getitem__
+        dataset = InferenceDataset(inputs, texts=texts)
         found = self.predictor.outputs(collate([dataset[number] for number in range(len(pages))]))
         log_odds = [math.nan] * len(pages) if found.unknown is None else found.unknown.tolist()
         numbers = [UNTOLD] * len(pages) if found.orientation is None else found.orientation.tolist()

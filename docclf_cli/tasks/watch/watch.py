@@ -231,7 +231,7 @@ class Watcher:
     def _classified(self, name: str, content: bytes) -> ServedPrediction:
         model = self._model
         try:
-            pages = self._pool.decode(content, model.preprocesses)
+            pages = self._pool.decode(content, model.preprocesses, model.text_mode)
         except TooManyPages as error:
             return model.answer(name, [], [], 1, status=f"the file {error}")
         readable, found = [page for page in pages if page.images], list[PageScores]()

@@ -104,6 +104,6 @@ def test_languages_by_script() -> None:
     installed = ("eng", "kor", "osd")
     assert ocr.languages_for("Hangul", installed) == ("kor", "eng")
     assert ocr.languages_for("Latin", installed) == ("eng",)
-    assert ocr.languages_for("", installed) == ("eng", "kor")  # not told
+    assert ocr.languages_for("", installed) == ("kor", "eng")  # not told
     assert ocr.languages_for("Cyrillic", installed) == ()
     assert ocr.languages_for("Hangul", ("eng", "osd")) == ()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from member_runs import make_folds, make_run
+from PIL import Image, ImageOps
 
 from docclf_cli.data.index.splits import Split
 from docclf_cli.data.samples.samples import render_samples
@@ -54,7 +55,7 @@ def test_other_pages_of_the_same_names_are_scored_with_a_warning(
     run = make_run(tmp_path / "run", root, seed=1)
     shutil.copytree(root / "train", tmp_path / "scans")
     for page in (tmp_path / "scans").iterdir():
-        page.write_bytes(page.read_bytes() + b"other")
+        ImageOps.invert(Image.open(page).convert("RGB")).save(page)
     write_rows(tmp_path / "scans.csv", rows_of(root / "train.csv")[:20])
     shutil.copy(root / "meta.csv", tmp_path)
     with caplog.at_level(logging.WARNING, "docclf"):
@@ -80,8 +81,10 @@ def test_copies_of_training_pages_are_not_test_pages(
     copied = {name: f"scan-{row}.jpg" for row, name in enumerate(split.ids[split.parts == "train"][:4].tolist())}
     other = Path(shutil.copytree(root, tmp_path / "other"))
     label_of = {row["ID"]: row["target"] for row in rows_of(root / "train.csv")}
-    for name, new in copied.items():
+    for place, (name, new) in enumerate(copied.items()):
         shutil.copy(root / "train" / name, other / "test" / new)
+        if place % 2:  # the same picture in another file
+            Image.open(root / "train" / name).save(other / "test" / new, quality=70)
     rows = [{"ID": new, "target": label_of[name]} for name, new in copied.items()]
     # A data set with test pages of its own: the copies among them are left out.
     write_rows(other / "test.csv", [*rows, *rows_of(root / "test.csv")])

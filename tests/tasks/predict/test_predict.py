@@ -123,7 +123,7 @@ def test_a_bad_page_stops_nothing_and_is_listed(checkpoint: Path, tmp_path: Path
     (tmp_path / "in" / "p0001.png").write_text("<html>not found</html>")
     write_encrypted_pdf(tmp_path / "in" / "secret.pdf")
     whole = write_pdf(tmp_path / "whole.pdf", [1, 2]).read_bytes()
-    (tmp_path / "in" / "torn.pdf").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in" / "torn.pdf").write_bytes(whole[: len(whole) // 2])  # its first page is whole
     question = PredictOptions(inputs=("in",), min_confidence=0.0)
     result = predict(EnsembleSpec.of_checkpoint(checkpoint), question, stdin=io.BytesIO(), runtime_config=HERE)
     table = {row["path"]: row for row in rows("predictions/predictions.csv")}
@@ -132,12 +132,12 @@ def test_a_bad_page_stops_nothing_and_is_listed(checkpoint: Path, tmp_path: Path
     assert reasons == {
         "in/p0001.png": "is HTML, SVG or XML, not an image",
         "in/secret.pdf": "an encrypted PDF: it opens only with a password",
-        "in/torn.pdf": "damaged, or not a PDF",
+        "in/torn.pdf": "damaged: the PDF breaks off before the end of this page",
     }
     assert {name for name, row in table.items() if row["needs_review"] == "true"} == set(reasons)
     assert {row["path"]: row["reason"] for row in rows("predictions/quarantine.csv")} == reasons
     assert (result.unreadable, result.needs_review) == (3, 3)
-    with pytest.raises(UnreadableImagesError, match="3 of 5 pages"):
+    with pytest.raises(UnreadableImagesError, match="3 of 6 pages"):
         require_readable(result.unreadable, result.pages, result.max_unreadable, "")
     require_readable(result.unreadable, result.pages, 0.6, "")
 
