@@ -18,6 +18,7 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.ensembling.pooling import geometric
 from docclf_cli.errors import CheckpointError
 from docclf_cli.models.features import FeatureRecorder
+from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import RuntimeConfig
 
 NOT_LEARNED = "train it with --packets, from documents of several pages: docclf train FOLDER --packets"
@@ -28,12 +29,14 @@ class LookedAt:
     """A page of a packet as each network sees it.
 
     Attributes:
-        pages: One for each network.
-        log_probs: Calibrated log-probabilities of all networks together, float64 [classes].
+        pages: One for each network, taken as the first page of a document.
+        first: Calibrated log-probabilities of all networks together, if it is the first page of a document, float64 [classes].
+        later: The same if it is not.
     """
 
     pages: tuple[PacketPage, ...]
-    log_probs: np.ndarray
+    first: np.ndarray
+    later: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,18 +97,18 @@ class PacketModel:
         cues = [
             cues_of(image, size_of(number), text) for image, number, text in zip(images, numbers, texts, strict=True)
         ]
-        views = []
+        features, first, later = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         for network in self.networks:
-            logits, features, _ = network.outputs(batch.images[0])
-            scaled = network.read(logits, texts).astype(np.float64) / self.temperature
+            logits, recorded, _ = network.outputs(batch.images[0])
             assert network.recorder is not None
-            recorded = network.recorder.classifier_input(features).cpu().numpy()
-            views.append((log_softmax(scaled, axis=1), recorded))
-        together = geometric(np.stack([log_probs for log_probs, _ in views]))
+            features.append(network.recorder.classifier_input(recorded).cpu().numpy())
+            for is_first, found in ((True, first), (False, later)):
+                log_probs = network.read(logits, [TextPage(text, is_first) for text in texts])
+                found.append(log_softmax(log_probs.astype(np.float64) / self.temperature, axis=1))
         return [
             LookedAt(
-                tuple(PacketPage(one, recorded[place], log_probs[place]) for log_probs, recorded in views),
-                together[place],
+                tuple(PacketPage(one, own[place], seen[place]) for own, seen in zip(features, first, strict=True)),
+                *(geometric(np.stack(seen)[:, place : place + 1])[0] for seen in (first, later)),
             )
             for place, one in enumerate(cues)
         ]

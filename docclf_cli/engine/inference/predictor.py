@@ -89,10 +89,10 @@ class Network:
         """
         return torch.log_softmax(self.outputs(images).logits, dim=1)
 
-    def read(self, logits: torch.Tensor, texts: Sequence[str]) -> np.ndarray:
-        """Log-probabilities, float [n, num_classes], of logits and of what is written on the pages, each as if it were a first page."""
+    def read(self, logits: torch.Tensor, texts: Sequence[TextPage]) -> np.ndarray:
+        """Log-probabilities, float [n, num_classes], of logits and of what is written on the pages."""
         log_probs = torch.log_softmax(logits, dim=1).cpu().numpy()
-        return log_probs if self.text is None else self.text.fused(log_probs, [TextPage(text) for text in texts])
+        return log_probs if self.text is None else self.text.fused(log_probs, texts)
 
     def outputs(self, images: torch.Tensor) -> NetworkOutputs:
         """Logits, and features where they are recorded.

@@ -34,15 +34,18 @@ from docclf_cli.data.packets.fit import (
     PacketDocument,
     fit_boundaries,
 )
+from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
 from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.inference.run_inference import run_inference
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.validator import Validator
+from docclf_cli.ensembling.text_branch import OCR
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.intervals import unit_of
 from docclf_cli.models.features import FeatureRecorder
+from docclf_cli.models.text_features import TextPage
 
 MOST_TRAINED, MOST_HELD_OUT = 2000, 1000  # pages; documents are drawn until so many are together
 LONGEST = 30  # pages; longer documents are no part of synthetic packets
@@ -176,7 +179,8 @@ def _observe(
     prepared, data = task.prepared, task.profile.data
     index = prepared.index
     chosen = index.take(np.array(rows))
-    texts = page_texts(chosen, data, "layer", workers=network.runtime.workers, emit=validator.emit, stop=validator.stop)
+    mode: TextMode = "auto" if network.text is not None and network.text.source == OCR else "layer"
+    texts = page_texts(chosen, data, mode, workers=network.runtime.workers, emit=validator.emit, stop=validator.stop)
     text_of = {row: text.text for row, text in zip(rows, texts, strict=True)}
     scanned = ScannedView(index.ids, task.profile.seed)
     dataset = InferenceDataset((ModelInput(prepared.pages, (AS_IT_IS, scanned)),))
@@ -200,8 +204,9 @@ def _observe(
     for batch, outputs in ran:
         for logits, features, _ in outputs:
             images = batch.images[0].movedim(1, -1).numpy()
+            count = len(batch.rows)
             # The scanned copies of the pages, the second half, have no text.
-            said = [*(text_of[row] for row in batch.rows.tolist()), *[""] * len(batch.rows)]
+            said = [*(TextPage(text_of[row]) for row in batch.rows.tolist()), *[TextPage("")] * count]
             log_probs = log_softmax(network.read(logits, said).astype(np.float64) / best.temperature, axis=1)
             recorded = network.recorder.classifier_input(features).cpu().numpy()
             for number, row in enumerate(batch.rows.tolist()):
@@ -209,7 +214,7 @@ def _observe(
                     width, height = reader.size(index.path(row), index.root, index.page(row))
                 except UnreadablePage:
                     continue
-                other = number + len(batch.rows)
+                other = number + count
                 size = (height, width) if scanned.turn(row) % 2 else (width, height)
                 found[row] = (
                     PacketPage(

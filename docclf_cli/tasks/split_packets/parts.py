@@ -22,7 +22,8 @@ class PacketGaps:
 
     Attributes:
         packet: As it was named.
-        log_probs: Of each page; None for one that could not be read.
+        log_probs: Of each page, if it is the first one of its document and if it is not, float64 [2, classes]; None for a page
+            that could not be read.
         gaps: Of each place between two pages.
         reasons: Why pages could not be read, by number counted from 0.
     """
@@ -55,7 +56,9 @@ def parts_of(found: PacketGaps, limits: Limits, class_names: Sequence[str]) -> I
         touched = list(range(max(first - 1, 0), min(end, pages - 1)))
         unsure = tuple(place + 2 for place in touched if uncertain[place])
         reasons = [found.reasons[page] for page in range(first, end) if page in found.reasons]
-        chosen, confidence = _class_of([one for one in found.log_probs[first:end] if one is not None])
+        pages_of_part = found.log_probs[first:end]
+        read = [one[min(place, 1)] for place, one in enumerate(pages_of_part) if one is not None]
+        chosen, confidence = _class_of(read)
         sureness = [abs(found.gaps[place].probability - (not cut[place])) for place in touched]
         yield PacketPart(
             packet=found.packet,

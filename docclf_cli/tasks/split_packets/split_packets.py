@@ -252,7 +252,7 @@ class _Work:
             if place:
                 here, there = (None if isinstance(one, str) else one for one in (before, page))
                 gaps.append(UNREAD if here is None or there is None else self.model.gap(here, there))
-            log_probs.append(None if isinstance(page, str) else page.log_probs)
+            log_probs.append(None if isinstance(page, str) else np.stack([page.first, page.later]))
             before = page
             if number + 1 == self.pages.starts[row + 1]:
                 shown = self.pages.files[row].shown

@@ -143,6 +143,7 @@ class Watcher:
                 while True:
                     waiting = self._round()
                     if options.once and not waiting:
+                        self._left_out.warn(options.inbox)
                         return self._result()
                     if time.monotonic() >= next_summary:
                         logger.info("%s", self._summary())

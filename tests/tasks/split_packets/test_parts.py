@@ -9,7 +9,7 @@ LIMITS = {TEXT: (0.2, 0.8), IMAGE: (0.1, 0.9)}
 
 
 def packet(*probabilities: float, kind: str = TEXT) -> PacketGaps:
-    pages = [np.log([0.9, 0.1])] * (len(probabilities) + 1)
+    pages = [np.log([[0.9, 0.1]] * 2)] * (len(probabilities) + 1)
     return PacketGaps("a.pdf", pages, [Gap(one, kind) for one in probabilities], {})
 
 
@@ -50,7 +50,7 @@ def test_no_cut_without_a_limit() -> None:
 
 
 def test_beside_an_unreadable_page_nothing_is_sure() -> None:
-    pages = [np.log([0.9, 0.1]), None, np.log([0.9, 0.1]), np.log([0.1, 0.9])]
+    pages = [np.log([one] * 2) if one else None for one in ([0.9, 0.1], None, [0.9, 0.1], [0.1, 0.9])]
     parts = list(parts_of(PacketGaps("a.pdf", pages, [UNREAD, UNREAD, Gap(0.99, TEXT)], {1: "damaged"}), LIMITS, NAMES))
     assert [(one.first_page, one.last_page, one.review, one.status) for one in parts] == [
         (1, 3, True, "damaged"), (4, 4, False, ""),
@@ -61,8 +61,9 @@ def test_beside_an_unreadable_page_nothing_is_sure() -> None:
 
 
 def test_the_class_is_that_of_all_pages_together() -> None:
-    pages = [np.log([0.6, 0.4]), np.log([0.45, 0.55]), np.log([0.45, 0.55]), np.log([0.2, 0.8])]
+    other = [0.5, 0.5]  # what is said of a page that is first, and is not, or the other way round
+    pages = [np.log([[0.6, 0.4], other]), *(np.log([other, one]) for one in ([0.45, 0.55], [0.45, 0.55], [0.2, 0.8]))]
     (one,) = parts_of(PacketGaps("a.pdf", pages, [Gap(0.0, TEXT)] * 3, {}), LIMITS, NAMES)
-    means = np.mean(pages, axis=0)
+    means = np.mean([pages[0][0], *(page[1] for page in pages[1:])], axis=0)
     assert one.predicted == "invoice"
     assert one.confidence == pytest.approx(np.exp(means[1]) / np.exp(means).sum())

@@ -68,7 +68,7 @@ def sorted_files(out: Path) -> dict[str, str]:
 
 
 def test_files_are_sorted_as_predict_decides(
-    sort: Callable[..., WatchResult], model: ServedModel, tmp_path: Path
+    sort: Callable[..., WatchResult], model: ServedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pages = write_images(tmp_path / "in" / "deep", 6)
     (tmp_path / "in" / "broken.png").write_bytes(b"no image")
@@ -76,6 +76,7 @@ def test_files_are_sorted_as_predict_decides(
     write_pdf(tmp_path / "in" / "long.pdf", range(6))  # more pages than the limit of the pool
     result = sort()
     assert (result.handled, result.unreadable, dict(result.left_out)) == (8, 2, {".docx": 1})
+    assert "left out: 1 .docx" in caplog.text
     places = sorted_files(tmp_path / "out")
     assert set(places.values()) >= {sha256_of(path) for path in pages}
     assert {"_unreadable/broken.png", "_unreadable/long.pdf"} <= set(places)
