@@ -13,6 +13,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.profile.schema import AugmentationConfig
 
 WHITE = 255.0
+ALMOST_WHITE = 250  # paper from here on
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ class Policy:
             rng: Random generator of all draws.
         """
         drawn = [step for step in self._steps if rng.random() < step.probability]
-        matrix, background = IDENTITY, WHITE
+        matrix, background, surface = IDENTITY, WHITE, None
         for step in drawn:
             if step.kind == "geometry":
                 matrix = matrix @ step.apply(rng, **step.params)
             elif step.kind == "backdrop":
                 background = step.apply(rng, **step.params)
-        page = warp(page, matrix, background)
+            elif step.kind == "surface":
+                surface = step.apply(rng, page.shape, **step.params)
+        page = warp(page, matrix, background) if surface is None else laid_on(page, matrix, surface, rng)
         tones: np.ndarray | None = None
         for step in drawn:
             if step.kind == "tone":
@@ -133,6 +136,41 @@ def warp(page: np.ndarray, matrix: np.ndarray, background: float = WHITE) -> np.
     for channel, values in enumerate(warped[0].add_(background + 0.5).numpy()):
         out[..., channel] = values  # a third of the time of transposing all channels at once
     return out
+
+
+def laid_on(page: np.ndarray, matrix: np.ndarray, surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Warp a page by a homography, and show a surface around it.
+
+    White margins that the page has on both sides, such as those of letterboxing, are no part of the sheet: half of them
+    to all are cut off.
+
+    Args:
+        page: uint8 [H, W, 3].
+        matrix: As for `warp`.
+        surface: uint8 [H, W, 3].
+        rng: How much of the margins is cut off.
+    """
+    from torch import from_numpy
+    from torch.nn.functional import grid_sample
+
+    ink = (page < ALMOST_WHITE).any(axis=2)
+    sheet = [1 - _margin(ink.any(axis=axis)) * rng.uniform(0.5, 1) for axis in (0, 1)]
+    grid = _sampling_grid(matrix.astype(np.float32), *page.shape[:2])
+    pixels = from_numpy(page.astype(np.float32)).permute(2, 0, 1)
+    warped = grid_sample(
+        pixels[None], from_numpy(grid)[None], mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
+    inside = np.minimum(sheet[0] - np.abs(grid[..., 0]), sheet[1] - np.abs(grid[..., 1])) * (page.shape[0] / 2)
+    share = np.clip(inside + 0.5, 0, 1)  # edges are as soft as a pixel is wide
+    out = np.empty_like(page)
+    for channel, values in enumerate(warped.numpy()):
+        out[..., channel] = values * share + surface[..., channel] * (1 - share) + 0.5
+    return out
+
+
+def _margin(ink: np.ndarray) -> float:
+    """The share of a side without ink at both of its ends; 0 where there is no ink at all."""
+    return 2 * min(int(ink.argmax()), int(ink[::-1].argmax())) / len(ink) if ink.any() else 0.0
 
 
 def _sampling_grid(matrix: np.ndarray, height: int, width: int) -> np.ndarray:

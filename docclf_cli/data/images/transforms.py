@@ -3,7 +3,7 @@
 A transform is one registered function; its keyword-only parameters are what a policy file may set. `geometry`
 returns a homography (3x3, from output to input, in coordinates centred on the page with half its side as unit),
 so that a policy can compose its geometry into one warp. `backdrop` returns the grey that this warp leaves around the
-page. `tone` returns a table with the new value of each grey level, uint8 [256]; consecutive ones are composed into one
+page, and `surface` a picture for it, uint8 [H, W, 3], of the shape of a page. `tone` returns a table with the new value of each grey level, uint8 [256]; consecutive ones are composed into one
 look-up. `pixels` changes a page: uint8 [H, W, 3] in and out.
 
 Each is written with whatever was fastest on one core at 224 px, mostly numpy and Pillow: loader workers have one page
@@ -108,6 +108,21 @@ def crop(rng: Rng, *, smallest: Annotated[float, Field(gt=0, le=1)] = 0.7) -> np
 def backdrop(rng: Rng, *, darkest: Grey = 0, lightest: Grey = 255) -> float:
     """The desk or scanner lid around a page that geometry has moved: one grey, white without this."""
     return float(rng.uniform(min(darkest, lightest), max(darkest, lightest)))
+
+
+@TRANSFORMS.register("desk", kind="surface")
+def desk(rng: Rng, shape: tuple[int, ...]) -> Page:
+    """The table that a page lies on when a phone photographs it: one colour with grain, stripes or blotches."""
+    height, width = shape[:2]
+    lightness = rng.uniform(10, 230)
+    brown = lightness * np.array([1, rng.uniform(0.6, 1), rng.uniform(0.4, 1)])
+    colour = rng.uniform(10, 230, 3) if rng.random() < 0.4 else brown
+    texture = np.ones((height, width), dtype=np.float32)
+    for cells in (3, 12, 48):  # from blotches to grain; stripes where far more go one way than the other
+        across, down = (max(1, int(cells * math.exp(rng.uniform(-1.5, 1.5)))) for _ in range(2))
+        coarse = Image.fromarray(_normal(rng, (min(down, height), min(across, width))))
+        texture += rng.uniform(0, 0.15) * np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    return _as_page(texture[..., None] * colour.astype(np.float32))
 
 
 def _as_page(values: np.ndarray) -> Page:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docclf_cli.data.images.augmentation import Policy, PolicyFacts, warp
+from docclf_cli.data.images.augmentation import Policy, PolicyFacts, laid_on, warp
 from docclf_cli.data.images.transforms import IDENTITY, TRANSFORMS, above_ink, rotation, shade, smeared
 from docclf_cli.errors import InputError
 from docclf_cli.profile.load import group_names, load_profile
@@ -206,6 +206,7 @@ def test_shipped_policies_build(name: str) -> None:
             "light": PolicyFacts(False, False, 3),
             "document": PolicyFacts(False, False, 6),
             "rough": PolicyFacts(True, True, 20),
+            "phone": PolicyFacts(True, True, 20),
         }[name]
     )
     pages = [policy(PAGE, _rng(seed)) for seed in range(30)]
@@ -234,3 +235,22 @@ def test_turning_by_any_angle_shows_quarter_turns_too() -> None:
 def test_wrong_transforms_are_named(transform: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         _policy(transform)
+
+
+def test_a_desk_is_seen_around_the_sheet_and_not_through_it() -> None:
+    sheet = WHITE_PAGE.copy()
+    sheet[:, 10:30] = 200  # letterboxed: white margins of a quarter of the side at the left and at the right
+    surface = np.zeros_like(sheet)
+    surface[..., 0] = 90
+    for seed in range(10):
+        found = laid_on(sheet, IDENTITY, surface, _rng(seed))
+        assert (found[:, 12:28] == 200).all()
+        assert (found[:, :4] == (90, 0, 0)).all()
+        assert (found[:, -4:] == (90, 0, 0)).all()
+    half = laid_on(sheet, np.diag([2.0, 2.0, 1.0]), surface, _rng())
+    assert (half[:8] == (90, 0, 0)).all()
+    assert (half[14:26, 17:23] == 200).all()
+
+
+def test_an_empty_sheet_keeps_its_size_on_a_desk() -> None:
+    assert (laid_on(WHITE_PAGE, IDENTITY, np.zeros_like(WHITE_PAGE), _rng())[1:-1, 1:-1] == 255).all()
