@@ -216,12 +216,56 @@ def threshold_table(repeats: int) -> None:
                 print(f"{pages:6d}  {target:6.2f}  {name:28s}  {bad:7.3f}  {coverage:13.3f}", flush=True)
 
 
+def drawn_pages(pages: int, digits: int, skill: str, rng: np.random.Generator) -> Predictions:
+    """Pages whose confidence is drawn and rounded, so that many are tied; how often they are right depends on it alone."""
+    confidence = np.clip(np.round(rng.beta(6, 1, pages), digits), 0.51, 0.999)
+    right = rng.random(pages) < chance_of(confidence, skill)
+    log_probs = np.log(np.stack([confidence, 1 - confidence], axis=1)).astype(np.float32)
+    return Predictions(np.arange(pages).astype(str), log_probs, ("a", "b"), np.where(right, 0, 1))
+
+
+def chance_of(confidence: np.ndarray, skill: str) -> np.ndarray:
+    """The chance that a page is right: as it says (calibrated), less (over-confident), or the same for all (flat)."""
+    return {
+        "calibrated": confidence,
+        "over-confident": 1 - 1.5 * (1 - confidence) - 0.01,
+        "flat": np.full(len(confidence), 0.945),
+    }[skill].clip(0, 1)
+
+
+def tied_table(repeats: int) -> None:
+    """The whole selection on pages as they come: small samples, and confidences of which many are equal."""
+    print(
+        f"\nThresholds that are not as precise as asked for (5 % at most), drawn and tied confidences, {repeats} repeats"
+    )
+    print(" pages  target  digits  model             found  too low  of those found")
+    for pages in (30, 60, 100, 300, 1000):
+        for target in (0.8, 0.9, 0.95):
+            for digits in (1, 2, 4):
+                for skill in ("calibrated", "over-confident", "flat"):
+                    rng = np.random.default_rng((pages, int(target * 100), digits))
+                    every = np.clip(np.round(rng.beta(6, 1, 200_000), digits), 0.51, 0.999)
+                    values, counts = np.unique(-every, return_counts=True)
+                    hits = np.cumsum(chance_of(-values, skill) * counts) / np.cumsum(counts)
+                    found = [
+                        find_threshold(drawn_pages(pages, digits, skill, rng), target).value for _ in range(repeats)
+                    ]
+                    lowest = [np.searchsorted(-values[::-1], value - 1e-6) for value in found if value is not None]
+                    bad = np.sum([hits[len(hits) - 1 - place] < target for place in lowest])
+                    share = bad / len(lowest) if lowest else float("nan")
+                    print(
+                        f"{pages:6d}  {target:6.2f}  {digits:6d}  {skill:14s}  {len(lowest) / repeats:7.3f}  {bad / repeats:7.3f}  {share:14.3f}",
+                        flush=True,
+                    )
+
+
 def main() -> None:
     tables = {
         "calibration": calibration_table,
         "loss": loss_table,
         "difference": lambda repeats: difference_table(max(1, repeats // 4)),  # each takes thousands of draws
         "threshold": threshold_table,
+        "tied": tied_table,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=500)

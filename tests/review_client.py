@@ -23,6 +23,10 @@ class ReviewClient:
     def next(self, count: int = 1, order: str = "file") -> list[dict[str, Any]]:
         return self.post("/api/next", holder=self.holder, count=count, order=order).json()["items"]
 
+    def learning(self) -> dict[str, Any]:
+        """How far the learning is."""
+        return self.http.get("/api/state").json()["progress"]["learning"]  # type: ignore[no-any-return]
+
     def decide(self, item: str, decision: str, label: str) -> httpx.Response:
         return self.post("/api/decide", holder=self.holder, id=decision, item=item, answer="label", label=label)
 

@@ -17,7 +17,9 @@ from docclf_cli.display.progress import progress_display
 from docclf_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from docclf_cli.engine.inference.heat_maps import HeatMaps
     from docclf_cli.events import Emit
+    from docclf_cli.profile.schema import RuntimeConfig
     from docclf_cli.results.class_report import ClassReport
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.class_report.class_report import ReportInputs
@@ -59,6 +61,14 @@ def run(
     no_thumbnails: Annotated[
         bool, option.declare("--no-thumbnails", help="Leave page images out of report.html.", panel=option.OUTPUT)
     ] = False,
+    explain: Annotated[
+        bool,
+        option.declare(
+            "--explain",
+            panel=option.OUTPUT,
+            help="Write report.html with heat maps of mistakes and of the most confident page of each class.",
+        ),
+    ] = False,
     device: option.Device = None,
     sets: option.Sets = None,
     output: option.ResultsOutput = None,
@@ -73,8 +83,10 @@ def run(
 
     checkpoint = argument_or_option(checkpoint, named, "--checkpoint")
     runtime, reading = settings_of_use(sets, device, None)
-    html = html or open_page
+    html = html or open_page or explain
     _check_usage(checkpoint, predictions, one, html, no_thumbnails)
+    if explain:
+        _check_explain(predictions, no_thumbnails)
     with progress_display(quiet) as emit, StopFlag().installed() as stop:
         if predictions is not None:
             inputs = inputs_of_file(predictions, split, data=data, output=output)
@@ -88,7 +100,8 @@ def run(
             return report.show(one_class(inputs, one), as_json=as_json)
         result = class_report(inputs)
         if html:
-            result = _with_page(inputs, result, not no_thumbnails, emit, stop)
+            maps = _heat_maps(inputs.source, runtime) if explain else None
+            result = _with_page(inputs, result, not no_thumbnails, maps, emit, stop)
     if open_page:
         _open(result.files[0])
     return report.show(result, as_json=as_json)
@@ -105,6 +118,23 @@ def _check_usage(
         raise InputError("--no-thumbnails has no effect without --html", "add --html")
 
 
+def _check_explain(predictions: Path | None, no_thumbnails: bool) -> None:
+    from docclf_cli.engine.inference.heat_maps import require_heat_maps
+
+    if predictions is not None:
+        raise InputError("--explain needs the model, and --predictions names a file without one", "name the run")
+    if no_thumbnails:
+        raise InputError("--explain shows pages, and --no-thumbnails leaves them out", "give only one of them")
+    require_heat_maps()
+
+
+def _heat_maps(source: Path, runtime: "RuntimeConfig") -> "HeatMaps":
+    from docclf_cli.engine.inference.heat_maps import HeatMaps
+    from docclf_cli.engine.inference.trained_model import TrainedModel
+
+    return HeatMaps.of(TrainedModel.load(source), runtime)
+
+
 def _open(page: Path) -> None:
     """Show a page in the browser, or say where it is."""
     import webbrowser
@@ -114,17 +144,32 @@ def _open(page: Path) -> None:
 
 
 def _with_page(
-    inputs: "ReportInputs", result: "ClassReport", pictures: bool, emit: "Emit", stop: "StopFlag"
+    inputs: "ReportInputs",
+    result: "ClassReport",
+    pictures: bool,
+    maps: "HeatMaps | None",
+    emit: "Emit",
+    stop: "StopFlag",
 ) -> "ClassReport":
     """Also write the report as an HTML page."""
     from dataclasses import replace
+
+    import numpy as np
 
     from docclf_cli.display.html import Page, write_page
     from docclf_cli.metrics.mistakes import pages_to_show
     from docclf_cli.tasks.class_report.thumbnails import thumbnails
     from docclf_cli.tasks.class_report.words import words_of_pages
 
-    shown = pages_to_show(inputs.predictions)
+    shown, surest = pages_to_show(inputs.predictions), list[int]()
+    heat: dict[str, bytes] = {}
+    if maps is not None and inputs.data is not None:
+        from docclf_cli.tasks.class_report.heat_pictures import heat_pictures, rows_to_explain
+
+        mistakes, surest = rows_to_explain(inputs.predictions, shown.tolist())
+        rows = [*mistakes, *surest]
+        heat = heat_pictures(inputs.predictions, rows, inputs.split, inputs.data, maps, emit=emit, stop=stop)
+        shown = np.concatenate([shown, [row for row in surest if row not in shown]]).astype(np.int64)
     made = None
     if pictures and inputs.data is not None:
         ids = [str(page_id) for page_id in inputs.predictions.ids[shown]]
@@ -153,5 +198,7 @@ def _with_page(
         {name: fact for name, fact in facts.items() if fact},
         state.get("best_epoch") or None,
         words,
+        heat,
+        frozenset(surest),
     )
     return replace(result, files=(write_page(inputs.folder / PAGE, page), *result.files))

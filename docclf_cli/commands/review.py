@@ -14,6 +14,7 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf review scans/ --class invoice --class letter   # the first labels of a folder\n\n"
     "docclf review scans/ --run runs/mine   # a run suggests, the most uncertain pages come first\n\n"
+    "docclf review scans/ --learn   # suggestions from the first ten labels on, better ones after every 20 more\n\n"
     "docclf review predictions/   # the pages that `docclf predict` marked for review\n\n"
     "docclf review runs/check   # label issues and near duplicates of `docclf audit`"
 )
@@ -37,10 +38,26 @@ Classes = Annotated[
 EveryPage = Annotated[
     bool, option.declare("--all", help="Of a table of predictions: offer all pages, not only those that need review.")
 ]
+Learn = Annotated[
+    bool,
+    option.declare(
+        "--learn", help="Learn while you label: suggestions and order follow the labels. Needs no run; with one it starts from it."
+    ),
+]  # fmt: skip
+Every = Annotated[
+    int, option.declare("--every", metavar="N", min=1, help="With --learn: how many new labels update the suggestions.")
+]
 Export = Annotated[
     bool,
     option.declare("--export", help="Only write the tables of what is decided; open no page.", panel=option.OUTPUT),
 ]
+Format = Annotated[
+    str,
+    option.declare(
+        "--format", metavar="csv|label-studio", panel=option.OUTPUT,
+        help="With --export: label-studio also writes predictions and labels as JSON for Label Studio.",
+    ),
+]  # fmt: skip
 Output = Annotated[
     Path | None,
     option.declare(
@@ -60,6 +77,8 @@ def run(
     run: Run = None,
     classes: Classes = None,
     every_page: EveryPage = False,
+    learn: Learn = False,
+    every: Every = 20,
     host: Host = "127.0.0.1",
     port: Port = 0,
     open_browser: Open = False,
@@ -68,6 +87,7 @@ def run(
     sets: option.Sets = None,
     output: Output = None,
     export: Export = False,
+    export_format: Format = "csv",
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -89,6 +109,9 @@ def run(
         port,
         open_browser,
         export,
+        export_format,
+        learn,
+        every,
         **chosen,
     )
     with progress_display(quiet) as emit, StopFlag(saves=True).installed() as stop:

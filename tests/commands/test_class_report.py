@@ -84,6 +84,27 @@ def test_a_split_without_predictions_is_predicted_once(docclf: Docclf, run: Path
     assert "test_resnet" in page
 
 
+def test_heat_maps_of_mistakes_and_of_the_surest_pages(docclf: Docclf, run: Path) -> None:
+    outcome = docclf("class-report", "runs/a", "--explain", "--json")
+    assert outcome.code == 0, outcome.stderr
+    page = (run / "class-report" / "val" / "report.html").read_text()
+    records = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["pages"]
+    for record in records:
+        assert ("heat" in record) == (record["target"] != record["predicted"] or record.get("surest", False))
+        assert record.get("heat") != record["image"]
+    surest = [record for record in records if record.get("surest")]
+    right = {record["target"] for record in records if record["target"] == record["predicted"]}
+    assert {record["target"] for record in surest} == right
+    assert len(surest) == len(right)
+    assert "What speaks for each class" in page
+    for args, text in (
+        (("--predictions", "x.npz"), "--explain needs the model"),
+        (("runs/a", "--no-thumbnails"), "--explain shows pages"),
+    ):
+        refused = docclf("class-report", *args, "--explain")
+        assert (refused.code, text in refused.stderr) == (2, True), refused.stderr
+
+
 def test_tables_for_people(docclf: Docclf, run: Path) -> None:
     outcome = docclf("class-report", "runs/a", env={"COLUMNS": "80"})
     assert outcome.code == 0, outcome.stderr

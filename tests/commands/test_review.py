@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import random
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,9 @@ from PIL import Image
 from review_client import ReviewClient, link_in
 
 from docclf_cli.data.index.tables import read_table
+from docclf_cli.errors import InputError
+from docclf_cli.tasks.review.queue import ISSUES, ReviewItem, ReviewPage, ReviewQueue
+from docclf_cli.tasks.review.review import require_single_pages
 from docclf_cli.tasks.review.sources import open_queue
 
 KILLS = int(os.environ.get("DOCCLF_TEST_KILLS", "4"))
@@ -235,19 +237,6 @@ def test_what_cannot_be_reviewed_is_refused(
     assert text in outcome.stderr
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's browser, headless."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 def until(page: Any, expression: str) -> None:
     """Wait until an expression is true; playwright's own way needs `eval`, which the page's policy forbids."""
     end = time.monotonic() + 30
@@ -311,6 +300,71 @@ def test_in_a_browser(
     assert server.wait().code == 0
     table = read_table(tmp_path / "scans-review" / "review_labels.csv")
     assert sorted(table["target"].tolist()) == ["form", "영수증", "영수증", "영수증", "영수증"]
+
+
+@pytest.mark.slow
+def test_suggestions_follow_the_labels(serving: Callable[..., CliProcess], tmp_path: Path) -> None:
+    """Without any model: the first labels by hand, suggestions from then on, killed and taken up again."""
+    profile = (
+        "data: {image_size: 64}\nmodel: {model_name: test_resnet, pretrained: false}\nruntime: {precision: fp32}\n"
+    )
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "instant.yaml").write_text(profile)
+    scans, rng = tmp_path / "scans", random.Random(0)
+    scans.mkdir()
+    tones = {"dark": 30, "light": 220}
+    for number in range(40):
+        tone = list(tones.values())[number % 2] + rng.randint(-20, 20)
+        Image.new("RGB", (30, 40), (tone, tone, tone)).save(scans / f"{number:03}-{list(tones)[number % 2]}.png")
+    args = (scans, "--learn", "--every", "8", "--class", "dark", "--class", "light")
+
+    def label(client: ReviewClient, count: int) -> list[str]:
+        shown = []
+        for _ in range(count):
+            item = client.next(order="uncertain")[0]
+            name = item["pages"][0]["id"]
+            shown.append(name)
+            answer = client.decide(item["key"], name, name.partition("-")[2].partition(".")[0])
+            assert answer.status_code == 200
+        return shown
+
+    def until_round(client: ReviewClient, number: int) -> None:
+        end = time.monotonic() + 120
+        while client.learning()["round"] < number:
+            assert time.monotonic() < end, client.learning()
+            time.sleep(0.05)
+
+    server = serving(*args)
+    client = ReviewClient(link_in(server.stderr))
+    shown = label(client, 8)
+    until_round(client, 1)
+    client.next(count=4, order="uncertain")
+    server.kill_group()
+    server.process.join()
+    server = serving(*args)
+    client = ReviewClient(link_in(server.stderr))
+    until_round(client, 2)  # what was decided before is learned from at once
+    items = client.next(count=4, order="uncertain")
+    assert all(item["suggested"] in item["pages"][0]["id"] for item in items)
+    shown += label(client, 32)
+    assert len(set(shown)) == 40
+    client.post("/api/finish")
+    assert server.wait().code == 0
+    events = [json.loads(line) for line in (tmp_path / "scans-review" / "journal.jsonl").read_text().splitlines()]
+    models = {event["model"] for event in events if event["kind"] == "round"}
+    suggested_by = {event["suggested_by"] for event in events if event["kind"] == "decision"}
+    assert suggested_by <= models | {None}
+    assert len(suggested_by) > 1
+    labels = rows(tmp_path / "scans-review" / "review_labels.csv")
+    assert all(row["target"] in row["ID"] for row in labels)
+    assert len(labels) == 40
+
+
+def test_an_audit_cannot_be_learned_from(tmp_path: Path) -> None:
+    page = ReviewPage("a", tmp_path / "a.png")
+    queue = ReviewQueue(tmp_path, (ReviewItem("a", ISSUES, (page,)),), ("form",))
+    with pytest.raises(InputError, match="is an audit"):
+        require_single_pages(queue)
 
 
 @pytest.mark.slow

@@ -5,8 +5,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,19 +169,6 @@ def test_the_table_of_thresholds_is_what_each_confidence_decides(path: Path) -> 
     assert [int(decided) for _, decided, _ in rows] == [int(decided.sum()) for decided, _ in expected]
     shown = [str((decided & wrong).sum()) if decided.any() else "–" for decided, _ in expected]
     assert [count for _, _, count in rows] == shown
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's browser, headless."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -50,6 +50,8 @@ class Page:
         profile: The resolved profile as YAML.
         facts: What the head of the page says about the run, such as its model, data and date.
         best_epoch: Marked in the curves.
+        heat: JPEG files by ID of pages under a heat map of the predicted class.
+        surest: Rows of `predictions`: the most confident page of each class.
         words: The words that spoke for the predicted class of a page, by ID; of a model that reads.
     """
 
@@ -62,6 +64,8 @@ class Page:
     facts: Mapping[str, str] = field(default_factory=dict)
     best_epoch: int | None = None
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    heat: Mapping[str, bytes] = field(default_factory=dict)
+    surest: Set[int] = frozenset()
 
 
 def write_page(path: Path, page: Page) -> Path:
@@ -105,6 +109,7 @@ def _context(page: Page) -> dict[str, Any]:
         "thresholds": [apply_threshold(scored, value, value, temperature=temperature) for value in CONFIDENCES],
         "profile": page.profile,
         "thumbnails": page.thumbnails is not None,
+        "explained": bool(page.heat),
         "data": {"classes": list(scored.class_names), "pages": list(_pages(page))},
     }
 
@@ -171,5 +176,12 @@ def _pages(page: Page) -> Iterator[dict[str, Any]]:
         if page.words.get(page_id):
             record["words"] = ", ".join(page.words[page_id])
         if page_id in pictures:
-            record["image"] = "data:image/jpeg;base64," + base64.b64encode(pictures[page_id]).decode()
+            record["image"] = _data_address(pictures[page_id])
+        if page_id in page.heat:
+            record["heat"] = _data_address(page.heat[page_id])
+            record["surest"] = int(page.shown[row]) in page.surest
         yield record
+
+
+def _data_address(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

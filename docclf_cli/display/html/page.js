@@ -9,17 +9,17 @@ function element(tag, text, name) {
   return made;
 }
 
-function card(page) {
+function card(page, withHeat = false) {
   const figure = element("figure", undefined, page.target === page.predicted ? "page" : "page mistake");
   if (page.image) {
     const button = element("button", undefined, "enlarge");
     button.type = "button";
     button.setAttribute("aria-label", `enlarge ${page.id}`);
     const image = element("img");
-    image.src = page.image;
+    image.src = withHeat ? page.heat : page.image;
     image.alt = "";
     button.append(image);
-    button.addEventListener("click", () => enlarge(page));
+    button.addEventListener("click", () => enlarge(page, withHeat));
     figure.append(button);
   }
   const caption = element("figcaption");
@@ -33,11 +33,19 @@ function card(page) {
   return figure;
 }
 
-function enlarge(page) {
+function enlarge(page, withHeat) {
   const right = page.target === page.predicted;
   const named = right ? classes[page.target] : `${classes[page.target]} → ${classes[page.predicted]}`;
   document.getElementById("zoom-caption").textContent = `${page.id}: ${named}, confidence ${page.confidence.toFixed(2)}`;
-  document.getElementById("zoom-image").src = page.image;
+  const heat = document.getElementById("zoom-heat");
+  const show = (pressed) => {
+    heat.setAttribute("aria-pressed", String(pressed));
+    document.getElementById("zoom-image").src = pressed ? page.heat : page.image;
+  };
+  heat.hidden = !page.heat;
+  heat.title = `what spoke for ${classes[page.predicted]}`;
+  heat.onclick = () => show(heat.getAttribute("aria-pressed") === "false");
+  show(withHeat);
   document.getElementById("zoom").showModal();
 }
 
@@ -51,7 +59,7 @@ function open(button) {
     target === predicted ? `${classes[target]}, classified correctly` : `${classes[target]}, predicted as ${classes[predicted]}`;
   document.getElementById("cell-note").textContent =
     `${count} ${count === 1 ? "page" : "pages"}` + (missing ? `, ${missing} of them are not in this file` : "");
-  document.getElementById("cell-pages").replaceChildren(...shown.map(card));
+  document.getElementById("cell-pages").replaceChildren(...shown.map((page) => card(page)));
   document.getElementById("cell").showModal();
 }
 
@@ -88,4 +96,6 @@ for (const dialog of document.querySelectorAll("dialog")) {
 }
 document.getElementById("zoom-image").addEventListener("click", () => document.getElementById("zoom").close());
 const mistakes = pages.filter((page) => page.target !== page.predicted).slice(0, 24);
-document.getElementById("mistakes")?.replaceChildren(...mistakes.map(card));
+document.getElementById("mistakes")?.replaceChildren(...mistakes.map((page) => card(page)));
+const surest = pages.filter((page) => page.surest).sort((a, b) => a.target - b.target);
+document.getElementById("surest")?.replaceChildren(...surest.map((page) => card({ ...page, id: classes[page.target] + ": " + page.id }, true)));

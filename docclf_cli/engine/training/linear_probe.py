@@ -20,14 +20,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import nn
 from torch.utils.data import Dataset
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.decode import UnreadablePage
-from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.splits import placed
 from docclf_cli.data.loading.batch import Sample
 from docclf_cli.data.loading.cache import cache_folder
 from docclf_cli.data.loading.data_loader import OnWait, data_loader
@@ -37,6 +34,7 @@ from docclf_cli.engine.inference.predictor import normalise
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.caches import features_folder
 from docclf_cli.engine.runtime.device import Runtime
+from docclf_cli.engine.training.logistic import fit_logistic, probe_folds
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.events import Event, Progress, StepDone
@@ -48,10 +46,6 @@ FEWEST_VIEWS, MOST_VIEWS = 2, 32
 BATCH = 32  # pages of a forward pass
 REGRESSION_SECONDS, REGRESSION_SHARE = 3.0, 0.05  # kept for the regressions: seconds, or a share of the probe's time
 CACHED_BYTES = 256 * 2**20  # features stored for later runs with the same backbone and views
-FOLDS = 3
-# Weights of the squared norm of the classifier beside the mean loss, for features of variance 1; the strongest first.
-PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-TRIAL_ITERATIONS, ITERATIONS = 25, 100
 _VIEWS = 3  # keeps these random streams apart from those of training
 logger = logging.getLogger("docclf")
 
@@ -160,11 +154,13 @@ class ProbeTrainer(Trainer):
             logger.warning(
                 "the time is nearly up: the linear probe sees %d of %d planned views of each page", views, pages.views
             )
-        labels = pages.prepared.index.labels[pages.rows]
+        index = pages.prepared.index
+        labels = index.labels[pages.rows]
+        groups = None if index.groups is None else index.groups[pages.rows]
         found = fit_logistic(
             features.reshape(-1, features.shape[-1]),
             np.repeat(labels, views),
-            np.repeat(_folds(pages.prepared.index, pages.rows, self.seed), views),
+            np.repeat(probe_folds(labels, groups, len(index.class_names), self.seed), views),
             components.loss.weights(torch.as_tensor(np.repeat(labels, views)).to(self.runtime.device)).cpu().numpy(),
             classifier.out_features,
         )
@@ -306,6 +302,17 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     return True
 
 
+def backbone_digest(model: nn.Module) -> str:
+    """What identifies the weights of a network without its classifier."""
+    weights = hashlib.sha256()
+    classifier = {id(parameter) for parameter in model.get_classifier().parameters()}  # type: ignore[operator]
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in classifier:
+            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            weights.update(name.encode() + content)
+    return weights.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class _ViewDataset(Dataset[Any]):
     """Views by (view, position in `rows`): the plain page as view 0, then pages that the policy varies.
@@ -347,17 +354,12 @@ class _FeatureStore:
         """The store of a model and its views; there is none where pages are not cached either."""
         if cache_folder(pages.prepared.pages.config.cache) is None or not pages.prepared.pages.cached:
             return cls(None)
-        weights = hashlib.sha256()
-        classifier = {id(parameter) for parameter in model.get_classifier().parameters()}  # type: ignore[operator]
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            if id(tensor) not in classifier:
-                weights.update(
-                    name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-                )
         policy = pages.augmentation.model_dump_json(exclude={"name", "mixup", "cutmix", "mix_probability"})
         preprocess = pages.prepared.preprocess
         numerics = (runtime.device.type, runtime.precision, runtime.channels_last)
-        name = fingerprint_of(weights.hexdigest(), preprocess.fingerprint(), policy, pages.views, pages.seed, *numerics)
+        name = fingerprint_of(
+            backbone_digest(model), preprocess.fingerprint(), policy, pages.views, pages.seed, *numerics
+        )
         return cls(features_folder() / f"{name}.npz")
 
     def load(self) -> dict[bytes, np.ndarray]:
@@ -384,136 +386,3 @@ class _FeatureStore:
             write_bytes(self.path, content.getvalue())
         except ResourceError as error:
             logger.debug("features are computed again next time: %s", error.message)
-
-
-@dataclass(frozen=True, eq=False)
-class LogisticFit:
-    """A multinomial logistic regression.
-
-    Attributes:
-        weight: float32 [num_classes, features].
-        bias: float32 [num_classes].
-        penalty: The one of `PENALTIES` that was chosen.
-        cross_validated: Its mean log loss on pages that were left out.
-        loss: Mean log loss on the pages it was fitted to.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    penalty: float
-    cross_validated: float
-    loss: float
-
-
-def fit_logistic(
-    features: np.ndarray, labels: np.ndarray, folds: np.ndarray, weights: np.ndarray, num_classes: int
-) -> LogisticFit:
-    """Fit a classifier to features; the penalty is the one with the least log loss on folds that are left out.
-
-    Args:
-        features: float32 [n, features].
-        labels: int64 [n].
-        folds: Fold of each row, int64 [n]; rows of one fold are left out together.
-        weights: Weight of each row in the loss, float [n].
-        num_classes: Length of the class axis.
-    """
-    mean = features.mean(axis=0)
-    deviation = features.std(axis=0)
-    # What hardly varies here may vary on other pages: scaled by its own deviation, it would drown all the rest there.
-    deviation = np.maximum(deviation, max(float(np.median(deviation)) / 2, 1e-6))
-    scaled = torch.as_tensor((features - mean) / deviation, dtype=torch.float32)
-    targets = torch.as_tensor(labels)
-    shares = torch.as_tensor(weights, dtype=torch.float32)
-    losses = _cross_validated(scaled, targets, shares, folds, num_classes)
-    best = int(np.argmin(losses))
-    start = np.zeros((num_classes, features.shape[1] + 1))
-    for penalty in PENALTIES[:best]:  # each from the solution of the stronger one
-        start, _ = _minimised(start, scaled, targets, shares, penalty, TRIAL_ITERATIONS)
-    start, loss = _minimised(start, scaled, targets, shares, PENALTIES[best], ITERATIONS)
-    weight = start[:, :-1] / deviation
-    bias = start[:, -1] - weight @ mean
-    return LogisticFit(weight.astype(np.float32), bias.astype(np.float32), PENALTIES[best], losses[best], loss)
-
-
-def _cross_validated(
-    features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, folds: np.ndarray, num_classes: int
-) -> list[float]:
-    """Mean log loss of the rows that were left out, for the penalties up to where weaker ones no longer help.
-
-    Rows of a class that no other fold has are not counted: nothing can be learned about them.
-    """
-    parts = []
-    for fold in np.unique(folds):
-        out = torch.as_tensor(folds == fold)
-        known = torch.isin(labels, labels[~out].unique())
-        if bool((out & known).any()) and bool((~out).any()):
-            parts.append((~out, out & known))
-    if not parts:
-        return [0.0]
-    starts = [np.zeros((num_classes, features.shape[1] + 1)) for _ in parts]
-    losses: list[float] = []
-    for penalty in PENALTIES:
-        total, weight = 0.0, 0.0
-        for number, (fitted, scored) in enumerate(parts):
-            start, _ = _minimised(
-                starts[number], features[fitted], labels[fitted], weights[fitted], penalty, TRIAL_ITERATIONS
-            )
-            starts[number] = start
-            solution = torch.as_tensor(start, dtype=torch.float32)
-            logits = features[scored] @ solution[:, :-1].T + solution[:, -1]
-            loss = nn.functional.cross_entropy(logits, labels[scored], reduction="none")
-            total += float((loss * weights[scored]).sum())
-            weight += float(weights[scored].sum())
-        losses.append(total / max(weight, 1e-12))
-        if losses[-1] > min(losses):
-            break
-    return losses
-
-
-def _minimised(
-    start: np.ndarray,
-    features: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor,
-    penalty: float,
-    iterations: int,
-) -> tuple[np.ndarray, float]:
-    """Minimise mean loss + penalty / 2 * |weight|² by L-BFGS.
-
-    Returns:
-        Weights and, as the last column, biases, float64 [num_classes, features + 1]; and the mean loss there.
-    """
-    total = weights.sum()
-    mean_loss = 0.0
-
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal mean_loss
-        solution = torch.as_tensor(flat.reshape(start.shape), dtype=torch.float32)
-        weight = solution[:, :-1]
-        log_probs = torch.log_softmax(features @ weight.T + solution[:, -1], dim=1)
-        mean_loss = float(-(log_probs.gather(1, labels[:, None])[:, 0] * weights).sum() / total)
-        error = log_probs.exp()
-        error[torch.arange(len(labels)), labels] -= 1
-        error *= (weights / total)[:, None]
-        gradient = torch.cat([error.T @ features + penalty * weight, error.sum(dim=0)[:, None]], dim=1)
-        value = mean_loss + penalty / 2 * float((weight**2).sum())
-        return value, gradient.double().numpy().ravel()
-
-    found = minimize(
-        objective,
-        start.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": iterations, "ftol": 1e-6, "gtol": 1e-5},
-    )
-    objective(found.x)
-    return found.x.reshape(start.shape), mean_loss
-
-
-def _folds(index: DocumentIndex, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Fold of each page; pages of a group share one."""
-    groups = np.arange(len(rows)) if index.groups is None else index.groups[rows]
-    _, of_row = np.unique(groups, return_inverse=True)
-    counts = np.zeros((of_row.max() + 1, len(index.class_names)), dtype=np.int64)
-    np.add.at(counts, (of_row, index.labels[rows]), 1)
-    return placed(counts, FOLDS, np.random.default_rng((seed, _VIEWS)))[of_row]

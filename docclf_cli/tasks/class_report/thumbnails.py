@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from PIL import Image
 
@@ -42,12 +42,14 @@ def thumbnails(
     Raises:
         Interrupted: `stop` was set.
     """
-    found = _find_pages(set(ids), split, config)
+    found = find_pages(set(ids), split, config)
     images: dict[str, bytes] = {}
+    pages: dict[int, Pages] = {}  # of each index
     for done, page_id in enumerate(ids, start=1):
         stop.raise_if_set("stopped while making thumbnails", "start the command again, or add --no-thumbnails")
         if page_id in found:
-            _add(images, page_id, *found[page_id])
+            index, row = found[page_id]
+            _add(images, page_id, pages.setdefault(id(index), Pages(index, Preprocess(SIDE), config)), row)
         emit(Progress("thumbnails", done, len(ids)))
     if len(images) < len(ids):
         logger.warning("%d of %d pages have no thumbnail: not found, or not readable", len(ids) - len(images), len(ids))
@@ -64,14 +66,13 @@ def _add(images: dict[str, bytes], page_id: str, pages: Pages, row: int) -> None
     images[page_id] = jpeg.getvalue()
 
 
-def _find_pages(ids: set[str], split: str, config: DataConfig) -> dict[str, tuple[Pages, int]]:
-    """Find where each page is read and its row there; an ID that is in several splits means the page of `split`."""
-    found: dict[str, tuple[Pages, int]] = {}
+def find_pages(ids: Set[str], split: str, config: DataConfig) -> dict[str, tuple[DocumentIndex, int]]:
+    """The index of each page and its row there, by ID; an ID that is in several splits means the page of `split`."""
+    found: dict[str, tuple[DocumentIndex, int]] = {}
     for index in indexes_of(split, config):
-        pages = Pages(index, Preprocess(SIDE), config)
         for row, page_id in enumerate(index.ids.tolist()):
             if page_id in ids and page_id not in found:
-                found[page_id] = pages, row
+                found[page_id] = index, row
         if len(found) == len(ids):
             break
     return found

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.index.file_list import FileList
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
-from docclf_cli.engine.inference.heat_maps import HeatMaps, on_page, require_heat_maps, stronger_half
+from docclf_cli.engine.inference.heat_maps import HeatMaps, require_heat_maps
+from docclf_cli.engine.inference.heat_pictures import page_with_heat
 from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, Progress
 from docclf_cli.files import save_with
@@ -25,7 +25,6 @@ from docclf_cli.tasks.predict.page_predictions import PagePrediction
 
 MOST = 200  # pictures; each costs a forward and a backward pass
 LONGEST_SIDE = 1000
-_RED, _STRENGTH = np.array([230.0, 30.0, 30.0]), 0.65
 logger = logging.getLogger("docclf")
 
 
@@ -78,29 +77,12 @@ class Explainer:
         return written
 
     def _draw(self, page: PagePrediction, files: FileList) -> Path:
-        (path, root), number, preprocess = files.path(page.row), max(0, page.page - 1), self.maps.preprocess
+        (path, root), number = files.path(page.row), max(0, page.page - 1)
         label = self.maps.class_names[page.chosen]
-        heat = stronger_half(self.maps(self.reader.read(path, root, number, preprocess), label))
-        picture = self.reader.picture(path, root, number, LONGEST_SIDE)
-        height, width = picture.shape[:2]
-        heat = on_page(heat, height, width, preprocess)
+        picture = page_with_heat(self.maps, self.reader, path, root, number, label, LONGEST_SIDE)
         name = f"{page.row + 1:05}-{number + 1}-{_plain(path.stem)}-{_plain(label)}.jpg"
-        save_with(
-            self.folder / name, lambda file: Image.fromarray(blended(picture, heat)).save(file, "JPEG", quality=88)
-        )
+        save_with(self.folder / name, lambda file: Image.fromarray(picture).save(file, "JPEG", quality=88))
         return self.folder / name
-
-
-def blended(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A page under its heat map, uint8 [height, width, 3].
-
-    Args:
-        picture: uint8 [height, width, 3].
-        heat: float32 [h, w] in 0..1, in the proportions of the page.
-    """
-    large = Image.fromarray(heat).resize(picture.shape[1::-1], Image.Resampling.BILINEAR)
-    share = np.clip(np.asarray(large), 0, 1)[:, :, None] * _STRENGTH
-    return np.round(picture * (1 - share) + _RED * share).astype(np.uint8)
 
 
 def _plain(name: str) -> str:

@@ -43,6 +43,10 @@ class Leases:
         """Who has an item; None where nobody has."""
         return self._holder.get(key)
 
+    def of(self, holder: str) -> list[str]:
+        """What a holder has, in the order in which it was taken."""
+        return [key for key, name in self._holder.items() if name == holder]
+
     def is_free(self, key: str, holder: str) -> bool:
         """Whether a holder may have an item: nobody has it, or the holder itself."""
         return self._holder.get(key, holder) == holder

@@ -48,6 +48,7 @@ class ReviewItem:
         runner_up: The next class.
         runner_up_confidence: Its probability.
         note: Why the page could not be predicted; empty where it was.
+        suggested_by: The model that suggests, where it changes during the review.
     """
 
     key: str
@@ -58,6 +59,7 @@ class ReviewItem:
     runner_up: str | None = None
     runner_up_confidence: float | None = None
     note: str = ""
+    suggested_by: str = ""
 
     @property
     def margin(self) -> float:
@@ -106,3 +108,12 @@ def ordered(items: Sequence[ReviewItem], order: str) -> list[int]:
         of_class[items[row].suggested].append(row)
     ranked = ((rank, items[row].margin, row) for rows in of_class.values() for rank, row in enumerate(rows))
     return [row for _, _, row in sorted(ranked)]
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Size and modification time of a file; (0, 0) where it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns

@@ -18,14 +18,19 @@ from PIL import Image
 from docclf_cli.data.images.page_files import PDF_SUFFIX, PageReader
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.inference.trained_model import TrainedModel
+from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of, save_with
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
+from docclf_cli.registry import did_you_mean
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.services.web.security import ENTER, BrowserOnly, HardenedApp, Sessions
 from docclf_cli.services.web.server import address_of, listen, require_web, serve, warn_if_open
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.review.queue import ReviewPage
+from docclf_cli.tasks.review.label_studio import write_label_studio
+from docclf_cli.tasks.review.learner import Learner
+from docclf_cli.tasks.review.learning import LearningJob
+from docclf_cli.tasks.review.queue import PAGES, ReviewPage, ReviewQueue
 from docclf_cli.tasks.review.session import LABEL, SKIP, UNKNOWN, ReviewSession
 from docclf_cli.tasks.review.sources import open_queue
 
@@ -33,6 +38,9 @@ if TYPE_CHECKING:
     from docclf_cli.engine.inference.heat_maps import HeatMaps
 
 TOGETHER = "open the link that it shows, which lets several people in; or name another --output"
+LABELS_A_ROUND = 20
+CSV, LABEL_STUDIO = "csv", "label-studio"
+FORMATS = (CSV, LABEL_STUDIO)
 LONGEST_SAVED = 3000  # pixels of a page that is saved from a file of several pages
 logger = logging.getLogger("docclf")
 
@@ -51,6 +59,9 @@ class ReviewOptions:
         port: 0 takes a free one.
         open_browser: Open the link in the browser of this machine.
         export: Only write the tables of what is decided.
+        export_format: `csv`, or `label-studio` for its JSON as well.
+        learn: Update the suggestions while people label.
+        every: How many new labels update them.
         max_pixels: Larger pages are not decoded.
         allow_symlinks: Follow symbolic links that leave the folder of a page.
     """
@@ -64,6 +75,9 @@ class ReviewOptions:
     port: int = 0
     open_browser: bool = False
     export: bool = False
+    export_format: str = CSV
+    learn: bool = False
+    every: int = LABELS_A_ROUND
     max_pixels: int = DataConfig().max_pixels
     allow_symlinks: bool = False
 
@@ -90,13 +104,16 @@ def review(
         ResourceError: The port is taken, or the disk is full.
     """
     runtime_config = runtime_config or RuntimeConfig()
+    _check_format(options)
     if not options.export:
         require_web()
     queue = open_queue(options.source, options.run, every_page=options.every_page)
     queue = replace(queue, class_names=tuple(dict.fromkeys((*queue.class_names, *options.classes))))
+    if options.learn:
+        require_single_pages(queue)
     folder = options.output or _usual_folder(options.source)
     with RunFolder(folder).writing(TOGETHER):
-        if options.run is not None and queue.is_folder:
+        if options.run is not None and queue.is_folder and not options.learn:
             from docclf_cli.tasks.review.suggestions import with_suggestions  # takes torch to import
 
             queue = with_suggestions(queue, options.run, folder, runtime_config, emit, stop)
@@ -106,11 +123,28 @@ def review(
         _say_changes(session)
         try:
             if not options.export:
-                _serve(options, session, model, runtime_config, announce, stop)
-            session.write_results()
-            return _result(session, folder)
+                _serve(options, session, model, runtime_config, announce, emit, stop)
+            files = session.write_results()
+            if options.export_format == LABEL_STUDIO:
+                files += write_label_studio(session, folder, save)
+            return _result(session, folder, tuple(files))
         finally:
             session.journal.close()
+
+
+def _check_format(options: ReviewOptions) -> None:
+    """Refuse a format that is not known, or that nothing is exported in.
+
+    Raises:
+        InputError: It is.
+    """
+    if options.export_format not in FORMATS:
+        raise InputError(
+            f"--format: '{options.export_format}' is not one of {', '.join(FORMATS)}"
+            f"{did_you_mean(options.export_format, FORMATS)}"
+        )
+    if options.export_format != CSV and not options.export:
+        raise InputError(f"--format {options.export_format} belongs to --export", "add --export")
 
 
 def _usual_folder(source: Path) -> Path:
@@ -138,9 +172,10 @@ def _serve(
     model: TrainedModel | None,
     runtime_config: RuntimeConfig,
     announce: Callable[[str], None],
+    emit: Emit,
     stop: StopFlag,
 ) -> None:
-    from docclf_cli.tasks.review.web.app import review_app
+    from docclf_cli.tasks.review.web.app import ReviewServices, review_app
 
     opened = listen(options.host, options.port)
     port = int(opened.getsockname()[1])
@@ -151,15 +186,47 @@ def _serve(
 
     sessions = Sessions(lambda token: logger.info("another browser can join with %s", link(token)))
     finished = threading.Event()
-    app = review_app(
-        session, sessions, max_pixels=options.max_pixels, allow_symlinks=options.allow_symlinks,
-        heat_map=_heat_maps(options, model, runtime_config), finish=finished.set,
-    )  # fmt: skip
+    learner = _learner(options, session, runtime_config, emit) if options.learn else None
+
+    def changed() -> None:
+        session.write_results()
+        if learner is not None:
+            learner.notice()
+
+    services = ReviewServices(
+        _heat_maps(options, model, runtime_config), finished.set, changed, None if learner is None else learner.state
+    )
+    app = review_app(session, sessions, services, max_pixels=options.max_pixels, allow_symlinks=options.allow_symlinks)
     warn_if_open(options.host)
     announce(link(sessions.token))
     if options.open_browser:
         webbrowser.open(link(sessions.token))
-    serve(HardenedApp(BrowserOnly(app, sessions, port), hosts), opened, until=lambda: finished.is_set() or stop())
+    try:
+        serve(HardenedApp(BrowserOnly(app, sessions, port), hosts), opened, until=lambda: finished.is_set() or stop())
+    finally:
+        if learner is not None:
+            learner.close()
+
+
+def require_single_pages(queue: ReviewQueue) -> None:
+    """Refuse to learn from an audit, whose questions are about labels that pages have already.
+
+    Raises:
+        InputError: It is an audit.
+    """
+    if any(item.kind != PAGES for item in queue.items):
+        raise InputError(
+            f"--learn: {queue.source} is an audit",
+            "leave --learn out, and train on what you decide: docclf train --add review_labels.csv",
+        )
+
+
+def _learner(options: ReviewOptions, session: ReviewSession, runtime_config: RuntimeConfig, emit: Emit) -> Learner:
+    pages = tuple(item.pages[0] for item in session.queue.items)
+    job = LearningJob(
+        pages, session.folder, session.queue.model, runtime_config, options.max_pixels, options.allow_symlinks
+    )
+    return Learner(session, job, options.every, emit)
 
 
 def _heat_maps(
@@ -212,9 +279,8 @@ class _PageSaver:
         return path
 
 
-def _result(session: ReviewSession, folder: Path) -> ReviewResult:
+def _result(session: ReviewSession, folder: Path, files: tuple[Path, ...]) -> ReviewResult:
     counts, progress = session.counts(), session.progress()
-    files = tuple(session.write_results())
     return ReviewResult(
         folder=folder,
         source=session.queue.source,

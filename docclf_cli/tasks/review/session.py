@@ -7,8 +7,8 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.errors import InputError
 from docclf_cli.journal import JOURNAL, Journal
 from docclf_cli.tasks.review.leases import Leases
-from docclf_cli.tasks.review.queue import DUPLICATES, ReviewItem, ReviewPage, ReviewQueue, ordered
+from docclf_cli.tasks.review.queue import (
+    DUPLICATES,
+    PAGES,
+    UNCERTAIN,
+    ReviewItem,
+    ReviewPage,
+    ReviewQueue,
+    file_state,
+    ordered,
+)
 from docclf_cli.text import normalised
 
 LABEL, UNKNOWN, SKIP = "label", "unknown", "skip"
@@ -48,6 +57,7 @@ class Decision:
         suggested: What was suggested.
         confidence: How confidently.
         files: Size and modification time of the file of each page when it was shown.
+        suggested_by: The model that made the suggestion; None where nothing was suggested.
     """
 
     id: str
@@ -60,12 +70,32 @@ class Decision:
     suggested: str | None
     confidence: float | None
     files: tuple[tuple[int, int], ...]
+    suggested_by: str | None = None
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> Decision:
         """The decision of a line of the journal."""
-        values = {field.name: event[field.name] for field in fields(cls)}
+        values = {field.name: event[field.name] for field in fields(cls) if field.name in event}
         return cls(**values | {"files": tuple(tuple(one) for one in event["files"])})
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a model that learns during the review suggests for an item: see `ReviewItem`."""
+
+    suggested: str
+    confidence: float
+    runner_up: str | None
+    runner_up_confidence: float | None
+    suggested_by: str
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An item as a tab got it, and the state of its files then."""
+
+    item: ReviewItem
+    states: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +141,7 @@ class ReviewSession:
         self.queue, self.folder, self.model_key = queue, folder, model_key
         self._save_page, self._clock, self._lock = save_page, clock, threading.RLock()
         self._leases, self._orders = Leases(), dict[str, list[int]]()
-        self._shown: dict[str, tuple[tuple[int, int], ...]] = {}
+        self._shown: dict[str, _Shown] = {}
         self._decided_at: list[float] = []
         self._dirty = True
         self.item_of = {item.key: item for item in queue.items}
@@ -119,6 +149,7 @@ class ReviewSession:
         self.journal = Journal(folder / JOURNAL)
         self.earlier_model: str | None = None
         self.changed: list[str] = []
+        self.rounds = 0
         self.decisions: dict[str, Decision] = {}
         self._skipped: dict[str, Decision] = {}
         self._replay()
@@ -134,6 +165,8 @@ class ReviewSession:
                     self.class_names.append(event["name"])
                 case "model":
                     self.earlier_model = event["model"]
+                case "round":
+                    self.rounds = event["round"]
                 case "decision":
                     decision = Decision.of_event(event)
                     by_id[decision.id] = decision
@@ -158,6 +191,9 @@ class ReviewSession:
     def next_items(self, holder: str, count: int, order: str) -> list[ReviewItem]:
         """Lease the next items to a tab: those it holds already first, skipped ones last.
 
+        An item that a tab holds stays as it was given, whatever is suggested since: somebody looks at it. Where nothing
+        was suggested, it gets the first suggestion.
+
         Args:
             holder: Names the tab.
             count: How many it wants to hold.
@@ -165,15 +201,17 @@ class ReviewSession:
         """
         with self._lock:
             self._leases.heard_of(holder, self._clock())
-            found: list[ReviewItem] = []
+            held = [key for key in self._leases.of(holder) if key in self._shown and key not in self.decisions]
+            for key in held:
+                if self._shown[key].item.suggested is None:
+                    self._shown[key] = replace(self._shown[key], item=self.item_of[key])
+            found = [self._shown[key].item for key in held][:count]
             for item in self._waiting(order):
                 if len(found) == count:
                     break
-                is_new = self._leases.holder_of(item.key) != holder
-                if self._leases.take(item.key, holder):
+                if self._leases.holder_of(item.key) != holder and self._leases.take(item.key, holder):
                     found.append(item)
-                    if is_new:  # a renewed lease shows no page anew
-                        self._shown[item.key] = _states(item)
+                    self._shown[item.key] = _Shown(item, _states(item))
             return found
 
     def _waiting(self, order: str) -> Iterator[ReviewItem]:
@@ -221,12 +259,15 @@ class ReviewSession:
                 raise RefusedDecision("this is no decision")
             if label is not None and label not in self.class_names:
                 raise RefusedDecision(f"there is no class {label!r}")
-            if self._shown.get(key) != _states(item):
-                self._shown[key] = _states(item)
+            shown = self._shown.get(key)
+            if shown is None or shown.states != _states(item):
+                self._shown[key] = _Shown(item, _states(item))
                 raise RefusedDecision("the file of this page has changed: look at it again")
+            item = shown.item
+            by = None if item.suggested is None else item.suggested_by or self.model_key
             decision = Decision(
                 decision_id, key, answer, label, same if item.kind == DUPLICATES else None, who, _now(),
-                item.suggested, item.confidence, self._shown[key],
+                item.suggested, item.confidence, shown.states, by,
             )  # fmt: skip
             self.journal.append({"kind": "decision", **asdict(decision)})
             self._apply(decision)
@@ -249,9 +290,10 @@ class ReviewSession:
             self.journal.append({"kind": "undo", "id": decision_id, "when": _now()})
             self._forget(decision)
             self._leases.take(decision.item, holder)
-            self._shown[decision.item] = _states(self.item_of[decision.item])
+            item = self.item_of[decision.item]
+            self._shown[decision.item] = _Shown(item, _states(item))
             self._dirty = True
-            return self.item_of[decision.item]
+            return item
 
     def add_class(self, name: str, who: str = "") -> str:
         """Add a class, and return its name as it is kept.
@@ -267,6 +309,46 @@ class ReviewSession:
                 self.journal.append({"kind": "class", "name": name, "who": who, "when": _now()})
                 self.class_names.append(name)
             return name
+
+    def labels_of_pages(self) -> tuple[int, list[str | None]]:
+        """How many single pages have a label, and the label of each item, None where it has none."""
+        with self._lock:
+            names: list[str | None] = [None] * len(self.queue.items)
+            for row, item in enumerate(self.queue.items):
+                decision = self.decisions.get(item.key)
+                if decision is not None and item.kind == PAGES:
+                    names[row] = decision.label
+            return sum(name is not None for name in names), names
+
+    def offer(self, suggestions: Mapping[str, Suggestion], order: Sequence[int]) -> None:
+        """Suggest other classes from now on, and offer uncertain pages in another order.
+
+        Args:
+            suggestions: By key of the item; the others keep what is suggested for them.
+            order: Positions of all items, those to ask about first at the front.
+        """
+        with self._lock:
+            items = tuple(
+                replace(item, **asdict(suggestions[item.key])) if item.key in suggestions else item
+                for item in self.queue.items
+            )
+            self.queue = replace(self.queue, items=items)
+            self.item_of = {item.key: item for item in items}
+            self._orders = {UNCERTAIN: list(order)}
+
+    def start_round(self, labels: int, made_by: str) -> int:
+        """Note in the journal that a model has learned from labels, and return the number of the round.
+
+        Args:
+            labels: How many labels it has learned from.
+            made_by: Identifies the model; decisions name it as `suggested_by`.
+        """
+        with self._lock:
+            self.rounds += 1
+            self.journal.append(
+                {"kind": "round", "round": self.rounds, "labels": labels, "model": made_by, "when": _now()}
+            )
+            return self.rounds
 
     def release(self, holder: str) -> None:
         """A tab was closed: others may have its items."""
@@ -342,15 +424,6 @@ class ReviewSession:
 
 def _states(item: ReviewItem) -> tuple[tuple[int, int], ...]:
     return tuple(file_state(page.path) for page in item.pages)
-
-
-def file_state(path: Path) -> tuple[int, int]:
-    """Size and modification time of a file; (0, 0) where it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 def _now() -> str:

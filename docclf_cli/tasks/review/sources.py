@@ -176,7 +176,7 @@ def _of_review_table(path: Path) -> ReviewQueue:
         )
     _warn_if_stale(path, member.checkpoints)
     table, config = read_table(path), member.info.data
-    pages = _PagesOfData(config, member.info.class_names)
+    pages = PagesOfData(config, member.info.class_names)
     items = []
     for row, name in enumerate(table["ID"].tolist()):
         page = pages.find(name, "test" if split == "test" else "train", table["target"][row] or None)
@@ -186,7 +186,7 @@ def _of_review_table(path: Path) -> ReviewQueue:
     return ReviewQueue(path, tuple(items), member.info.class_names, run)
 
 
-class _PagesOfData:
+class PagesOfData:
     """Finds the pages of a data section by ID.
 
     Args:
@@ -214,7 +214,12 @@ class _PagesOfData:
         group = "" if index.groups is None else str(index.groups[row])
         is_test = index is not self.training
         return ReviewPage(
-            f"test/{name}" if is_test else name, index.path(row).absolute(), index.root.absolute(), 0, label, group
+            f"test/{name}" if is_test else name,
+            index.path(row).absolute(),
+            index.root.absolute(),
+            index.page(row),
+            label,
+            group,
         )
 
 
@@ -228,7 +233,7 @@ def _of_audit(folder: Path) -> ReviewQueue:
             f"{folder} was written by an earlier docclf, which did not say how the pages are found",
             "run `docclf audit` again",
         )
-    pages = _PagesOfData(DataConfig.model_validate(summary["data_section"]))
+    pages = PagesOfData(DataConfig.model_validate(summary["data_section"]))
     run = None if summary["run"] is None else Path(summary["run"])
     classes = pages.training.class_names
     if run is not None and RunFolder(run).profile.is_file():
@@ -243,7 +248,7 @@ def _of_audit(folder: Path) -> ReviewQueue:
     return ReviewQueue(folder, tuple(items), classes, run, groups=tuple(of_page))
 
 
-def _issues(folder: Path, pages: _PagesOfData) -> Iterator[ReviewItem]:
+def _issues(folder: Path, pages: PagesOfData) -> Iterator[ReviewItem]:
     if not (folder / "label_issues.csv").is_file():
         return
     table = read_table(folder / "label_issues.csv")
@@ -260,7 +265,7 @@ def _issues(folder: Path, pages: _PagesOfData) -> Iterator[ReviewItem]:
             )
 
 
-def _duplicates(folder: Path, pages: _PagesOfData) -> Iterator[ReviewItem]:
+def _duplicates(folder: Path, pages: PagesOfData) -> Iterator[ReviewItem]:
     """One item for each set of pages that near duplicates connect; sets whose labels differ come first."""
     if not (folder / "near_duplicates.csv").is_file():
         return

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from docclf_cli.tasks.review.queue import (  # fmt: skip
     ReviewQueue,
     ordered,
 )
-from docclf_cli.tasks.review.session import RefusedDecision, ReviewSession
+from docclf_cli.tasks.review.session import RefusedDecision, ReviewSession, Suggestion
 
 CLASSES = ("form", "letter")
 
@@ -224,3 +225,55 @@ def test_the_pace_leaves_pauses_out(queue: ReviewQueue, tmp_path: Path, clock: C
         session.decide("tab", item.key, item.key, "label", label="form")
     progress = session.progress()
     assert (progress.decided, progress.seconds_each, progress.seconds_left) == (3, 2.0, 2.0)
+
+
+def test_new_suggestions_leave_the_page_that_somebody_looks_at(
+    queue: ReviewQueue, tmp_path: Path, clock: Clock
+) -> None:
+    session = _session(queue, tmp_path, clock)
+    (held,) = session.next_items("tab", 1, UNCERTAIN)
+    better = {item.key: Suggestion("letter", 0.7, "form", 0.3, "fit 2") for item in queue.items}
+    assert session.start_round(20, "fit 2") == 1
+    session.offer(better, [2, 0, 1, 3])
+    assert session.next_items("tab", 1, UNCERTAIN) == [held]
+    session.decide("tab", "d1", held.key, "label", label="form")
+    shown = [held.key]
+    while items := session.next_items("tab", 1, UNCERTAIN):
+        shown.append(items[0].key)
+        assert (items[0].suggested, items[0].confidence) == ("letter", 0.7)
+        session.decide("tab", items[0].key, items[0].key, "label", label="letter")
+    assert shown == ["item-1", "item-2", "item-0", "item-3"]  # the new order, and no page twice
+    made_by = {key: decision.suggested_by for key, decision in session.decisions.items()}
+    assert made_by.pop("item-1") is None  # what was suggested when it was shown came from the queue
+    assert set(made_by.values()) == {"fit 2"}
+    session.journal.close()
+    again = _session(queue, tmp_path, clock)
+    assert again.rounds == 1
+    assert again.decisions == session.decisions
+    assert again.labels_of_pages() == (4, ["letter", "form", "letter", "letter"])
+
+
+def test_a_page_at_hand_gets_its_first_suggestion(tmp_path: Path, clock: Clock) -> None:
+    items = tuple(
+        replace(item, suggested=None, confidence=None, runner_up_confidence=None)
+        for item in _items(tmp_path, [("form", 0.9)] * 2)
+    )
+    session = _session(ReviewQueue(tmp_path, items, CLASSES), tmp_path, clock)
+    (held,) = session.next_items("tab", 1, UNCERTAIN)
+    session.offer({item.key: Suggestion("letter", 0.7, None, None, "fit 1") for item in items}, [0, 1])
+    (again,) = session.next_items("tab", 1, UNCERTAIN)
+    assert (again.key, again.suggested) == (held.key, "letter")
+    session.decide("tab", "d1", held.key, "label", label="letter")
+    assert session.decisions[held.key].suggested_by == "fit 1"
+
+
+def test_a_journal_of_an_earlier_docclf_is_read(queue: ReviewQueue, tmp_path: Path, clock: Clock) -> None:
+    session = _session(queue, tmp_path, clock)
+    (item,) = session.next_items("tab", 1, BY_FILE)
+    session.decide("tab", "d1", item.key, "label", label="form")
+    session.journal.close()
+    path = tmp_path / "review" / "journal.jsonl"
+    event = json.loads(path.read_text())
+    del event["suggested_by"]
+    path.write_text(json.dumps(event) + "\n")
+    assert _session(queue, tmp_path, clock).decisions[item.key].suggested_by is None

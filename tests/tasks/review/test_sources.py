@@ -18,7 +18,7 @@ from docclf_cli.tasks.audit.audit import audit
 from docclf_cli.tasks.evaluate.evaluate import EvaluateOptions, evaluate
 from docclf_cli.tasks.review.queue import BY_FILE, DUPLICATES, ISSUES
 from docclf_cli.tasks.review.session import ReviewSession
-from docclf_cli.tasks.review.sources import open_queue
+from docclf_cli.tasks.review.sources import PagesOfData, open_queue
 from docclf_cli.tasks.review.suggestions import with_suggestions
 from docclf_cli.tasks.train import train
 
@@ -111,3 +111,12 @@ def test_a_run_suggests_classes_for_a_folder_and_is_asked_once(
     Image.new("RGB", (20, 20), "blue").save(scans / "0.png")  # another page now
     with pytest.raises(AssertionError, match="predicted again"):
         with_suggestions(queue, run, tmp_path / "review", CPU, lambda event: None, NEVER)
+
+
+def test_a_page_of_a_document_of_the_data_is_that_page(tmp_path: Path) -> None:
+    root = draw_pages(tmp_path / "data", 2)
+    label = next(iter(TONES))
+    first, second = (Image.new("RGB", (20, 30), colour) for colour in ("black", "white"))
+    first.save(root / label / "two.tif", save_all=True, append_images=[second])
+    found = PagesOfData(DataConfig(root=str(root))).find(f"{label}/two.tif#2", "train", label)
+    assert (found.path, found.number) == (root / label / "two.tif", 1)

@@ -9,12 +9,12 @@ import io
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi import APIRouter, BackgroundTasks, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,8 +23,9 @@ from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.errors import DocclfError
 from docclf_cli.services.web.security import Sessions
-from docclf_cli.tasks.review.queue import ORDERS, UNCERTAIN, ReviewItem, ReviewPage
-from docclf_cli.tasks.review.session import LONGEST_NAME, RefusedDecision, ReviewSession, file_state
+from docclf_cli.tasks.review.learner import LearningState
+from docclf_cli.tasks.review.queue import ORDERS, UNCERTAIN, ReviewItem, ReviewPage, file_state
+from docclf_cli.tasks.review.session import LONGEST_NAME, RefusedDecision, ReviewSession
 
 LONGEST_SIDE, QUALITY = 2200, 88  # of pages as they are sent to the browser
 MOST_AT_ONCE = 4
@@ -78,24 +79,39 @@ class HolderRequest(_Body):
     holder: Text
 
 
+@dataclass(frozen=True)
+class ReviewServices:
+    """What the page of a review can do beside showing pages.
+
+    Attributes:
+        heat_map: Computes where a page speaks for a class, [h, w] in 0..1; None where there is no model.
+        finish: Ends the server.
+        changed: Called after each decision, when its answer is sent.
+        learning: How far the learning is; None where nothing is learned.
+    """
+
+    heat_map: HeatMap | None = None
+    finish: Callable[[], None] = lambda: None
+    changed: Callable[[], None] = lambda: None
+    learning: Callable[[], LearningState] | None = None
+
+
 def review_app(
     session: ReviewSession,
     sessions: Sessions,
+    services: ReviewServices,
     *,
     max_pixels: int,
     allow_symlinks: bool = False,
-    heat_map: HeatMap | None = None,
-    finish: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The app; put it behind `HardenedApp` and `BrowserOnly`.
 
     Args:
         session: The review.
         sessions: Gives the token that writing needs.
+        services: What else there is.
         max_pixels: Larger pages are not decoded.
         allow_symlinks: Follow symbolic links that leave the folder of a page.
-        heat_map: Computes where a page speaks for a class, [h, w] in 0..1; None where there is no model.
-        finish: Ends the server.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages = _Pages(session, max_pixels, allow_symlinks)
@@ -105,19 +121,39 @@ def review_app(
         status = 409 if isinstance(error, RefusedDecision) else 500
         return JSONResponse({"reason": error.message, "hint": error.hint}, status)
 
-    @app.get("/")
+    app.include_router(_static_files())
+    app.include_router(_decisions(session, sessions, pages, services))
+    app.include_router(_pictures(session, pages, services.heat_map))
+    return app
+
+
+def _static_files() -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/")
     def index() -> Response:
         return Response(_static("index.html"), media_type="text/html")
 
-    @app.get("/favicon.ico")
+    @router.get("/favicon.ico")
     def icon() -> Response:
         return Response(status_code=204)
 
-    @app.get("/static/{name}")
+    @router.get("/static/{name}")
     def static(name: str) -> Response:
         return Response(_static(name), media_type=STATIC[name]) if name in STATIC else Response(status_code=404)
 
-    @app.get("/api/state")
+    return router
+
+
+def _decisions(session: ReviewSession, sessions: Sessions, pages: _Pages, services: ReviewServices) -> APIRouter:
+    """Give items out and take decisions; every answer says how far the review is."""
+    router = APIRouter(prefix="/api")
+
+    def progress() -> dict[str, Any]:
+        learning = None if services.learning is None else asdict(services.learning())
+        return {"progress": {**asdict(session.progress()), "learning": learning}}
+
+    @router.get("/state")
     def state(request: Request) -> dict[str, Any]:
         return {
             "token": sessions.write_token(request.scope["session"]),
@@ -125,49 +161,52 @@ def review_app(
             "classes": list(session.class_names),
             "orders": ORDERS,
             "who": _user(),
-            "heat": heat_map is not None,
-            "progress": asdict(session.progress()),
+            "heat": services.heat_map is not None,
+            **progress(),
         }
 
-    @app.post("/api/next")
+    @router.post("/next")
     def next_items(body: NextRequest) -> dict[str, Any]:
         order = body.order if body.order in ORDERS else UNCERTAIN
         items = session.next_items(body.holder, body.count, order)
-        return {
-            "items": [pages.item(item) for item in items],
-            "progress": asdict(session.progress()),
-            "classes": list(session.class_names),
-        }
+        return {"items": [pages.item(item) for item in items], "classes": list(session.class_names), **progress()}
 
-    @app.post("/api/decide")
+    @router.post("/decide")
     def decide(body: DecisionRequest, later: BackgroundTasks) -> dict[str, Any]:
         session.decide(
             body.holder, body.id, body.item, body.answer, label=body.label, same=body.same, who=body.who or _user()
         )
-        later.add_task(session.write_results)
-        return {"progress": asdict(session.progress())}
+        later.add_task(services.changed)
+        return progress()
 
-    @app.post("/api/undo")
+    @router.post("/undo")
     def undo(body: UndoRequest, later: BackgroundTasks) -> dict[str, Any]:
         item = session.undo(body.holder, body.id)
-        later.add_task(session.write_results)
-        return {"item": pages.item(item), "progress": asdict(session.progress())}
+        later.add_task(services.changed)
+        return {"item": pages.item(item), **progress()}
 
-    @app.post("/api/classes")
+    @router.post("/classes")
     def add_class(body: ClassRequest) -> dict[str, Any]:
         return {"name": session.add_class(body.name, body.who or _user()), "classes": list(session.class_names)}
 
-    @app.post("/api/release")
+    @router.post("/release")
     def release(body: HolderRequest) -> dict[str, Any]:
         session.release(body.holder)
         return {}
 
-    @app.post("/api/finish")
+    @router.post("/finish")
     def end(later: BackgroundTasks) -> dict[str, Any]:
-        later.add_task(finish)
+        later.add_task(services.finish)
         return {"files": [str(path) for path in session.write_results()]}
 
-    @app.get("/pages/{name}.jpg")
+    return router
+
+
+def _pictures(session: ReviewSession, pages: _Pages, heat_map: HeatMap | None) -> APIRouter:
+    """Pages and heat maps, by names that say nothing."""
+    router = APIRouter()
+
+    @router.get("/pages/{name}.jpg")
     def page(name: str) -> Response:
         found = pages.of_name.get(name)
         if found is None:
@@ -177,7 +216,7 @@ def review_app(
         except UnreadablePage as error:
             return JSONResponse({"reason": error.reason}, 422)
 
-    @app.get("/heat/{name}.png")
+    @router.get("/heat/{name}.png")
     def heat(name: str, label: str) -> Response:
         found = pages.of_name.get(name)
         if found is None or heat_map is None or label not in session.class_names:
@@ -188,7 +227,7 @@ def review_app(
         except UnreadablePage as error:
             return JSONResponse({"reason": error.reason}, 422)
 
-    return app
+    return router
 
 
 class _Pages:

@@ -11,6 +11,8 @@ const TEXTS = {
     seconds: (n) => `${n} s`, minutes: (n) => `${n} min`, hours: (n) => `${n} h`,
     uncertain: "uncertain and diverse first", class: "by class", file: "by file",
     same: (n) => `${n} near duplicates: one label for all`, noPage: "This page cannot be shown", heatOf: (label) => `Heat map of “${label}”`,
+    computing: (done, total) => `Looking at pages: ${done} of ${total}`, firstRound: (n) => `Suggestions after ${n} more labels`, starting: "Learning from the new labels",
+    rounds: (round, labels, n) => `Round ${round}: learned from ${labels} labels, ${n} more to the next`, notLearning: (reason) => `Nothing is learned: ${reason}`,
     allDone: "All pages are decided", others: "The last pages are with other people", doneText: "The labels are in these files:",
     ended: "The review has ended. This tab can be closed.", notSaved: "Not saved: docclf cannot be reached. Try again.", saved: (label) => `${label} ✓`,
     nothing: "Nothing to undo", noHeat: "There is no heat map for this page",
@@ -24,6 +26,8 @@ const TEXTS = {
     seconds: (n) => `${n}초`, minutes: (n) => `${n}분`, hours: (n) => `${n}시간`,
     uncertain: "불확실하고 다양한 순서", class: "클래스별", file: "파일 순서",
     same: (n) => `거의 같은 페이지 ${n}장: 라벨 하나를 함께 지정`, noPage: "이 페이지를 표시할 수 없습니다", heatOf: (label) => `“${label}” 히트맵`,
+    computing: (done, total) => `페이지를 보는 중: ${total}장 중 ${done}장`, firstRound: (n) => `라벨 ${n}개를 더 지정하면 클래스를 제안합니다`, starting: "새 라벨로 학습하는 중",
+    rounds: (round, labels, n) => `${round}회차: 라벨 ${labels}개로 학습, 다음까지 ${n}개`, notLearning: (reason) => `학습하지 않습니다: ${reason}`,
     allDone: "모든 페이지를 검토했습니다", others: "남은 페이지는 다른 사람이 보고 있습니다", doneText: "라벨이 저장된 파일:",
     ended: "검토를 마쳤습니다. 이 탭을 닫아도 됩니다.", notSaved: "저장하지 못했습니다: docclf에 연결할 수 없습니다. 다시 시도하세요.", saved: (label) => `${label} ✓`,
     nothing: "되돌릴 것이 없습니다", noHeat: "이 페이지에는 히트맵이 없습니다",
@@ -78,6 +82,15 @@ function showProgress(progress) {
   $("counts").textContent = texts.counts(progress.decided, progress.total);
   const known = progress.seconds_each !== null && progress.decided < progress.total;
   $("pace").textContent = known ? texts.pace(progress.seconds_each.toFixed(1), duration(progress.seconds_left)) : "";
+  showLearning(progress.learning);
+}
+
+function showLearning(learning) {
+  $("learning").hidden = !learning;
+  if (!learning) return;
+  const { round, labels, missing, done, total, fitting, failure } = learning;
+  const rounds = fitting ? texts.starting : round ? texts.rounds(round, labels, missing) : texts.firstRound(missing);
+  $("learning").textContent = failure ? texts.notLearning(failure) : done < total ? `${rounds} · ${texts.computing(done, total)}` : rounds;
 }
 
 function showClasses() {
@@ -115,15 +128,19 @@ function showItem() {
   $("given").textContent = given ? texts.given(given) : "";
   $("keep").hidden = !given || !classes.includes(given);
   $("different").hidden = item.kind !== "near_duplicates";
-  $("accept").hidden = !item.suggested;
-  $("accept").querySelector(".label").textContent = item.suggested || "";
-  $("accept").querySelector(".share").textContent = percent(item.confidence);
   $("note").hidden = !item.note;
   $("note").textContent = item.note;
   $("heat").hidden = !canHeat;
   $("search").value = "";
-  showClasses();
+  showSuggestion(item);
   for (const next of waiting.slice(1)) for (const page of next.pages) new Image().src = `/pages/${page.name}.jpg?v=${page.version}`;
+}
+
+function showSuggestion(item) {
+  $("accept").hidden = !item.suggested;
+  $("accept").querySelector(".label").textContent = item.suggested || "";
+  $("accept").querySelector(".share").textContent = percent(item.confidence);
+  showClasses();
 }
 
 function figure(page, several) {
@@ -147,7 +164,9 @@ function showEnd() {
 
 function size() {  // pages fill the stage; zoomed they are twice as large, and never smaller than they are
   const stage = $("stage"), sheets = [...document.querySelectorAll(".sheet img.page")], several = sheets.length > 1;
-  const room = [stage.clientWidth - 24, stage.clientHeight - 24].map((one) => (several ? one / 2 - 24 : one));
+  const columns = getComputedStyle($("pages")).gridTemplateColumns.split(" ").filter((width) => parseFloat(width) > 0).length;
+  const across = several ? Math.max(1, columns) : 1;
+  const room = [stage.clientWidth / across - 24, (stage.clientHeight - 24) / (sheets.length > across ? 2 : 1) - (several ? 28 : 0)];
   for (const image of sheets) {
     const whole = Math.min(room[0] / image.naturalWidth, room[1] / image.naturalHeight) || 0;
     const wanted = stage.classList.contains("zoomed") ? Math.max(1, 2 * whole) : whole;
@@ -190,9 +209,21 @@ async function fill() {
   const found = await ask("/api/next", { holder, order: $("order").value, count: 3 });
   classes = found.classes;
   if (before !== version) return;  // asked before the latest decision: what it gives may be decided by now
-  const held = new Set(waiting.map((item) => item.key));
-  waiting.push(...found.items.filter((item) => !held.has(item.key)));
+  const place = new Map(waiting.map((item, number) => [item.key, number]));
+  for (const item of found.items) {
+    if (!place.has(item.key)) waiting.push(item);
+    else if (!waiting[place.get(item.key)].suggested && item.suggested) {  // the first suggestion for a page at hand
+      waiting[place.get(item.key)] = item;
+      if (place.get(item.key) === 0) showSuggestion(item);
+    }
+  }
   showProgress(found.progress);
+}
+
+function follow() {  // pages at hand get suggestions as soon as these are learned
+  const learning = showProgress.last && showProgress.last.learning;
+  const expected = learning && !learning.failure && (learning.fitting || learning.done < learning.total);
+  if (expected && !busy && !ended && waiting.length && !document.hidden) fill().catch(() => {});
 }
 
 async function guarded(work) {
@@ -348,4 +379,5 @@ $("order").addEventListener("change", () => guarded(async () => { $("order").blu
 addEventListener("resize", size);
 addEventListener("pagehide", () => fetch("/api/release", { method: "POST", keepalive: true, body: JSON.stringify({ holder }), headers: { "Content-Type": "application/json", "X-Docclf-Token": token } }));
 setInterval(() => { if (token && !ended && waiting.length) ask("/api/next", { holder, order: $("order").value, count: waiting.length }).catch(() => {}); }, 60000);
+setInterval(follow, 1500);
 start().catch((error) => toast(error.status === 403 ? texts.closed : error.message));
