@@ -153,8 +153,8 @@ def laid_on(page: np.ndarray, matrix: np.ndarray, surface: np.ndarray, rng: np.r
     from torch import from_numpy
     from torch.nn.functional import grid_sample
 
-    ink = (page < ALMOST_WHITE).any(axis=2)
-    sheet = [1 - _margin(ink.any(axis=axis)) * rng.uniform(0.5, 1) for axis in (0, 1)]
+    ink = np.any(page < ALMOST_WHITE, axis=2)
+    sheet = [1 - _margin(np.any(ink, axis=axis)) * rng.uniform(0.5, 1) for axis in (0, 1)]
     grid = _sampling_grid(matrix.astype(np.float32), *page.shape[:2])
     pixels = from_numpy(page.astype(np.float32)).permute(2, 0, 1)
     warped = grid_sample(
