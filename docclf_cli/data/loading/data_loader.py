@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
@@ -27,6 +28,7 @@ from docclf_cli.errors import DocclfError, is_dead_worker
 _READ_AHEAD = 2  # batches
 _LEAST = 2**20  # bytes for the semaphores of some loaders, a memory page each
 _WAIT_SECONDS = 5  # between two looks at whether somebody wants to stop
+_END_SECONDS = 1.0  # for a process that is ending
 _TIMED_OUT = "DataLoader timed out"  # how torch says that no batch came in this time
 _CANNOT_SEND = 75  # exit code of a process that cannot send a batch
 logger = logging.getLogger("docclf")
@@ -100,6 +102,11 @@ class ProcessLoader:
                 if not str(error).startswith(_TIMED_OUT):
                     raise
                 self._wait_on(batches)
+            except (ConnectionError, EOFError, FileNotFoundError) as error:  # it died while it handed over a batch
+                dead = next((one for one in getattr(batches, "_workers", ()) if _has_ended(one)), None)
+                if dead is None:
+                    raise
+                raise RuntimeError(f"DataLoader worker (pid(s) {dead.pid}) exited unexpectedly") from error
             else:
                 if isinstance(batch, DocclfError):
                     raise batch
@@ -111,6 +118,11 @@ class ProcessLoader:
         pinning = getattr(batches, "_pin_memory_thread", None)
         if pinning is not None and not pinning.is_alive():
             raise RuntimeError("the thread that pins batches has ended")
+
+
+def _has_ended(worker: BaseProcess) -> bool:
+    worker.join(_END_SECONDS)
+    return not worker.is_alive()
 
 
 def data_loader(

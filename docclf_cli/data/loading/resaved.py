@@ -66,7 +66,10 @@ def resaved_pages(index: DocumentIndex, known: DocumentIndex, config: DataConfig
 
 
 def _rows_by_size(index: DocumentIndex, config: DataConfig) -> dict[tuple[int, int], list[int]]:
-    """Rows by width and height of their picture; those that cannot be read, or have several pages, are left out."""
+    """Rows by width and height of their picture.
+
+    Those that cannot be read, have several pages, or are too small to have detail, are left out.
+    """
     rows = defaultdict[tuple[int, int], list[int]](list)
     for row, name in enumerate(index.paths.tolist()):
         if not is_paged(name):
@@ -74,7 +77,8 @@ def _rows_by_size(index: DocumentIndex, config: DataConfig) -> dict[tuple[int, i
                 header = read_header(index.path(row), root=index.root, allow_symlinks=config.allow_symlinks)
             except UnreadablePage:
                 continue
-            rows[header.width, header.height].append(row)
+            if max(header.width, header.height) >= _SIDE:
+                rows[header.width, header.height].append(row)
     return rows
 
 

@@ -35,7 +35,8 @@ def test_folders_are_walked_by_name_all_the_way_down() -> None:
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is_called() -> None:
-    assert shown("in/c.png", "in/a/notes.txt") == ["in/c.png", "in/a/notes.txt"]
+    Path("in/a/scan.dat").write_bytes(b"x")
+    assert shown("in/c.png", "in/a/scan.dat") == ["in/c.png", "in/a/scan.dat"]
 
 
 def test_globs_name_pages_unless_they_name_a_suffix() -> None:

@@ -1,5 +1,6 @@
 """Loader processes neither fill shared memory nor leave the main process waiting."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 
 from docclf_cli.data.loading import batch as batch_module
 from docclf_cli.data.loading import data_loader as module
-from docclf_cli.data.loading.data_loader import data_loader
+from docclf_cli.data.loading.data_loader import ProcessLoader, data_loader
 from docclf_cli.data.loading.worker_pool import start_method
 from docclf_cli.errors import Interrupted, as_resource_error, is_dead_worker
 from docclf_cli.stop import StopFlag
@@ -170,3 +171,18 @@ def test_train_with_little_shared_memory_or_none(tmp_path: Path, cache_home: Pat
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if told in line]) == 1, done.stderr
+
+
+def test_a_process_that_dies_while_it_hands_over_a_batch_is_named() -> None:
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+
+    class Batches:
+        _workers = (process,)
+
+        def __next__(self) -> None:
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(RuntimeError, match=f"{process.pid}") as error:
+        list(ProcessLoader(cast(Any, None))._watched(cast(Any, Batches())))
+    assert is_dead_worker(error.value)

@@ -39,12 +39,28 @@ def index(config: DataConfig) -> DocumentIndex:
     return load_index(config, "train")
 
 
+class Rendered:
+    """Numbers of the pages of files that were read, by this process and by those it started."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clear()
+
+    def clear(self) -> None:
+        self.path.write_text("")
+
+    def add(self, number: int) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{number}\n")
+
+    def numbers(self) -> list[int]:
+        return sorted(map(int, self.path.read_text().split()))
+
+
 @pytest.fixture
-def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Pages of paged files that were read in this process."""
-    read = list[int]()
-    original = PageReader.read
-    monkeypatch.setattr(PageReader, "read", lambda self, *args: (read.append(args[2]), original(self, *args))[1])
+def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendered:
+    read, original = Rendered(tmp_path / "rendered"), PageReader.read
+    monkeypatch.setattr(PageReader, "read", lambda self, *args: (read.add(args[2]), original(self, *args))[1])
     return read
 
 
@@ -60,17 +76,17 @@ def test_every_page_is_cached_as_it_is_read(index: DocumentIndex, config: DataCo
             assert np.array_equal(cache[row], direct[row])
 
 
-def test_pages_are_rendered_once(index: DocumentIndex, config: DataConfig, rendered: list[int]) -> None:
+def test_pages_are_rendered_once(index: DocumentIndex, config: DataConfig, rendered: Rendered) -> None:
     open_or_build(index, PREPROCESS, config)
-    assert sorted(rendered) == sorted([*range(5), *range(4), 0])
+    assert rendered.numbers() == sorted([*range(5), *range(4), 0])
     rendered.clear()
     assert open_or_build(load_index(config, "train"), PREPROCESS, config) is not None
     first = load_index(config.model_copy(update={"pages": "first"}), "train")
     assert open_or_build(first, PREPROCESS, config) is not None
-    assert rendered == []
+    assert rendered.numbers() == []
 
 
-def test_a_changed_file_is_read_again(index: DocumentIndex, config: DataConfig, rendered: list[int]) -> None:
+def test_a_changed_file_is_read_again(index: DocumentIndex, config: DataConfig, rendered: Rendered) -> None:
     open_or_build(index, PREPROCESS, config)
     rendered.clear()
     write_tiff(Path(config.root) / "y" / "b.tif", range(30, 32))
@@ -78,18 +94,18 @@ def test_a_changed_file_is_read_again(index: DocumentIndex, config: DataConfig, 
     changed = load_index(config, "train")
     assert len(changed) == 9
     open_or_build(changed, PREPROCESS, config)
-    assert rendered == [0, 1]
+    assert rendered.numbers() == [0, 1]
 
 
 def test_another_renderer_is_another_page(
-    index: DocumentIndex, config: DataConfig, rendered: list[int], monkeypatch: pytest.MonkeyPatch
+    index: DocumentIndex, config: DataConfig, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_or_build(index, PREPROCESS, config)
     rendered.clear()
     monkeypatch.setattr("docclf_cli.data.loading.cache.pdf_renderer", lambda: "another")
     assert page_files.pdf_renderer() != "another"
     open_or_build(index, PREPROCESS, config)
-    assert sorted(rendered) == [0, 0, 1, 2, 3, 4]
+    assert rendered.numbers() == [0, 0, 1, 2, 3, 4]
 
 
 def test_one_bad_page_loses_only_itself(index: DocumentIndex, config: DataConfig) -> None:
