@@ -104,7 +104,7 @@ KOREAN: Mapping[str, str] = {
     "review": "검토",
     "unknown": "미등록 종류",
     "unreadable": "읽을 수 없음",
-    "{count} pages by class": "클래스별 {count}페이지",
+    "Pages by class ({count})": "클래스별 페이지 수 ({count})",
     "needs review": "검토 필요",
     "files, pages": "파일, 페이지",
     "{count} of {total} pages ({share})": "{total}페이지 가운데 {count} ({share})",

@@ -28,11 +28,11 @@ def _parts_table(result: SplitPacketsResult) -> NameTable:
     table = NameTable(
         said("Documents in packets"), said("packet"), said("pages"), f"{said('class')}<", said("confidence"), said("cuts"), "<",
     )  # fmt: skip
+    shown = ""
     for part in result.parts:
+        packet, shown = part.packet if part.packet != shown else "", part.packet
         if part.part is None:
-            table.add_row(
-                part.packet, "–", said("unreadable"), "–", "–", said("review"), style="red", below=part.status
-            )
+            table.add_row(packet, "–", said("unreadable"), "–", "–", said("review"), style="red", below=part.status)
             continue
         pages = f"{part.first_page}" if part.first_page == part.last_page else f"{part.first_page}–{part.last_page}"
         name = said("unreadable") if part.predicted is None else part.predicted
@@ -40,7 +40,7 @@ def _parts_table(result: SplitPacketsResult) -> NameTable:
         cuts = "–" if part.boundaries is None else short(part.boundaries)
         review = said("review") if part.review else ""
         style = "yellow" if part.review else ""
-        table.add_row(part.packet, pages, name, confidence, cuts, review, style=style, below=_why(part))
+        table.add_row(packet, pages, name, confidence, cuts, review, style=style, below=_why(part))
     return table
 
 

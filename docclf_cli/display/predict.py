@@ -87,7 +87,7 @@ def _style(row: PageRow | DocumentRow) -> str:
 
 def _by_class(result: PredictResult) -> NameTable:
     asked = result.reviews
-    title = said("{count} pages by class", count=f"{result.pages:,}")
+    title = said("Pages by class ({count})", count=f"{result.pages:,}")
     table = NameTable(title, said("class"), said("pages"), *([said("needs review")] if asked else []))
     for row in sorted(result.classes, key=lambda row: -row.pages):
         if row.pages:

@@ -21,7 +21,7 @@ def test_tables_json_and_exit_codes(docclf: Docclf, checkpoint: Path, tmp_path: 
     write_pdf(tmp_path / "in" / "doc.pdf", [1, 2])
     shown = docclf("predict", "in", "--checkpoint", "run", "--min-confidence", "1")
     assert shown.code == 0, shown.stderr
-    assert "5 pages by class" in shown.stdout
+    assert "Pages by class (5)" in shown.stdout
     lines = {line.split("  ")[0]: line for line in shown.stdout.splitlines()}
     for name in ("in/p0000.png", "in/doc.pdf p. 1", "in/doc.pdf p. 2"):
         assert "review" in lines[name]
