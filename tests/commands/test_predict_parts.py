@@ -29,10 +29,11 @@ def test_killed_at_random_and_started_again(
     while left:
         chance.shuffle(left)
         batch = {number: start(*asked, "-o", "out", "--part", f"{number}/{PARTS}", *options) for number in left[:4]}
+        victims = [process for process in batch.values() if killed < PARTS and chance.random() < 0.6]
+        for process in victims:
+            time.sleep(chance.uniform(0, 0.4))
+            process.kill_group()
         for number, process in batch.items():
-            if killed < PARTS and chance.random() < 0.6:
-                time.sleep(chance.uniform(0, 1.5))
-                process.kill_group()
             code = process.wait().code
             killed += code == -signal.SIGKILL
             if code == 0:
