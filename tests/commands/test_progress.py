@@ -53,7 +53,7 @@ def test_bytes_are_shown_in_their_units(told: pytest.LogCaptureFixture, monkeypa
     moved = Progress("push to s3://bucket", 1_500_000, 2_000_000_000, "bytes")
     progress._Lines()(moved)
     assert told.records[-1].message == "push to s3://bucket: 1.5 MB of 2.0 GB"
-    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120, _environ={"TERM": "xterm"})
     monkeypatch.setattr(progress, "stderr", screen)
     with progress._Bars() as bars:
         for event in (moved, Progress("reading pages", 3, 7)):
