@@ -43,7 +43,8 @@ class NetworkOutputs(NamedTuple):
 
     Attributes:
         logits: float32 [n, num_classes].
-        features: What the classifier takes, float32 [n, width]; of width 0 without a recorder.
+        features: What the classifier takes, then what the last stages give (`FeatureRecorder`), float32 [n, width]; of
+            width 0 without a recorder.
         stage: What an earlier stage gives, pooled, float32 [n, width]; of width 0 without a recorder.
     """
 

@@ -14,13 +14,12 @@ import torch
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.data.index.splits import stratified_sample
-from docclf_cli.data.loading.data_loader import data_loader
-from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
 from docclf_cli.engine.inference.predictor import Network
-from docclf_cli.engine.inference.run_inference import run_inference
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.last_look import last_look
 from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.metrics.intervals import unit_of
@@ -92,27 +91,11 @@ def _observe(
     network: Network, dataset: InferenceDataset, labels: np.ndarray, rows: np.ndarray, validator: Validator
 ) -> Observed:
     """Features and logits of the pages that could be read."""
-    batches = data_loader(
-        dataset,
-        cut(rows.tolist(), validator.batch_size),
-        workers=network.runtime.workers,
-        pin=network.runtime.device.type == "cuda",
-        on_wait=validator.stop.check_while_waiting,
-    )
     features, logits, read = [], [], list[int]()
-    ran = run_inference(
-        [lambda batch: network.outputs(batch.images[0])],
-        batches,
-        total=len(rows),
-        task=TASK,
-        emit=validator.emit,
-        stop=validator.stop,
-    )
-    for batch, outputs in ran:
+    for batch, found in last_look(network, dataset, rows.tolist(), validator, TASK):
         read += batch.rows.tolist()
-        for found in outputs:
-            logits.append(found[0])
-            features.append(found[1])
+        logits.append(found.logits)
+        features.append(found.features)
     seen = np.array(read, dtype=np.int64)
     assert network.recorder is not None
     all_features, all_logits = (

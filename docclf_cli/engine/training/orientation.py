@@ -18,13 +18,12 @@ from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import degrade
 from docclf_cli.data.images.orientation import ORIENTATIONS, Orientation
 from docclf_cli.data.index.splits import stratified_sample
-from docclf_cli.data.loading.data_loader import data_loader
-from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
 from docclf_cli.engine.inference.predictor import Network
-from docclf_cli.engine.inference.run_inference import run_inference
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.last_look import last_look
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.intervals import unit_of
@@ -165,27 +164,11 @@ def _observe(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pooled features of the copies of pages, the orientation of each, and its row."""
     dataset = InferenceDataset((ModelInput(validator.prepared.pages, tuple(views)),))
-    batches = data_loader(
-        dataset,
-        cut(rows.tolist(), max(1, validator.batch_size // len(views))),
-        workers=network.runtime.workers,
-        pin=network.runtime.device.type == "cuda",
-        on_wait=validator.stop.check_while_waiting,
-    )
-    ran = run_inference(
-        [lambda batch: network.outputs(batch.images[0]).stage],
-        batches,
-        total=len(rows),
-        task=TASK,
-        emit=validator.emit,
-        stop=validator.stop,
-    )
     features, numbers, read = list[np.ndarray](), list[int](), list[int]()
-    for batch, outputs in ran:
-        features += [found.cpu().numpy() for found in outputs]
-        if outputs:
-            numbers += [view.number(int(row)) for view in views for row in batch.rows]
-            read += batch.rows.tolist() * len(views)
+    for batch, outputs in last_look(network, dataset, rows.tolist(), validator, TASK, len(views)):
+        features.append(outputs.stage.cpu().numpy())
+        numbers += [view.number(int(row)) for view in views for row in batch.rows]
+        read += batch.rows.tolist() * len(views)
     found = np.concatenate(features) if features else np.empty((0, 0), np.float32)
     return found, np.array(numbers, np.int64), np.array(read, np.int64)
 

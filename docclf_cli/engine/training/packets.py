@@ -20,8 +20,7 @@ from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.data.images.transforms import rotation
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.loading.data_loader import data_loader
-from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
+from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.data.loading.pages import AS_IT_IS
 from docclf_cli.data.loading.texts import page_texts
 from docclf_cli.data.packets.boundary_model import PacketPage
@@ -38,8 +37,8 @@ from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
 from docclf_cli.engine.inference.predictor import Network
-from docclf_cli.engine.inference.run_inference import run_inference
 from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.last_look import last_look
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.ensembling.text_branch import OCR
 from docclf_cli.errors import InputError
@@ -184,43 +183,25 @@ def _observe(
     text_of = {row: text.text for row, text in zip(rows, texts, strict=True)}
     scanned = ScannedView(index.ids, task.profile.seed)
     dataset = InferenceDataset((ModelInput(prepared.pages, (AS_IT_IS, scanned)),))
-    batches = data_loader(
-        dataset,
-        cut(list(rows), max(1, validator.batch_size // 2)),
-        workers=network.runtime.workers,
-        pin=network.runtime.device.type == "cuda",
-        on_wait=validator.stop.check_while_waiting,
-    )
     reader = PageReader(data.max_pixels, data.allow_symlinks)
     found: dict[int, tuple[PacketPage, ...]] = {}
-    ran = run_inference(
-        [lambda batch: network.outputs(batch.images[0])],
-        batches,
-        total=len(rows),
-        task=TASK,
-        emit=validator.emit,
-        stop=validator.stop,
-    )
-    for batch, outputs in ran:
-        for logits, features, _ in outputs:
-            images = batch.images[0].movedim(1, -1).numpy()
-            count = len(batch.rows)
-            # The scanned copies of the pages, the second half, have no text.
-            said = [*(TextPage(text_of[row]) for row in batch.rows.tolist()), *[TextPage("")] * count]
-            log_probs = log_softmax(network.read(logits, said).astype(np.float64) / best.temperature, axis=1)
-            recorded = network.recorder.classifier_input(features).cpu().numpy()
-            for number, row in enumerate(batch.rows.tolist()):
-                try:
-                    width, height = reader.size(index.path(row), index.root, index.page(row))
-                except UnreadablePage:
-                    continue
-                other = number + count
-                size = (height, width) if scanned.turn(row) % 2 else (width, height)
-                found[row] = (
-                    PacketPage(
-                        cues_of(images[number], (width, height), text_of[row]), recorded[number], log_probs[number]
-                    ),
-                    PacketPage(cues_of(images[other], size), recorded[other], log_probs[other]),
-                )
+    for batch, outputs in last_look(network, dataset, rows, validator, TASK, views=2):
+        images = batch.images[0].movedim(1, -1).numpy()
+        count = len(batch.rows)
+        # The scanned copies of the pages, the second half, have no text.
+        said = [*(TextPage(text_of[row]) for row in batch.rows.tolist()), *[TextPage("")] * count]
+        log_probs = log_softmax(network.read(outputs.logits, said).astype(np.float64) / best.temperature, axis=1)
+        recorded = network.recorder.classifier_input(outputs.features).cpu().numpy()
+        for number, row in enumerate(batch.rows.tolist()):
+            try:
+                width, height = reader.size(index.path(row), index.root, index.page(row))
+            except UnreadablePage:
+                continue
+            other = number + count
+            size = (height, width) if scanned.turn(row) % 2 else (width, height)
+            found[row] = (
+                PacketPage(cues_of(images[number], (width, height), text_of[row]), recorded[number], log_probs[number]),
+                PacketPage(cues_of(images[other], size), recorded[other], log_probs[other]),
+            )
     reader.close()
     return found
