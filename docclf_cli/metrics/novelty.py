@@ -147,19 +147,16 @@ def margin(points: np.ndarray, space: FeatureSpace) -> np.ndarray:
     return two[:, 0] - two[:, 1]
 
 
-def nearest(points: np.ndarray, space: FeatureSpace) -> np.ndarray:
-    """Distance to a near training page after scaling both to unit length (Sun et al. 2022), [n]."""
-    return _neighbours(points, space)[0][:, -1]
+def nearest_and_sparseness(points: np.ndarray, space: FeatureSpace) -> tuple[np.ndarray, np.ndarray]:
+    """How far the training pages are from each page, as such and for the place where it lies, [n] and [n].
 
-
-def sparseness(points: np.ndarray, space: FeatureSpace) -> np.ndarray:
-    """`nearest`, measured in the spacing that training pages have where the page lies, [n].
-
-    Degraded pages lie far from one another, so a distance that is nothing there is much among clean ones (the idea of
-    Breunig et al. 2000, "LOF").
+    `nearest` is the distance to a near training page after scaling both to unit length (Sun et al. 2022). `sparseness`
+    is the same in units of the spacing that training pages have there: degraded pages lie far from one another, so a
+    distance that is nothing there is much among clean ones (the idea of Breunig et al. 2000, "LOF").
     """
     distances, places = _neighbours(points, space)
-    return distances[:, -1] / np.maximum(space.spacing[places].mean(axis=1), _FLOOR)
+    nearest = distances[:, -1]
+    return nearest, nearest / np.maximum(space.spacing[places].mean(axis=1), _FLOOR)
 
 
 def _neighbours(points: np.ndarray, space: FeatureSpace) -> tuple[np.ndarray, np.ndarray]:
@@ -208,14 +205,8 @@ def raw_scores(
     parts = np.split(features, ends[:-1], axis=1)
     points = [space.project(part) for space, part in zip(spaces, parts, strict=True)]
     stages = list(zip(points, spaces, strict=True))[1:] or [(points[0], spaces[0])]
-    return np.column_stack(
-        [
-            energy(logits),
-            margin(points[0], spaces[0]),
-            np.mean([nearest(*stage) for stage in stages], axis=0),
-            np.mean([sparseness(*stage) for stage in stages], axis=0),
-        ]
-    )
+    nearest, sparseness = np.mean([nearest_and_sparseness(*stage) for stage in stages], axis=0)
+    return np.column_stack([energy(logits), margin(points[0], spaces[0]), nearest, sparseness])
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ class AlteredView:
 
 
 def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> Mapping[str, np.ndarray]:
-    """Fit a `NoveltyModel` to the best epoch; the leader does it alone.
+    """Fit a `NoveltyModel` to the best epoch; rank 0 does it alone.
 
     Args:
         task: Says which pages trained the model, and which are held out.

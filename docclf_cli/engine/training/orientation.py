@@ -45,7 +45,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator) -> Mapping[str, np.ndarray]:
-    """Fit an `OrientationModel` to the best epoch; the leader does it alone.
+    """Fit an `OrientationModel` to the best epoch; rank 0 does it alone.
 
     Args:
         task: Says which pages trained the model, and which are held out.
