@@ -150,6 +150,17 @@ TargetPrecision = Annotated[
         panel=REVIEW,
     ),
 ]
+MaxUnreadable = Annotated[
+    float | None,
+    declare(
+        "--max-unreadable",
+        min=0.0,
+        max=1.0,
+        panel=REVIEW,
+        help="Share of unreadable pages above which the exit code is 3; all files are still written "
+        "\\[default: data.max_unreadable of the training profile].",
+    ),
+]
 MinConfidence = Annotated[
     float | None,
     declare("--min-confidence", min=0.0, max=1.0, help="Mark pages below this confidence for review.", panel=REVIEW),

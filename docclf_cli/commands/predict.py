@@ -60,17 +60,6 @@ Data = Annotated[
     option.declare("--data", metavar="PATH", help="Data root of --split \\[default: the training data]."),
 ]
 TopK = Annotated[int, option.declare("--top-k", min=1, help="Number of classes listed per page.")]
-MaxUnreadable = Annotated[
-    float | None,
-    option.declare(
-        "--max-unreadable",
-        min=0.0,
-        max=1.0,
-        panel=option.REVIEW,
-        help="Share of unreadable pages above which the exit code is 3; all files are still written "
-        "\\[default: data.max_unreadable of the training profile].",
-    ),
-]
 Output = Annotated[
     Path | None,
     option.output(
@@ -176,7 +165,7 @@ def run(
     max_lost: option.MaxLost = 0.05,
     expect_unknown: option.ExpectUnknown = None,
     costs: option.CostTable = None,
-    max_unreadable: MaxUnreadable = None,
+    max_unreadable: option.MaxUnreadable = None,
     tta: option.Views = False,
     backend: option.Backend = "torch",
     device: option.Device = None,

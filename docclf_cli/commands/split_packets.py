@@ -45,17 +45,6 @@ Text = Annotated[
         complete=words(*TEXTS),
     ),
 ]
-MaxUnreadable = Annotated[
-    float | None,
-    option.declare(
-        "--max-unreadable",
-        min=0.0,
-        max=1.0,
-        panel=option.REVIEW,
-        help="Share of unreadable pages above which the exit code is 3; everything is still written "
-        "\\[default: data.max_unreadable of the training profile].",
-    ),
-]
 Output = Annotated[Path | None, option.output("Also write the documents to this table (.csv, .jsonl).", metavar="FILE")]
 Write = Annotated[
     Path | None,
@@ -75,7 +64,7 @@ def run(
     checkpoint: option.CheckpointPath = None,
     target_precision: TargetPrecision = 0.95,
     text: Text = "auto",
-    max_unreadable: MaxUnreadable = None,
+    max_unreadable: option.MaxUnreadable = None,
     device: option.Device = None,
     precision: option.Precision = None,
     sets: option.Sets = None,
