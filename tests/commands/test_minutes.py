@@ -16,11 +16,12 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_the_plan_is_shown_and_kept_and_is_not_made_again(docclf: Docclf, pages: Path, tmp_path: Path) -> None:
-    plan = docclf("train", pages, "--minutes", "0.5", "--device", "cpu", "--dry-run", "--json").json
+    # 12 seconds are fewer than any run needs beside its epochs, on whatever machine
+    plan = docclf("train", pages, "--minutes", "0.2", "--device", "cpu", "--dry-run", "--json").json
     assert plan["profile"] == "instant"
     assert "there is little time" in plan["reason"]
     assert "a linear probe of" in plan["fitted"]
-    assert plan["minutes"] == 0.5
+    assert plan["minutes"] == 0.2
     done = docclf("train", pages, "--minutes", "0.3", "--profile", "config", *SMALL, "--name", "a")
     assert done.code == 0, done.stderr
     assert "fitted to 0.3 minutes" in " ".join(done.stderr.split())
