@@ -94,7 +94,7 @@ def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator)
 
 
 def copies_of(config: TrainConfig) -> int:
-    """Of each training page; 0 where nothing is to be learned."""
+    """How many copies are made of each training page; 0 where nothing is to be learned."""
     if config.upright != "auto":
         return config.upright
     return 0 if config.only_probes else COPIES
