@@ -20,7 +20,8 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf watch inbox/ --out sorted/ --checkpoint runs/mine --min-confidence 0.9\n\n"
     "docclf watch inbox/ --out sorted/ --move --once --json\n\n"
-    "docclf watch inbox/ --out sorted/ --exec 'python notify.py'"
+    "docclf watch inbox/ --out sorted/ --exec 'python notify.py'\n\n"
+    "docclf watch inbox/ --out sorted/ --split-packets"
 )
 
 
@@ -44,6 +45,13 @@ def run(
     settle: Annotated[
         float, option.declare("--settle", help="Seconds that a file must not have changed before it is read.", min=0.0)
     ] = 2.0,
+    split_packets: Annotated[
+        bool,
+        option.declare(
+            "--split-packets",
+            help="Split PDF and TIFF files of several documents where all cuts are sure; the others go to _review uncut.",
+        ),
+    ] = False,
     command: Annotated[
         str | None,
         option.declare(
@@ -60,6 +68,8 @@ def run(
     max_lost: option.MaxLost = 0.05,
     expect_unknown: option.ExpectUnknown = None,
     costs: option.CostTable = None,
+    cut_precision: option.CutPrecision = 0.95,
+    packet_text: option.PacketText = "auto",
     tta: option.Views = False,
     backend: option.Backend = "torch",
     device: option.Device = None,
@@ -71,9 +81,15 @@ def run(
     debug: option.Debug = False,
 ) -> None:  # fmt: skip
     """Sort files into class folders as they arrive in a folder, each exactly once."""
+    from typing import cast
+
+    from docclf_cli.data.text.page_text import TextMode
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
     from docclf_cli.tasks.serve.served_model import ModelSource
+    from docclf_cli.tasks.split_packets.decoded import PacketSplitter, require_splitter
+    from docclf_cli.tasks.split_packets.options import CutOptions
+    from docclf_cli.tasks.split_packets.pdf_parts import require_pdf_writer
     from docclf_cli.tasks.watch.watch import Watcher, WatchOptions
 
     runtime, reading = settings_of_use(sets, device, precision)
@@ -94,11 +110,17 @@ def run(
         "model", path, runtime, tta, backend, min_confidence, target_precision, max_lost, expect_unknown, costs
     )
     source.check()
+    cuts = CutOptions(cut_precision, cast(TextMode, packet_text))
+    if split_packets:
+        cuts.check("--cut-precision", "--packet-text")
+        require_pdf_writer("--split-packets")
+        require_splitter(path)
     limits = DecodeLimits(pages=10_000, seconds=600, pixels=reading.get("max_pixels", DecodeLimits.pixels))
     pool = DecodePool(1, limits)
     try:
         with StopFlag(saves=True).installed() as stop:
-            result = Watcher(options, source.load(), pool, stop).run()
+            splitter = PacketSplitter.open(path, runtime, cuts) if split_packets else None
+            result = Watcher(options, source.load(), pool, stop, splitter).run()
     finally:
         pool.close()
     report.show(result, as_json=as_json)
@@ -110,6 +132,9 @@ def tables(result: WatchResult) -> Iterator[RenderableType]:
     table = report.plain_table(
         escape(said("{count} files sorted into {folder}", count=result.handled, folder=result.output))
     )
+    if result.packets:
+        split = said("{packets} (into {parts})", packets=result.packets, parts=result.parts)
+        table.add_row(said("split into documents"), split)
     for name, count in sorted(result.classes.items()):
         table.add_row(escape(name), str(count))
     table.add_row(said("to review"), str(result.needs_review))

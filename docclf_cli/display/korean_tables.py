@@ -338,6 +338,8 @@ TABLES: Mapping[str, str] = {
     ", {count} of them skipped": ", 그중 건너뛴 것 {count}",
     "suggestion was right": "제안이 맞음",
     "{count} files sorted into {folder}": "분류한 파일 {count}개: {folder}",
+    "split into documents": "나눈 묶음",
+    "{packets} (into {parts})": "{packets} (문서 {parts}건으로)",
     "to review": "검토 필요",
     "sorted before (the same content)": "이미 분류함 (같은 내용)",
     "Pretrained weights that need no network": "네트워크 없이 쓰는 사전 학습 가중치",

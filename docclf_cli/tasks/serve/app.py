@@ -31,7 +31,7 @@ from docclf_cli.services.web.security import headers_of, is_of_other_site
 from docclf_cli.tasks.predict.page_predictions import UNKNOWN
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool, TooManyPages
-from docclf_cli.tasks.serve.served_model import ServedModel
+from docclf_cli.tasks.serve.served_model import ServedModel, of_all_pages
 from docclf_cli.version import __version__
 
 requests_log = logging.getLogger("docclf.requests")
@@ -240,7 +240,7 @@ async def _classified(service: Service, served: ServedModel, name: str, content:
         raise HTTPException(413, f"the file {error}") from error
     if not any(page.images for page in pages):
         raise HTTPException(422, f"the file cannot be read: {pages[0].error if pages else 'it has no pages'}")
-    answer = served.answer(name, pages, await service.batcher.outputs(served, pages), top_k)
+    answer = served.answer(name, of_all_pages(pages, await service.batcher.outputs(served, pages)), top_k)
     for row in answer.predictions:
         if row.predicted is not None:
             service.metrics.pages.labels(served.name, row.predicted).inc()

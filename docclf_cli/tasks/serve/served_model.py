@@ -94,20 +94,16 @@ class ServedModel:
             for one, odds, number in zip(found.log_probs.astype(np.float64), log_odds, numbers, strict=True)
         ]
 
-    def answer(
-        self, file: str, pages: Sequence[DecodedPage], found: Sequence[PageScores], top_k: int, status: str = ""
-    ) -> ServedPrediction:
+    def answer(self, file: str, scores: Sequence[PageScores], top_k: int, status: str = "") -> ServedPrediction:
         """What is said of a file.
 
         Args:
             file: Its name, as the request gave it.
-            pages: Its pages.
-            found: What the model says of the readable ones, in their order.
+            scores: What is said of its pages (`of_all_pages`).
             top_k: How many classes are named with their probabilities.
             status: Why a file without pages was not read.
         """
-        names, rule, read = self.predictor.class_names, replace(self.rule, top_k=top_k), iter(found)
-        scores = [next(read) if page.images else PageScores(np.zeros(0), reason=page.error) for page in pages]
+        names, rule = self.predictor.class_names, replace(self.rule, top_k=top_k)
         predictions = [
             replace(rule.of_page(file, number, one.log_probs, one.log_odds, one.reason), lies=((number - 1, one.lies),))
             for number, one in enumerate(scores, 1)
@@ -121,7 +117,7 @@ class ServedModel:
             predictions=tuple(one.as_row(names) for one in predictions),
             probabilities=tuple({names[place]: share for place, share in one.top} for one in predictions),
             document=ServedDocument(
-                len(pages), row.predicted, row.confidence, row.needs_review, row.status, row.unknown, row.decision
+                len(scores), row.predicted, row.confidence, row.needs_review, row.status, row.unknown, row.decision
             ),
         )
 
@@ -139,6 +135,12 @@ class ServedModel:
             backend=self.backend,
             precision=self.predictor.precision,
         )
+
+
+def of_all_pages(pages: Sequence[DecodedPage], found: Sequence[PageScores]) -> list[PageScores]:
+    """What is said of the readable pages, in their order, with those that could not be read in their places."""
+    read = iter(found)
+    return [next(read) if page.images else PageScores(np.zeros(0), reason=page.error) for page in pages]
 
 
 @dataclass(frozen=True)

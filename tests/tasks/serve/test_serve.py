@@ -31,8 +31,8 @@ from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.predict.predict import PredictOptions, predict
 from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
 from docclf_cli.tasks.serve.batching import Batcher
-from docclf_cli.tasks.serve.decoding import DecodedPage, DecodeLimits, DecodePool
-from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel
+from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
+from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel, of_all_pages
 from docclf_cli.tasks.serve.server import ServerLog
 from docclf_cli.tasks.unknown import UnknownRule
 
@@ -238,7 +238,7 @@ def test_unknown_pages_and_costs_are_decided_as_predict_decides(
     try:
         for path in sorted((tmp_path / "in").iterdir()):
             pages = pool.decode(path.read_bytes(), served.preprocesses)
-            answer = served.answer(f"in/{path.name}", pages, served.outputs(pages), 3)
+            answer = served.answer(f"in/{path.name}", of_all_pages(pages, served.outputs(pages)), 3)
             rows = [row for row in expected.predictions if row.path == f"in/{path.name}"]
             assert [row.decision for row in answer.predictions] == [row.decision for row in rows]
             assert [row.needs_review for row in answer.predictions] == [row.needs_review for row in rows]
@@ -248,7 +248,7 @@ def test_unknown_pages_and_costs_are_decided_as_predict_decides(
     assert "review" in decisions and decisions & set(CLASSES)
     unknown = replace(served.rule, unknown=UnknownRule(threshold=1.0), costs=None)
     found = [PageScores(np.log(np.full(4, 0.25)), odds) for odds in (2.0, 0.0)]
-    answer = replace(served, rule=unknown).answer("a", [DecodedPage((np.zeros(1),))] * 2, found, 2)
+    answer = replace(served, rule=unknown).answer("a", found, 2)
     assert [row.decision for row in answer.predictions] == ["unknown", "form"]
     assert (answer.document.decision, answer.document.needs_review) == ("form", False)
     assert answer.predictions[0].unknown is not None
@@ -333,6 +333,9 @@ def test_many_clients_at_the_limit_while_the_model_is_replaced(models: dict[str,
             thread.start()
         for thread in threads:
             thread.join()
+        end = time.monotonic() + 10
+        while service.active and time.monotonic() < end:  # a request counts until its answer is sent
+            time.sleep(0.01)
         assert service.active == 0
     assert len(answers) == 32 * 4
     assert {answer.status for answer in answers} == {200, 429}
