@@ -117,7 +117,7 @@ class PacketModel:
         ]
 
     def gap(self, before: LookedAt, after: LookedAt) -> Gap:
-        """What is said of the place between two neighbouring pages: the mean of the networks' probabilities."""
+        """How probable it is that a document begins between two neighbouring pages: the mean over the networks."""
         gaps = [
             boundaries.gap(one, other)
             for boundaries, one, other in zip(self.boundaries, before.pages, after.pages, strict=True)
