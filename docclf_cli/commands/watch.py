@@ -87,9 +87,8 @@ def run(
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
     from docclf_cli.tasks.serve.served_model import ModelSource
-    from docclf_cli.tasks.split_packets.decoded import PacketSplitter, require_splitter
     from docclf_cli.tasks.split_packets.options import CutOptions
-    from docclf_cli.tasks.split_packets.pdf_parts import require_pdf_writer
+    from docclf_cli.tasks.watch.packets import require_splitting
     from docclf_cli.tasks.watch.watch import Watcher, WatchOptions
 
     runtime, reading = settings_of_use(sets, device, precision)
@@ -106,21 +105,20 @@ def run(
     )
     options.check()
     path = checkpoint_or_newest(checkpoint, None, quiet)
+    cuts = None
+    if split_packets:
+        cuts = CutOptions(cut_precision, cast(TextMode, packet_text))
+        cuts.check("--cut-precision", "--packet-text")
+        require_splitting(path, backend)
     source = ModelSource(
-        "model", path, runtime, tta, backend, min_confidence, target_precision, max_lost, expect_unknown, costs
+        "model", path, runtime, tta, backend, min_confidence, target_precision, max_lost, expect_unknown, costs, cuts
     )
     source.check()
-    cuts = CutOptions(cut_precision, cast(TextMode, packet_text))
-    if split_packets:
-        cuts.check("--cut-precision", "--packet-text")
-        require_pdf_writer("--split-packets")
-        require_splitter(path)
     limits = DecodeLimits(pages=10_000, seconds=600, pixels=reading.get("max_pixels", DecodeLimits.pixels))
     pool = DecodePool(1, limits)
     try:
         with StopFlag(saves=True).installed() as stop:
-            splitter = PacketSplitter.open(path, runtime, cuts) if split_packets else None
-            result = Watcher(options, source.load(), pool, stop, splitter).run()
+            result = Watcher(options, source.load(), pool, stop).run()
     finally:
         pool.close()
     report.show(result, as_json=as_json)

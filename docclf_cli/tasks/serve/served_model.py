@@ -20,6 +20,7 @@ from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import silent
 from docclf_cli.metrics.orientation import UNTOLD
@@ -31,6 +32,8 @@ from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.page_predictions import DecisionRule, PageScores
 from docclf_cli.tasks.serve.decoding import DecodedPage
+from docclf_cli.tasks.split_packets.decoded import PacketSplitter, splits_packets
+from docclf_cli.tasks.split_packets.options import CutOptions
 from docclf_cli.tasks.unknown import MAX_LOST, check_shares, foreign_pages, unknown_rule
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
@@ -50,6 +53,7 @@ class ServedModel:
         rule: How probabilities become predictions, as for `predict`.
         key: Identifies the weights.
         backend: What runs it.
+        splitter: Splits packets; None where the model was not trained to, or runs as ONNX.
     """
 
     name: str
@@ -58,6 +62,7 @@ class ServedModel:
     rule: DecisionRule
     key: str
     backend: str
+    splitter: PacketSplitter | None = None
 
     @property
     def preprocesses(self) -> tuple[Preprocess, ...]:
@@ -134,6 +139,7 @@ class ServedModel:
             by_costs=self.rule.costs is not None,
             backend=self.backend,
             precision=self.predictor.precision,
+            splits_packets=self.splitter is not None,
         )
 
 
@@ -158,6 +164,7 @@ class ModelSource:
         max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
         expect_unknown: Share of unknown pages to expect; None holds a target precision for known pages alone.
         costs: Table of prices to decide by, instead of a confidence.
+        cuts: How packets are cut; None loads nothing for that.
     """
 
     name: str
@@ -170,6 +177,7 @@ class ModelSource:
     max_lost: float = MAX_LOST
     expect_unknown: float | None = None
     costs: Path | None = None
+    cuts: CutOptions | None = None
 
     def check(self) -> None:
         """Refuse options that contradict each other.
@@ -215,10 +223,19 @@ class ModelSource:
         costs = None if self.costs is None else read_costs(self.costs, members[0].info.class_names)
         predictor = build_ensemble_predictor(spec, self.runtime, backend=self.backend)
         rule = DecisionRule(threshold=threshold, unknown=unknown, costs=costs)
-        served = ServedModel(self.name, str(self.path), predictor, rule, members[0].key, self.backend)
+        splitter = self._splitter(members[0], predictor)
+        served = ServedModel(self.name, str(self.path), predictor, rule, members[0].key, self.backend, splitter)
         white = tuple(np.full((one.size, one.size, 3), 255, np.uint8) for one in served.preprocesses)
         served.outputs([DecodedPage(white)])
         return served
+
+    def _splitter(self, member: TrainedModel, predictor: EnsemblePredictor) -> PacketSplitter | None:
+        """What splits packets, by the networks that are loaded already where these are the ones that were trained for it."""
+        own = TrainedModel.load(self.path)
+        if self.cuts is None or self.backend != TORCH or not splits_packets(own):
+            return None
+        loaded = predictor.member_predictors[0].predictor if own.key == member.key else None
+        return PacketSplitter.open(own, self.runtime, self.cuts, loaded)
 
     def _spec(self) -> EnsembleSpec:
         return EnsembleSpec.of_checkpoint(self.path, self.tta)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import collate
-from docclf_cli.engine.inference.packet_model import LookedAt, PacketModel, require_packets
+from docclf_cli.engine.inference.packet_model import LookedAt, PacketModel
+from docclf_cli.engine.inference.predictor import Predictor
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.tasks.serve.decoding import DecodedPage
@@ -33,13 +33,21 @@ class PacketSplitter:
     options: CutOptions
 
     @classmethod
-    def open(cls, path: Path, runtime: RuntimeConfig, options: CutOptions) -> PacketSplitter:
-        """Load what a run or checkpoint splits packets with.
+    def open(
+        cls, member: TrainedModel, runtime: RuntimeConfig, options: CutOptions, loaded: Predictor | None = None
+    ) -> PacketSplitter:
+        """Load what a model splits packets with.
+
+        Args:
+            member: The model.
+            runtime: Device and numerics.
+            options: How packets are cut.
+            loaded: Its networks, where they are loaded already.
 
         Raises:
             CheckpointError: It was not trained to split packets, or is damaged.
         """
-        model = PacketModel.open(TrainedModel.load(path), runtime)
+        model = PacketModel.open(member, runtime, loaded=loaded)
         return cls(model, model.limits(options.target_precision), options)
 
     @property
@@ -69,15 +77,6 @@ class PacketSplitter:
         return [found[number] for number in range(len(pages))]
 
 
-def splits_packets(path: Path) -> bool:
-    """Whether a run or checkpoint was trained to split packets."""
-    return all(info.splits_packets for info in TrainedModel.load(path).checkpoints)
-
-
-def require_splitter(path: Path) -> None:
-    """Refuse a run or checkpoint that was not trained to split packets, before torch is imported.
-
-    Raises:
-        CheckpointError: It was not.
-    """
-    require_packets(TrainedModel.load(path))
+def splits_packets(member: TrainedModel) -> bool:
+    """Whether a model was trained to split packets; an ONNX file never splits any."""
+    return all(info.splits_packets for info in member.checkpoints)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from docclf_cli.data.text.page_text import TextMode
+from docclf_cli.engine.inference.packet_model import require_packets
+from docclf_cli.engine.inference.predictor import TORCH
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import TEMP_PREFIX, sha256_of, sweep_temporary
 from docclf_cli.results.serving import ServedPrediction
@@ -19,6 +22,7 @@ from docclf_cli.tasks.serve.served_model import ServedModel, of_all_pages
 from docclf_cli.tasks.split_packets.decoded import PacketSplitter
 from docclf_cli.tasks.split_packets.part_files import write_parts
 from docclf_cli.tasks.split_packets.parts import PacketCollector, is_uncertain, parts_of
+from docclf_cli.tasks.split_packets.pdf_parts import require_pdf_writer
 
 PARTS = "parts"  # in the watcher's own folder: parts that have no place yet, by the SHA-256 of their packet
 PAGES_AT_ONCE = 32
@@ -195,3 +199,18 @@ def part_name(name: str, pages: Sequence[int]) -> PurePath:
 def _for_model(page: DecodedPage, first: bool, mode: TextMode) -> DecodedPage:
     """A page as the model of the classes sees it: the splitter's image comes first."""
     return replace(page, images=page.images[1:], text=page.text_by(mode), first=first)
+
+
+def require_splitting(path: Path, backend: str) -> None:
+    """Refuse what cannot split packets, before anything is loaded.
+
+    Raises:
+        InputError: Parts of PDFs cannot be written here, or the back end is not torch.
+        CheckpointError: The model was not trained to split packets.
+    """
+    require_pdf_writer("--split-packets")
+    if backend != TORCH:
+        raise InputError(
+            f"--split-packets looks at features, which --backend {backend} does not give", "leave out --backend"
+        )
+    require_packets(TrainedModel.load(path))

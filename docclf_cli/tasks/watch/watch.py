@@ -40,7 +40,6 @@ from docclf_cli.tasks.predict.page_predictions import UNKNOWN, PageScores
 from docclf_cli.tasks.predict.sorting import REVIEW, UNKNOWN_FILES, UNREADABLE_FILES, folder_names, place_copy
 from docclf_cli.tasks.serve.decoding import DecodePool, TooManyPages
 from docclf_cli.tasks.serve.served_model import ServedModel, of_all_pages
-from docclf_cli.tasks.split_packets.decoded import PacketSplitter
 from docclf_cli.tasks.watch.packets import PacketSorter, SplitFile, StagedParts, part_name
 from docclf_cli.tasks.watch.telling import Teller, copies_of
 
@@ -118,23 +117,15 @@ class Watcher:
 
     Args:
         options: What to do.
-        model: What decides.
+        model: What decides; where it has a splitter, packets are split.
         pool: Decodes files.
         stop: Polled between files.
-        splitter: Splits packets; None leaves every file whole.
     """
 
-    def __init__(
-        self,
-        options: WatchOptions,
-        model: ServedModel,
-        pool: DecodePool,
-        stop: StopFlag,
-        splitter: PacketSplitter | None = None,
-    ) -> None:
+    def __init__(self, options: WatchOptions, model: ServedModel, pool: DecodePool, stop: StopFlag) -> None:
         self._options, self._model, self._pool, self._stop = options, model, pool, stop
         self._staged = StagedParts(options.output / STATE)
-        self._packets = None if splitter is None else PacketSorter(self._staged, model, splitter, pool)
+        self._packets = None if model.splitter is None else PacketSorter(self._staged, model, model.splitter, pool)
         self._folders = dict(zip(model.predictor.class_names, folder_names(model.predictor.class_names), strict=True))
         self._tally, self._left_out = _Tally(), LeftOut()
         self._handled: dict[str, _Mark] = {}  # files of the inbox that need no more work, while they stay as they are
