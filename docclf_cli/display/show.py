@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from docclf_cli import text
 from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, interval, number, short
 from docclf_cli.results.as_json import jsonable
@@ -87,7 +88,7 @@ def render(result: Any) -> Iterator[RenderableType]:
 
 def split_name(split: str) -> str:
     """What people call the pages of a split."""
-    return said({"val": "held-out", "train": "training"}.get(split, split))
+    return said(text.split_name(split))
 
 
 def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False) -> RenderableType:
