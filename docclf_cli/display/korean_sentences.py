@@ -102,7 +102,7 @@ SENTENCES: Mapping[str, str] = {
     "The features were trained on the classes that are left out, so these shares are too high for classes that training never "
     "saw: measure with pages of such classes (--unknown DIR).": "특징을 학습할 때 빼 둔 클래스도 보았으므로, 이 비율은 학습에 없던 클래스에는 너무 높습니다: 그런 클래스의 페이지로 재십시오 (--unknown 폴더).",
     "These costs hold while every page belongs to a known class and classes are as frequent as here.": "이 비용은 모든 페이지가 아는 클래스에 속하고 클래스의 비율이 여기와 같을 때의 값입니다.",
-    "These pages chose the epoch, so costs are slightly too low.": "이 페이지로 에포크를 골랐으므로 비용이 조금 낮게 나옵니다.",
+    "These pages chose the epoch or fitted the temperature, so costs are slightly too low.": "이 페이지로 에포크를 고르거나 온도를 맞추었으므로 비용이 조금 낮게 나옵니다.",
     "as given": "지정한 값",
     "for a precision of {target:g} % on held-out pages": "검증 페이지에서 정밀도 {target:g} %를 위한 값",
     "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the folds, its "

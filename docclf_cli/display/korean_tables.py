@@ -200,11 +200,7 @@ TABLES: Mapping[str, str] = {
     "not checked by {run}: {reason}": "{run}으로 점검하지 않음: {reason}",
     "{issues} issues on {pages} pages (about {expected:.0f} wrong labels expected, 95 % {low:.0f} to {high:.0f}), found by {run}": "{pages}페이지에서 {issues}건 (틀린 라벨 예상 약 {expected:.0f}개, 95 % {low:.0f}에서 {high:.0f}), {run}이 찾음",
     "outliers": "이상 페이지",
-    "next": "다음 단계",
-    "train with {options}": "학습: {options}",
-    "look at the pages in the browser: {command}": "브라우저에서 페이지를 보십시오: {command}",
-    "{train}, which takes all suggestions unseen": "{train} (모든 제안을 보지 않고 받아들임)",
-    "{look}\nor {train}": "{look}\n또는 {train}",
+    "The last command takes all suggestions unseen.": "마지막 명령은 모든 제안을 보지 않고 받아들입니다.",
     "{title}: the first {shown} of {count}": "{title}: {count}건 가운데 처음 {shown}건",
     # packets
     "Documents in packets": "묶음 속의 문서",
@@ -268,7 +264,7 @@ TABLES: Mapping[str, str] = {
     "the model only reads": "텍스트만 읽는 모델",
     "{file} is a profile of your own": "직접 만든 프로파일 {file}",
     "there is little time": "시간이 짧음",
-    "{scheduler}, stepped per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}": "{scheduler}, {unit} 단위: 값 {count}개, 에포크마다 {steps}스텝, {low:.2e} … {high:.2e}",
+    "{scheduler}, one value per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}": "{scheduler}, {unit} 단위: 값 {count}개, 에포크마다 {steps}스텝, {low:.2e} … {high:.2e}",
     "step": "스텝",
     "epoch": "에포크",
     # documents of several pages

@@ -46,7 +46,7 @@ def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
 def schedule_chart(result: SchedulePreview) -> Iterator[RenderableType]:
     """The learning rate of the run as a chart in characters."""
     text = said(
-        "{scheduler}, stepped per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}",
+        "{scheduler}, one value per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}",
         scheduler=result.scheduler,
         unit=said(result.unit),
         count=len(result.rates),

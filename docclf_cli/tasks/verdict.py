@@ -203,8 +203,8 @@ def next_commands(run: Path, profile: Profile, class_names: tuple[str, ...], usa
         return report, shlex.join(["docclf", "audit", data.root])
     rule = _sure_enough(run)
     target = rule if rule[0] == "--target-precision" else []
-    evaluate = ["--split", "test"] if labelled else ["--degrade", *target]
-    commands = (report, shlex.join(["docclf", "evaluate", str(run), *evaluate]))
+    options = shlex.join(["--split", "test"] if labelled else ["--degrade", *target])
+    commands = (report, f"{shlex.join(['docclf', 'evaluate', str(run)])} {options}")
     if not has_test:
         return commands
     return *commands, shlex.join(["docclf", "predict", str(run), "--split", "test", *rule])
