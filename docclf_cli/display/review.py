@@ -15,7 +15,7 @@ def tables(result: ReviewResult) -> Iterator[RenderableType]:
     """Counts, files, and what to do next."""
     table = report.plain_table("Review")
     table.add_row("source", escape(str(result.source)))
-    table.add_row("labelled", f"{result.labelled} of {result.items}")
+    table.add_row("labelled" if result.classes else "decided", f"{result.labelled} of {result.items}")
     if result.unknown:
         table.add_row("unknown", str(result.unknown))
     table.add_row("left", f"{result.left}{f', {result.skipped} of them skipped' if result.skipped else ''}")
