@@ -205,8 +205,6 @@ class Learning:
         return np.array([row for row, _ in pairs], dtype=np.int64), [name for _, name in pairs]
 
     def _refit(self) -> None:
-        import torch
-
         from docclf_cli.engine.training.logistic import fit_logistic, probe_folds
 
         started = time.monotonic()
@@ -221,12 +219,7 @@ class Learning:
         features = self._pages.features[rows].astype(np.float32)
         offsets = self._offsets(rows, len(classes)) if self._run_classes else None
         folds = probe_folds(labels, groups, len(classes), seed=0)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # matrices this small take longer with more
-        try:
-            found = fit_logistic(features, labels, folds, np.ones(len(rows)), len(classes), offsets)
-        finally:
-            torch.set_num_threads(threads)
+        found = fit_logistic(features, labels, folds, np.ones(len(rows)), len(classes), offsets)
         made_by = fingerprint_of(found.weight.tobytes().hex(), found.bias.tobytes().hex(), classes)
         self._fit = _Fit(classes, found.weight, found.bias, len(rows), time.monotonic() - started, made_by)
 
