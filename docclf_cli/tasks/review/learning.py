@@ -257,10 +257,10 @@ class Learning:
     def _asked_first(self, rows: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """Known pages without a label, the one to ask about first at the front."""
         labelled = np.isin(rows, self._labels.rows)
-        doubted = rows[~labelled][by_margin(log_probs[~labelled])]
+        uncertain = rows[~labelled][by_margin(log_probs[~labelled])]
         # A run knows the kinds of pages that it was trained on.
         few = labelled.sum() < COVERED_FIRST and not self._run_classes
-        return self._unlike_labelled(rows, doubted) if few else doubted
+        return self._unlike_labelled(rows, uncertain) if few else uncertain
 
     def _unlike_labelled(self, rows: np.ndarray, order: np.ndarray) -> np.ndarray:
         """An order with some pages that are unlike all labelled ones moved to its front."""

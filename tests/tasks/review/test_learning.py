@@ -193,7 +193,7 @@ def test_pages_unlike_all_labelled_ones_stand_for_clusters_and_large_ones_come_f
     assert sorted(first_order(50).tolist()) == list(range(50))
 
 
-def test_kinds_without_a_label_come_before_doubtful_pages(tmp_path: Path, talks: list[Talk]) -> None:
+def test_kinds_without_a_label_come_before_uncertain_pages(tmp_path: Path, talks: list[Talk]) -> None:
     pages = draw(tmp_path / "scans", 30)
     for number in range(2, 90, 3):  # scarlet pages, which are red beyond doubt to who knows red and green
         Image.new("RGB", (8, 8), (255 - number % 9, 20, 20)).save(pages[number].path)
