@@ -12,13 +12,13 @@ import argparse
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import expit, ndtr, ndtri
 
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import mcnemar, paired_difference
 from docclf_cli.metrics.confusion import counts_of, f1_scores, precisions
-from docclf_cli.metrics.intervals import bootstrap_mean
+from docclf_cli.metrics.intervals import mean_of
 from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
@@ -139,7 +139,7 @@ def calibration_table(repeats: int) -> None:
                     names = unit.astype(str)
                     plain, clustered = (calibration_error(confidence, right, one) for one in (None, names))
                     losses = -np.log(np.where(right, confidence, 1 - confidence))
-                    means = [bootstrap_mean(losses, one, rng) for one in (None, names)]
+                    means = [mean_of(losses, one) for one in (None, names)]
                     rows.append([holds(one, truth) for one in (plain, clustered)] + [holds(one, loss) for one in means])
                     values.append([plain.value, clustered.value])
                 share, mean = np.mean(rows, axis=0), np.mean(values, axis=0)
@@ -165,6 +165,44 @@ def calibration_truth(scale: float) -> tuple[float, float]:
     gaps = (confidence - chance)[np.argsort(confidence)]
     loss = -(chance * np.log(confidence) + (1 - chance) * np.log1p(-confidence)).mean()
     return float(np.mean([abs(part.mean()) for part in np.array_split(gaps, BINS)])), float(loss)
+
+
+def page_losses(kind: str, unit: np.ndarray, correlation: float, rng: np.random.Generator) -> np.ndarray:
+    """Log loss of each page: calibrated, over-confident, with rare and bad mistakes, or without a usual size."""
+    if kind in ("calibrated", "over-confident"):
+        confidence, right, _ = judged(unit, 1.0 if kind == "calibrated" else 1.5, correlation, rng)
+        return -np.log(np.where(right, confidence, 1 - confidence))
+    luck, size = shared(unit, correlation, rng), shared(unit, correlation, rng).clip(1e-12, 1 - 1e-12)
+    if kind == "3 % mistakes":
+        return np.where(luck < 0.03, np.log(2) - 2 * np.log(size), -0.02 * np.log(size))
+    return np.exp(1.5 * ndtri(size) - 1.5)
+
+
+def loss_table(repeats: int) -> None:
+    print(f"\nCoverage of log loss where it is skewed, {repeats} repeats; the truth of 4,000,000 independent pages")
+    print("losses           groups  size        correlation    truth       coverage  median width / truth (after)")
+    shapes = [
+        (30, 1), (100, 1), (300, 1), (1000, 1), (6, 20), (10, 20), (30, 10), (100, 2), (100, 10),
+    ]  # fmt: skip
+    for kind in ("calibrated", "over-confident", "3 % mistakes", "lognormal"):
+        truth = page_losses(kind, np.arange(4_000_000), 0.0, np.random.default_rng(0)).mean()
+        for groups, size in shapes:
+            for uneven in (False, True) if groups == 30 and size > 1 else (False,):
+                for correlation in CORRELATIONS if size > 1 else (0.0,):
+                    rng = np.random.default_rng((groups, size, int(10 * correlation), uneven))
+                    held, widths = np.zeros(2), []
+                    for _ in range(repeats):
+                        unit = units(groups, size, uneven, rng)
+                        losses = page_losses(kind, unit, correlation, rng)
+                        plain, clustered = (mean_of(losses, one, lowest=0.0) for one in (None, unit.astype(str)))
+                        held += holds(plain, truth), holds(clustered, truth)
+                        widths.append(clustered.high - clustered.low)
+                    before, after = held / repeats
+                    print(
+                        f"{kind:15s}  {groups:6d}  {size:4d} {'uneven' if uneven else '':6s} {correlation:11.1f}  "
+                        f"{truth:7.4f}  {before:6.3f} / {after:.3f}  {np.median(widths) / truth:10.2f}",
+                        flush=True,
+                    )
 
 
 def differences_table(repeats: int) -> None:
@@ -275,6 +313,7 @@ def too_low(value: float | None, target: float, name: str) -> bool:
 TABLES = {
     "metrics": metrics_table,
     "calibration": calibration_table,
+    "loss": loss_table,
     "differences": differences_table,
     "thresholds": thresholds_table,
 }

@@ -15,7 +15,7 @@ import numpy as np
 from docclf_cli.metrics.calibration import BINS, calibration_error
 from docclf_cli.metrics.compare import mcnemar, paired_difference
 from docclf_cli.metrics.confusion import counts_of, f1_scores, precisions
-from docclf_cli.metrics.intervals import bootstrap_mean, wilson
+from docclf_cli.metrics.intervals import mean_of, wilson
 from docclf_cli.metrics.metrics import balanced_accuracy, f1_macro, f1_weighted
 from docclf_cli.metrics.posterior import f1_of_classes, metrics_of_classes
 from docclf_cli.metrics.thresholds import find_threshold
@@ -151,7 +151,7 @@ def loss_table(repeats: int) -> None:
             hits = 0
             for _ in range(repeats):
                 odds = np.repeat(rng.normal(2.5, 2.0, pages // together), together)
-                found = bootstrap_mean(np.logaddexp(0, -odds), np.repeat(np.arange(pages // together), together), rng)
+                found = mean_of(np.logaddexp(0, -odds), np.repeat(np.arange(pages // together), together))
                 hits += holds(found, truth)
             print(f"{pages:6d}  {together:9d}  {hits / repeats:8.3f}", flush=True)
 

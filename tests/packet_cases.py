@@ -79,13 +79,31 @@ def boundary_model(width: int = 8) -> BoundaryModel:
     return fit_boundaries(packet_documents(30, width=width), packet_documents(12, 30, width=width), seed=0)
 
 
-def with_boundaries(checkpoint: Path, target: Path) -> Path:
-    """A copy of a checkpoint that splits packets, after a fashion."""
+def with_boundaries(checkpoint: Path, target: Path, sure: bool | None = None) -> Path:
+    """A copy of a checkpoint that splits packets.
+
+    Args:
+        checkpoint: What is copied.
+        target: The copy.
+        sure: True goes by the text alone, and is sure of everything; False likewise, and is sure of no cut. None splits after a
+            fashion.
+    """
     from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 
     found = Checkpoint.load(checkpoint)
     width = int(
         next(value for name, value in found.model.items() if name.endswith(("fc.weight", "head.weight"))).shape[1]
     )
-    replace(found, boundaries=boundary_model(width).to_arrays()).save(target)
+    arrays = boundary_model(width).to_arrays()
+    if sure is not None:
+        for name in arrays:
+            if name in ("first.weights", "last.weights"):
+                arrays[name] = np.zeros_like(arrays[name])
+            elif name.endswith(".calibration"):
+                arrays[name] = np.array([1.0, 0.0, 0.0, 0.0])
+            elif name.endswith(".held_out.probability"):
+                kind = name.partition(".")[0]
+                arrays |= {name: np.array([0.0, 1.0]), f"{kind}.held_out.boundary": np.array([False, sure])}
+                arrays[f"{kind}.held_out.weight"] = np.ones(2)
+    replace(found, boundaries=arrays).save(target)
     return target

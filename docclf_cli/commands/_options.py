@@ -190,6 +190,23 @@ CostTable = Annotated[
         panel=REVIEW,
     ),
 ]
+CutPrecision = Annotated[
+    float,
+    declare(
+        "--cut-precision",
+        help="Packets: share of cuts, and of joins, made without review that is to be right.",
+        panel=REVIEW,
+    ),
+]
+PacketText = Annotated[
+    str,
+    declare(
+        "--packet-text",
+        help="Packets: text to go by: off; layer (of PDFs); ocr; auto (OCR of pages without a layer, where an engine is installed).",
+        panel=REVIEW,
+        complete=words("off", "layer", "ocr", "auto"),
+    ),
+]
 Views = Annotated[
     bool,
     declare("--tta", help="Test-time augmentation: predict each page in several views and merge the probabilities."),

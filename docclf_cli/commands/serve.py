@@ -14,6 +14,7 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf serve runs/mine --target-precision 0.99\n\n"
     "curl --data-binary @letter.pdf http://127.0.0.1:8000/classify\n\n"
+    "curl --data-binary @packet.pdf http://127.0.0.1:8000/split-packets\n\n"
     "docclf serve letters=runs/letters forms=runs/forms --port 9000 --reload\n\n"
     "DOCCLF_SERVE_TOKEN=$(openssl rand -hex 32) docclf serve runs/mine --host 0.0.0.0"
 )
@@ -40,6 +41,8 @@ def run(
     max_lost: option.MaxLost = 0.05,
     expect_unknown: option.ExpectUnknown = None,
     costs: option.CostTable = None,
+    cut_precision: option.CutPrecision = 0.95,
+    packet_text: option.PacketText = "auto",
     tta: option.Views = False,
     backend: option.Backend = "torch",
     reload: Annotated[
@@ -65,15 +68,19 @@ def run(
     quiet: option.Quiet = False,
     debug: option.Debug = False,
 ) -> None:  # fmt: skip
-    """Answer HTTP requests with the class of pages, as `predict` does: POST a file to /classify."""
+    """Answer HTTP requests as `predict` and `split-packets` do: POST a file to /classify or /split-packets."""
     from docclf_cli.services.web.hosts import is_loopback
     from docclf_cli.services.web.server import require_web
 
     require_web()
-    from docclf_cli.tasks.serve.app import ServeLimits
+    from typing import cast
+
+    from docclf_cli.data.text.page_text import TextMode
     from docclf_cli.tasks.serve.decoding import DecodeLimits
     from docclf_cli.tasks.serve.served_model import ModelSource
     from docclf_cli.tasks.serve.server import ServeOptions, serve
+    from docclf_cli.tasks.serve.service import ServeLimits
+    from docclf_cli.tasks.split_packets.options import CutOptions
 
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is None and not is_loopback(host):
@@ -86,6 +93,8 @@ def run(
             f"{TOKEN_VARIABLE} has fewer than {SHORTEST_TOKEN} characters", "openssl rand -hex 32 prints a good one"
         )
     runtime, reading = settings_of_use(sets, device, precision)
+    cuts = CutOptions(cut_precision, cast(TextMode, packet_text))
+    cuts.check("--cut-precision", "--packet-text")
     sources = {
         name: ModelSource(
             name,
@@ -98,6 +107,7 @@ def run(
             max_lost,
             expect_unknown,
             costs,
+            cuts,
         )
         for name, path in _named(models or []).items()
     }

@@ -19,7 +19,8 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf watch inbox/ --out sorted/ --checkpoint runs/mine --min-confidence 0.9\n\n"
     "docclf watch inbox/ --out sorted/ --move --once --json\n\n"
-    "docclf watch inbox/ --out sorted/ --exec 'python notify.py'"
+    "docclf watch inbox/ --out sorted/ --exec 'python notify.py'\n\n"
+    "docclf watch inbox/ --out sorted/ --split-packets"
 )
 
 
@@ -43,6 +44,13 @@ def run(
     settle: Annotated[
         float, option.declare("--settle", help="Seconds that a file must not have changed before it is read.", min=0.0)
     ] = 2.0,
+    split_packets: Annotated[
+        bool,
+        option.declare(
+            "--split-packets",
+            help="Split PDF and TIFF files of several documents where all cuts are sure; the others go to _review uncut.",
+        ),
+    ] = False,
     command: Annotated[
         str | None,
         option.declare(
@@ -59,6 +67,8 @@ def run(
     max_lost: option.MaxLost = 0.05,
     expect_unknown: option.ExpectUnknown = None,
     costs: option.CostTable = None,
+    cut_precision: option.CutPrecision = 0.95,
+    packet_text: option.PacketText = "auto",
     tta: option.Views = False,
     backend: option.Backend = "torch",
     device: option.Device = None,
@@ -69,9 +79,14 @@ def run(
     debug: option.Debug = False,
 ) -> None:  # fmt: skip
     """Sort files into class folders as they arrive in a folder, each exactly once."""
+    from typing import cast
+
+    from docclf_cli.data.text.page_text import TextMode
     from docclf_cli.stop import StopFlag
     from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
     from docclf_cli.tasks.serve.served_model import ModelSource
+    from docclf_cli.tasks.split_packets.options import CutOptions
+    from docclf_cli.tasks.watch.packets import require_splitting
     from docclf_cli.tasks.watch.watch import Watcher, WatchOptions
 
     runtime, reading = settings_of_use(sets, device, precision)
@@ -88,8 +103,13 @@ def run(
     )
     options.check()
     path = checkpoint_or_newest(checkpoint, None, quiet)
+    cuts = None
+    if split_packets:
+        cuts = CutOptions(cut_precision, cast(TextMode, packet_text))
+        cuts.check("--cut-precision", "--packet-text")
+        require_splitting(path, backend)
     source = ModelSource(
-        "model", path, runtime, tta, backend, min_confidence, target_precision, max_lost, expect_unknown, costs
+        "model", path, runtime, tta, backend, min_confidence, target_precision, max_lost, expect_unknown, costs, cuts
     )
     source.check()
     limits = DecodeLimits(pages=10_000, seconds=600, pixels=reading.get("max_pixels", DecodeLimits.pixels))
@@ -106,6 +126,8 @@ def run(
 def tables(result: WatchResult) -> Iterator[RenderableType]:
     """What became of the files."""
     table = report.plain_table(escape(f"{result.handled} files sorted into {result.output}"))
+    if result.packets:
+        table.add_row("split into documents", f"{result.packets} (into {result.parts})")
     for name, count in sorted(result.classes.items()):
         table.add_row(escape(name), str(count))
     table.add_row("to review", str(result.needs_review))

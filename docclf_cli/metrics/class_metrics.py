@@ -10,7 +10,7 @@ import numpy as np
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.clusters import dependence_of_metric, dependence_within_classes, share_of
 from docclf_cli.metrics.confusion import Counts, confusion_of, counts_of, f1_scores, recalls
-from docclf_cli.metrics.intervals import CONFIDENCE, bootstrap_mean, clusters_of, wilson
+from docclf_cli.metrics.intervals import CONFIDENCE, clusters_of, mean_of, wilson
 from docclf_cli.metrics.metrics import (
     ConfusionMetric,
     EstimatedMetric,
@@ -57,9 +57,9 @@ def score(predictions: Predictions, *, temperature: float = 1.0, seed: int = 0) 
     """All metrics with their intervals.
 
     Accuracy, recall, precision and top-k have Wilson intervals; F1, its means and balanced accuracy have those of
-    `sampling_interval`, from tables drawn at posterior rates of confusion; log loss is bootstrapped; the
-    calibration error is approximate (see `calibration_error`). Where groups are known, pages count by their
-    effective number (see `clusters`), and the bootstrap draws groups.
+    `sampling_interval`, from tables drawn at posterior rates of confusion; log loss has that of a
+    skewed mean (`mean_of`); the calibration error is approximate (see `calibration_error`). Where groups are known,
+    pages count by their effective number (see `clusters`), and a mean is one of groups.
 
     Args:
         predictions: Labelled pages; unreadable ones and those without a label are left out.
@@ -100,7 +100,7 @@ def estimates(scored: Predictions, metrics: Mapping[str, Metric], seed: int = 0)
             if values.dtype == bool:
                 found[name] = share_of(values, clusters_of(scored.groups))
             else:
-                found[name] = bootstrap_mean(values, scored.groups, np.random.default_rng((seed, 1)))
+                found[name] = mean_of(values, scored.groups, lowest=metric.lowest, highest=metric.highest)
         elif isinstance(metric, EstimatedMetric):
             found[name] = metric.function(scored, CONFIDENCE, seed)
     return {name: found[name] for name in metrics}

@@ -89,7 +89,7 @@ class ConfusionMetric(ComparableMetric):
 
 @dataclass(frozen=True)
 class PageMetric(ComparableMetric):
-    """The mean over pages of a value each; the interval is Wilson's where pages are right or wrong, else bootstrapped.
+    """The mean over pages of a value each; the interval is Wilson's where pages are right or wrong, else `mean_of`'s.
 
     Attributes:
         function: From log-probabilities [n, num_classes] and labels int64 [n] to bool or float64 [n].

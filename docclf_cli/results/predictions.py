@@ -108,6 +108,11 @@ class Predictions:
         }
         return replace(self, **pick)
 
+    def label_name(self, row: int) -> str:
+        """The class that a page is labelled with; empty where that is not known."""
+        known = self.targets is not None and self.targets[row] >= 0
+        return self.class_names[self.labels[row]] if known else ""
+
     def scored(self) -> Predictions:
         """The rows that can be scored: read, and with a known label.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from docclf_cli.results.packets import CutLimits, PacketPart
 from docclf_cli.results.prediction import PageRow
 
 
@@ -53,6 +54,37 @@ class ServedPrediction:
 
 
 @dataclass(frozen=True)
+class ServedPackets:
+    """The answer to `POST /split-packets`, with the keys of `docclf split-packets --json`.
+
+    Attributes:
+        model: Name of the model that answered.
+        checkpoint: First characters of the SHA-256 of its checkpoint.
+        pages: Number of pages of the file.
+        unreadable: How many of them could not be read.
+        found: Number of documents that were found.
+        review: How many of them need review.
+        uncertain_cuts: Number of places between two pages that were not decided.
+        target_precision: How often cuts and joins that are made without review were to be right on held-out documents.
+        limits: The probabilities that come of it.
+        text_pages: Number of pages whose text was read.
+        parts: One row a document.
+    """
+
+    model: str
+    checkpoint: str
+    pages: int
+    unreadable: int
+    found: int
+    review: int
+    uncertain_cuts: int
+    target_precision: float
+    limits: tuple[CutLimits, ...]
+    text_pages: int
+    parts: tuple[PacketPart, ...]
+
+
+@dataclass(frozen=True)
 class ServedModelFacts:
     """The answer to `GET /model`, one entry a model.
 
@@ -67,6 +99,7 @@ class ServedModelFacts:
         by_costs: Whether pages are decided by expected cost.
         backend: What runs it.
         precision: Its number format.
+        splits_packets: Whether `POST /split-packets` can ask it.
     """
 
     name: str
@@ -79,3 +112,4 @@ class ServedModelFacts:
     by_costs: bool
     backend: str
     precision: str
+    splits_packets: bool = False

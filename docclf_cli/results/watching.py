@@ -18,6 +18,8 @@ class WatchResult:
         needs_review: How many of them need review.
         unreadable: How many of them could not be read.
         unknown: How many of them are called unknown.
+        packets: How many of them were split into several documents, which `classes`, `needs_review` and `unknown` count one by one.
+        parts: How many documents these were.
         duplicates: Files with the content of one that was sorted before; they were not sorted again.
         left_out: How many files of each kind are no pages, such as `.docx`.
         output: The sorted tree.
@@ -31,4 +33,6 @@ class WatchResult:
     unknown: int
     duplicates: int
     output: Path
+    packets: int = 0
+    parts: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)

@@ -92,7 +92,7 @@ def write_predictions(path: Path, predictions: Predictions, temperature: float) 
     rows = [
         {
             "ID": predictions.ids[row],
-            "target": _label(predictions, row),
+            "target": predictions.label_name(row),
             "prediction": names[chosen[row]] if chosen[row] >= 0 else "",
             "confidence": _digits(probs[row].max()),
             "loss": _digits(losses[row]),
@@ -131,51 +131,6 @@ def write_prediction_sheet(folder: Path, predictions: Predictions, temperature: 
         captions.append(named if correct[row] else f"{named}\nis {scored.class_names[scored.labels[row]]}")
         frames.append(RIGHT if correct[row] else WRONG)
     return contact_sheet(images, captions, folder / "prediction_sheet.png", frames=frames)
-
-
-def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
-    """`review_queue.csv`: the pages that need review, unreadable ones first and then the least confident.
-
-    Args:
-        path: The CSV.
-        predictions: Pages of a split.
-        temperature: Divides the logits.
-        threshold: Pages of at least this confidence are decided; None decides no page.
-
-    Returns:
-        How many pages it lists.
-    """
-    probs = predictions.probs(temperature)
-    confidence = np.nan_to_num(probs.max(axis=1), nan=-1.0)
-    waiting = np.flatnonzero(confidence < (np.inf if threshold is None else threshold))
-    queue = waiting[np.argsort(confidence[waiting], kind="stable")]
-    columns = ("ID", "prediction", "confidence", "runner_up", "runner_up_confidence", "target", "status")
-    write_csv(path, [_review_record(predictions, probs, int(row)) for row in queue], columns)
-    return len(queue)
-
-
-def _review_record(predictions: Predictions, probs: np.ndarray, row: int) -> dict[str, Any]:
-    record = {
-        "ID": predictions.ids[row],
-        "target": _label(predictions, row),
-        "status": "" if predictions.status is None else predictions.status[row],
-        **dict.fromkeys(("prediction", "confidence", "runner_up", "runner_up_confidence"), ""),
-    }
-    if np.isnan(probs[row]).any():
-        return record
-    first, second = np.argsort(-probs[row], kind="stable")[:2]
-    names = predictions.class_names
-    return record | {
-        "prediction": names[first],
-        "confidence": _digits(probs[row, first]),
-        "runner_up": names[second],
-        "runner_up_confidence": _digits(probs[row, second]),
-    }
-
-
-def _label(predictions: Predictions, row: int) -> str:
-    known = predictions.targets is not None and predictions.targets[row] >= 0
-    return predictions.class_names[predictions.labels[row]] if known else ""
 
 
 def _digits(value: float) -> str:

@@ -274,7 +274,9 @@ def _finished(work: _Work, fitted: Sequence[FitResult]) -> TrainResult:
         result = _folds_result(work, [int(planned.fold or 0) for planned in work.fits], fitted)
     else:
         result = _single_result(work, fitted[0])
-    result = replace(result, precision=_note_precision(work), left_out=index.left_out.counts)
+    # Checkpoints alone hold the number format they predict in: the profile says what scored the epochs, to repeat the run.
+    precisions = sorted({info_of(path).precision for path in fold_checkpoints(run.path) or [run.best]})
+    result = replace(result, precision=", ".join(precisions), left_out=index.left_out.counts)
     f1 = result.val.metrics["f1_macro"]
     degraded = [fold.metrics["f1_macro_degraded"] for fold in result.folds if "f1_macro_degraded" in fold.metrics]
     run.write_state(
@@ -357,16 +359,6 @@ def _checked(
         fitted=train.plan or "",
     )
     return _Checked(profile, index, own_val, fits, split, plan, pages)
-
-
-def _note_precision(work: _Work) -> str:
-    """Write what the checkpoints are to predict with into the run's profile (of folds that differ fp32), and return it."""
-    run, runtime = work.run, work.profile.runtime
-    found = sorted({info_of(path).precision for path in fold_checkpoints(run.path) or [run.best]})
-    changes = {"precision": found[0] if len(found) == 1 else "fp32", "check": "off"}
-    runtime = runtime.model_copy(update={"inference": runtime.inference.model_copy(update=changes)})
-    write_text(run.profile, dump_profile(work.profile.model_copy(update={"runtime": runtime})))
-    return ", ".join(found)
 
 
 def _started(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages]) -> PreparedPages:

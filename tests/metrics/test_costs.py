@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from prediction_cases import at_random
+from prediction_cases import at_random, naming
 
 from docclf_cli.metrics.costs import Costs
+from docclf_cli.metrics.intervals import wilson
 from docclf_cli.tasks.evaluate.costs import measure_costs
 
 COSTS = Costs(np.array([[0.0, 5.0], [20.0, 0.0]]), np.array([1.0, 1.0]), np.array([50.0, 50.0]), 1.0)
@@ -52,3 +53,13 @@ def test_what_is_paid_is_within_its_interval_and_adds_up() -> None:
     assert inside >= 16
     assert report.all_reviewed.value == pytest.approx(1000)
     assert 0 < report.decided < 250
+
+
+def test_where_no_mistake_was_seen_the_saving_is_not_called_certain() -> None:
+    pages = naming([0] * 20 + [1] * 20, [0] * 20 + [1] * 20, classes=2)
+    costs = Costs(np.array([[0.0, 4.0], [4.0, 0.0]]), np.ones(2))
+    report = measure_costs(pages, costs, chosen_on_split=False)
+    assert (report.paid.value, report.paid.low) == (0.0, 0.0)
+    assert report.paid.high == pytest.approx(1000 * 4 * wilson(0, 40).high)
+    assert (report.saved.value, report.saved.low) == (1000, pytest.approx(1000 - report.paid.high))
+    assert report.all_reviewed.low == report.all_reviewed.high == 1000

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from docclf_cli.metrics.intervals import bootstrap_mean, lower_bound, wilson
+from docclf_cli.metrics.intervals import lower_bound, mean_of, wilson
 
 
 def rng() -> np.random.Generator:
@@ -34,14 +34,36 @@ def test_299_pages_without_a_mistake_show_99_percent_and_298_do_not() -> None:
 
 
 def test_a_mean_of_one_page_has_no_interval() -> None:
-    found = bootstrap_mean(np.array([0.7]), None, rng())
+    found = mean_of(np.array([0.7]), None)
     assert found.value == 0.7
     assert np.isnan([found.low, found.high]).all()
 
 
 def test_the_mean_of_many_pages_has_the_interval_of_the_normal_distribution() -> None:
     values = rng().normal(3.0, 2.0, 5000)
-    found = bootstrap_mean(values, None, rng())
+    found = mean_of(values, None)
     margin = 1.96 * values.std() / np.sqrt(5000)
     assert found.high - found.value == pytest.approx(margin, rel=0.1)
     assert found.value - found.low == pytest.approx(margin, rel=0.1)
+
+
+def test_the_interval_of_a_skewed_mean_reaches_further_to_where_the_rare_large_values_are() -> None:
+    values = rng().exponential(1.0, 60) ** 2
+    found = mean_of(values, None, lowest=0.0)
+    assert found.high - found.value > 1.5 * (found.value - found.low) > 0
+    mirrored = mean_of(-values, None, highest=0.0)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_bounds_of_the_values_are_bounds_of_the_interval() -> None:
+    values = np.array([0.0] * 20 + [1.0])
+    found = mean_of(values, None, lowest=0.0, highest=0.2)
+    assert (found.low, found.high) == (0.0, 0.2)
+
+
+def test_values_that_are_all_equal_leave_room_for_those_not_seen() -> None:
+    found = mean_of(np.zeros(30), None, lowest=0.0, highest=20.0)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, pytest.approx(20 * wilson(0, 30).high))
+    grouped = mean_of(np.zeros(30), np.repeat(np.arange(6), 5).astype(str), lowest=0.0, highest=20.0)
+    assert grouped.high == pytest.approx(20 * wilson(0, 6).high)
+    assert mean_of(np.full(30, 2.5), None, lowest=2.5, highest=2.5).high == 2.5

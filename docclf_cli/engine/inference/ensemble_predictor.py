@@ -103,7 +103,7 @@ class EnsemblePredictor:
         return self.outputs(batch).log_probs
 
     def outputs(self, batch: Batch) -> PageOutputs:
-        """The same, how foreign each page is (the mean of the members' log-odds), and how it lies (where they agree)."""
+        """What the members say of a batch together: classes, how foreign each page is (mean log-odds), how it lies (if they agree)."""
         members = [
             member.predictor.outputs(batch.images[member.input], batch.texts) for member in self.member_predictors
         ]

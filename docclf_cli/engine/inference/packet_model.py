@@ -13,7 +13,7 @@ from docclf_cli.data.packets.boundary_model import BoundaryModel, Gap, PacketPag
 from docclf_cli.data.packets.cues import cues_of
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.inference.onnx_backend import ONNX_SUFFIX
-from docclf_cli.engine.inference.predictor import Network, open_predictor
+from docclf_cli.engine.inference.predictor import Network, Predictor, open_predictor
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.ensembling.pooling import geometric
 from docclf_cli.errors import CheckpointError
@@ -56,13 +56,16 @@ class PacketModel:
     temperature: float
 
     @classmethod
-    def open(cls, member: TrainedModel, config: RuntimeConfig, pages: int = 0) -> PacketModel:
+    def open(
+        cls, member: TrainedModel, config: RuntimeConfig, pages: int = 0, loaded: Predictor | None = None
+    ) -> PacketModel:
         """Load a model.
 
         Args:
             member: What to load.
             config: Device and numerics; `auto` is how its run scored its pages.
             pages: About how many pages there are; 0 where that is not known.
+            loaded: Its networks, where they are loaded already: they are shared.
 
         Raises:
             CheckpointError: It was not trained to split packets, or is damaged.
@@ -74,7 +77,7 @@ class PacketModel:
                 boundaries.append(BoundaryModel.from_arrays(Checkpoint.load(info.path).boundaries))
             except ValueError as error:
                 raise CheckpointError(f"{info.path}: {error}", "train it again with --packets") from error
-        predictor = open_predictor(member.checkpoints, config, pages=pages, temperature=member.temperature)
+        predictor = loaded or open_predictor(member.checkpoints, config, pages=pages, temperature=member.temperature)
         networks = tuple(
             network if network.recorder else replace(network, recorder=FeatureRecorder(network.model))
             for network in predictor.networks
@@ -114,7 +117,7 @@ class PacketModel:
         ]
 
     def gap(self, before: LookedAt, after: LookedAt) -> Gap:
-        """What is said of the place between two neighbouring pages: the mean of the networks' probabilities."""
+        """How probable it is that a document begins between two neighbouring pages: the mean over the networks."""
         gaps = [
             boundaries.gap(one, other)
             for boundaries, one, other in zip(self.boundaries, before.pages, after.pages, strict=True)

@@ -33,6 +33,7 @@ from docclf_cli.profile.schema import AugmentationConfig, TrainConfig
 
 TASK = "learning which side is up"
 FORWARD_PASSES = 3000  # of copies of training pages, at most
+SHARE, STEP = 1 / 8, 3  # of the forward passes of training, at most; a page in a training step is worth three of them
 FEWEST = 20  # training pages, and held-out ones
 COPIES, HELD_OUT_COPIES = 8, 4  # of each page, at most; every fourth one is varied, or every other one degraded
 MOST_HELD_OUT = 150  # pages
@@ -69,8 +70,9 @@ def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator)
         return {}
     network = Network(model, best.preprocess, runtime, stages=stages)
     labels = index.labels
-    trained = task.train_rows[stratified_sample(labels[task.train_rows], FORWARD_PASSES // (copies + 1), seed)]
-    held_out = task.val_rows[stratified_sample(labels[task.val_rows], MOST_HELD_OUT, seed)]
+    most, most_held_out = pages_to_turn(copies, len(task.train_rows), len(task.val_rows), task.profile.train.epochs)
+    trained = task.train_rows[stratified_sample(labels[task.train_rows], most, seed)]
+    held_out = task.val_rows[stratified_sample(labels[task.val_rows], most_held_out, seed)]
     varied = _varied(task.profile.augmentation)
     lying = [_LyingView(seed, copy, varied if copy % 4 == 3 else None) for copy in range(copies)]
     features, numbers, _ = _observe(network, [*lying, _LyingView(seed, NO_UP, None)], trained, validator)
@@ -92,14 +94,22 @@ def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator)
 
 
 def copies_of(config: TrainConfig) -> int:
-    """Of each training page; 0 where nothing is to be learned."""
+    """How many copies are made of each training page; 0 where nothing is to be learned."""
     if config.upright != "auto":
         return config.upright
     return 0 if config.only_probes else COPIES
 
 
+def pages_to_turn(copies: int, train: int, val: int, epochs: int) -> tuple[int, int]:
+    """How many training pages are copied, and how many held-out ones: fewer in a short run, which would wait for it."""
+    passes = SHARE * STEP * epochs * train
+    held_out = min(max(int(passes / 4 / (HELD_OUT_COPIES + 1)), FEWEST), val, MOST_HELD_OUT)
+    left = min(passes - held_out * (HELD_OUT_COPIES + 1), FORWARD_PASSES)
+    return min(max(int(left / (copies + 1)), FEWEST), train), held_out
+
+
 def forward_passes(copies: int, train: int, val: int) -> int:
-    """How many forward passes it takes to learn from so many copies of each training page."""
+    """How many forward passes it takes at most to learn from so many copies of each training page."""
     return min((copies + 1) * train, FORWARD_PASSES) + (HELD_OUT_COPIES + 1) * min(val, MOST_HELD_OUT) if copies else 0
 
 

@@ -138,7 +138,7 @@ def _ocr_minutes(profile: Profile) -> float:
 
 
 def _trial_gain(pages: list[TextPage], index: DocumentIndex, rows: np.ndarray, scored: np.ndarray) -> float:
-    """The lower bound of what text of some pages is better than their class frequencies, by models that left them out."""
+    """How much better than class frequencies the text of some pages tells their classes, at least; by models that left them out."""
     labels, gains = index.labels, list[float]()
     units = unit_of(len(index), index.groups)
     _, documents = np.unique(index.documents.astype(np.str_), return_inverse=True)

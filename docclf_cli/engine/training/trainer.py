@@ -240,7 +240,7 @@ class Trainer:
             self._counts(metrics)
 
     def _counts(self, metrics: StepMetrics) -> bool:
-        """Add the loss of a step to that of its epoch, or tell of it why not.
+        """Add the loss of a step to that of its epoch; of a step that is not finite, report why it is left out.
 
         Raises:
             DivergedError: More steps were skipped than `nan_tolerance` allows.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from docclf_cli.data.images.corruptions import DegradedView
+from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.members import Indices, merge_checkpoints, requests_of, stored_predictions
 from docclf_cli.engine.inference.requests import PredictionRequest
@@ -22,7 +24,6 @@ from docclf_cli.results.evaluation import ThresholdReport
 from docclf_cli.results.metrics import Threshold
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
-from docclf_cli.tasks.result_files import write_review_queue
 
 QUEUE = "review_queue.csv"
 
@@ -192,3 +193,43 @@ def _held_out_requests(member: TrainedModel) -> list[PredictionRequest]:
         return requests
     view = DegradedView.of_validation(requests[0].index.ids, data)
     return [*requests, *requests_of(member, "val", indices, view)]
+
+
+def write_review_queue(path: Path, predictions: Predictions, temperature: float, threshold: float | None) -> int:
+    """`review_queue.csv`: the pages that need review, unreadable ones first and then the least confident.
+
+    Args:
+        path: The CSV.
+        predictions: Pages of a split.
+        temperature: Divides the logits.
+        threshold: Pages of at least this confidence are decided; None decides no page.
+
+    Returns:
+        How many pages it lists.
+    """
+    probs = predictions.probs(temperature)
+    confidence = np.nan_to_num(probs.max(axis=1), nan=-1.0)
+    waiting = np.flatnonzero(confidence < (np.inf if threshold is None else threshold))
+    queue = waiting[np.argsort(confidence[waiting], kind="stable")]
+    columns = ("ID", "prediction", "confidence", "runner_up", "runner_up_confidence", "target", "status")
+    write_csv(path, [_review_record(predictions, probs, int(row)) for row in queue], columns)
+    return len(queue)
+
+
+def _review_record(predictions: Predictions, probs: np.ndarray, row: int) -> dict[str, Any]:
+    record = {
+        "ID": predictions.ids[row],
+        "target": predictions.label_name(row),
+        "status": "" if predictions.status is None else predictions.status[row],
+        **dict.fromkeys(("prediction", "confidence", "runner_up", "runner_up_confidence"), ""),
+    }
+    if np.isnan(probs[row]).any():
+        return record
+    first, second = np.argsort(-probs[row], kind="stable")[:2]
+    names = predictions.class_names
+    return record | {
+        "prediction": names[first],
+        "confidence": f"{probs[row, first]:.6f}",
+        "runner_up": names[second],
+        "runner_up_confidence": f"{probs[row, second]:.6f}",
+    }

@@ -9,9 +9,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +17,8 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from docclf_cli.registry import did_you_mean
@@ -29,119 +26,28 @@ from docclf_cli.results.as_json import jsonable
 from docclf_cli.services.web.hosts import is_loopback
 from docclf_cli.services.web.security import headers_of, is_of_other_site
 from docclf_cli.tasks.predict.page_predictions import UNKNOWN
-from docclf_cli.tasks.serve.batching import Batcher
-from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool, TooManyPages
-from docclf_cli.tasks.serve.served_model import ServedModel
+from docclf_cli.tasks.serve.packets import require_splitter, split_upload
+from docclf_cli.tasks.serve.served_model import ServedModel, of_all_pages
+from docclf_cli.tasks.serve.service import Service
+from docclf_cli.tasks.serve.uploads import BODY, file_of
 from docclf_cli.version import __version__
 
 requests_log = logging.getLogger("docclf.requests")
 RETRY_AFTER = "1"  # seconds
-FILE = "file"  # the form field
-QUERY = ("model", "top_k", "name")
-ADDRESSES = "POST /classify classifies a file; GET /docs lists all addresses"
-MULTIPART = "multipart/form-data"
-_FORM_OVERHEAD = 64 * 1024  # bytes that the parts of a form may take beside the file
-_BODY = {
-    "required": True,
-    "content": {
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        MULTIPART: {
-            "schema": {
-                "type": "object",
-                "required": [FILE],
-                "properties": {FILE: {"type": "string", "format": "binary"}},
-            }
-        },
-    },
-}
+QUERY = ("model", "name")
+ADDRESSES = "POST /classify classifies a file, POST /split-packets splits one; GET /docs lists all addresses"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The request is malformed, or its body came too slowly."},
     401: {"description": "The bearer token is missing or wrong."},
     403: {"description": "The request comes from a page of another site, or names another host."},
     404: {"description": "There is no model of this name."},
+    409: {"description": "The model was not trained to split packets."},
     413: {"description": "The file is larger, or has more pages, than the server takes."},
     422: {"description": "The file cannot be read, or a parameter is wrong or not known; `detail` says why."},
     405: {"description": "The address takes another method; `Allow` says which."},
     429: {"description": "Too many requests are waiting; `Retry-After` says when to come back."},
     503: {"description": "The server is starting or stopping, or the request took too long."},
 }
-
-
-@dataclass(frozen=True)
-class ServeLimits:
-    """What one request may take, and how many may wait.
-
-    Attributes:
-        bytes: Largest file.
-        seconds: Longest time from the first byte of a request to its answer.
-        waiting: Most requests at the same time.
-        decode: What decoding a file may take.
-    """
-
-    bytes: int = 50 * 2**20
-    seconds: float = 60.0
-    waiting: int = 64
-    decode: DecodeLimits = field(default_factory=DecodeLimits)
-
-
-@dataclass(eq=False)
-class Service:
-    """What all requests share.
-
-    Attributes:
-        models: By name; an entry is replaced when its checkpoint was.
-        limits: What a request may take.
-        batcher: Runs the models.
-        pool: Decodes files.
-        token: Bearer token; None where none is asked for.
-        loopback_only: Whether requests have to name this machine as their host.
-    """
-
-    models: dict[str, ServedModel]
-    limits: ServeLimits
-    batcher: Batcher
-    pool: DecodePool
-    decoders: int
-    token: str | None = None
-    loopback_only: bool = True
-    stopping: bool = False
-    active: int = 0
-    metrics: ServeMetrics = field(default_factory=lambda: ServeMetrics())
-
-    def __post_init__(self) -> None:
-        self.threads = ThreadPoolExecutor(self.decoders, thread_name_prefix="decode")
-
-    def model(self, name: str | None) -> ServedModel:
-        """The model of a name; the only or first one without.
-
-        Raises:
-            HTTPException: There is none.
-        """
-        if name is None:
-            return next(iter(self.models.values()))
-        if name not in self.models:
-            raise HTTPException(404, f"no model '{name}'; there are {', '.join(self.models)}")
-        return self.models[name]
-
-
-class ServeMetrics:
-    """The figures of `GET /metrics`."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter("docclf_requests", "Answered requests.", ("path", "status"), registry=self.registry)
-        self.pages = Counter(
-            "docclf_pages", "Classified pages by predicted class.", ("model", "label"), registry=self.registry
-        )
-        self.review = Counter("docclf_review_pages", "Pages that need review.", ("model",), registry=self.registry)
-        self.unknown = Counter(
-            "docclf_unknown_pages", "Pages that belong to no class.", ("model",), registry=self.registry
-        )
-        self.seconds = Histogram(
-            "docclf_request_seconds", "Seconds from a request to its answer.", ("path",), registry=self.registry
-        )
-        self.active = Gauge("docclf_active_requests", "Requests in work.", registry=self.registry)
-        self.waiting = Gauge("docclf_waiting_pages", "Pages that wait for the model.", registry=self.registry)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -192,20 +98,30 @@ def create_app(service: Service) -> FastAPI:
     @app.post(
         "/classify",
         summary="Classify the pages of an image, TIFF or PDF file.",
-        openapi_extra={"requestBody": _BODY},
-        responses=_REFUSALS,
+        openapi_extra={"requestBody": BODY},
+        responses={status: meaning for status, meaning in _REFUSALS.items() if status != 409},
     )
     async def classify(request: Request, model: str | None = None, top_k: int = 3) -> JSONResponse:
-        if unknown := [key for key in request.query_params if key not in QUERY]:
-            raise HTTPException(
-                422,
-                f"there is no parameter '{unknown[0]}'{did_you_mean(unknown[0], QUERY)} (known: {', '.join(QUERY)})",
-            )
+        _check_query(request, (*QUERY, "top_k"))
         served = service.model(model)
-        if not 1 <= top_k <= len(served.predictor.class_names):
-            raise HTTPException(422, f"top_k: {top_k} is not between 1 and {len(served.predictor.class_names)}")
-        name, content = await _file_of(request, service.limits.bytes)
-        return JSONResponse(jsonable(await _classified(service, served, name, content, top_k)))
+        classes = len(served.predictor.class_names)
+        if "top_k" in request.query_params and not 1 <= top_k <= classes:
+            raise HTTPException(422, f"top_k: {top_k} is not between 1 and {classes}")
+        name, content = await file_of(request, service.limits.bytes)
+        return JSONResponse(jsonable(await _classified(service, served, name, content, min(top_k, classes))))
+
+    @app.post(
+        "/split-packets",
+        summary="Find the documents in a PDF or TIFF file that holds several.",
+        openapi_extra={"requestBody": BODY},
+        responses=_REFUSALS,
+    )
+    async def split_packets(request: Request, model: str | None = None) -> JSONResponse:
+        _check_query(request, QUERY)
+        served = service.model(model)
+        require_splitter(served)
+        name, content = await file_of(request, service.limits.bytes)
+        return JSONResponse(jsonable(await split_upload(service, served, name, content)))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
@@ -230,17 +146,21 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-async def _classified(service: Service, served: ServedModel, name: str, content: bytes, top_k: int) -> Any:
-    loop = asyncio.get_running_loop()
-    try:
-        pages = await loop.run_in_executor(
-            service.threads, service.pool.decode, content, served.preprocesses, served.text_mode
+def _check_query(request: Request, known: tuple[str, ...]) -> None:
+    """Refuse parameters that are not known.
+
+    Raises:
+        HTTPException: There is one.
+    """
+    if unknown := [key for key in request.query_params if key not in known]:
+        raise HTTPException(
+            422, f"there is no parameter '{unknown[0]}'{did_you_mean(unknown[0], known)} (known: {', '.join(known)})"
         )
-    except TooManyPages as error:
-        raise HTTPException(413, f"the file {error}") from error
-    if not any(page.images for page in pages):
-        raise HTTPException(422, f"the file cannot be read: {pages[0].error if pages else 'it has no pages'}")
-    answer = served.answer(name, pages, await service.batcher.outputs(served, pages), top_k)
+
+
+async def _classified(service: Service, served: ServedModel, name: str, content: bytes, top_k: int) -> Any:
+    pages = await service.decoded(content, served.preprocesses, served.text_mode)
+    answer = served.answer(name, of_all_pages(pages, await service.batcher.outputs(served, pages)), top_k)
     for row in answer.predictions:
         if row.predicted is not None:
             service.metrics.pages.labels(served.name, row.predicted).inc()
@@ -249,56 +169,6 @@ async def _classified(service: Service, served: ServedModel, name: str, content:
             if row.decision == UNKNOWN:
                 service.metrics.unknown.labels(served.name).inc()
     return answer
-
-
-async def _file_of(request: Request, limit: int) -> tuple[str, bytes]:
-    """Name and content of the file of a request, which stays in memory.
-
-    Raises:
-        HTTPException: It is too large, empty, or the form has not exactly one file.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != MULTIPART:
-        content = b"".join([chunk async for chunk in _bounded(request, limit)])
-        if not content:
-            raise HTTPException(
-                422, f"the body is empty (0 bytes); send the file as it is, or as the form field '{FILE}'"
-            )
-        return request.query_params.get("name", ""), content
-    parser = MultiPartParser(request.headers, _bounded(request, limit + _FORM_OVERHEAD), max_files=1, max_fields=8)
-    parser.spool_max_size = limit + _FORM_OVERHEAD  # larger ones would go to the disk
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        raise HTTPException(400, f"the form cannot be read: {getattr(error, 'message', 'no boundary')}") from error
-    if others := [field for field in form if field != FILE]:
-        raise HTTPException(422, f"there is no form field '{others[0]}'; send the file as the form field '{FILE}'")
-    uploads = [value for value in form.values() if not isinstance(value, str)]
-    if len(uploads) != 1:
-        raise HTTPException(422, f"the form has no file; send it as the form field '{FILE}'")
-    content = await uploads[0].read()
-    if len(content) > limit:
-        raise HTTPException(413, f"the file is larger than {limit:,} bytes")
-    if not content:
-        raise HTTPException(422, "the file is empty (0 bytes)")
-    return uploads[0].filename or "", content
-
-
-async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes]:
-    """The body in chunks.
-
-    Raises:
-        HTTPException: It is larger than allowed.
-    """
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise HTTPException(413, f"the file is larger than {limit:,} bytes")
-    seen = 0
-    async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > limit:
-            raise HTTPException(413, f"the file is larger than {limit:,} bytes")
-        yield chunk
 
 
 def _as_script_text(schema: Mapping[str, Any]) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.serve.decoding import DecodedPage
 from docclf_cli.tasks.serve.served_model import ServedModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,10 @@ class Batcher:
         self._pending.extend(waiting)
         self._arrived.set()
         return [await one.result for one in waiting]
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """What a function returns that uses a model; it runs between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.inference.ensemble_predictor import EnsemblePredictor, build_ensemble_predictor
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, TORCH
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.events import silent
 from docclf_cli.metrics.orientation import UNTOLD
@@ -31,6 +32,8 @@ from docclf_cli.tasks.costs import read_costs
 from docclf_cli.tasks.evaluate.confidence_threshold import threshold_from_held_out
 from docclf_cli.tasks.predict.page_predictions import DecisionRule, PageScores
 from docclf_cli.tasks.serve.decoding import DecodedPage
+from docclf_cli.tasks.split_packets.decoded import PacketSplitter, splits_packets
+from docclf_cli.tasks.split_packets.options import CutOptions
 from docclf_cli.tasks.unknown import MAX_LOST, check_shares, foreign_pages, unknown_rule
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
@@ -49,6 +52,7 @@ class ServedModel:
         rule: How probabilities become predictions, as for `predict`.
         key: Identifies the weights.
         backend: What runs it.
+        splitter: Splits packets; None where the model was not trained to, or runs as ONNX.
     """
 
     name: str
@@ -57,6 +61,7 @@ class ServedModel:
     rule: DecisionRule
     key: str
     backend: str
+    splitter: PacketSplitter | None = None
 
     @property
     def preprocesses(self) -> tuple[Preprocess, ...]:
@@ -93,20 +98,16 @@ class ServedModel:
             for one, odds, number in zip(found.log_probs.astype(np.float64), log_odds, numbers, strict=True)
         ]
 
-    def answer(
-        self, file: str, pages: Sequence[DecodedPage], found: Sequence[PageScores], top_k: int, status: str = ""
-    ) -> ServedPrediction:
+    def answer(self, file: str, scores: Sequence[PageScores], top_k: int, status: str = "") -> ServedPrediction:
         """What is said of a file.
 
         Args:
             file: Its name, as the request gave it.
-            pages: Its pages.
-            found: What the model says of the readable ones, in their order.
+            scores: What is said of its pages (`of_all_pages`).
             top_k: How many classes are named with their probabilities.
             status: Why a file without pages was not read.
         """
-        names, rule, read = self.predictor.class_names, replace(self.rule, top_k=top_k), iter(found)
-        scores = [next(read) if page.images else PageScores(np.zeros(0), reason=page.error) for page in pages]
+        names, rule = self.predictor.class_names, replace(self.rule, top_k=top_k)
         predictions = [
             replace(rule.of_page(file, number, one.log_probs, one.log_odds, one.reason), lies=((number - 1, one.lies),))
             for number, one in enumerate(scores, 1)
@@ -120,7 +121,7 @@ class ServedModel:
             predictions=tuple(one.as_row(names) for one in predictions),
             probabilities=tuple({names[place]: share for place, share in one.top} for one in predictions),
             document=ServedDocument(
-                len(pages), row.predicted, row.confidence, row.needs_review, row.status, row.unknown, row.decision
+                len(scores), row.predicted, row.confidence, row.needs_review, row.status, row.unknown, row.decision
             ),
         )
 
@@ -137,7 +138,14 @@ class ServedModel:
             by_costs=self.rule.costs is not None,
             backend=self.backend,
             precision=self.predictor.precision,
+            splits_packets=self.splitter is not None,
         )
+
+
+def of_all_pages(pages: Sequence[DecodedPage], found: Sequence[PageScores]) -> list[PageScores]:
+    """What is said of the readable pages, in their order, with those that could not be read in their places."""
+    read = iter(found)
+    return [next(read) if page.images else PageScores(np.zeros(0), reason=page.error) for page in pages]
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,7 @@ class ModelSource:
         max_lost: Share of pages of known classes that may be called unknown; 0 calls no page unknown.
         expect_unknown: Share of unknown pages to expect; None holds a target precision for known pages alone.
         costs: Table of prices to decide by, instead of a confidence.
+        cuts: How packets are cut; None loads nothing for that.
     """
 
     name: str
@@ -167,6 +176,7 @@ class ModelSource:
     max_lost: float = MAX_LOST
     expect_unknown: float | None = None
     costs: Path | None = None
+    cuts: CutOptions | None = None
 
     def check(self) -> None:
         """Refuse options that contradict each other.
@@ -212,10 +222,19 @@ class ModelSource:
         costs = None if self.costs is None else read_costs(self.costs, members[0].info.class_names)
         predictor = build_ensemble_predictor(spec, self.runtime, backend=self.backend)
         rule = DecisionRule(threshold=threshold, unknown=unknown, costs=costs)
-        served = ServedModel(self.name, str(self.path), predictor, rule, members[0].key, self.backend)
+        splitter = self._splitter(members[0], predictor)
+        served = ServedModel(self.name, str(self.path), predictor, rule, members[0].key, self.backend, splitter)
         white = tuple(np.full((one.size, one.size, 3), 255, np.uint8) for one in served.preprocesses)
         served.outputs([DecodedPage(white)])
         return served
+
+    def _splitter(self, member: TrainedModel, predictor: EnsemblePredictor) -> PacketSplitter | None:
+        """What splits packets, by the networks that are loaded already where these are the ones that were trained for it."""
+        own = TrainedModel.load(self.path)
+        if self.cuts is None or self.backend != TORCH or not splits_packets(own):
+            return None
+        loaded = predictor.member_predictors[0].predictor if own.key == member.key else None
+        return PacketSplitter.open(own, self.runtime, self.cuts, loaded)
 
     def _spec(self) -> EnsembleSpec:
         return EnsembleSpec.of_checkpoint(self.path, self.tta)

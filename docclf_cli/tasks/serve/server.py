@@ -17,10 +17,11 @@ import uvicorn
 
 from docclf_cli.services.web.hosts import is_loopback
 from docclf_cli.services.web.server import listen
-from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app, requests_log
+from docclf_cli.tasks.serve.app import create_app, requests_log
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodePool
 from docclf_cli.tasks.serve.served_model import SHOWN_DIGITS, ModelSource
+from docclf_cli.tasks.serve.service import ServeLimits, Service
 
 logger = logging.getLogger("docclf")
 LOOK_AGAIN = 2.0  # seconds between looks at the checkpoints, with --reload

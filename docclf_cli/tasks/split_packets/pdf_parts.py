@@ -51,14 +51,17 @@ _NAMING = {
 _DEEPEST = 50  # forms within forms, and fields within fields
 
 
-def require_pdf_writer() -> None:
+def require_pdf_writer(option: str = "--write") -> None:
     """Raise an `InputError` that says what to install where parts of PDFs cannot be written.
+
+    Args:
+        option: What asks for parts.
 
     Raises:
         InputError: The package is not installed.
     """
     if importlib.util.find_spec("pikepdf") is None:
-        raise InputError("--write: parts of PDF packets need the package pikepdf", "pip install 'docclf[packets]'")
+        raise InputError(f"{option}: parts of PDF packets need the package pikepdf", "pip install 'docclf[packets]'")
 
 
 class PdfPacket:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import csv
+import itertools
 import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,9 +26,7 @@ from docclf_cli.data.loading.batch import Batch, collate
 from docclf_cli.data.loading.data_loader import data_loader, read_one_by_one
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput, cut
 from docclf_cli.data.loading.pages import FilePages
-from docclf_cli.data.packets.boundary_model import Gap
-from docclf_cli.data.text.ocr import require_ocr
-from docclf_cli.data.text.page_text import MODES, TextMode
+from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.data.text.read import page_text
 from docclf_cli.engine.inference.packet_model import LookedAt, PacketModel, require_packets
 from docclf_cli.engine.inference.run_inference import run_inference
@@ -38,14 +37,14 @@ from docclf_cli.events import Emit, Progress, silent
 from docclf_cli.files import atomic_write
 from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import RuntimeConfig
-from docclf_cli.results.packets import CutLimits, PacketPart, SplitPacketsResult
+from docclf_cli.results.packets import PacketPart, SplitPacketsResult
 from docclf_cli.stop import NEVER, StopFlag
-from docclf_cli.tasks.split_packets.parts import UNREAD, PacketGaps, is_uncertain, parts_of
+from docclf_cli.tasks.split_packets.options import TARGET, CutOptions
+from docclf_cli.tasks.split_packets.parts import PacketCollector, PacketGaps, cut_limits, is_uncertain, parts_of
 from docclf_cli.tasks.split_packets.writing import PartsFolder
 
 PAGES_AT_ONCE = 32
 MOST_ROWS = 1000  # documents that a result holds itself
-TARGET = 0.95
 TASK = "splitting packets"
 CRASHES = "makes its decoder crash, or needs too much memory"
 SUFFIXES = (".csv", ".jsonl")
@@ -86,12 +85,7 @@ class SplitOptions:
         """
         if not self.inputs:
             raise InputError("no packet is named", "docclf split-packets RUN packet.pdf")
-        if not 0.5 < self.target_precision < 1:
-            raise InputError(f"--target-precision: {self.target_precision:g} is not between 0.5 and 1", "such as 0.95")
-        if self.text not in MODES:
-            raise InputError(f"--text: '{self.text}' is not one of {', '.join(MODES)}")
-        if self.text == "ocr":
-            require_ocr()
+        CutOptions(self.target_precision, self.text).check()
         if self.output is not None and self.output.suffix.lower() not in SUFFIXES:
             raise InputError(f"--output {self.output}: name a table that ends in {' or '.join(SUFFIXES)}")
         if self.output is not None and self.output.exists() and not self.overwrite:
@@ -190,10 +184,7 @@ def split_packets(
         review=counts.review,
         uncertain_cuts=counts.uncertain,
         target_precision=options.target_precision,
-        limits=tuple(
-            CutLimits(kind, join if join >= 0 else None, cut_from if cut_from <= 1 else None)
-            for kind, (join, cut_from) in limits.items()
-        ),
+        limits=cut_limits(limits),
         text_pages=work.text_pages,
         signatures=0 if folder is None else folder.signatures,
         written=0 if folder is None else folder.written,
@@ -242,29 +233,15 @@ class _Work:
 
     def packets(self) -> Iterator[tuple[int, PacketGaps]]:
         """Each file of the list with what was found in it, in the order of the list."""
-        row, before = 0, None
-        log_probs, gaps, reasons = list[np.ndarray | None](), list[Gap](), dict[int, str]()
-        for number, page in self._looked_at():
-            own, place = self._place(number)
-            assert own == row
-            if isinstance(page, str):
-                reasons[place] = page
-            if place:
-                here, there = (None if isinstance(one, str) else one for one in (before, page))
-                gaps.append(UNREAD if here is None or there is None else self.model.gap(here, there))
-            log_probs.append(None if isinstance(page, str) else np.stack([page.first, page.later]))
-            before = page
-            if number + 1 == self.pages.starts[row + 1]:
-                shown = self.pages.files[row].shown
-                yield row, PacketGaps(shown, [] if row in self.closed else log_probs, gaps, reasons)
-                row, before = row + 1, None
-                log_probs, gaps, reasons = [], [], {}
+        pages = self._looked_at()
+        for row, (start, end) in enumerate(itertools.pairwise(self.pages.starts.tolist())):
+            packet = PacketCollector(self.pages.files[row].shown, self.model)
+            for page in itertools.islice(pages, end - start):
+                packet.add(page)
+            found = packet.found()
+            yield row, replace(found, log_probs=[]) if row in self.closed else found
 
-    def _place(self, number: int) -> tuple[int, int]:
-        row = int(np.searchsorted(self.pages.starts, number, side="right")) - 1
-        return row, number - int(self.pages.starts[row])
-
-    def _looked_at(self) -> Iterator[tuple[int, LookedAt | str]]:
+    def _looked_at(self) -> Iterator[LookedAt | str]:
         """Every page in order, or why it could not be read."""
         ran = run_inference(
             [lambda batch: self.model.look(batch, self._size_of, self._text_of)],
@@ -279,7 +256,7 @@ class _Work:
             found: dict[int, LookedAt | str] = dict(batch.unreadable)
             for looked_at in outputs:
                 found |= dict(zip(batch.rows.tolist(), looked_at, strict=True))
-            yield from sorted(found.items())
+            yield from (found[number] for number in sorted(found))
 
     def _batches(self) -> Iterator[Batch]:
         """All pages in order; where a page ends its loader process, its batch is read one by one."""

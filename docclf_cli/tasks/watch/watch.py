@@ -3,6 +3,9 @@
 A file is known by its content. What is to become of it is in the journal before anything is written, and that it is
 done is in the journal afterwards. So a process that is killed at any point goes on where it was: a file whose copy is
 there is done, any other is copied again under the same name.
+
+The parts of a packet are written side by side in the watcher's own folder first. Then their places are in the journal, and
+then each gets its place, which the journal says as well.
 """
 
 from __future__ import annotations
@@ -10,12 +13,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 import os
 import secrets
-import shutil
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -31,6 +31,7 @@ from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import TEMP_PREFIX, sha256_of
 from docclf_cli.journal import JOURNAL, Journal
+from docclf_cli.page_ids import is_paged
 from docclf_cli.results.as_json import jsonable
 from docclf_cli.results.serving import ServedPrediction
 from docclf_cli.results.watching import WatchResult
@@ -38,14 +39,15 @@ from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.predict.page_predictions import UNKNOWN, PageScores
 from docclf_cli.tasks.predict.sorting import REVIEW, UNKNOWN_FILES, UNREADABLE_FILES, folder_names, place_copy
 from docclf_cli.tasks.serve.decoding import DecodePool, TooManyPages
-from docclf_cli.tasks.serve.served_model import ServedModel
+from docclf_cli.tasks.serve.served_model import ServedModel, of_all_pages
+from docclf_cli.tasks.watch.packets import PacketSorter, SplitFile, StagedParts, part_name
+from docclf_cli.tasks.watch.telling import Teller, copies_of
 
 logger = logging.getLogger("docclf")
 STATE = ".docclf-watch"  # in the output folder: journal, lock, and copies that are not complete yet
 SUMMARY_EVERY = 3600.0  # seconds
 MOST_BYTES = 10**9  # of a file, which is held in memory
-TELL_AGAIN = 60.0  # seconds until a command that failed is run again
-PLANNED, DONE, TOLD = "planned", "done", "told"
+PLANNED, PLACED, DONE = "planned", "placed", "done"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class _Tally:
     unreadable: int = 0
     unknown: int = 0
     duplicates: int = 0
+    packets: int = 0
+    parts: int = 0
     classes: Counter[str] = field(default_factory=Counter)
 
 
@@ -113,19 +117,22 @@ class Watcher:
 
     Args:
         options: What to do.
-        model: What decides.
+        model: What decides; where it has a splitter, packets are split.
         pool: Decodes files.
         stop: Polled between files.
     """
 
     def __init__(self, options: WatchOptions, model: ServedModel, pool: DecodePool, stop: StopFlag) -> None:
         self._options, self._model, self._pool, self._stop = options, model, pool, stop
+        self._staged = StagedParts(options.output / STATE)
+        self._packets = None if model.splitter is None else PacketSorter(self._staged, model, model.splitter, pool)
         self._folders = dict(zip(model.predictor.class_names, folder_names(model.predictor.class_names), strict=True))
         self._tally, self._left_out = _Tally(), LeftOut()
         self._handled: dict[str, _Mark] = {}  # files of the inbox that need no more work, while they stay as they are
         self._arriving: dict[str, tuple[_Mark, float]] = {}
-        self._done: dict[str, str] = {}  # where the content of a file was put, by its SHA-256
-        self._untold: dict[str, tuple[Mapping[str, Any], float]] = {}  # with the time of the next attempt
+        self._done: dict[str, Mapping[str, Any]] = {}  # what was planned for a file, by its SHA-256
+        self._placed = set[str]()  # IDs of parts that have their place, of packets that are not done
+        self._teller = Teller(options.command, options.command_seconds, options.inbox, options.output)
 
     def run(self) -> WatchResult:
         """Sort files until it is stopped, or with `once` until nothing is left to do.
@@ -170,7 +177,7 @@ class Watcher:
                 waiting = True
         for gone in self._handled.keys() - set(found):
             del self._handled[gone]
-        self._tell_all()
+        self._teller.tell(self._journal, self._stop)
         return waiting
 
     def _look_at(self, name: str) -> bool:
@@ -212,33 +219,82 @@ class Watcher:
         if key in self._done and (not self._options.move or self._is_there(key)):
             self._tally.duplicates += 1
             return
-        answer = self._classified(name, content)
-        event = {
-            "event": PLANNED,
-            "id": key,
-            "source": name,
-            "destination": self._free_place(self._folder_of(answer), PurePath(name), key),
-            "answer": jsonable(answer),
-        }
+        found = self._split(name, content, key) if self._packets and is_paged(name) else None
+        event: dict[str, Any] = {"event": PLANNED, "id": key, "source": name}
+        if found is not None and found.parts:
+            event["parts"] = self._planned_parts(name, key, found)
+        else:
+            answer = self._classified(name, content) if found is None else found.whole
+            folder = REVIEW if found is not None and found.reason else self._folder_of(answer)
+            event["destination"] = self._free_place(folder, PurePath(name), key)
+            event["answer"] = jsonable(answer)
+            if found is not None and found.reason:
+                event["uncertain"] = list(found.uncertain)
         self._journal.append(event)
-        self._put(event, content)
+        if "parts" in event:
+            self._place_parts(event)
+        else:
+            self._put(event, content)
         self._note_done(event)
 
     def _is_there(self, key: str) -> bool:
         """Whether the copy of a content is still where it was put, so that another one may be removed."""
-        place = self._options.output / self._done[key]
-        return place.is_file() and sha256_of(place) == key
+        return all(self._has(part) for part in copies_of(self._done[key]))
+
+    def _has(self, part: Mapping[str, Any]) -> bool:
+        place = self._options.output / part["destination"]
+        return place.is_file() and sha256_of(place) == part["sha256"]
+
+    def _split(self, name: str, content: bytes, key: str) -> SplitFile:
+        assert self._packets is not None
+        try:
+            return self._packets.split(name, content, key)
+        except TooManyPages as error:
+            return SplitFile(self._model.answer(name, [], 1, status=f"the file {error}"))
+
+    def _planned_parts(self, name: str, key: str, found: SplitFile) -> list[dict[str, Any]]:
+        """Where the parts of a packet are to go; each has an ID that is the same each time."""
+        return [
+            {
+                "id": f"{key}-p{part.pages[0]}-{part.pages[1]}",
+                "pages": part.pages,
+                "destination": self._free_place(self._folder_of(part.answer), part_name(name, part.pages), part.sha256),
+                "sha256": part.sha256,
+                "answer": jsonable(part.answer),
+            }
+            for part in found.parts
+        ]
+
+    def _place_parts(self, event: Mapping[str, Any]) -> None:
+        """Give the parts of a packet their places, one after another.
+
+        Raises:
+            ResourceError: The folder cannot be written to, or a part is not there any more.
+        """
+        suffix = PurePath(event["source"]).suffix
+        for part in event["parts"]:
+            if part["id"] in self._placed:
+                continue
+            if not self._has(part):
+                place = self._options.output / part["destination"]
+                try:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place_copy(self._staged.path(event["id"], part["pages"], suffix), place)
+                except OSError as error:
+                    raise ResourceError(f"{place} cannot be written: {error.strerror or error}", "see --out") from error
+            self._journal.append({"event": PLACED, "id": part["id"]})
+            self._placed.add(part["id"])
 
     def _classified(self, name: str, content: bytes) -> ServedPrediction:
         model = self._model
         try:
             pages = self._pool.decode(content, model.preprocesses, model.text_mode)
         except TooManyPages as error:
-            return model.answer(name, [], [], 1, status=f"the file {error}")
+            return model.answer(name, [], 1, status=f"the file {error}")
         readable, found = [page for page in pages if page.images], list[PageScores]()
         for start in range(0, len(readable), model.most_pages):
             found += model.outputs(readable[start : start + model.most_pages])
-        return model.answer(name, pages, found, 3)
+        return model.answer(name, of_all_pages(pages, found), 3)
 
     def _folder_of(self, answer: ServedPrediction) -> str:
         document = answer.document
@@ -283,74 +339,68 @@ class Watcher:
 
     def _note_done(self, event: Mapping[str, Any]) -> None:
         self._journal.append({"event": DONE, "id": event["id"]})
-        self._done[event["id"]] = event["destination"]
-        document = event["answer"]["document"]
+        self._done[event["id"]] = event
+        copies = copies_of(event)
+        if "parts" in event:
+            self._staged.clear(event["id"])
+            self._placed -= {part["id"] for part in copies}
+            self._tally.packets += 1
+            self._tally.parts += len(copies)
         self._tally.handled += 1
+        for copy in copies:
+            self._count(copy["answer"]["document"])
+        self._teller.add(copies)
+
+    def _count(self, document: Mapping[str, Any]) -> None:
         self._tally.needs_review += bool(document["needs_review"])
         self._tally.unreadable += document["predicted"] is None
         self._tally.unknown += _is_unknown(document)
         if document["predicted"] is not None:
             self._tally.classes[document["predicted"]] += 1
-        if self._options.command:
-            self._untold[event["id"]] = event, 0.0
 
     def _recover(self) -> None:
         """Finish what an earlier process began."""
         planned: dict[str, Mapping[str, Any]] = {}
-        told: set[str] = set()
+        told = set[str]()
         for event in self._journal.events:
             key = event["id"]
             if event["event"] == PLANNED:
                 planned[key] = event
+            elif event["event"] == PLACED:
+                self._placed.add(key)
             elif event["event"] == DONE:
-                self._done[key] = planned[key]["destination"]
+                self._done[key] = planned[key]
+                self._placed -= {copy["id"] for copy in copies_of(planned[key])}
             else:
                 told.add(key)
         for key, event in planned.items():
-            place = self._options.output / event["destination"]
-            if key not in self._done and place.is_file() and sha256_of(place) == key:
-                self._note_done(event)
-        if self._options.command:
-            self._untold |= {key: (planned[key], 0.0) for key in self._done if key not in told}
-
-    def _tell_all(self) -> None:
-        """Run the command for files of which it was not told yet."""
-        for key, (event, due) in list(self._untold.items()):
-            self._stop.raise_if_set("stopped watching", "start the command again to continue")
-            if time.monotonic() < due:
+            if key in self._done:
                 continue
-            if self._tell(event):
-                self._journal.append({"event": TOLD, "id": key})
-                del self._untold[key]
-            else:
-                self._untold[key] = event, time.monotonic() + TELL_AGAIN
+            if "parts" in event:
+                self._place_again(event)
+            elif self._is_complete(event):
+                self._note_done(event)
+        self._staged.clear_others(planned.keys() - self._done.keys())
+        self._teller.add(copy for event in self._done.values() for copy in copies_of(event) if copy["id"] not in told)
 
-    def _tell(self, event: Mapping[str, Any]) -> bool:
-        told = {
-            "id": event["id"],
-            "source": str(self._options.inbox / event["source"]),
-            "destination": str(self._options.output / event["destination"]),
-            **event["answer"],
-        }
-        name = shutil.which(self._options.command[0]) or self._options.command[0]
+    def _is_complete(self, event: Mapping[str, Any]) -> bool:
+        """Whether all copies that were planned for a file are there."""
+        return all(copy["id"] in self._placed or self._has(copy) for copy in copies_of(event))
+
+    def _place_again(self, event: Mapping[str, Any]) -> None:
+        """Finish a packet of which an earlier process had placed some parts; otherwise it is split again."""
         try:
-            subprocess.run(
-                [name, *self._options.command[1:]],
-                input=json.dumps(told).encode(),
-                timeout=self._options.command_seconds,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            logger.warning("--exec failed for %s, and is run again in a minute: %s", told["destination"], error)
-            return False
-        return True
+            self._place_parts(event)
+        except ResourceError as error:
+            logger.warning("%s: %s", event["source"], error.message)
+        if self._is_complete(event):
+            self._note_done(event)
 
     def _summary(self) -> str:
         tally = self._tally
         return (
             f"{tally.handled:,} files sorted, {tally.needs_review:,} of them to review, {tally.unknown:,} unknown, "
-            f"{tally.unreadable:,} unreadable, "
+            f"{tally.unreadable:,} unreadable, {tally.packets:,} split into {tally.parts:,} documents, "
             f"{tally.duplicates:,} duplicates, {len(self._arriving):,} arriving"
         )
 
@@ -364,6 +414,8 @@ class Watcher:
             unreadable=tally.unreadable,
             unknown=tally.unknown,
             duplicates=tally.duplicates,
+            packets=tally.packets,
+            parts=tally.parts,
             output=self._options.output,
             left_out=dict(self._left_out.counts),
         )

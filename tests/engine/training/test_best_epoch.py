@@ -81,7 +81,7 @@ def test_what_a_model_predicts_with_is_judged_on_its_held_out_pages(
     assert result.precision == precision
     assert info_of(run.best).precision == info_of(run.path / "refit.ckpt").precision == precision
     stored = load_profile(str(run.profile)).profile.runtime.inference
-    assert (stored.precision, stored.check) == (precision, "off")
+    assert (stored.precision, stored.check) == ("bf16", "on")  # what scored the epochs
     found = held_out(run)
     assert found.fingerprint["precision"] == precision
     assert np.array_equal(found.log_probs, computed(run, precision))
@@ -115,6 +115,16 @@ def test_a_stopped_run_ends_with_the_same_judgement(
         train(checked(pages, tmp_path, name="cut"), emit=stop_after, stop=stop)
     train(checked(pages, tmp_path, name="cut"), resume=tmp_path / "cut")
     assert not differing(contents(tmp_path / "cut"), contents(tmp_path / "whole"))
+
+
+def test_the_profile_of_a_finished_run_repeats_it_to_the_byte(
+    pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(monkeypatch, 0.0)
+    assert train(checked(pages, tmp_path, name="a")).precision == "fp32"
+    profile = load_profile(str(tmp_path / "a" / "profile.yaml")).profile
+    assert train(profile.model_copy(update={"name": "b", "output": str(tmp_path)})).precision == "fp32"
+    assert not differing(contents(tmp_path / "a"), contents(tmp_path / "b"))
 
 
 def test_stored_predictions_of_another_number_format_are_not_taken(

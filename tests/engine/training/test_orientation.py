@@ -1,9 +1,10 @@
 """What a model learns about how pages lie."""
 
 import numpy as np
+import pytest
 
 from docclf_cli.data.images.orientation import ORIENTATIONS, Orientation
-from docclf_cli.engine.training.orientation import NO_UP, _fitted, without_up
+from docclf_cli.engine.training.orientation import NO_UP, _fitted, pages_to_turn, without_up
 from docclf_cli.metrics.orientation import turn_log_probs
 
 
@@ -58,3 +59,17 @@ def test_pieces_of_a_page_are_its_own() -> None:
         assert not np.array_equal(one, page)
         assert set(one.ravel()) <= set(page.ravel())
         assert np.array_equal(np.sort(one.ravel()), page.ravel())
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "epochs", "expected"),
+    [
+        (390, 97, 24, (333, 97)),  # 3,510 passes, of which 3,000 may be copies of training pages
+        (192, 48, 3, (20, 20)),  # 216 passes would be 12 pages
+        (192, 48, 20, (133, 48)),  # 1,440 passes, less 240 for held-out pages, and nine for each training page
+        (100_000, 20_000, 1, (333, 150)),
+        (25, 22, 100, (25, 22)),
+    ],
+)
+def test_short_runs_turn_fewer_pages(train: int, val: int, epochs: int, expected: tuple[int, int]) -> None:
+    assert pages_to_turn(8, train, val, epochs) == expected

@@ -10,8 +10,12 @@ import pytest
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.thresholds import find_threshold
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.tasks.evaluate.confidence_threshold import check_target, evaluate_threshold, threshold_on
-from docclf_cli.tasks.result_files import write_review_queue
+from docclf_cli.tasks.evaluate.confidence_threshold import (
+    check_target,
+    evaluate_threshold,
+    threshold_on,
+    write_review_queue,
+)
 
 
 def of(confidences: list[float], right: list[bool]) -> Predictions:

@@ -1,7 +1,5 @@
 """`serve`: the same answers as `predict`, refusals, limits, and a server that lasts."""
 
-import asyncio
-import http.client
 import io
 import json
 import logging
@@ -11,17 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from cli_process import CliProcess
 from hostile_pages import BAD
 from page_cases import write_checkpoint, write_images, write_pdf
 from PIL import Image
+from serve_client import Answer, ask, serving
 
 from docclf_cli.engine.inference.ensemble_spec import EnsembleSpec
 from docclf_cli.errors import InputError
@@ -29,11 +27,11 @@ from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.services.web.server import listen
 from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.predict.predict import PredictOptions, predict
-from docclf_cli.tasks.serve.app import ServeLimits, Service, create_app
 from docclf_cli.tasks.serve.batching import Batcher
-from docclf_cli.tasks.serve.decoding import DecodedPage, DecodeLimits, DecodePool
-from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel
+from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
+from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel, of_all_pages
 from docclf_cli.tasks.serve.server import ServerLog
+from docclf_cli.tasks.serve.service import ServeLimits, Service
 from docclf_cli.tasks.unknown import UnknownRule
 
 CLASSES = ("form", "letter", "영수증", "bill")
@@ -41,44 +39,8 @@ HERE = RuntimeConfig(workers=0, precision="fp32")
 TOKEN = "a long random text"
 
 
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
-    finally:
-        connection.close()
-
-
 def load(checkpoint: Path, name: str = "default", threshold: float | None = 0.9) -> ServedModel:
     return ModelSource(name, checkpoint, HERE, min_confidence=threshold).load()
-
-
-@contextmanager
-def serving(service: Service) -> Iterator[int]:
-    """Serve in a thread of this process; gives the port."""
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_config=None, access_log=False))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +200,7 @@ def test_unknown_pages_and_costs_are_decided_as_predict_decides(
     try:
         for path in sorted((tmp_path / "in").iterdir()):
             pages = pool.decode(path.read_bytes(), served.preprocesses)
-            answer = served.answer(f"in/{path.name}", pages, served.outputs(pages), 3)
+            answer = served.answer(f"in/{path.name}", of_all_pages(pages, served.outputs(pages)), 3)
             rows = [row for row in expected.predictions if row.path == f"in/{path.name}"]
             assert [row.decision for row in answer.predictions] == [row.decision for row in rows]
             assert [row.needs_review for row in answer.predictions] == [row.needs_review for row in rows]
@@ -248,7 +210,7 @@ def test_unknown_pages_and_costs_are_decided_as_predict_decides(
     assert "review" in decisions and decisions & set(CLASSES)
     unknown = replace(served.rule, unknown=UnknownRule(threshold=1.0), costs=None)
     found = [PageScores(np.log(np.full(4, 0.25)), odds) for odds in (2.0, 0.0)]
-    answer = replace(served, rule=unknown).answer("a", [DecodedPage((np.zeros(1),))] * 2, found, 2)
+    answer = replace(served, rule=unknown).answer("a", found, 2)
     assert [row.decision for row in answer.predictions] == ["unknown", "form"]
     assert (answer.document.decision, answer.document.needs_review) == ("form", False)
     assert answer.predictions[0].unknown is not None
@@ -333,6 +295,9 @@ def test_many_clients_at_the_limit_while_the_model_is_replaced(models: dict[str,
             thread.start()
         for thread in threads:
             thread.join()
+        end = time.monotonic() + 10
+        while service.active and time.monotonic() < end:  # a request counts until its answer is sent
+            time.sleep(0.01)
         assert service.active == 0
     assert len(answers) == 32 * 4
     assert {answer.status for answer in answers} == {200, 429}
