@@ -90,6 +90,7 @@ def run(
     output: Output = None,
     export: Export = False,
     export_format: Format = "csv",
+    lang: option.Language = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,

@@ -20,6 +20,7 @@ import torch
 
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.loading.pages import Pages
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.engine.inference.get_predictions import get_predictions
 from docclf_cli.engine.inference.members import Indices, requests_of, split_rows
@@ -113,6 +114,7 @@ def export(
             raise InputError(f"{checkpoint}: the model only reads, so it has no network to export", "name another run")
         logger.warning("%s also reads pages: the exported file only looks at them, and is less often right", checkpoint)
     info, (network,) = trained.info, trained.predictor(FOR_ONNX).networks
+    network = replace(network, model=Checkpoint.load(info.path).build(info.path))  # with its batch norms
     int8_pages = _int8_pages(trained) if int8 else None
     with tempfile.TemporaryDirectory() as folder:
         exported = FORMATS[file_format].make(network.model, info, Path(folder))
