@@ -335,7 +335,6 @@ TABLES: Mapping[str, str] = {
     "Review": "검토",
     "source": "대상",
     "labelled": "라벨을 단 것",
-    "decided": "결정한 것",
     "left": "남은 것",
     ", {count} of them skipped": ", 그중 건너뛴 것 {count}",
     "suggestion was right": "제안이 맞음",
