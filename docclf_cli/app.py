@@ -5,8 +5,9 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -84,27 +85,40 @@ def _register() -> None:
         weights,
     )
 
-    app.command("train", cls=Command, epilog=train.EXAMPLES)(train.run)
-    app.command("tune", cls=Command, epilog=tune.EXAMPLES)(tune.run)
-    app.command("distill", cls=Command, epilog=distill.EXAMPLES)(distill.run)
-    app.command("evaluate", cls=Command, epilog=evaluate.EXAMPLES)(evaluate.run)
-    app.command("predict", cls=Command, epilog=predict.EXAMPLES)(predict.run)
-    app.command("split-packets", cls=Command, epilog=split_packets.EXAMPLES)(split_packets.run)
-    app.command("class-report", cls=Command, epilog=class_report.EXAMPLES)(class_report.run)
-    app.command("drift", cls=Command, epilog=drift.EXAMPLES)(drift.run)
-    app.command("runs", cls=Command, epilog=runs.EXAMPLES)(runs.run)
-    app.command("ensemble", cls=Command, epilog=ensemble.EXAMPLES)(ensemble.run)
-    app.command("tta", cls=Command, epilog=tta.EXAMPLES)(tta.run)
-    app.command("export", cls=Command, epilog=export.EXAMPLES)(export.run)
-    app.command("serve", cls=Command, epilog=serve.EXAMPLES)(serve.run)
-    app.command("watch", cls=Command, epilog=watch.EXAMPLES)(watch.run)
+    # Each with its page of docs/, in the order of `docclf --help`.
+    first = (
+        (train, "training"),
+        (tune, "tune"),
+        (distill, "distill"),
+        (evaluate, "evaluation"),
+        (predict, "prediction"),
+        (split_packets, "packets"),
+        (class_report, "evaluation"),
+        (drift, "drift"),
+        (runs, "training"),
+        (ensemble, "ensembles"),
+        (tta, "ensembles"),
+        (export, "prediction"),
+        (serve, "serve"),
+        (watch, "watch"),
+    )
+    last = (
+        (audit, "data"),
+        (review, "review"),
+        (env_check, "troubleshooting"),
+        (s3_push, "s3"),
+        (s3_pull, "s3"),
+    )
+    _add(first)
     app.add_typer(cache.app, name="cache")
     app.add_typer(weights.app, name="weights")
-    app.command("audit", cls=Command, epilog=audit.EXAMPLES)(audit.run)
-    app.command("review", cls=Command, epilog=review.EXAMPLES)(review.run)
-    app.command("env-check", cls=Command, epilog=env_check.EXAMPLES)(env_check.run)
-    app.command("s3-push", cls=Command, epilog=s3_push.EXAMPLES)(s3_push.run)
-    app.command("s3-pull", cls=Command, epilog=s3_pull.EXAMPLES)(s3_pull.run)
+    _add(last)
+
+
+def _add(modules: Iterable[tuple[ModuleType, str]]) -> None:
+    for module, page in modules:
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
+        app.command(name, cls=Command, epilog=f"{module.EXAMPLES}\n\n[bold]More[/]: docs/{page}.md")(module.run)
 
 
 _register()

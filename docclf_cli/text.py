@@ -42,7 +42,7 @@ class Message(str):
 
     Attributes:
         template: The text with `{names}` in the place of the values.
-        values: The values by name; a template of another language may use others of them.
+        values: The values by name, some of which may be messages; a template of another language may use others of them.
     """
 
     template: str
@@ -55,6 +55,17 @@ class Message(str):
         message.template = template
         message.values = values
         return message
+
+    @classmethod
+    def counted(cls, count: int, one: str, many: str, **values: object) -> Message:
+        """One of two texts about a number, which both name `{count}`."""
+        return cls.of(one if count == 1 else many, count=count, **values)
+
+    @classmethod
+    def joined(cls, parts: Sequence[str], between: str = " ") -> Message:
+        """Several texts, one after the other; those that are messages are said in another language too."""
+        names = [f"part{number}" for number in range(len(parts))]
+        return cls.of(between.join(f"{{{name}}}" for name in names), **dict(zip(names, parts, strict=True)))
 
 
 def format_bytes(count: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,41 @@ def argument_or_option(argument: str | None, value: str | None, option: str) -> 
     return value if argument is None else argument
 
 
-def without_type_of_flags(params: list[Any]) -> list[Any]:
-    """Parameters whose help says `<bool>` of no flag: it takes no value."""
+_KINDS = {"str": "TEXT", "Path": "PATH", "int": "N", "float": "NUMBER"}
+
+
+def with_plain_types(params: list[Any]) -> list[Any]:
+    """Parameters whose help says in plain words what they take: nothing of a flag, which takes no value, nor of an argument."""
     for param in params:
-        if getattr(param, "is_flag", False):
-            param.display_type_rich = lambda ctx: None
+        param.display_type_rich = partial(_kind, param)
+        if param.param_type_name == "argument" and param.metavar is not None:
+            param.get_usage_pieces = partial(_usage, param)
     return params
 
 
+def _usage(param: Any, ctx: Any) -> list[str]:
+    """An argument in the line of usage, in brackets where it may be left out."""
+    several = "..." if param.nargs != 1 and not param.metavar.endswith("...") else ""
+    name = f"{param.metavar}{several}"
+    return [name if param.required else f"[{name}]"]
+
+
+def _kind(param: Any, ctx: Any) -> str | None:
+    """What an option takes: its own word for it, else what its type is; a range is shown beside it."""
+    if param.param_type_name == "argument" or getattr(param, "is_flag", False):
+        return None
+    if param.metavar is not None:
+        return str(param.metavar)
+    name = re.sub(r"list\[(\w+)\]", r"\1", param.bare_type())
+    return None if param._get_number_range_help_str() else _KINDS.get(name, name.upper())
+
+
 class Group(TyperGroup):
-    """A group of commands whose flags are shown without a type."""
+    """A group of commands whose help says in plain words what options take."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options of the group itself."""
-        return without_type_of_flags(super().get_params(ctx))
+        return with_plain_types(super().get_params(ctx))
 
 
 class Command(TyperCommand):
@@ -53,7 +75,7 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its arguments and options."""
-        return without_type_of_flags(super().get_params(ctx))
+        return with_plain_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line.

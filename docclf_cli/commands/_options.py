@@ -78,9 +78,14 @@ ShowProfile = Annotated[
         "--show-profile", help="Print the resolved profile with the source of each value, and stop.", panel=PROFILE
     ),
 ]
-Data = Annotated[
+Data = Annotated[str | None, declare("--data", metavar="PATH", help="FOLDER as an option.")]
+OtherData = Annotated[
     str | None,
-    declare("--data", metavar="PATH", help="The same as an option: data root, folder tree, CSV file, or 'samples'."),
+    declare(
+        "--data",
+        metavar="PATH",
+        help="Pages: a data root, folder tree, CSV file, or 'samples' \\[default: those that the run was trained on].",
+    ),
 ]
 Run = Annotated[
     str | None,
@@ -186,7 +191,7 @@ CostTable = Annotated[
     declare(
         "--costs",
         metavar="CSV",
-        help="Decide by expected cost: a table of true class by decision and review (docs/unknown.md).",
+        help="Decide by expected cost: a table of true class by decision and review.",
         panel=REVIEW,
     ),
 ]

@@ -14,7 +14,10 @@ from docclf_cli.display import show as report
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
 from docclf_cli.text import format_bytes
 
-EXAMPLES = "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json"
+EXAMPLES = (
+    "[bold]Examples[/]\n\ndocclf cache show\n\ndocclf cache clear\n\ndocclf cache clear pages samples --json\n\n"
+    "[bold]More[/]: docs/scripts.md"
+)
 HELP = "Show or clear the caches on this machine."
 
 app = typer.Typer(cls=Group, help=HELP, no_args_is_help=True, rich_markup_mode="rich")
@@ -25,7 +28,7 @@ Pages = Annotated[
 What = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[WHAT]...", help="pages, numerics, features, samples, s3 \\[default: pages, numerics, features]."
+        metavar="WHAT...", help="pages, numerics, features, samples, s3 \\[default: pages, numerics, features]."
     ),
 ]
 

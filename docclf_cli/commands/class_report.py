@@ -46,7 +46,7 @@ def run(
         option.declare("--predictions", help="Report on this file of stored predictions (.npz) instead of a run."),
     ] = None,
     split: option.Split = None,
-    data: option.Data = None,
+    data: option.OtherData = None,
     one: Annotated[
         str | None,
         option.declare("--class", metavar="NAME|INDEX", help="Report on this class only."),

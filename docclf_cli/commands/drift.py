@@ -34,6 +34,7 @@ def run(
     predictions: Predicted,
     alpha: Alpha = 0.05,
     output: option.ResultsOutput = None,
+    lang: option.Language = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,

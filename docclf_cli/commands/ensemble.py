@@ -50,7 +50,7 @@ def run(
     method: Method = None,
     members: option.Members = None,
     profile: option.ProfileName = "ensemble",
-    data: option.Data = None,
+    data: option.OtherData = None,
     split: TargetSplit = None,
     device: option.Device = None,
     precision: option.Precision = None,

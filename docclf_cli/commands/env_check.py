@@ -28,7 +28,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped":
 
 def run(
     profile: option.ProfileName = "config",
-    data: option.Data = None,
+    data: option.OtherData = None,
     output: option.Output = None,
     full: Annotated[
         bool, typer.Option("--full", help="Also build the configured model and look for its weights.")

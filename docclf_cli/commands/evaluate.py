@@ -27,7 +27,8 @@ UNREADABLE_HINT = (
 )
 
 Compare = Annotated[
-    str | None, option.declare("--compare", help="Compare with another run or checkpoint on the same pages.")
+    str | None,
+    option.declare("--compare", metavar="RUN", help="Compare with another run or checkpoint on the same pages."),
 ]
 TargetPrecision = Annotated[
     float | None,
@@ -47,7 +48,9 @@ ExpectUnknown = Annotated[
 ]
 Unknown = Annotated[
     str | None,
-    option.declare("--unknown", help="Pages of no known class, to measure how well they are told.", metavar="DIR"),
+    option.declare(
+        "--unknown", help="Pages of no known class, to measure how well they are recognised as such.", metavar="DIR"
+    ),
 ]
 CostTable = Annotated[
     Path | None,
@@ -62,7 +65,7 @@ def run(
     trained: option.Run = None,
     checkpoint: option.CheckpointPath = None,
     split: option.Split = None,
-    data: option.Data = None,
+    data: option.OtherData = None,
     images: option.Images = None,
     compare: Compare = None,
     target_precision: TargetPrecision = None,

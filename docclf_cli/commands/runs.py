@@ -19,6 +19,7 @@ Output = Annotated[Path, option.output("Parent of run folders.")]
 def run(
     sort: Sort = "date",
     output: Output = Path("runs"),
+    lang: option.Language = None,
     as_json: option.Json = False,
     debug: option.Debug = False,
 ) -> None:

@@ -35,7 +35,7 @@ def run(
     prune: Prune = False,
     merge: Merge = None,
     profile: option.ProfileName = "ensemble",
-    data: option.Data = None,
+    data: option.OtherData = None,
     split: TargetSplit = None,
     device: option.Device = None,
     precision: option.Precision = None,

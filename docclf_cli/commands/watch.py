@@ -13,6 +13,7 @@ from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._load import settings_of_use
 from docclf_cli.display import show as report
+from docclf_cli.display.messages import said
 from docclf_cli.results.watching import WatchResult
 
 EXAMPLES = (
@@ -74,6 +75,7 @@ def run(
     device: option.Device = None,
     precision: option.Precision = None,
     sets: option.Sets = None,
+    lang: option.Language = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,
@@ -125,15 +127,18 @@ def run(
 @report.render.register
 def tables(result: WatchResult) -> Iterator[RenderableType]:
     """What became of the files."""
-    table = report.plain_table(escape(f"{result.handled} files sorted into {result.output}"))
+    table = report.plain_table(
+        escape(said("{count} files sorted into {folder}", count=result.handled, folder=result.output))
+    )
     if result.packets:
-        table.add_row("split into documents", f"{result.packets} (into {result.parts})")
+        split = said("{packets} (into {parts})", packets=result.packets, parts=result.parts)
+        table.add_row(said("split into documents"), split)
     for name, count in sorted(result.classes.items()):
         table.add_row(escape(name), str(count))
-    table.add_row("to review", str(result.needs_review))
+    table.add_row(said("to review"), str(result.needs_review))
     if result.unknown:
-        table.add_row("unknown", str(result.unknown))
-    table.add_row("unreadable", str(result.unreadable))
+        table.add_row(said("unknown"), str(result.unknown))
+    table.add_row(said("unreadable"), str(result.unreadable))
     if result.duplicates:
-        table.add_row("sorted before (the same content)", str(result.duplicates))
+        table.add_row(said("sorted before (the same content)"), str(result.duplicates))
     yield table

@@ -11,7 +11,8 @@ from docclf_cli.display import show as report
 
 EXAMPLES = (
     "[bold]Examples[/]\n\ndocclf weights list\n\ndocclf weights pack resnet50\n\n"
-    "docclf weights pack convnext_tiny weights.safetensors --to wheels"
+    "docclf weights pack convnext_tiny weights.safetensors --to wheels\n\n"
+    "[bold]More[/]: docs/training.md"
 )
 HELP = "List the pretrained weights on this machine, or pack some for a machine without a network."
 
@@ -20,7 +21,7 @@ Architecture = Annotated[str, typer.Argument(metavar="NAME", help="timm model na
 Weights = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FILE]",
+        metavar="FILE",
         help="Weights file (.safetensors, .pth) \\[default: what this machine can reach: a package, the hub's cache, the hub].",
     ),
 ]
@@ -28,7 +29,12 @@ To = Annotated[Path, option.declare("--to", help="Folder of the wheel.", panel=o
 
 
 @app.command("list", cls=Command, epilog=EXAMPLES)
-def list_(as_json: option.Json = False, quiet: option.Quiet = False, debug: option.Debug = False) -> None:
+def list_(
+    lang: option.Language = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
     """List pretrained weights in packages, in the hub's cache, and in files that torch has downloaded."""
     from docclf_cli.tasks.weights import list_weights
 
@@ -40,6 +46,7 @@ def pack(
     name: Architecture,
     file: Weights = None,
     to: To = Path(),
+    lang: option.Language = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
     debug: option.Debug = False,

@@ -30,7 +30,7 @@ def tables(result: AuditResult) -> Iterator[RenderableType]:
 
 def _class_table(result: AuditResult) -> NameTable:
     splits = list(result.classes[0].pages)
-    table = NameTable(said("Pages by class"), said("class"), *splits, said("groups"))
+    table = NameTable(said("Pages by class"), said("class"), *map(said, splits), said("groups"))
     for row in result.classes:
         table.add_row(row.name, *(str(row.pages[split]) for split in splits), str(row.groups))
     return table
@@ -39,7 +39,7 @@ def _class_table(result: AuditResult) -> NameTable:
 def _outlier_table(outliers: tuple[Outlier, ...]) -> NameTable:
     table = NameTable(_title(said("Outliers"), len(outliers)), said("page"), said("kind<"), said("split<"))
     for page in _some_of_each_kind(outliers):
-        table.add_row(page.id, page.kind, page.split, below=page.detail)
+        table.add_row(page.id, said(page.kind), said(page.split), below=said(page.detail))
     return table
 
 
@@ -61,7 +61,7 @@ def _near_duplicate_table(near_duplicates: tuple[NearDuplicatePair, ...]) -> Nam
 
 def _page(page: DuplicatePage) -> str:
     label = "" if page.label is None else f", {page.label}"
-    return f"{page.id} ({page.split}{label})"
+    return f"{page.id} ({said(page.split)}{label})"
 
 
 def _label_table(check: LabelCheck) -> NameTable:
@@ -79,7 +79,7 @@ def _label_table(check: LabelCheck) -> NameTable:
 def _summary(result: AuditResult) -> RenderableType:
     table = report.plain_table(said("Audit"))
     table.add_row(said("data"), escape(result.data))
-    table.add_row(said("pages"), ", ".join(f"{count} {split}" for split, count in result.pages.items()))
+    table.add_row(said("pages"), ", ".join(f"{count} {said(split)}" for split, count in result.pages.items()))
     table.add_row(said("largest to smallest class"), said("{ratio:.1f} to 1", ratio=result.imbalance))
     differ, across = (
         sum(pair.labels_differ for pair in result.near_duplicates),

@@ -18,7 +18,7 @@ MOST_GAPS = 10
 @report.render.register
 def tables(result: ClassReport) -> Iterator[RenderableType]:
     """Classes, confused pairs, over-fitting, metrics and files."""
-    title = said("{split} pages by class (accuracy is recall)", split=result.split)
+    title = said("{split} pages by class (accuracy is recall)", split=said(result.split))
     yield report.class_table(result.scores.classes, title, precision=True)
     if result.confused:
         yield _pairs_table(result.confused, said("Most confused classes"))
@@ -27,7 +27,7 @@ def tables(result: ClassReport) -> Iterator[RenderableType]:
     title = said(
         "{source}, {split}, computed in {precision}: {count} pages",
         source=result.source,
-        split=result.split,
+        split=said(result.split),
         precision=result.precision,
         count=result.scores.support,
     )
@@ -46,7 +46,7 @@ def one_class(result: OneClass) -> Iterator[RenderableType]:
         "{name} (class {index}), {split} pages of {source}",
         name=row.name,
         index=result.index,
-        split=result.split,
+        split=said(result.split),
         source=result.source,
     )
     yield Text(title, style="italic")  # a title of the table would be as narrow as the table

@@ -24,12 +24,12 @@ def ensemble_tables(result: EnsembleResult) -> Iterator[RenderableType]:
     breaks = {len(result.members), len(result.members) + len(result.methods)}
     yield from _score_tables(lines, breaks, result.monitor, best, marked=result.method)
     if result.tta:
-        views = said("{name}: compared with {method} without views", name=result.tta.name, method=result.method)
+        views = said("{name}: compared with {method} without views", name=said(result.tta.name), method=result.method)
         yield f"[dim]{escape(views)}[/]"
     yield from _weights_table(result)
     yield _diversity_table(result)
     yield f"[bold]{escape(_sentence(result.advice))}[/]"
-    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+    yield from (f"[dim]{escape(said(note))}[/]" for note in result.notes)
     computed = ", ".join(sorted(set(result.precision.values())))
     yield _written(result.method, result.pages, result.split, computed)
     yield report.files_table(result.files)
@@ -46,7 +46,7 @@ def tta_tables(result: TTAResult) -> Iterator[RenderableType]:
         dropped, merged = ", ".join(result.pruned_views), ", ".join(result.merged_views)
         yield escape(said("Dropped views: {dropped}. Merged views: {merged}", dropped=dropped, merged=merged))
     yield f"[bold]{escape(_sentence(result.advice))}[/]"
-    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+    yield from (f"[dim]{escape(said(note))}[/]" for note in result.notes)
     yield _written(result.merged.name, result.pages, result.split, result.precision)
     yield report.files_table(result.files)
 
@@ -60,9 +60,9 @@ def _written(name: str, pages: int, split: str, precision: str) -> str:
     return escape(
         said(
             "Written: {name}, {pages} {split} pages, computed in {precision}",
-            name=name,
+            name=said(name),
             pages=pages,
-            split=split,
+            split=said(split),
             precision=precision,
         )
     )
@@ -98,7 +98,8 @@ def _score_table(
     for number, (line, each) in enumerate(zip(lines, measured, strict=True)):
         if number in breaks:
             table.add_section()
-        name, style = (f"{line.name} ←", "bold") if line.name == marked else (line.name, "")
+        shown = said(line.name)
+        name, style = (f"{shown} ←", "bold") if line.name == marked else (shown, "")
         table.add_row(name, *_metrics(each), style=style)
     return table
 
@@ -138,7 +139,7 @@ def _weights_table(result: EnsembleResult) -> Iterator[RenderableType]:
 
 def _diversity_table(result: EnsembleResult) -> NameTable:
     """For each pair of members: how often they disagree, and how their errors correlate."""
-    title = said("Member diversity ({pages} pages)", pages=result.compared_on)
+    title = said("Member diversity ({pages} pages)", pages=said(result.compared_on))
     table = NameTable(title, said("members"), said("disagree"), said("errors correlate"))
     names = [member.name for member in result.members]
     for first in range(len(names)):

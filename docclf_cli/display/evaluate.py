@@ -23,14 +23,14 @@ from docclf_cli.results.unknown import CostReport, ForeignReport, UnknownReport
 @report.render.register
 def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     """Classes, metrics, the comparison, the confidence threshold, the corruptions and the files."""
-    title = said("{split} pages by class (accuracy is recall)", split=result.split)
+    title = said("{split} pages by class (accuracy is recall)", split=said(result.split))
     yield report.class_table(result.scores.classes, title)
     yield _metrics(result)
     if result.documents is not None:
         title = said(
             "{source}, {split}: {count} documents",
             source=result.checkpoint,
-            split=result.split,
+            split=said(result.split),
             count=result.documents.support,
         )
         yield report.scores_table(result.documents, title, "documents")
@@ -52,7 +52,10 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
 
 def _metrics(result: EvaluateResult) -> NameTable:
     title = said(
-        "{source}, {split}: {count} pages", source=result.checkpoint, split=result.split, count=result.scores.support
+        "{source}, {split}: {count} pages",
+        source=result.checkpoint,
+        split=said(result.split),
+        count=result.scores.support,
     )
     table = report.scores_table(result.scores, title)
     before = result.uncalibrated_ece
@@ -81,25 +84,22 @@ def _confidence_threshold(result: ThresholdReport, split: str) -> Iterator[Rende
     found = result.held_out
     title = said("Confidence threshold for {target:g} % precision", target=100 * found.target)
     table = NameTable(title, said("pages"), said("decided"), said("coverage"), said("precision"))
-    if result.includes_degraded:
-        chosen = said("held-out, clean and degraded (used to choose the threshold)")
-    else:
-        chosen = said("held-out (used to choose the threshold)")
-    table.add_row(chosen, *_threshold(found))
+    chosen = said("held-out, clean and degraded") if result.includes_degraded else said("held-out")
+    table.add_row(chosen, *_threshold(found), below=said("these pages chose the threshold"))
     if result.on_split is not None:
-        same = said("{split} (same pages: precision is optimistic)", split=split) if result.chosen_on_split else split
-        table.add_row(same, *_threshold(result.on_split))
+        same = said("the same pages, so this precision is optimistic") if result.chosen_on_split else ""
+        table.add_row(said(split), *_threshold(result.on_split), below=same)
     yield table
     facts = report.plain_table("")
     facts.add_row(said("confidence threshold"), _value(found, result.expect_unknown))
     review = said(
         "{count} {split} pages, least confident first in {file}",
         count=result.needs_review,
-        split=split,
+        split=said(split),
         file=result.review_queue.name,
     )
     facts.add_row(said("needs review"), review)
-    facts.add_row(said("condition"), escape(result.condition))
+    facts.add_row(said("condition"), escape(said(result.condition)))
     if result.on_split is not None and result.on_split.never:
         facts.add_row(said("classes never decided"), escape(", ".join(result.on_split.never)))
     yield facts
@@ -120,7 +120,7 @@ def _unknown(unknown: UnknownReport) -> Iterator[RenderableType]:
         yield table
     if unknown.foreign is not None:
         yield _foreign(unknown.foreign)
-    yield from (f"[dim]{escape(note)}[/]" for note in unknown.notes)
+    yield from (f"[dim]{escape(said(note))}[/]" for note in unknown.notes)
 
 
 def _foreign(foreign: ForeignReport) -> NameTable:
@@ -158,12 +158,12 @@ def _costs(costs: CostReport) -> Iterator[RenderableType]:
         table.add_row(name, f"{one.value:.1f}", f"{one.low:.1f} … {one.high:.1f}")
     table.add_row(said("expected by the model"), f"{costs.expected:.1f}", "")
     yield table
-    yield f"[dim]{escape(costs.condition)}[/]"
+    yield f"[dim]{escape(said(costs.condition))}[/]"
 
 
 def _threshold(threshold: Threshold) -> tuple[str, str, str]:
     return (
-        f"{threshold.decided} of {threshold.pages}",
+        said("{count} of {total}", count=threshold.decided, total=threshold.pages),
         interval(threshold.coverage, digits=3),
         interval(threshold.precision, digits=3),
     )
@@ -196,7 +196,7 @@ def _corruptions(corruptions: CorruptionReport) -> NameTable:
     heads = said("accuracy"), said("macro-F1"), said("macro-F1 − clean")
     table = NameTable(title, said("corruption"), *heads)
     for row in corruptions.rows:
-        table.add_row(f"{row.kind}, {row.severity}" if row.severity else row.kind, *_corruption(row))
+        table.add_row(f"{said(row.kind)}, {said(row.severity)}" if row.severity else said(row.kind), *_corruption(row))
     return table
 
 

@@ -24,7 +24,7 @@ def tables(result: PredictResult) -> Iterator[RenderableType]:
         yield _document_table(documents, result.reviews)
     yield _by_class(result)
     yield _summary(result)
-    yield from (f"[dim]{escape(note)}[/]" for note in result.notes)
+    yield from (f"[dim]{escape(said(note))}[/]" for note in result.notes)
     yield report.files_table(result.files)
 
 
@@ -63,16 +63,15 @@ def _page_table(result: PredictResult) -> NameTable:
 
 
 def _document_table(documents: Sequence[DocumentRow], asked: bool) -> NameTable:
-    table = NameTable(
-        "Documents of several pages", "document", "pages", "class<", "confidence", *(["<"] if asked else [])
-    )
+    heads = (said("pages"), f"{said('class')}<", said("confidence"), *(["<"] if asked else []))
+    table = NameTable(said("Documents of several pages"), said("document"), *heads)
     for row in documents:
         confidence = "–" if row.confidence is None else short(row.confidence)
-        cells = (str(row.pages), row.predicted or "unreadable", confidence)
+        cells = (str(row.pages), row.predicted or said("unreadable"), confidence)
         table.add_row(
             row.path,
             *cells,
-            *(["review" if row.needs_review else ""] if asked else []),
+            *([said("review") if row.needs_review else ""] if asked else []),
             style=_style(row),
             below=row.status,
         )
@@ -116,7 +115,7 @@ def _summary(result: PredictResult) -> Table:
     if result.unknown is not None:
         table.add_row(said("unknown"), _of_pages(result.unknown, result.pages))
     if result.threshold is not None:
-        table.add_row(said("confidence threshold"), f"{result.threshold:.4f} ({result.threshold_from})")
+        table.add_row(said("confidence threshold"), f"{result.threshold:.4f} ({said(result.threshold_from)})")
     temperature = said("one for each member") if result.temperature is None else f"{result.temperature:.3f}"
     table.add_row(said("temperature"), temperature)
     table.add_row(said("number format"), result.precision)

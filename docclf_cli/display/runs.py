@@ -7,6 +7,7 @@ from pathlib import PurePath
 from rich.console import RenderableType
 
 from docclf_cli.display import show as report
+from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, short
 from docclf_cli.results.training import RunList, RunRow
 
@@ -17,9 +18,10 @@ STYLES = {"failed": "red", "killed": "red", "running": "cyan", "stopped": "yello
 def table(result: RunList) -> Iterator[RenderableType]:
     """One row a run, and its data and model below."""
     if not result.runs:
-        yield f"no runs below {result.folder}: `docclf train` makes one"
+        yield said("no runs below {folder}: `docclf train` makes one", folder=result.folder)
         return
-    found = NameTable(f"Runs below {result.folder}", "run", "macro-F1", "degraded", "min", "date", "state<")
+    heads = (said("macro-F1"), said("degraded"), said("min"), said("date"), said("state<"))
+    found = NameTable(said("Runs below {folder}", folder=result.folder), said("run"), *heads)
     for row in result.runs:
         below = ", ".join(part for part in (row.model, PurePath(row.data).name) if part)
         cells = (_f1(row), _share(row.degraded), _minutes(row.minutes), _date(row.time), _state(row))
@@ -49,4 +51,4 @@ def _date(time: str) -> str:
 
 
 def _state(row: RunRow) -> str:
-    return "chance" if row.no_better_than_chance and row.state == "finished" else row.state
+    return said("chance") if row.no_better_than_chance and row.state == "finished" else said(row.state)

@@ -11,7 +11,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -60,7 +60,18 @@ def print_tables(result: Any, console: Console) -> None:
     """Print what people see of a result; lines that are to be copied, such as commands, are never cut."""
     for name in TABLES:
         importlib.import_module(f"docclf_cli.display.{name}")
-    console.print(Group(*render(result)), crop=False)
+    before: RenderableType | None = None
+    for part in render(result):
+        if before is not None and _is_apart(before, part):
+            console.print()
+        console.print(Group(part), crop=False)  # as a part of something, a line keeps its own rule for wrapping
+        before = part
+
+
+def _is_apart(before: RenderableType, part: RenderableType) -> bool:
+    """Whether an empty line separates two parts: sentences stay together, and a table without a title with its sentence."""
+    untitled = isinstance(part, Labels) and not part.heading
+    return not (isinstance(before, str | Text) and (isinstance(part, str | Text) or untitled))
 
 
 def _print_json(content: Any) -> None:
@@ -95,7 +106,7 @@ def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False
     if not weak:
         return table
     legend = said("! weak: F1 below {f1}, or surely below the mean of the classes", f1=short(WEAK_F1))
-    return Group(table, Text(f"{legend}\n", style="dim"))
+    return Group(table, Text(legend, style="dim"))
 
 
 def _weak(rows: Iterable[ClassRow]) -> set[str]:
@@ -133,13 +144,13 @@ def edge_note(scores: Scores) -> Message | None:
     """One sentence about metrics that lie at the edge of their interval; None where none does."""
     from docclf_cli.metrics.metrics import is_at_edge, label_of  # takes scipy to import
 
-    names = ", ".join(label_of(name) for name, estimate in scores.metrics.items() if is_at_edge(name, estimate))
+    names = [label_of(name) for name, estimate in scores.metrics.items() if is_at_edge(name, estimate)]
     if not names:
         return None
     return Message.of(
         "{metrics}: the value lies at the edge of its interval, because on more pages, classes that have no hit (or no "
         "error) so far would get some.",
-        metrics=names,
+        metrics=Message.joined(names, ", "),
     )
 
 
@@ -194,9 +205,26 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def plain_table(title: str) -> Table:
-    """Labels and values without lines."""
-    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+class Labels(Table):
+    """Labels and values without lines, below a heading that may be wider than they are."""
+
+    def __init__(self, heading: str) -> None:
+        super().__init__(box=None, show_header=False, pad_edge=False)
+        self.heading = heading
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text.from_markup(self.heading, style="italic")
+        yield from super().__rich_console__(console, options)
+
+
+def plain_table(title: str) -> Labels:
+    """Labels and values without lines.
+
+    Args:
+        title: Above them, as markup; may be empty.
+    """
+    table = Labels(title)
     table.add_column(style="dim", overflow="fold")
     table.add_column(overflow="fold")
     return table

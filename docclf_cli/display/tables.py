@@ -73,8 +73,8 @@ class NameTable:
                 name = ""
             yield self._line(name, row.cells, names, widths, row.style)
             if row.below:
-                yield Text(f"{GAP}{row.below}", style="dim", overflow="fold")
-        yield Text("")
+                lines = Text(row.below, style="dim", overflow="fold").wrap(console, width - len(GAP))
+                yield from (Text(GAP, style="dim").append_text(line) for line in lines)
 
     def _line(self, name: str, cells: Sequence[str], names: int, widths: Sequence[int], style: str) -> Text:
         parts = [_padded(name, names, left=True)]

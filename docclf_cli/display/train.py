@@ -36,17 +36,24 @@ def tables(result: TrainResult) -> Iterator[RenderableType]:
 @report.render.register
 def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
     """That the run is finished."""
-    yield f"{escape(str(result.run))} is finished since {result.time}: nothing is left to do."
-    yield "--allow-changes trains on, for example with more --epochs."
+    text = said("{run} is finished since {time}: nothing is left to do.", run=result.run, time=result.time)
+    yield escape(text)
+    yield said("--allow-changes trains on, for example with more --epochs.")
 
 
 @report.render.register
 def schedule_chart(result: SchedulePreview) -> Iterator[RenderableType]:
     """The learning rate of the run as a chart in characters."""
-    yield Text(
-        f"{result.scheduler}, stepped per {result.unit}: {len(result.rates)} values, "
-        f"{result.steps_per_epoch} optimizer steps per epoch, {min(result.rates):.2e} … {max(result.rates):.2e}"
+    text = said(
+        "{scheduler}, stepped per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}",
+        scheduler=result.scheduler,
+        unit=said(result.unit),
+        count=len(result.rates),
+        steps=result.steps_per_epoch,
+        low=min(result.rates),
+        high=max(result.rates),
     )
+    yield Text(text)
     yield Text(_chart(result.rates))
     yield report.files_table([result.plot])
 
@@ -64,6 +71,8 @@ def _chart(values: tuple[float, ...], width: int = 64, height: int = 8) -> str:
 
 def _train_summary(result: TrainResult) -> RenderableType:
     table = report.plain_table(said("Run"))
+    from docclf_cli.metrics.metrics import label_of  # takes scipy to import
+
     table.add_row(said("run"), escape(str(result.run)))
     table.add_row(said("model"), escape(result.model))
     if result.best_epoch:
@@ -71,7 +80,7 @@ def _train_summary(result: TrainResult) -> RenderableType:
             "{epoch} of {epochs}, chosen by {monitor}",
             epoch=result.best_epoch,
             epochs=result.epochs,
-            monitor=result.monitor,
+            monitor=said(label_of(result.monitor)),
         )
         table.add_row(said("best epoch"), chosen)
     f1 = result.val.metrics["f1_macro"].value
@@ -91,11 +100,12 @@ def _train_summary(result: TrainResult) -> RenderableType:
 
 def _learned(learned: Learned) -> RenderableType:
     """What added labels changed, in words."""
-    table = report.plain_table(
-        "Added labels" if learned.previous is None else f"Added labels, against {learned.previous}"
-    )
+    title = said("Added labels")
+    if learned.previous is not None:
+        title = said("Added labels, against {run}", run=learned.previous)
+    table = report.plain_table(escape(title))
     for line in learned.sentences:
-        table.add_row("", escape(line))
+        table.add_row("", escape(said(line)))
     return table
 
 

@@ -11,8 +11,10 @@ from rich.markup import escape
 
 from docclf_cli.display import show
 from docclf_cli.display.console import stderr
+from docclf_cli.display.messages import said
 from docclf_cli.events import Emit, EpochDone, Event, FitStarted, StepDone
 from docclf_cli.results.training import TrainingPlan
+from docclf_cli.text import Message
 
 MEASURED_SECONDS = 10.0  # of steps, before a speed is believed
 MEASURED_STEPS = 5  # after the first two, which are slow
@@ -23,31 +25,52 @@ logger = logging.getLogger("docclf")
 @show.render.register
 def plan_table(plan: TrainingPlan) -> Iterator[RenderableType]:
     """Recipe, model, weights, pages, length and folder of a run."""
-    table = show.plain_table("Plan")
-    recipe = f"{plan.profile}: {plan.reason}" if plan.reason else plan.profile
-    table.add_row("recipe", escape(recipe))
-    table.add_row("model", escape(f"{plan.model} at {plan.image_size} x {plan.image_size} pixels, on {plan.device}"))
-    table.add_row("weights", escape(f"from {plan.weights}" if plan.weights else "none: it learns from scratch"))
-    table.add_row("pages", escape(f"{plan.pages} of {plan.classes} classes in {plan.data}"))
-    table.add_row("split", f"{plan.train_pages} to train on, {plan.val_pages} to validate ({escape(plan.split)})")
-    models = f"{plan.fits} models, each " if plan.fits > 1 else ""
-    epochs = f"{plan.epochs} epochs" if plan.epochs > 1 else "one epoch"
-    if plan.fitted:
-        table.add_row("length", escape(f"{models}{plan.fitted}"))
-    else:
-        table.add_row("length", f"{models}{epochs}, about {minutes(plan.minutes)} (a guess)")
-    table.add_row("run", escape(str(plan.run)))
+    size = plan.image_size
+    model = said("{model} at {size} x {size} pixels, on {device}", model=plan.model, size=size, device=plan.device)
+    weights = said("none: it learns from scratch")
+    if plan.weights:
+        weights = said("from {origin}", origin=said(plan.weights))
+    pages = said("{pages} of {classes} classes in {data}", pages=plan.pages, classes=plan.classes, data=plan.data)
+    split = said(
+        "{train} to train on, {val} to validate ({how})",
+        train=plan.train_pages,
+        val=plan.val_pages,
+        how=said(plan.split),
+    )
+    table = show.plain_table(said("Plan"))
+    table.add_row(said("recipe"), escape(f"{plan.profile}: {said(plan.reason)}" if plan.reason else plan.profile))
+    table.add_row(said("model"), escape(model))
+    table.add_row(said("weights"), escape(weights))
+    table.add_row(said("pages"), escape(pages))
+    table.add_row(said("split"), escape(split))
+    table.add_row(
+        said("length"),
+        escape(
+            said("{count} models, each {length}", count=plan.fits, length=_length(plan))
+            if plan.fits > 1
+            else _length(plan)
+        ),
+    )
+    table.add_row(said("run"), escape(str(plan.run)))
     yield table
 
 
-def minutes(value: float) -> str:
+def _length(plan: TrainingPlan) -> str:
+    """How long a fit is, and how long the run takes."""
+    if plan.fitted:
+        return said(plan.fitted)
+    epochs = Message.counted(plan.epochs, "one epoch", "{count} epochs")
+    return said("{epochs}, about {minutes} (a guess)", epochs=epochs, minutes=minutes(plan.minutes))
+
+
+def minutes(value: float) -> Message:
     """`less than a minute`, `8 minutes`, `2 h 20 min`."""
     whole = round(value)
     if whole < 1:
-        return "less than a minute"
+        return Message.of("less than a minute")
     if whole < 90:
-        return f"{whole} minute{'s' if whole > 1 else ''}"
-    return f"{whole // 60} h {whole % 60} min"
+        return Message.counted(whole, "{count} minute", "{count} minutes")
+    return Message.of("{hours} h {minutes} min", hours=whole // 60, minutes=whole % 60)
 
 
 class PlanDisplay:

@@ -112,7 +112,7 @@ def sentence(difference: Difference) -> str:
     metric = METRICS.get(difference.metric).build
     near, far = sorted((abs(difference.low), abs(difference.high)))
     scale = 100 if metric.in_points else 1
-    size, near, far, name = scale * abs(difference.value), scale * near, scale * far, metric.label
+    size, near, far, name = scale * abs(difference.value), scale * near, scale * far, Message.of(metric.label)
     if metric.in_points and is_better(difference):
         return Message.of(
             "better by {size:.1f} points of {metric}, 95 % {near:.1f} … {far:.1f}",

@@ -16,6 +16,7 @@ from docclf_cli.metrics.confusion import Counts, confusion, counts_of, f1_scores
 from docclf_cli.registry import Registry
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import Message
 
 # scikit-learn's log_loss limits probabilities in the same way: one hopeless page must not make the mean infinite.
 MAX_LOSS = float(-np.log(np.finfo(np.float64).eps))
@@ -244,13 +245,14 @@ def label_of(column: str) -> str:
     name = metric_of_column(column)
     if name is None:
         return column.replace("_", " ")
-    label = METRICS.get(name).build.label
+    label = Message.of(METRICS.get(name).build.label)
     of_training = {
-        "blend": f"mean of clean and degraded {label}",
-        "train_loss": "training loss",
-        LOSS: "validation loss",
+        "blend": Message.of("mean of clean and degraded {metric}", metric=label),
+        "train_loss": Message.of("training loss"),
+        LOSS: Message.of("validation loss"),
     }
-    return of_training.get(column, f"{label}, degraded pages" if column.endswith(DEGRADED_SUFFIX) else label)
+    degraded = Message.of("{metric}, degraded pages", metric=label)
+    return of_training.get(column, degraded if column.endswith(DEGRADED_SUFFIX) else label)
 
 
 def curve_columns(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,6 +15,7 @@ from huggingface_hub.utils import get_session
 from docclf_cli.errors import InputError, RemoteError
 from docclf_cli.files import atomic_write
 from docclf_cli.models.weights import first_line
+from docclf_cli.text import Message
 
 ANSWER_SECONDS = 10.0  # for the headers, and for each block of a file
 BLOCK = 2**20  # bytes
@@ -30,7 +31,7 @@ def hub_file(name: str) -> tuple[Path, str]:
     """
     weights, cached = _weights(name), _cached(name)
     if cached is not None:
-        return cached, f"{weights.hf_hub_id or weights.url} (local cache)"
+        return cached, _in_cache(weights)
     origin = hub_origin(name)
     if not weights.hf_hub_id:
         return _from_url(name, weights.url), origin
@@ -50,7 +51,7 @@ def hub_origin(name: str) -> str:
     """
     weights = _weights(name)
     if _cached(name) is not None:
-        return f"{weights.hf_hub_id or weights.url} (local cache)"
+        return _in_cache(weights)
     if not weights.hf_hub_id:
         require_answer(name, weights.url)
         return str(weights.url)
@@ -58,6 +59,10 @@ def hub_origin(name: str) -> str:
         _unreachable(name, "the hub client is set to offline (HF_HUB_OFFLINE)")
     require_answer(name, hf_hub_url(weights.hf_hub_id, FILES[0]))
     return str(weights.hf_hub_id)
+
+
+def _in_cache(weights: Any) -> Message:
+    return Message.of("{source} (local cache)", source=weights.hf_hub_id or weights.url)
 
 
 def _weights(name: str) -> Any:

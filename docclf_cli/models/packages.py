@@ -18,6 +18,7 @@ import torch
 
 from docclf_cli.errors import CheckpointError
 from docclf_cli.models.weights import first_line, misfit, read_weights
+from docclf_cli.text import Message
 
 GROUP = "docclf.weights"
 # Packages that know nothing of us: their module, and the class that tells the path of its file.
@@ -51,7 +52,7 @@ class PackagedWeights:
     @property
     def origin(self) -> str:
         """Where they come from, for messages."""
-        return f"the installed package {self.package}"
+        return Message.of("the installed package {name}", name=self.package)
 
     def read(self) -> dict[str, torch.Tensor]:
         """The weights with timm's names.

@@ -8,6 +8,7 @@ import numpy as np
 
 from docclf_cli.ensembling.fusion import cross_fitted_fusion
 from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
+from docclf_cli.metrics.metrics import label_of
 from docclf_cli.page_ids import document_of
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.text import Message
@@ -53,7 +54,7 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
             Message.of(
                 "These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point "
                 "of macro-F1 on 100 pages. Use --split test for an unbiased estimate.",
-                monitor=monitor,
+                monitor=label_of(monitor),
             )
         )
     if split == "val" and temperature != UNFITTED:

@@ -201,7 +201,7 @@ def _sentences(result: DistillResult, folds: bool) -> Iterator[str]:
         yield Message.of(
             "{pages} held-out pages ({kind}): macro-F1 {f1:+.1f} points against the teachers (95 % {low:+.1f} … {high:+.1f}), log "
             "loss {loss:+.3f} ({loss_low:+.3f} … {loss_high:+.3f}).",
-            pages=one.count, kind=one.pages, f1=100 * one.f1_macro.value, low=100 * one.f1_macro.low, high=100 * one.f1_macro.high,
+            pages=one.count, kind=Message.of(one.pages), f1=100 * one.f1_macro.value, low=100 * one.f1_macro.low, high=100 * one.f1_macro.high,
             loss=one.log_loss.value, loss_low=one.log_loss.low, loss_high=one.log_loss.high,
         )  # fmt: skip
     if not result.held_out:

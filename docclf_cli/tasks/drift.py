@@ -22,15 +22,16 @@ from docclf_cli.tasks.predict.files import SUMMARY
 from docclf_cli.tasks.predict.output_formats import format_of
 from docclf_cli.tasks.predict.summary import binned_confidence, binned_log_odds
 from docclf_cli.tasks.results_folder import writable_place
+from docclf_cli.text import Message
 
 CONFIDENT = 0.95
 HELD_OUT, EARLIER = "held-out pages", "earlier pages"
 PICTURE = "drift.png"
-ASSUMES = (
+ASSUMES = Message.of(
     "The estimated shares and the accuracy assume that pages of a class look as they did among the held-out pages, and that "
     "no page belongs to no class."
 )
-REPEATED = (
+REPEATED = Message.of(
     "The false-alarm rate is that of one call: of many calls without any change, this share raises an alarm. A call a week "
     "at 0.05 raises two or three a year; a smaller --alpha raises fewer and finds changes later."
 )
@@ -109,9 +110,13 @@ def drift(
     newest, notes = _Pages.of_summary(summaries[-1]), [ASSUMES, REPEATED]
     compared: list[tuple[str, str, float]] = []
     if member.is_folds or not summaries[-1].plain:
-        what = "a mean of folds" if member.is_folds else "several views"
+        what = Message.of("a mean of folds") if member.is_folds else Message.of("several views")
         notes.append(
-            f"The newest pages are not tested against held-out pages, which no {what} has predicted: name earlier predictions."
+            Message.of(
+                "The newest pages are not tested against held-out pages, because {what} predicted the newest and no held-out "
+                "page: name earlier predictions.",
+                what=what,
+            )
         )
     else:
         (model,) = models

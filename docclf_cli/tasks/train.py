@@ -310,7 +310,7 @@ def _checked(
     """Everything that can be known before pages are read: first of all whether the first weights are within reach."""
     data = profile.data
     root = typed.get(data.root, data.root)
-    origin = require_weights(profile, root) if new else f"the position saved in {run.path}"
+    origin = require_weights(profile, root) if new else Message.of("the position saved in {run}", run=run.path)
     pages = load_training_pages(data)
     index, own_val = pages.index, pages.own_val
     say_copies_in_validation(index, own_val)
@@ -333,7 +333,11 @@ def _checked(
     train = profile.train
     runtime = resolve_runtime(profile.runtime)
     check_fits(profile, index, fits, runtime)
-    how = "a validation set of its own" if own_val else f"{data.val_fraction:.0%} held out"
+    how = Message.of("{share:.0%} held out", share=data.val_fraction)
+    if own_val:
+        how = Message.of("a validation set of its own")
+    if train.folds:
+        how = Message.of("{count} folds", count=train.folds)
     plan = TrainingPlan(
         run=run.path,
         profile=recipe.profile,
@@ -344,7 +348,7 @@ def _checked(
         pages=len(index),
         train_pages=len(first.train_rows),
         val_pages=len(first.val_rows),
-        split=f"{train.folds} folds" if train.folds else how,
+        split=how,
         classes=num_classes,
         image_size=profile.data.image_size,
         epochs=train.epochs,

@@ -45,6 +45,7 @@ from docclf_cli.tasks.ensemble.files import (
 from docclf_cli.tasks.ensemble.selection import advice, can_be_scored, measure, metric_of, score_by
 from docclf_cli.tasks.predict.submission import Submission
 from docclf_cli.tasks.results_folder import results_folder
+from docclf_cli.text import Message
 from docclf_cli.version import __version__
 
 PARTS = 5  # of the held-out pages, to score pruning on pages that did not choose
@@ -186,7 +187,7 @@ def _finish(
     merged = scoring.member_predictions.merged(chosen, scoring.merge)
     target = merged.target[MERGED]
     rows = submission_rows(submission, target)
-    title = f"{scoring.merge} of {len(chosen)} views"
+    title = Message.of("{merge} of {count} views", merge=Message.of(scoring.merge), count=len(chosen))
     line = scoring.line(title, merged if nested is None else replace(merged, held_out={MERGED: nested}), MERGED)
     result = TTAResult(
         checkpoint=member.path,
@@ -196,7 +197,7 @@ def _finish(
         merged=line,
         merged_views=_shown(all_views, chosen),
         pruned_views=_shown(all_views, [name for name in scoring.views if name not in chosen]),
-        advice=advice(title, line, "the unchanged page"),
+        advice=advice(title, line, Message.of("the unchanged page")),
         notes=tuple(_notes(scoring, nested is not None, in_sample)),
         split=scoring.evaluation_pages.split,
         pages=len(target),
@@ -217,15 +218,16 @@ def _shown(all_views: Sequence[PageView], names: Sequence[str]) -> tuple[str, ..
 
 
 def _notes(scoring: _Scoring, pruned: bool, in_sample: np.ndarray) -> list[str]:
-    notes = []
+    notes: list[str] = []
     if not scoring.member_predictions.held_out:
-        notes.append(f"No page is known to be held out from this model ({scoring.evaluation_pages.why_none}).")
+        text = "No page is known to be held out from this model ({reason})."
+        notes.append(Message.of(text, reason=scoring.evaluation_pages.why_none))
     else:
-        notes.append("Held-out pages also chose the model's best epoch, so held-out scores are slightly optimistic.")
+        text = "Held-out pages also chose the model's best epoch, so held-out scores are slightly optimistic."
+        notes.append(Message.of(text))
     if pruned:
-        notes.append(
-            "Held-out scores of the merged views are nested: the views for each page were chosen on other held-out pages."
-        )
+        text = "Held-out scores of the merged views are nested: the views for each page were chosen on other held-out pages."
+        notes.append(Message.of(text))
     held_out, target = (
         next(iter(side.values()), None)
         for side in (scoring.member_predictions.held_out, scoring.member_predictions.target)
@@ -235,9 +237,10 @@ def _notes(scoring: _Scoring, pruned: bool, in_sample: np.ndarray) -> list[str]:
         None if held_out is None else held_out.log_probs, target.log_probs, scoring.evaluation_pages
     )
     if not can_be_scored(target):
-        notes.append("The pages have no labels: they are predicted but not scored.")
+        notes.append(Message.of("The pages have no labels: they are predicted but not scored."))
     elif in_sample.any():
-        notes.append(f"{in_sample.sum()} of the pages were trained on: they are predicted but not scored.")
+        text = "{count} of the pages were trained on: they are predicted but not scored."
+        notes.append(Message.of(text, count=in_sample.sum()))
     return notes
 
 

@@ -12,6 +12,7 @@ from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.novelty import probability
 from docclf_cli.metrics.thresholds import ForeignPages
+from docclf_cli.text import Message
 
 MAX_LOST = 0.05
 EXPECTED = 0.1  # share of unknown pages that the probability is for, unless one is given
@@ -82,24 +83,31 @@ def unknown_rule(
     lacking = next((info for info in infos if info.novelty is None), None)
     reason, thresholds = "", [math.inf]
     if not has_features:
-        reason = "No page can be called unknown with the onnx backend, which gives no features."
+        reason = Message.of("No page can be called unknown with the onnx backend, which gives no features.")
     elif not plain_view:
-        reason = "No page can be called unknown without a view of the page as it is (ensemble.tta.include_identity)."
+        reason = Message.of(
+            "No page can be called unknown without a view of the page as it is (ensemble.tta.include_identity)."
+        )
     elif any(info.text is not None and info.text.alone for info in infos):
-        reason = "No page can be called unknown by a model that only reads: its network gives no features of pages."
+        reason = Message.of(
+            "No page can be called unknown by a model that only reads: its network gives no features of pages."
+        )
     elif lacking is not None:
-        reason = (
-            f"No page can be called unknown: {lacking.path} holds no score of unknown pages, because it was made by an "
-            "earlier version or a refit, or has too few classes (three are needed) or held-out pages."
+        reason = Message.of(
+            "No page can be called unknown: {file} holds no score of unknown pages, because it was made by an "
+            "earlier version or a refit, or has too few classes (three are needed) or held-out pages.",
+            file=lacking.path,
         )
     elif max_lost == 0:
-        reason = "No page is called unknown, because --max-lost is 0."
+        reason = Message.of("No page is called unknown, because --max-lost is 0.")
     else:
         thresholds = [info.novelty.threshold(max_lost) for info in infos if info.novelty is not None]
         if not math.isfinite(max(thresholds)):
-            reason = (
-                f"No page can be called unknown at --max-lost {max_lost:g}: that takes at least "
-                f"{math.ceil(1 / max_lost) - 1} held-out pages (or groups of pages)."
+            reason = Message.of(
+                "No page can be called unknown at --max-lost {share:g}: that takes at least {fewest} held-out pages (or "
+                "groups of pages).",
+                share=max_lost,
+                fewest=math.ceil(1 / max_lost) - 1,
             )
     return UnknownRule(float(np.mean(thresholds)), rule.max_lost, rule.expected, reason)
 
@@ -135,8 +143,12 @@ def conditions(rule: UnknownRule, target_precision: float | None, expect_unknown
         found.append(precision_condition(target_precision, expect_unknown))
     if rule.active:
         found.append(
-            f"About {rule.max_lost:.1%} of the pages of known classes are called unknown, as among the held-out pages; "
-            f"the column unknown is the probability where {rule.expected:.0%} of the pages belong to no class."
+            Message.of(
+                "About {lost:.1%} of the pages of known classes are called unknown, as among the held-out pages; the "
+                "column unknown is the probability where {expected:.0%} of the pages belong to no class.",
+                lost=rule.max_lost,
+                expected=rule.expected,
+            )
         )
     elif rule.reason:
         found.append(rule.reason)
@@ -145,12 +157,15 @@ def conditions(rule: UnknownRule, target_precision: float | None, expect_unknown
 
 def precision_condition(target: float, expect_unknown: float | None) -> str:
     """When a target precision holds, as a sentence."""
-    like = f"The precision of {target:.2%} holds for pages like the held-out ones"
     if expect_unknown is None:
-        return (
-            f"{like}, if every page belongs to a known class; if some do not, name their share with --expect-unknown."
+        return Message.of(
+            "The precision of {target:.2%} holds for pages like the held-out ones, if every page belongs to a known class; "
+            "if some do not, name their share with --expect-unknown.",
+            target=target,
         )
-    return (
-        f"{like}, if at most {expect_unknown:.1%} of the pages belong to no class and these are told as often as held-out "
-        "pages of classes that are left out."
+    return Message.of(
+        "The precision of {target:.2%} holds for pages like the held-out ones, if at most {share:.1%} of the pages belong to "
+        "no class and these are told as often as held-out pages of classes that are left out.",
+        target=target,
+        share=expect_unknown,
     )

@@ -128,7 +128,7 @@ def test_a_folds_run_has_one_temperature_for_all_commands(pages: Path, tmp_path:
 
 def test_the_metrics_say_which_pages_they_are_of(pages: Path, tmp_path: Path) -> None:
     result = train(tiny_profile(pages, tmp_path / "runs", name="one", data__degraded_validation=False))
-    assert any("chose the best epoch (by val_loss)" in note for note in result.notes)
+    assert any("chose the best epoch (by validation loss)" in note for note in result.notes)
     assert any("cross-fitted" in note for note in result.notes)
     runtime = RuntimeConfig(workers=0)
     found = evaluate(result.run, runtime_config=runtime)

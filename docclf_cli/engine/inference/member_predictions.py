@@ -36,9 +36,11 @@ from docclf_cli.profile.paths import absolute_data
 from docclf_cli.profile.schema import DataConfig, MemberConfig, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.text import Message
 from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")
+CROSSED = Message.of("each member was trained on pages that other members hold out")
 VAL: Literal["val"] = "val"
 TEST: Literal["test"] = "test"
 # What decides the pages of a data root, and must be the same for members that are to share one.
@@ -165,7 +167,7 @@ def _held_out(
             continue
         shared = set.intersection(*(set(ids) for ids in own))
         common = np.array([page for page in own[0] if page in shared], dtype=np.str_)
-        return indices, common, "" if len(common) else "each member was trained on pages that other members hold out"
+        return indices, common, "" if len(common) else CROSSED
     return None, np.empty(0, dtype=np.str_), why
 
 

@@ -184,7 +184,7 @@ def pick_numerics(config: RuntimeConfig, work: Workload, model: ModelConfig) -> 
     if len(candidates) == 1 and config.compile != "auto":
         return candidates[0]
     pick, reason = _pick_among(candidates, work, model, may_compile=config.compile == "auto")
-    logger.info("%s with %s: %s", "training" if work.training else "scoring", _describe(pick), reason)
+    logger.info("number format for %s: %s (%s)", "training" if work.training else "scoring", _describe(pick), reason)
     return pick
 
 
@@ -200,7 +200,7 @@ def _pick_among(
     if measured is None:
         # Fastest for most networks: the shortest number format that is not emulated, and channels_last.
         guess = candidates[0] if work.runtime.device.type == "mps" else candidates[-1]
-        return guess, "not measured, because the run is too short"
+        return guess, "a usual choice; the run is too short to measure others"
     if may_compile and measured.repays_a_try(work.pages) and compiles(work.runtime.device):
         measured = try_compiled(work, measured)
     _store_cached(memory, measured)

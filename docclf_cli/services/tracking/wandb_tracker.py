@@ -219,7 +219,7 @@ def _run_id(folder: Path) -> str:
 
 
 def _announce(mode: Mapping[str, Any]) -> None:
-    level = logging.WARNING if mode["unwanted"] else logging.INFO
+    level = logging.WARNING if mode["unwanted"] else logging.DEBUG  # the last line says where the run is
     logger.log(level, "wandb: %s, because %s", mode["name"], mode["why"])
 
 

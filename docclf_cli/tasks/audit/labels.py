@@ -16,7 +16,7 @@ from docclf_cli.metrics.label_errors import LabelIssues, find_label_issues
 from docclf_cli.results.audit import LabelCheck, LabelIssue
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.audit.pages import Collection
-from docclf_cli.text import composed, plural
+from docclf_cli.text import Message, composed, plural
 from docclf_cli.user_folders import user_path
 
 logger = logging.getLogger("docclf")
@@ -82,12 +82,22 @@ def relabel_file_labels(collection: Collection) -> dict[str, str]:
 
 def _skipped_reason(agreement: float, chance: float, p_value: float) -> str | None:
     """Why the predictions are no reason to doubt a label; None where they are one."""
-    found = f"the model agrees with {agreement:.0%} of the labels, and by chance it would agree with {chance:.0%}"
     if p_value > SIGNIFICANCE:
-        return f"{found}, which is not significantly better than chance (p = {p_value:.2g})"
+        return Message.of(
+            "the model agrees with {agreement:.0%} of the labels, and by chance it would agree with {chance:.0%}, which is not "
+            "significantly better than chance (p = {p_value:.2g})",
+            agreement=agreement,
+            chance=chance,
+            p_value=p_value,
+        )
     if agreement >= LEAST_AGREEMENT:
         return None
-    return f"{found}: below {LEAST_AGREEMENT:.0%} most labels that a model doubts are right, and it is wrong itself"
+    return Message.of(
+        "the model agrees with {agreement:.0%} of the labels: below {least:.0%} most labels that a model doubts are right, "
+        "and the model is wrong",
+        agreement=agreement,
+        least=LEAST_AGREEMENT,
+    )
 
 
 def _label_issues(collection: Collection, predicted: Predictions, found: LabelIssues) -> tuple[LabelIssue, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from docclf_cli.data.images.decode import Header
+from docclf_cli.text import Message
 
 # Shape: how far the logarithm of height / width may lie from the class's median, in robust deviations and at least.
 _DEVIATIONS, _AT_LEAST = 5.0, np.log(1.6)
@@ -29,15 +30,18 @@ def find_outliers(
     known = {row: header for row, header in enumerate(headers) if header is not None}
     for row, header in known.items():
         if max(header.width, header.height) < image_size / 2:
-            yield row, "small", f"{header.width} x {header.height} pixels, enlarged for a model input of {image_size}"
+            text = "{width} x {height} pixels, enlarged for a model input of {size}"
+            yield row, "small", Message.of(text, width=header.width, height=header.height, size=image_size)
         if header.orientation != 1:
-            yield row, "rotated", f"EXIF orientation {header.orientation}; docclf applies it, other programs may not"
+            text = "EXIF orientation {orientation}; docclf applies it, other programs may not"
+            yield row, "rotated", Message.of(text, orientation=header.orientation)
     rows = np.array(list(known), dtype=np.int64)
     shapes = np.log([header.height / header.width for header in known.values()])
     for place, median in _outlying(shapes, kinds[rows]):
         width, height = known[int(rows[place])].width, known[int(rows[place])].height
-        usual = f"height / width is {height / width:.2f}, in its class {np.exp(median):.2f}"
-        yield int(rows[place]), "shape", f"{width} x {height} pixels: {usual}"
+        text = "{width} x {height} pixels: height / width is {ratio:.2f}, in its class {usual:.2f}"
+        detail = Message.of(text, width=width, height=height, ratio=height / width, usual=np.exp(median))
+        yield int(rows[place]), "shape", detail
 
 
 def _outlying(values: np.ndarray, kinds: np.ndarray) -> Iterator[tuple[int, float]]:

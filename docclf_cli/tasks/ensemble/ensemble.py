@@ -43,8 +43,12 @@ from docclf_cli.tasks.ensemble.files import (
 from docclf_cli.tasks.ensemble.leaderboard import AlignedMembers, CombinedPredictions, member_lines, method_line
 from docclf_cli.tasks.ensemble.selection import advice, can_be_scored, metric_of
 from docclf_cli.tasks.predict.submission import Submission
+from docclf_cli.text import Message
 
-CHOSEN_ON_THEM = "Each member's best epoch was chosen on its held-out pages, so held-out scores of members and methods are slightly optimistic."
+CHOSEN_ON_THEM = Message.of(
+    "Each member's best epoch was chosen on its held-out pages, so held-out scores of members and methods are slightly "
+    "optimistic."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +149,12 @@ def _possible(
             require(pages, method.label)
     if not left_out:
         return possible, []
-    why = (
-        f"only {pages} pages can be read and are held out by all members"
-        if pages
-        else f"no page is held out by all members: {evaluation_pages.why_none}"
-    )
-    return possible, [f"Left out: {', '.join(left_out)}, which need at least {FEWEST} held-out pages ({why})."]
+    if pages:
+        why = Message.of("only {pages} pages can be read and are held out by all members", pages=pages)
+    else:
+        why = Message.of("no page is held out by all members: {reason}", reason=evaluation_pages.why_none)
+    note = "Left out: {methods}, which need at least {fewest} held-out pages ({why})."
+    return possible, [Message.of(note, methods=", ".join(left_out), fewest=FEWEST, why=why)]
 
 
 def _folder(profile: Profile, members: Sequence[TrainedModel], overwrite: bool) -> RunFolder:
@@ -164,13 +168,15 @@ def _folder(profile: Profile, members: Sequence[TrainedModel], overwrite: bool) 
 
 
 def _notes(evaluation_pages: EvaluationPages, in_sample: np.ndarray) -> list[str]:
-    notes = ["Each checkpoint's probabilities use its own temperature."]
+    notes: list[str] = [Message.of("Each checkpoint's probabilities use its own temperature.")]
     if len(evaluation_pages.common):
         notes.append(CHOSEN_ON_THEM)
     else:
-        notes.append(f"No page is held out by all members, so nothing was chosen ({evaluation_pages.why_none}).")
+        text = "No page is held out by all members, so nothing was chosen ({reason})."
+        notes.append(Message.of(text, reason=evaluation_pages.why_none))
     if in_sample.any():
-        notes.append(f"{in_sample.sum()} of the pages were trained on by a member: they are predicted but not scored.")
+        text = "{count} of the pages were trained on by a member: they are predicted but not scored."
+        notes.append(Message.of(text, count=in_sample.sum()))
     return notes
 
 
@@ -215,7 +221,7 @@ def _finish(
 
 def _tta_line(work: _Work, seen: CombinedPredictions, plain: CombinedPredictions) -> ScoreRow:
     assert work.with_views is not None
-    name = f"{seen.method.label} with views"
+    name = Message.of("{method} with views", method=seen.method.label)
     return method_line(work.with_views, seen, (plain.held_out, plain.target), work.metric, name)
 
 

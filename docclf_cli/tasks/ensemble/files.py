@@ -22,6 +22,7 @@ from docclf_cli.results.ensembling import EnsembleResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.tasks.ensemble.leaderboard import CombinedPredictions
 from docclf_cli.tasks.predict.submission import Submission
+from docclf_cli.text import Message
 from docclf_cli.version import __version__
 
 PREDICTIONS, TTA_PREDICTIONS = "ensemble_predictions.csv", "tta_predictions.csv"
@@ -75,13 +76,16 @@ def unreadable_notes(held_out: np.ndarray | None, target: np.ndarray, evaluation
         target: The same for the pages to predict.
         evaluation_pages: The pages.
     """
-    sides = [(target, "pages")] if held_out is None or evaluation_pages.split == VAL else [
-        (target, f"{evaluation_pages.split} pages"), (held_out, "held-out pages")
-    ]  # fmt: skip
-    counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, what) for side, what in sides]
+    sides = [(target, "{count} of the {total} pages cannot be read and are not scored.")]
+    if held_out is not None and evaluation_pages.split != VAL:
+        sides = [
+            (target, "{count} of the {total} {split} pages cannot be read and are not scored."),
+            (held_out, "{count} of the {total} held-out pages cannot be read and are not scored."),
+        ]
+    counted = [(int(np.isnan(side).any(axis=(*range(side.ndim - 2), -1)).sum()), side, text) for side, text in sides]
     return [
-        f"{count} of the {side.shape[-2]} {what} cannot be read and are not scored."
-        for count, side, what in counted
+        Message.of(text, count=count, total=side.shape[-2], split=evaluation_pages.split)
+        for count, side, text in counted
         if count
     ]
 

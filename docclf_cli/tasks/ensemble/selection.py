@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 
 from docclf_cli.ensembling.pooling import Score, by_log_loss
@@ -76,17 +74,32 @@ def advice(what: str, line: ScoreRow, against: str) -> str:
         against: Name of what it is compared with.
     """
     sides = ((line.held_out, "held-out"), (line.test, "test"))
-    told = [(each.difference, f"{each.pages} {kind} pages") for each, kind in sides if each and each.difference]
+    told = [(each, each.difference, kind) for each, kind in sides if each and each.difference]
     if not told:
         return Message.of(
             "It is unknown whether {what} is worth its cost: there are no labelled held-out pages.", what=what
         )
-    predictions = "; ".join(f"{sentence(difference)} on {pages}" for difference, pages in told)
-    signs = [
-        0 if difference.low <= 0 <= difference.high else 1 if is_better(difference) else -1 for difference, _ in told
+    found = [
+        Message.of(_ON_PAGES[kind], found=sentence(difference), pages=each.pages) for each, difference, kind in told
     ]
-    return f"{what} compared with {against}: {predictions}. {_CONCLUSIONS[signs[0]]}{_AND_TEST[tuple(signs)]}"
+    signs = [
+        0 if difference.low <= 0 <= difference.high else 1 if is_better(difference) else -1 for _, difference, _ in told
+    ]
+    conclusion = (
+        _CONCLUSIONS[signs[0]] if signs != [0, 1] else Message.of("It shows no significant gain on the held-out pages.")
+    )
+    return Message.of(
+        "{what} compared with {against}: {found}. {conclusion}",
+        what=what,
+        against=against,
+        found=Message.joined(found, "; "),
+        conclusion=conclusion,
+    )
 
 
-_CONCLUSIONS = {1: "It is worth its cost.", -1: "Leave it out.", 0: "It shows no significant gain"}
-_AND_TEST = defaultdict(str, {(0,): ".", (0, 0): ".", (0, 1): " on the held-out pages.", (0, -1): "."})
+_ON_PAGES = {"held-out": "{found} on {pages} held-out pages", "test": "{found} on {pages} test pages"}
+_CONCLUSIONS = {
+    1: Message.of("It is worth its cost."),
+    -1: Message.of("Leave it out."),
+    0: Message.of("It shows no significant gain."),
+}

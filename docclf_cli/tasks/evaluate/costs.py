@@ -9,6 +9,7 @@ from docclf_cli.metrics.intervals import mean_of
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.results.unknown import CostReport
+from docclf_cli.text import Message
 
 PAGES = 1000
 
@@ -26,9 +27,11 @@ def measure_costs(predictions: Predictions, costs: Costs, *, chosen_on_split: bo
     probs = np.exp(scored.log_probs.astype(np.float64))
     decisions, review = costs.decisions(probs), scored.num_classes
     paid, reviewed = costs.paid(scored.labels, decisions), costs.review[scored.labels]
-    condition = "These costs hold while every page belongs to a known class and classes are as frequent as here."
+    conditions = [
+        Message.of("These costs hold while every page belongs to a known class and classes are as frequent as here.")
+    ]
     if chosen_on_split:
-        condition += " These pages chose the epoch, so costs are slightly too low."
+        conditions.append(Message.of("These pages chose the epoch, so costs are slightly too low."))
     return CostReport(
         pages=len(scored),
         decided=int((decisions != review).sum()),
@@ -36,7 +39,7 @@ def measure_costs(predictions: Predictions, costs: Costs, *, chosen_on_split: bo
         expected=float(costs.expected(probs).min(axis=1).mean() * PAGES),
         all_reviewed=_of_1000(reviewed, scored.groups, costs.review),
         saved=_of_1000(reviewed - paid, scored.groups, costs.review[:, None] - table),
-        condition=condition,
+        condition=Message.joined(conditions),
     )
 
 

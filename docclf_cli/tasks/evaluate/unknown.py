@@ -29,10 +29,11 @@ from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.unknown import ForeignReport, LeftOutClass, UnknownReport
 from docclf_cli.stop import StopFlag
 from docclf_cli.tasks.unknown import UnknownRule
+from docclf_cli.text import Message
 
 CONFIDENT = 0.95
 TABLE = "unknown_pages.csv"
-FLATTERED = (
+FLATTERED = Message.of(
     "The features were trained on the classes that are left out, so these shares are too high for classes that training "
     "never saw: measure with pages of such classes (--unknown DIR)."
 )

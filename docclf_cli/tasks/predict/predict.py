@@ -47,6 +47,7 @@ from docclf_cli.tasks.unknown import (
     foreign_pages,
     unknown_rule,
 )
+from docclf_cli.text import Message
 
 logger = logging.getLogger("docclf")
 TEST = "test"
@@ -338,8 +339,10 @@ def _about_refit(spec: EnsembleSpec) -> tuple[str, ...]:
     if all(member.sisters is None for member in spec.members):
         return ()
     return (
-        "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the "
-        "folds, its sister models, on the pages that each of them held out; no page is left to measure it on.",
+        Message.of(
+            "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from "
+            "the folds, its sister models, on the pages that each of them held out; no page is left to measure it on."
+        ),
     )
 
 
@@ -352,7 +355,7 @@ def _confidence_threshold(
     stop: StopFlag,
 ) -> ConfidenceThreshold:
     if question.min_confidence is not None:
-        return ConfidenceThreshold(question.min_confidence, "as given")
+        return ConfidenceThreshold(question.min_confidence, Message.of("as given"))
     if question.target_precision is None:
         return ConfidenceThreshold()
     if spec.views is not None or len(spec.members) > 1:
@@ -364,7 +367,8 @@ def _confidence_threshold(
     value = threshold_from_held_out(
         spec.members[0], question.target_precision, runtime_config, emit, stop, foreign=foreign
     )
-    return ConfidenceThreshold(value, f"for a precision of {question.target_precision:.2%} on held-out pages")
+    source = Message.of("for a precision of {target:.2%} on held-out pages", target=question.target_precision)
+    return ConfidenceThreshold(value, source)
 
 
 def _files(question: PredictOptions, data: DataConfig, stdin: IO[bytes]) -> tuple[FileList, None, LeftOut]:

@@ -129,7 +129,7 @@ def test_a_resumed_run_is_the_same_run_of_wandb(tracked: Callable[..., Tracker],
 def test_without_a_key_it_is_kept_for_later_and_nobody_is_asked(
     tracked: Callable[..., Tracker], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "docclf"):
+    with caplog.at_level(logging.DEBUG, "docclf"):
         tracker = tracked()
         log_epochs(tracker)
         assert "kept offline; to send it: wandb sync " in tracker.finish({})
