@@ -14,6 +14,7 @@ import argparse
 import csv
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -30,7 +31,6 @@ from docclf_cli.files import sha256_of
 from docclf_cli.tasks.watch.watch import STATE
 
 ALIVE = 4  # processes at once
-TELL = "import json, sys; print(json.load(sys.stdin)['id'], file=open('told.txt', 'a'))"
 
 
 def kill_watch(folder: Path, run: Path, files: int, kills: int, rng: random.Random) -> bool:
@@ -39,16 +39,15 @@ def kill_watch(folder: Path, run: Path, files: int, kills: int, rng: random.Rand
     rng.shuffle(arriving)
     contents = {sha256_of(path) for path in arriving}
     (folder / "in").mkdir()
-    (folder / "tell.py").write_text(TELL)
     command = (
         "watch", "in", "--out", "out", "--checkpoint", str(run), "--move", "--every", "0.05", "--settle", "0.05",
-        "--exec", f"{sys.executable} -S tell.py",
+        "--exec", "tee -a told.json",
     )  # fmt: skip
     killed = 0
     while killed < kills:
         process = CliProcess(command, folder)
         count = files // kills + (files % kills > killed)
-        wanted, end = sum(1 for _ in placed(folder)) + rng.randint(1, count), time.monotonic() + 60
+        wanted, end = sum(1 for _ in placed(folder)) + rng.randint(0, count // 2), time.monotonic() + 60
         for _ in range(count):
             path = arriving.pop()
             path.rename(folder / "in" / path.name)
@@ -59,7 +58,7 @@ def kill_watch(folder: Path, run: Path, files: int, kills: int, rng: random.Rand
         killed += process.wait().code == -signal.SIGKILL
     outcome = CliProcess((*command, "--once"), folder).wait(1200)
     found = Counter(sha256_of(path) for path in placed(folder))
-    told = Counter((folder / "told.txt").read_text().split())
+    told = Counter(re.findall(r'"id": "(\w+)"', (folder / "told.json").read_text()))
     left = list((folder / "in").iterdir())
     lost, doubled = contents - set(found), [one for one, number in found.items() if number > 1]
     untold = contents - set(told)
@@ -87,7 +86,7 @@ def kill_parts(folder: Path, run: Path, workers: int, parts: int, rng: random.Ra
     alive: dict[CliProcess, float] = {}
     while killed < workers and not finished:
         while len(alive) < ALIVE:
-            alive[CliProcess(command, folder)] = time.monotonic() + rng.uniform(0.5, 4.0)
+            alive[CliProcess(command, folder)] = time.monotonic() + rng.uniform(2.0, 15.0)
             started += 1
         for process, end in list(alive.items()):
             if process.process.exitcode is not None or time.monotonic() > end:
@@ -97,7 +96,7 @@ def kill_parts(folder: Path, run: Path, workers: int, parts: int, rng: random.Ra
                 finished += code == 0
                 del alive[process]
         time.sleep(0.01)
-    complete = len(list((folder / "out").glob("part-*-of-*/summary.json")))
+    complete = len(list((folder / "out").glob("part-*-of-*/done.json")))
     codes = [process.wait(1200).code for process in [*alive, CliProcess(command, folder)]]
     joined = CliProcess(("predict", "--join", "out"), folder).wait()
     names = [path.name for path in (folder / "whole").iterdir() if path.is_file()]
