@@ -240,12 +240,15 @@ if __name__ == "__main__":
                     break
                 time.sleep(0.5)
             time.sleep(10)
-            forms = [_form(body) for body in bodies]
-            for clients in (1, 8, 64):
-                found = load(
-                    18901, forms, clients, requests, "/predict", {"Content-Type": "multipart/form-data; boundary=edge"}
-                )
-                print(found.line(f"LitServe, {clients} clients"), flush=True)
+            forms = {False: bodies, True: [_form(body) for body in bodies]}
+            headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+            with server(run) as (_, port):
+                for clients in (1, 8, 64, 1, 8, 64):  # in turns, for the speed of a shared machine changes
+                    for theirs in (False, True):
+                        path, place = ("/predict", 18901) if theirs else ("/classify", port)
+                        load(place, forms[theirs], clients, 64, path, headers if theirs else None)
+                        found = load(place, forms[theirs], clients, requests, path, headers if theirs else None)
+                        print(found.line(f"{'LitServe' if theirs else 'serve'}, {clients} clients"), flush=True)
         finally:
             process.terminate()
             process.wait(30)
