@@ -28,8 +28,8 @@ from docclf_cli.engine.training.frozen_backbone import pretrained_backbone
 from docclf_cli.engine.training.logistic import fit_logistic, probe_folds
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import RuntimeConfig
-from docclf_cli.tasks.review.learning import FIRST_LABELS
-from docclf_cli.tasks.review.query_order import by_margin, directions, margins_of, representatives
+from docclf_cli.tasks.review.learning import COVERED_FIRST, FIRST_LABELS
+from docclf_cli.tasks.review.query_order import by_margin, directions, margins_of, uncovered
 
 FOLDS, A_ROUND = 5, 20
 TARGETS = (0.90, 0.95)
@@ -45,7 +45,21 @@ def at_random(
 
 
 def offered(pool: np.ndarray, log_probs: np.ndarray | None, labelled: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Representatives, then the smallest margins of each predicted class in turn."""
+    """Clusters without a label, large ones first; from 50 labels on the smallest margins of each predicted class in turn."""
+    if len(labelled) >= COVERED_FIRST and log_probs is not None:
+        return by_margin(log_probs)[:count]
+    known = np.arange(len(pool) + len(labelled)) >= len(pool)
+    return uncovered(np.concatenate([pool, labelled]), known, count, seed)
+
+
+def representatives(features: np.ndarray, count: int, seed: int) -> np.ndarray:
+    return uncovered(features, np.zeros(len(features), bool), count, seed)
+
+
+def margins_early(
+    pool: np.ndarray, log_probs: np.ndarray | None, labelled: np.ndarray, count: int, seed: int
+) -> np.ndarray:
+    """Representatives, and after the first ten labels margins at once; `review` offered this before."""
     return representatives(pool, 2 * count, seed)[:count] if log_probs is None else by_margin(log_probs)[:count]
 
 
@@ -88,21 +102,6 @@ def weighted_clusters(
     return _nearest(points, found.labels_, found.cluster_centers_)
 
 
-def uncovered(
-    pool: np.ndarray, log_probs: np.ndarray | None, labelled: np.ndarray, count: int, seed: int
-) -> np.ndarray:
-    """Up to 50 labels the clusters that have no label yet, large ones first (Hacohen et al. 2022); then margins."""
-    if len(labelled) >= 50 and log_probs is not None:
-        return by_margin(log_probs)[:count]
-    points = directions(np.concatenate([pool, labelled]))
-    found = KMeans(min(len(labelled) + count, len(points)), n_init=1, random_state=seed).fit(points)
-    covered = set(found.labels_[len(pool) :].tolist())
-    sizes = np.bincount(found.labels_)
-    nearest = _nearest(points[: len(pool)], found.labels_[: len(pool)], found.cluster_centers_)
-    open_ones = [row for row in nearest if found.labels_[row] not in covered]
-    return np.array(sorted(open_ones, key=lambda row: -sizes[found.labels_[row]])[:count], dtype=np.int64)
-
-
 def _nearest(points: np.ndarray, clusters: np.ndarray, centres: np.ndarray) -> np.ndarray:
     rows = []
     for cluster in np.unique(clusters):
@@ -114,7 +113,7 @@ def _nearest(points: np.ndarray, clusters: np.ndarray, centres: np.ndarray) -> n
 STRATEGIES: dict[str, Strategy] = {
     strategy.__name__: strategy
     for strategy in (
-        at_random, offered, random_start, as_many, plain_margin, cluster_margin, weighted_clusters, uncovered
+        at_random, offered, margins_early, random_start, as_many, plain_margin, cluster_margin, weighted_clusters
     )
 }  # fmt: skip
 

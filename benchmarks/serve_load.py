@@ -1,12 +1,23 @@
 """Load on `docclf serve` over loopback: pages per second against `predict`, waiting times, memory, refusals, reload.
 
-    python benchmarks/serve_load.py RUN PAGES [--requests 400] [--flat 5000] [--litserve]
+    python benchmarks/serve_load.py RUN PAGES [--requests 400] [--flat 5000] [--stages load,malformed,…]
 
-PAGES is a folder of image files, of one page each. Each stage sends a bounded number of requests from as many clients
+PAGES is a folder of image files, of one page each. The stages:
+
+    load       pages per second and waiting times with 1, 8 and 64 clients
+    malformed  200 requests that no reader can read
+    reload     SIGHUP three times while 8 clients ask
+    flat       memory over so many requests
+    slow       the same load beside 32 clients that send a byte a second
+    pdf        PDF files of 20 pages
+    limit      64 clients at a server that takes 8 requests at once
+    restart    SIGKILL and a new server on the same port, three times while 8 clients ask
+    litserve   the same model behind LitServe, where it is installed; it is no dependency
+
+Each stage sends a bounded number of requests from as many clients
 (threads with a connection that is kept open) and prints a line. `predict` runs on the same files right before and after
 the stages, because the speed of a shared machine changes. Seconds of processor time for each page change less, so they
-are printed as well: of the server with its decoders, and of `predict` beyond what a call with one page takes. With `--litserve`, the same model behind LitServe (if it is
-installed; it is no dependency) is asked in the same run.
+are printed as well: of the server with its decoders, and of `predict` beyond what a call with one page takes.
 """
 
 from __future__ import annotations
@@ -20,6 +31,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +42,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 DOCCLF = [sys.executable, "-m", "docclf_cli"]
 ODD = (b"", b"x", b"%PDF-1.7", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(40), b"<html>", b"PK\x03\x04", bytes(5000))
@@ -227,12 +240,15 @@ if __name__ == "__main__":
                     break
                 time.sleep(0.5)
             time.sleep(10)
-            forms = [_form(body) for body in bodies]
-            for clients in (1, 8, 64):
-                found = load(
-                    18901, forms, clients, requests, "/predict", {"Content-Type": "multipart/form-data; boundary=edge"}
-                )
-                print(found.line(f"LitServe, {clients} clients"), flush=True)
+            forms = {False: bodies, True: [_form(body) for body in bodies]}
+            headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+            with server(run) as (_, port):
+                for clients in (1, 8, 64, 1, 8, 64):  # in turns, for the speed of a shared machine changes
+                    for theirs in (False, True):
+                        path, place = ("/predict", 18901) if theirs else ("/classify", port)
+                        load(place, forms[theirs], clients, 64, path, headers if theirs else None)
+                        found = load(place, forms[theirs], clients, requests, path, headers if theirs else None)
+                        print(found.line(f"{'LitServe' if theirs else 'serve'}, {clients} clients"), flush=True)
         finally:
             process.terminate()
             process.wait(30)
@@ -243,51 +259,201 @@ def _form(body: bytes) -> bytes:
     return head + body + b"\r\n--edge--\r\n"
 
 
+def slow_clients(
+    port: int, count: int, stop: threading.Event, seen: collections.Counter[str]
+) -> list[threading.Thread]:
+    """Clients that announce a file and send a byte of it each second, and begin anew when they are sent away."""
+
+    def client() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                head = f"POST /classify HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 100000\r\n\r\n"
+                connection.sendall(head.encode())
+                connection.settimeout(1.0)
+                while not stop.is_set():
+                    connection.sendall(b"x")
+                    try:
+                        answer = connection.recv(1000)
+                    except TimeoutError:
+                        continue
+                    seen[answer.split(b" ")[1].decode() if answer else "closed"] += 1
+                    break
+
+    threads = [threading.Thread(target=client) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def write_pdfs(files: list[Path], folder: Path, count: int) -> list[Path]:
+    """PDF files of 20 pages."""
+    paths = []
+    for number in range(count):
+        pages = [Image.open(files[(20 * number + page) % len(files)]).convert("RGB") for page in range(20)]
+        paths.append(folder / f"{number}.pdf")
+        pages[0].save(paths[-1], save_all=True, append_images=pages[1:])
+    return paths
+
+
+def restarts(run: str, bodies: list[bytes], requests: int) -> None:
+    """Kill the server while 8 clients ask, and start it again on the same port; clients ask again until they are answered."""
+    command = [*DOCCLF, "serve", run, "--quiet", "--port"]
+    process = subprocess.Popen([*command, "0"], stderr=subprocess.PIPE, text=True)
+    port = _port_of(process)
+    answered, lost, lock, numbers = 0, 0, threading.Lock(), iter(range(requests))
+
+    def client() -> None:
+        nonlocal answered, lost
+        while (number := next(numbers, None)) is not None:
+            while True:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+                try:
+                    connection.request("POST", "/classify", bodies[number % len(bodies)])
+                    good = connection.getresponse().status == 200
+                except (OSError, http.client.HTTPException):
+                    good = False
+                connection.close()
+                with lock:
+                    answered, lost = answered + good, lost + (not good)
+                if good:
+                    break
+                time.sleep(0.1)
+
+    threads = [threading.Thread(target=client) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    away = []
+    for turn in range(1, 4):
+        while answered < turn * requests // 4:
+            time.sleep(0.01)
+        decoders = tree(process)[1:]
+        process.kill()
+        process.wait()
+        began = time.monotonic()
+        left = sum(_alive(pid) for pid in decoders)
+        process = subprocess.Popen([*command, str(port)], stderr=subprocess.PIPE, text=True)
+        _port_of(process)
+        away.append(time.monotonic() - began)
+        still = sum(_alive(pid) for pid in decoders)
+        print(
+            f"killed after {answered} answers: {left} decoders were left, {still} when the next server was ready",
+            flush=True,
+        )
+    for thread in threads:
+        thread.join()
+    process.terminate()
+    code = process.wait(60)
+    print(
+        f"killed three times: {answered} of {requests} answered with 200, {lost} attempts failed, ready again after "
+        f"{', '.join(f'{one:.0f}' for one in away)} s, exit code {code}"
+    )
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("pages", type=Path)
     parser.add_argument("--requests", type=int, default=400)
-    parser.add_argument("--flat", type=int, default=0, help="requests of the memory stage")
-    parser.add_argument("--litserve", action="store_true")
+    parser.add_argument("--flat", type=int, default=5000, help="requests of the stage flat")
+    parser.add_argument("--stages", default=",".join(STAGES))
     args = parser.parse_args()
+    stages = args.stages.split(",")
     files = sorted(path for path in args.pages.iterdir() if path.is_file())
     bodies = [path.read_bytes() for path in files]
     cores = len(os.sched_getaffinity(0))
     print(f"{len(files)} files, {cores} cores, load average {os.getloadavg()[0]:.1f}", flush=True)
-    before = predict_line(args.run, args.pages, files, cores)
-    rates = {}
-    with server(args.run) as (process, port):
-        load(port, bodies, 64, 128)  # warm: batches of all sizes
-        print(f"memory after 128 requests: {memory(process):.0f} MB", flush=True)
-        for clients in (1, 8, 64):
+    if "load" in stages:
+        compare(args.run, args.pages, files, bodies, args.requests, cores)
+    if set(stages) & {"malformed", "reload", "flat", "slow"}:
+        with server(args.run) as (process, port):
+            load(port, bodies, 64, 128)
+            for name in ("malformed", "reload", "flat", "slow"):
+                if name in stages:
+                    globals()[name](process, port, bodies, args.requests if name != "flat" else args.flat)
+    if "pdf" in stages:
+        pdf(args.run, files, args.requests, cores)
+    if "limit" in stages:
+        with server(args.run, "--max-requests", "8") as (_, port):
+            print(load(port, bodies, 64, args.requests, retry=False).line("limit of 8, 64 clients"), flush=True)
+    if "restart" in stages:
+        restarts(args.run, bodies, args.requests)
+    if "litserve" in stages:
+        litserve(args.run, bodies, args.requests)
+
+
+STAGES = ("load", "malformed", "reload", "flat", "slow", "pdf", "limit", "restart", "litserve")
+
+
+def compare(run: str, pages: Path, files: list[Path], bodies: list[bytes], requests: int, cores: int) -> None:
+    """Pages per second with 1, 8 and 64 clients, with `predict` before, between and after."""
+    rates, predicted = {}, [predict_line(run, pages, files, cores)]
+    for clients in (1, 8, 64):
+        with server(run) as (process, port):
+            load(port, bodies, clients, 64)
             used = processor(process)
-            found = load(port, bodies, clients, args.requests)
+            found = load(port, bodies, clients, requests)
             each = (processor(process) - used) / found.statuses[200] * 1000
             rates[clients] = found.statuses[200] / found.seconds
             print(f"{found.line(f'serve, {clients} clients')}   {each:5.0f} ms of processor a page", flush=True)
-        odd = load(port, list(itertools.islice(itertools.cycle(ODD), 200)), 8, 200)
-        print(f"200 malformed requests: {dict(odd.statuses)}, slowest {max(odd.waits):.2f} s", flush=True)
-        print(f"memory before the reloads: {memory(process):.0f} MB", flush=True)
-        reloading = threading.Thread(
-            target=lambda: [(time.sleep(2), process.send_signal(signal.SIGHUP)) for _ in range(3)]
-        )
-        reloading.start()
-        found = load(port, bodies, 8, args.requests)
-        reloading.join()
-        print(found.line("serve, reloaded three times"), flush=True)
-        for _ in range(4):
-            print(f"memory: {memory(process):.0f} MB; then {args.flat // 4} more requests", flush=True)
-            load(port, bodies, 8, args.flat // 4)
-        print(f"memory at the end: {memory(process):.0f} MB", flush=True)
-    with server(args.run, "--max-requests", "8") as (_, port):
-        found = load(port, bodies, 64, args.requests, retry=False)
-        print(found.line("limit of 8, 64 clients"), flush=True)
-    after = predict_line(args.run, args.pages, files, cores)
-    mean = (before + after) / 2
-    print("share of predict: " + ", ".join(f"{clients} clients {rate / mean:.2f}" for clients, rate in rates.items()))
-    if args.litserve:
-        litserve(args.run, bodies, args.requests)
+        predicted.append(predict_line(run, pages, files, cores))
+    shares = [2 * rate / (predicted[turn] + predicted[turn + 1]) for turn, rate in enumerate(rates.values())]
+    print(
+        "share of predict before and after: "
+        + ", ".join(f"{n} clients {s:.2f}" for n, s in zip(rates, shares, strict=True))
+    )
+
+
+def malformed(process: subprocess.Popen[str], port: int, bodies: list[bytes], requests: int) -> None:
+    odd = load(port, list(itertools.islice(itertools.cycle(ODD), 200)), 8, 200)
+    print(f"200 malformed requests: {dict(odd.statuses)}, slowest {max(odd.waits):.2f} s", flush=True)
+
+
+def reload(process: subprocess.Popen[str], port: int, bodies: list[bytes], requests: int) -> None:
+    print(f"memory before the reloads: {memory(process):.0f} MB", flush=True)
+    hups = threading.Thread(target=lambda: [(time.sleep(2), process.send_signal(signal.SIGHUP)) for _ in range(3)])
+    hups.start()
+    found = load(port, bodies, 8, requests)
+    hups.join()
+    print(found.line("reloaded three times"), flush=True)
+
+
+def flat(process: subprocess.Popen[str], port: int, bodies: list[bytes], requests: int) -> None:
+    for _ in range(5):
+        print(f"memory: {memory(process):.0f} MB; then {requests // 5} more requests", flush=True)
+        found = load(port, bodies, 8, requests // 5)
+        print(found.line("8 clients"), flush=True)
+    print(f"memory at the end: {memory(process):.0f} MB", flush=True)
+
+
+def slow(process: subprocess.Popen[str], port: int, bodies: list[bytes], requests: int) -> None:
+    for count in (0, 32):
+        stop, seen = threading.Event(), collections.Counter[str]()
+        threads = slow_clients(port, count, stop, seen)
+        print(load(port, bodies, 8, requests).line(f"beside {count} slow clients"), flush=True)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        print(f"what slow clients were told: {dict(seen)}", flush=True)
+
+
+def pdf(run: str, files: list[Path], requests: int, cores: int) -> None:
+    with tempfile.TemporaryDirectory() as temp:
+        paths = write_pdfs(files, Path(temp), 16)
+        bodies = [path.read_bytes() for path in paths]
+        before, _ = predict(run, Path(temp), cores)
+        with server(run) as (_, port):
+            load(port, bodies, 8, 16)
+            found = load(port, bodies, 8, max(16, requests // 10))
+        after, _ = predict(run, Path(temp), cores)
+        rate = 20 * found.statuses[200] / found.seconds
+        print(found.line("PDFs of 20 pages, 8 clients") + f": {rate:.1f} pages of these a second")
+        print(f"predict on these files: {before:.1f} and {after:.1f} pages/s; share {2 * rate / (before + after):.2f}")
 
 
 if __name__ == "__main__":

@@ -45,9 +45,14 @@ def run(
         ),
     ] = False,
     tolerance: Annotated[
-        float,
-        option.declare("--tolerance", min=0.0, help="With --int8: by how much held-out macro-F1 may fall."),
-    ] = 0.01,
+        float | None,
+        option.declare(
+            "--tolerance",
+            min=0.0,
+            show_default=False,
+            help="With --int8: by how much held-out macro-F1 may fall \\[default: 0.01, or two pages' worth of few].",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         option.output("Output file or folder \\[default: export/ beside the checkpoint].", "FILE|DIR"),

@@ -16,7 +16,8 @@ EXAMPLES = (
     "docclf review scans/ --run runs/mine   # a run suggests, the most uncertain pages come first\n\n"
     "docclf review scans/ --learn   # suggestions from the first ten labels on, better ones after every 20 more\n\n"
     "docclf review predictions/   # the pages that `docclf predict` marked for review\n\n"
-    "docclf review runs/check   # label issues and near duplicates of `docclf audit`"
+    "docclf review runs/check   # label issues and near duplicates of `docclf audit`\n\n"
+    "docclf review documents.csv   # uncertain cuts of `docclf split-packets`"
 )
 PAGE = "The page"
 
@@ -24,7 +25,8 @@ Source = Annotated[
     Path | None,
     typer.Argument(
         metavar="SOURCE",
-        help="A folder of pages, a folder or table that `docclf predict` wrote, a run with a review queue, or an audit "
+        help="A folder of pages, a folder or table that `docclf predict` wrote, a run with a review queue, an audit, or a table "
+        "of `docclf split-packets` "
         "\\[default: predictions].",
         show_default=False,
     ),

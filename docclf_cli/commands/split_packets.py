@@ -16,7 +16,9 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "docclf train my/documents --packets\n\n"
     "docclf split-packets runs/mine packet.pdf\n\n"
-    "docclf split-packets runs/mine inbox/ --write documents/ --output documents.csv"
+    "docclf split-packets runs/mine inbox/ --write documents/ --output documents.csv\n\n"
+    "docclf review documents.csv   # decide about the uncertain cuts\n\n"
+    "docclf split-packets runs/mine inbox/ --cuts documents-review/review_cuts.csv --write documents/"
 )
 TEXTS = ("off", "layer", "ocr", "auto")
 
@@ -56,6 +58,15 @@ Write = Annotated[
         "overwritten.",
     ),
 ]
+Cuts = Annotated[
+    list[Path] | None,
+    option.declare(
+        "--cuts",
+        metavar="CSV",
+        panel=option.REVIEW,
+        help="Take the cuts and joins of this table as given, which `docclf review` wrote (review_cuts.csv; repeatable).",
+    ),
+]
 Overwrite = Annotated[bool, option.overwrite("Replace an existing table.")]
 
 
@@ -64,6 +75,7 @@ def run(
     checkpoint: option.CheckpointPath = None,
     target_precision: TargetPrecision = 0.95,
     text: Text = "auto",
+    cuts: Cuts = None,
     max_unreadable: option.MaxUnreadable = None,
     device: option.Device = None,
     precision: option.Precision = None,
@@ -88,7 +100,14 @@ def run(
 
     inputs, checkpoint = model_first(packets or [], checkpoint, "docclf split-packets")
     options = SplitOptions(
-        tuple(inputs), target_precision, cast(TextMode, text), output, write, max_unreadable, overwrite
+        tuple(inputs),
+        target_precision,
+        cast(TextMode, text),
+        output,
+        write,
+        tuple(cuts or ()),
+        max_unreadable,
+        overwrite,
     )
     options.check()
     runtime_config, reading = settings_of_use(sets, device, precision)

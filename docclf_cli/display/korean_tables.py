@@ -210,6 +210,8 @@ TABLES: Mapping[str, str] = {
     "packets, pages": "묶음, 페이지",
     "documents found": "찾은 문서",
     "uncertain cuts": "불확실한 경계",
+    "cuts decided by people": "사람이 정한 경계",
+    "cuts decided": "정한 경계",
     "never": "없음",
     "with text": "글자가 있는 페이지",
     "by image": "이미지만 있는 페이지",

@@ -60,6 +60,8 @@ def _summary(result: SplitPacketsResult) -> Table:
     share = f"{result.review / max(1, result.found):.1%}"
     table.add_row(said("needs review"), f"{result.review:,} ({share})")
     table.add_row(said("uncertain cuts"), f"{result.uncertain_cuts:,}")
+    if result.decided_cuts:
+        table.add_row(said("cuts decided by people"), f"{result.decided_cuts:,}")
     for limit in result.limits:
         never = said("never")
         join = never if limit.join_to is None else f"≤ {short(limit.join_to)}"

@@ -16,7 +16,8 @@ def tables(result: ReviewResult) -> Iterator[RenderableType]:
     """Counts, files, and what to do next."""
     table = report.plain_table(said("Review"))
     table.add_row(said("source"), escape(str(result.source)))
-    table.add_row(said("labelled"), said("{count} of {total}", count=result.labelled, total=result.items))
+    done = said("labelled") if result.classes else said("cuts decided")
+    table.add_row(done, said("{count} of {total}", count=result.labelled, total=result.items))
     if result.unknown:
         table.add_row(said("unknown"), str(result.unknown))
     skipped = said(", {count} of them skipped", count=result.skipped) if result.skipped else ""

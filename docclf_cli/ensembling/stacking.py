@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from docclf_cli.ensembling.held_out import HeldOut
 from docclf_cli.ensembling.pooling import LOG_FLOOR, arithmetic, log_loss
+from docclf_cli.hardware import one_thread
 
 # Values of C, the inverse L2 penalty, that are tried: from a nearly constant model to a nearly unregularised one.
 PENALTIES = tuple(10.0**power for power in range(-4, 2))
@@ -29,10 +30,7 @@ def fit_stacking(held_out: HeldOut) -> tuple[_Apply, dict[str, Any]]:
     Returns:
         A function from log-probabilities [members, n, num_classes] to [n, num_classes], and facts of the fit.
     """
-    from threadpoolctl import threadpool_limits
-
-    # The matrices are small: threads that wait for each other make a fit ten times as slow.
-    with threadpool_limits(limits=1):
+    with one_thread():
         losses = [_cross_validated(held_out, penalty) for penalty in PENALTIES]
         chosen = PENALTIES[int(np.argmin(losses))]
         return _fit(held_out, chosen), {"C": chosen, "cross_validated_log_loss": min(losses)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+CUT, JOIN = "cut", "join"  # what people decide about a place between two pages
+
 
 @dataclass(frozen=True)
 class PacketPart:
@@ -21,6 +23,7 @@ class PacketPart:
             packet of one page.
         review: Whether some cut at its ends or some join in it is uncertain, or a page could not be read.
         uncertain: The pages before which it is uncertain whether a document begins.
+        cut_probabilities: Of each of these, the probability that one does.
         uncut: First and last page of the range between sure cuts that it lies in, which is written as a whole where it needs
             review.
         file: What it was written to; None where nothing is written.
@@ -36,6 +39,7 @@ class PacketPart:
     boundaries: float | None
     review: bool
     uncertain: tuple[int, ...] = ()
+    cut_probabilities: tuple[float, ...] = ()
     uncut: tuple[int, ...] | None = None
     file: Path | None = None
     status: str = ""
@@ -69,6 +73,7 @@ class SplitPacketsResult:
         found: Number of documents that were found.
         review: How many of them need review.
         uncertain_cuts: Number of places between two pages that were not decided.
+        decided_cuts: Number of places that a person had decided about.
         target_precision: How often cuts and joins that are made without review were to be right on held-out documents.
         limits: The probabilities that come of it.
         text_pages: Number of pages whose text was read.
@@ -87,6 +92,7 @@ class SplitPacketsResult:
     found: int
     review: int
     uncertain_cuts: int
+    decided_cuts: int
     target_precision: float
     limits: tuple[CutLimits, ...]
     text_pages: int

@@ -13,13 +13,13 @@ class ReviewResult:
     Attributes:
         folder: Where the journal and the tables are.
         source: What is reviewed.
-        items: Pages, and sets of near duplicates, that were to be decided.
-        labelled: How many have a label now.
+        items: Pages, sets of near duplicates, and uncertain cuts of packets that were to be decided.
+        labelled: How many have a label now; of cuts, how many are decided.
         unknown: How many people could not or would not label.
         skipped: How many were put off; they come again.
         left: How many are not decided.
-        suggested: Labels for which a class was suggested.
-        confirmed: How many of these labels are the suggested class.
+        suggested: Labels and cuts with a suggestion.
+        confirmed: How many of these are as suggested.
         classes: All classes, also new ones.
         files: What was written, most useful first; the journal last.
         next_commands: Commands that use the labels.

@@ -93,7 +93,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_timm_itself_loads_the_folder(root: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", root, seed=3)
     result = export(run / "best.ckpt", "safetensors", output=tmp_path / "out")
-    assert result.max_difference < 1e-6
+    assert result.max_difference < 1e-5  # from how docclf predicts, with batch norms folded into convolutions
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     checkpoint = Checkpoint.load(run / "best.ckpt")
     images = pixels(checkpoint, root)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 PDF_SUFFIX = ".pdf"
 PAGE_SUFFIXES = SUFFIXES | {PDF_SUFFIX}
 MAX_PAGES = 10_000  # of one file
+# pdfium keeps what it has read of a document: 0.2 MB a page, so that 2,000 pages took 0.4 GB more in each process.
+PAGES_UNTIL_OPENED_AGAIN = 100
 TOO_MANY = f"has more than {MAX_PAGES:,} pages"
 T = TypeVar("T")
 
@@ -313,17 +315,22 @@ class PdfPages:
         logging.getLogger("pypdfium2").setLevel(logging.ERROR)
         self._file, self._max_pixels = file, max_pixels
         self._whole: tuple[int | None, ...] | None = None  # where each page is in the repaired file
+        self._content: IO[bytes] | bytes = file
+        self._loaded = 0  # pages since it was opened
         try:
             self._pdf = pypdfium2.PdfDocument(file)
         except pypdfium2.PdfiumError as error:
             reason = _reason(str(error))
             if reason != _DAMAGED or (repaired := _repaired(file)) is None:
                 raise UnreadablePage(reason) from error
-            self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
+            self._content, self._whole = repaired.content, repaired.pages
+            self._pdf = pypdfium2.PdfDocument(repaired.content)
         else:
             # pdfium opens some of them all the same, and draws the pages whose content is gone as blank ones.
             if (repaired := _repaired(file)) is not None and len(repaired.pages) == len(self._pdf):
-                self._pdf, self._whole = pypdfium2.PdfDocument(repaired.content), repaired.pages
+                self._content, self._whole = repaired.content, repaired.pages
+                self._pdf.close()
+                self._pdf = pypdfium2.PdfDocument(repaired.content)
         self._pdf.init_forms()
 
     @property
@@ -366,6 +373,9 @@ class PdfPages:
             if (place := self._whole[number]) is None:
                 raise UnreadablePage("damaged: the PDF breaks off before the end of this page")
             number = place
+        if self._loaded >= PAGES_UNTIL_OPENED_AGAIN:
+            self._open_again()
+        self._loaded += 1
         try:
             page = self._pdf[number]
         except pypdfium2.PdfiumError as error:
@@ -374,6 +384,18 @@ class PdfPages:
             return use(page)
         finally:
             page.close()
+
+    def _open_again(self) -> None:
+        """Let go of what pdfium keeps of the pages so far; where the file cannot be opened any more, nothing happens."""
+        import pypdfium2
+
+        try:
+            again = pypdfium2.PdfDocument(self._content)
+        except pypdfium2.PdfiumError:
+            return
+        again.init_forms()
+        self._pdf.close()
+        self._pdf, self._loaded = again, 0
 
     def _scale(self, width: float, height: float, preprocess: Preprocess) -> float:
         """Pixels per point: as many as the antialiasing filter can use."""

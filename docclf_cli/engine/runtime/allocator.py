@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from docclf_cli.errors import ResourceError, is_out_of_memory
 
 # Parameters of glibc's mallopt(3).
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 @functools.cache
@@ -21,6 +21,9 @@ def keep_freed_memory() -> None:
     By default large blocks go back to the system whenever a tensor is freed, and the next step gets them back page by
     page, each one zeroed: this took a third of the time of training EfficientNet-Lite0 on two cores with batches of 16,
     and half of it with batches of 64. The peak memory stays the same.
+
+    All threads share one arena: those that others get give blocks of more than 64 MB back whatever is asked of them. A forward
+    pass of 64 images in a thread of the server took 16 ms of processor time for each, and takes 7.6 like one in the main thread.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
@@ -28,6 +31,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_ARENA_MAX, 1)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.engine.runtime.device import resolve_runtime
-from docclf_cli.engine.training.linear_probe import backbone_digest, without_batch_norms
+from docclf_cli.engine.runtime.folded_norms import without_batch_norms
+from docclf_cli.engine.training.linear_probe import backbone_digest
 from docclf_cli.errors import InputError
 from docclf_cli.files import fingerprint_of
 from docclf_cli.models.factory import create_model, pretrained_stats

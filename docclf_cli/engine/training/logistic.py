@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from docclf_cli.data.index.splits import placed
+from docclf_cli.hardware import one_thread
 
 FOLDS = 3
 # Weights of the squared norm of the classifier beside the mean loss, for features of variance 1; the strongest first.
@@ -37,6 +38,7 @@ class LogisticFit:
     loss: float
 
 
+@one_thread()
 def fit_logistic(
     features: np.ndarray,
     labels: np.ndarray,

@@ -17,11 +17,12 @@ from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
-from docclf_cli.engine.inference.predictor import Network
+from docclf_cli.engine.inference.predictor import Network, for_prediction
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.last_look import last_look
 from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.validator import Validator
+from docclf_cli.hardware import one_thread
 from docclf_cli.metrics.intervals import unit_of
 from docclf_cli.metrics.novelty import GALLERY, Observed, fit_novelty
 from docclf_cli.models.features import FeatureRecorder
@@ -67,7 +68,7 @@ def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
         return {}
     started, index, seed = time.monotonic(), task.prepared.index, task.profile.data.split_seed
     runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
-    model = runtime.place(best.build(task.run.best))
+    model = for_prediction(best, task.run.best, runtime)
     network = Network(model, best.preprocess, runtime, FeatureRecorder(model))
     labels = index.labels
     trained_rows = task.train_rows[stratified_sample(labels[task.train_rows], GALLERY, seed)]
@@ -82,7 +83,8 @@ def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
         held_out += _observe(network, validator.degraded, labels, held_out_rows, validator)
     units = unit_of(len(index), index.groups)[held_out.pages]
     degraded = np.arange(len(held_out.pages)) >= clean
-    found = fit_novelty(trained, held_out, units, degraded, best.temperature)
+    with one_thread():
+        found = fit_novelty(trained, held_out, units, degraded, best.temperature)
     logger.info("%s took %.1f s", TASK, time.monotonic() - started)
     return {} if found is None else found.to_arrays()
 

@@ -21,7 +21,7 @@ from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import precision_of
-from docclf_cli.engine.inference.predictor import Network
+from docclf_cli.engine.inference.predictor import Network, for_prediction
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.last_look import last_look
 from docclf_cli.engine.training.validator import Validator
@@ -64,7 +64,7 @@ def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator)
         return {}
     started, index, seed = time.monotonic(), task.prepared.index, task.profile.data.split_seed
     runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
-    model = runtime.place(best.build(task.run.best))
+    model = for_prediction(best, task.run.best, runtime)
     stages = StageRecorder.of(model)
     if stages is None:
         return {}

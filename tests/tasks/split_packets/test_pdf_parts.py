@@ -8,6 +8,7 @@ import pytest
 from page_cases import write_encrypted_pdf, write_pdf
 
 from docclf_cli.errors import InputError
+from docclf_cli.tasks.split_packets import pdf_parts
 from docclf_cli.tasks.split_packets.pdf_parts import PdfPacket
 
 pikepdf = pytest.importorskip("pikepdf", reason="extra packets")
@@ -229,6 +230,20 @@ def test_the_same_part_has_the_same_bytes(packet: Path, tmp_path: Path) -> None:
         with PdfPacket(packet) as source:
             source.write(tmp_path / name, 2, 4)
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_parts_are_the_same_where_the_packet_is_opened_again(
+    packet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = []
+    for pages in (200, 1):
+        monkeypatch.setattr(pdf_parts, "PAGES_UNTIL_OPENED_AGAIN", pages)
+        with PdfPacket(packet) as source:
+            for page in (1, 2, 1):
+                source.write(tmp_path / f"{pages}-{page}.pdf", page, page)
+                parts.append((tmp_path / f"{pages}-{page}.pdf").read_bytes())
+            assert source.signatures > 0
+    assert parts[:3] == parts[3:]
 
 
 def test_streams_are_not_encoded_again(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from docclf_cli.data.images.page_files import PageReader
 from docclf_cli.errors import DocclfError
 from docclf_cli.services.web.security import Sessions
 from docclf_cli.tasks.review.learner import LearningState
-from docclf_cli.tasks.review.queue import ORDERS, UNCERTAIN, ReviewItem, ReviewPage, file_state
+from docclf_cli.tasks.review.queue import UNCERTAIN, ReviewItem, ReviewPage, file_state
 from docclf_cli.tasks.review.session import LONGEST_NAME, RefusedDecision, ReviewSession
 
 LONGEST_SIDE, QUALITY = 2200, 88  # of pages as they are sent to the browser
@@ -159,7 +159,7 @@ def _decisions(session: ReviewSession, sessions: Sessions, pages: _Pages, servic
             "token": sessions.write_token(request.scope["session"]),
             "source": session.queue.source.name,
             "classes": list(session.class_names),
-            "orders": ORDERS,
+            "orders": session.queue.orders,
             "who": _user(),
             "heat": services.heat_map is not None,
             **progress(),
@@ -167,7 +167,7 @@ def _decisions(session: ReviewSession, sessions: Sessions, pages: _Pages, servic
 
     @router.post("/next")
     def next_items(body: NextRequest) -> dict[str, Any]:
-        order = body.order if body.order in ORDERS else UNCERTAIN
+        order = body.order if body.order in session.queue.orders else session.queue.orders[0]
         items = session.next_items(body.holder, body.count, order)
         return {"items": [pages.item(item) for item in items], "classes": list(session.class_names), **progress()}
 
@@ -265,6 +265,8 @@ class _Pages:
                     "name": self._name_of[item.key, place],
                     "id": page.id,
                     "label": page.label,
+                    "number": page.number + 1,
+                    "file": page.group or page.id,
                     "version": "-".join(map(str, file_state(page.path))),
                 }
                 for place, page in enumerate(item.pages)

@@ -5,6 +5,7 @@
 const TEXTS = {
   en: {
     who: "Name", order: "Order", finish: "Finish", keep: "Keep the present label", different: "Different documents", skip: "Skip",
+    cut: "Cut here", join: "One document", begins: (file, page) => `${file}: does a document begin on page ${page}?`, page: (page, label) => (label ? `Page ${page} — ${label}` : `Page ${page}`),
     unknown: "Unknown", undo: "Undo", zoom: "Zoom", heat: "Heat map", search: "Search classes  ( / )", new: "New class",
     newNamed: (name) => `New class “${name}”`, prompt: "Name of the new class", given: (label) => `Present label: ${label}`,
     counts: (done, total) => `${done} of ${total}`, pace: (each, left) => `${each} s each, about ${left} left`,
@@ -13,13 +14,14 @@ const TEXTS = {
     same: (n) => `${n} near duplicates: one label for all`, noPage: "This page cannot be shown", heatOf: (label) => `Heat map of “${label}”`,
     computing: (done, total) => `Looking at pages: ${done} of ${total}`, firstRound: (n) => `Suggestions after ${n} more labels`, starting: "Learning from the new labels",
     rounds: (round, labels, n) => `Round ${round}: learned from ${labels} labels, ${n} more to the next`, notLearning: (reason) => `Nothing is learned: ${reason}`,
-    allDone: "All pages are decided", others: "The last pages are with other people", doneText: "The labels are in these files:",
+    allDone: "Everything is decided", others: "The last ones are with other people", doneText: "The decisions are in these files:",
     ended: "The review has ended. This tab can be closed.", notSaved: "Not saved: docclf cannot be reached. Try again.", saved: (label) => `${label} ✓`,
     nothing: "Nothing to undo", noHeat: "There is no heat map for this page",
     closed: "docclf was started again: open the newest link from the terminal. Nothing is lost.",
   },
   ko: {
     who: "이름", order: "순서", finish: "끝내기", keep: "현재 라벨 유지", different: "서로 다른 문서", skip: "건너뛰기",
+    cut: "여기서 나누기", join: "한 문서", begins: (file, page) => `${file}: ${page}페이지에서 새 문서가 시작됩니까?`, page: (page, label) => (label ? `${page}페이지 — ${label}` : `${page}페이지`),
     unknown: "모름", undo: "되돌리기", zoom: "확대", heat: "히트맵", search: "클래스 검색  ( / )", new: "새 클래스",
     newNamed: (name) => `새 클래스 “${name}”`, prompt: "새 클래스의 이름", given: (label) => `현재 라벨: ${label}`,
     counts: (done, total) => `${total}개 중 ${done}개`, pace: (each, left) => `장당 ${each}초, 약 ${left} 남음`,
@@ -28,10 +30,10 @@ const TEXTS = {
     same: (n) => `거의 같은 페이지 ${n}장: 라벨 하나를 함께 지정`, noPage: "이 페이지를 표시할 수 없습니다", heatOf: (label) => `“${label}” 히트맵`,
     computing: (done, total) => `페이지를 보는 중: ${total}장 중 ${done}장`, firstRound: (n) => `라벨 ${n}개를 더 지정하면 클래스를 제안합니다`, starting: "새 라벨로 학습하는 중",
     rounds: (round, labels, n) => `${round}회차: 라벨 ${labels}개로 학습, 다음까지 ${n}개`, notLearning: (reason) => `학습하지 않습니다: ${reason}`,
-    allDone: "모든 페이지를 검토했습니다", others: "남은 페이지는 다른 사람이 보고 있습니다", doneText: "라벨이 저장된 파일:",
+    allDone: "모두 검토했습니다", others: "남은 것은 다른 사람이 보고 있습니다", doneText: "결정이 저장된 파일:",
     ended: "검토를 마쳤습니다. 이 탭을 닫아도 됩니다.", notSaved: "저장하지 못했습니다: docclf에 연결할 수 없습니다. 다시 시도하세요.", saved: (label) => `${label} ✓`,
     nothing: "되돌릴 것이 없습니다", noHeat: "이 페이지에는 히트맵이 없습니다",
-    closed: "docclf가 다시 시작되었습니다. 터미널의 최신 링크를 여세요. 저장된 라벨은 그대로 있습니다.",
+    closed: "docclf가 다시 시작되었습니다. 터미널의 최신 링크를 여세요. 저장된 결정은 그대로 있습니다.",
   },
 };
 const COMMAND_LETTERS = "dhknuz";
@@ -68,6 +70,7 @@ function toast(text) {
   toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2500);
 }
 
+const ofCuts = (item) => Boolean(item) && item.kind === "cuts";
 const percent = (share) => (share === null || share === undefined ? "" : `${Math.round(share * 100)} %`);
 
 function duration(seconds) {
@@ -119,10 +122,13 @@ function showItem() {
   zoom(false);
   $("pages").replaceChildren();
   if (!item) return showEnd();
-  const several = item.pages.length > 1;
+  const several = item.pages.length > 1, cuts = ofCuts(item);
   $("pages").classList.toggle("many", several);
-  for (const page of item.pages) $("pages").append(figure(page, several));
-  $("name").textContent = several ? texts.same(item.pages.length) : item.pages[0].id;
+  $("pages").classList.toggle("cuts", cuts);
+  for (const page of item.pages) $("pages").append(figure(page, several && caption(page, cuts)));
+  $("name").textContent = cuts ? texts.begins(item.pages[1].file, item.pages[1].number) : several ? texts.same(item.pages.length) : item.pages[0].id;
+  for (const id of ["cut", "join"]) $(id).hidden = !cuts;
+  for (const id of ["unknown", "search", "classes", "new"]) $(id).hidden = cuts;
   const given = several ? null : item.pages[0].label;
   $("given").hidden = !given;
   $("given").textContent = given ? texts.given(given) : "";
@@ -130,7 +136,7 @@ function showItem() {
   $("different").hidden = item.kind !== "near_duplicates";
   $("note").hidden = !item.note;
   $("note").textContent = item.note;
-  $("heat").hidden = !canHeat;
+  $("heat").hidden = !canHeat || cuts;
   $("search").value = "";
   showSuggestion(item);
   for (const next of waiting.slice(1)) for (const page of next.pages) new Image().src = `/pages/${page.name}.jpg?v=${page.version}`;
@@ -138,12 +144,14 @@ function showItem() {
 
 function showSuggestion(item) {
   $("accept").hidden = !item.suggested;
-  $("accept").querySelector(".label").textContent = item.suggested || "";
+  $("accept").querySelector(".label").textContent = ofCuts(item) ? texts[item.suggested] : item.suggested || "";
   $("accept").querySelector(".share").textContent = percent(item.confidence);
   showClasses();
 }
 
-function figure(page, several) {
+const caption = (page, cuts) => (cuts ? texts.page(page.number, page.label) : page.label ? `${page.id} — ${page.label}` : page.id);
+
+function figure(page, caption_) {
   const outer = element("figure"), sheet = element("div", undefined, "sheet"), image = element("img", undefined, "page");
   image.alt = page.id;
   image.src = `/pages/${page.name}.jpg?v=${page.version}`;
@@ -152,7 +160,7 @@ function figure(page, several) {
   sheet.addEventListener("click", (event) => zoom(!$("stage").classList.contains("zoomed"), event));
   sheet.append(image);
   outer.append(sheet);
-  if (several) outer.append(element("figcaption", page.label ? `${page.id} — ${page.label}` : page.id));
+  if (caption_) outer.append(element("figcaption", caption_));
   return outer;
 }
 
@@ -262,6 +270,11 @@ function decide(answer, label = null, same = null) {
   });
 }
 
+function accept() {
+  const item = waiting[0];
+  if (item && item.suggested) return ofCuts(item) ? decide(item.suggested) : decide("label", item.suggested);
+}
+
 function undo() {
   return guarded(async () => {
     const id = made[made.length - 1];
@@ -320,9 +333,9 @@ function onKey(event) {
   if (["INPUT", "SELECT"].includes(event.target.tagName)) return;
   const item = waiting[0], key = event.key;
   if (event.target.tagName === "BUTTON" && (key === "Enter" || key === " ")) return;  // the button itself
+  const about = ofCuts(item) ? { "1": () => decide("cut"), "2": () => decide("join") } : { u: () => decide("unknown"), n: addClass, "/": () => $("search").focus() };
   const act = {
-    Enter: () => item && item.suggested && decide("label", item.suggested), " ": () => decide("skip"), Backspace: undo, u: () => decide("unknown"),
-    z: () => zoom(!$("stage").classList.contains("zoomed")), h: heat, n: addClass, "/": () => $("search").focus(),
+    ...about, Enter: accept, " ": () => decide("skip"), Backspace: undo, z: () => zoom(!$("stage").classList.contains("zoomed")), h: () => !$("heat").hidden && heat(),
     k: () => !$("keep").hidden && decide("label", item.pages[0].label), d: () => !$("different").hidden && decide("unknown", null, false),
     Escape: () => zoom(false),
   }[key] || (CLASS_KEYS.includes(key) && classes[CLASS_KEYS.indexOf(key)] !== undefined ? () => decide("label", classes[CLASS_KEYS.indexOf(key)]) : null);
@@ -360,7 +373,9 @@ async function start() {
 
 document.addEventListener("keydown", onKey);
 document.addEventListener("click", onFocusAfterClick);
-$("accept").addEventListener("click", () => decide("label", waiting[0].suggested));
+$("accept").addEventListener("click", accept);
+$("cut").addEventListener("click", () => decide("cut"));
+$("join").addEventListener("click", () => decide("join"));
 $("keep").addEventListener("click", () => decide("label", waiting[0].pages[0].label));
 $("different").addEventListener("click", () => decide("unknown", null, false));
 $("skip").addEventListener("click", () => decide("skip"));
