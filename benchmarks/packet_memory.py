@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import pikepdf
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", category=UserWarning)  # forms of these documents do not matter here
     sources = sorted(options.folder.rglob("*.pdf"))
     with tempfile.TemporaryDirectory() as place:
         for size in SIZES:
