@@ -36,7 +36,7 @@ def test_no_line_is_too_wide_and_no_name_is_cut_or_broken(command: str, name: st
     result = example(RESULTS[command], name)
     text = rendered(result)
     commands = set(getattr(result, "next_commands", ()))  # whole, so that they can be copied
-    lines = [line for line in text.splitlines() if line.strip() not in commands]
+    lines = [line for line in text.splitlines() if line.strip() not in commands and not line.startswith("  docclf ")]
     assert [line for line in lines if cell_len(line) > 80] == []
     if command in NAMELESS:
         return

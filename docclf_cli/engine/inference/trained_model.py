@@ -72,7 +72,8 @@ class TrainedModel:
             return cls(name or path.name, path, tuple(info_of(fold) for fold in folds), weight)
         if path.exists():
             raise CheckpointError(
-                f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
+                f"{path}: no best.ckpt in this folder",
+                "name a checkpoint file, or the folder of a finished run; pages to score are named by --data",
             )
         raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
 
