@@ -129,6 +129,8 @@ def test_what_is_refused(folder: Path, start: Callable[..., CliProcess]) -> None
     assert "--target-precision" in refused("split-packets", "runs/mine", "packet.pdf", "--target-precision", "1.5")
     assert "--text" in refused("split-packets", "runs/mine", "packet.pdf", "--text", "all")
     assert ".csv or .jsonl" in refused("split-packets", "runs/mine", "packet.pdf", "--output", "a.xlsx")
+    inside = refused("split-packets", "runs/mine", "documents", "--write", "documents/parts")
+    assert "would become packets of the next call" in inside
     plain = Checkpoint.load(folder / "runs" / "mine" / "best.ckpt")
     replace(plain, boundaries={}).save(folder / "plain.ckpt")
     message = refused("split-packets", "plain.ckpt", "packet.pdf")
