@@ -1,7 +1,7 @@
 """Kills `docclf watch` and the workers of `docclf predict --part` with SIGKILL, again and again, and counts what is lost or doubled.
 
     python benchmarks/kill_series.py watch [--files 500] [--kills 25] [--run RUN]
-    python benchmarks/kill_series.py parts [--workers 20] [--parts 60] [--run RUN]
+    python benchmarks/kill_series.py parts [--workers 20] [--parts 150] [--run RUN]
 
 Pages are drawn, each with other content; without RUN a tiny network with random weights sorts them. Every kill takes the
 whole process group, at a random moment. The same series for `review`, `train`, `predict` and `tune` are slow tests:
@@ -54,8 +54,7 @@ def kill_watch(folder: Path, run: Path, files: int, kills: int, rng: random.Rand
         while sum(1 for _ in placed(folder)) < wanted and time.monotonic() < end:
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.1))
-        process.kill_group()
-        killed += process.wait().code == -signal.SIGKILL
+        killed += kill(process) == -signal.SIGKILL
     outcome = CliProcess((*command, "--once"), folder).wait(1200)
     found = Counter(sha256_of(path) for path in placed(folder))
     told = Counter(re.findall(r'"id": "(\w+)"', (folder / "told.json").read_text()))
@@ -67,6 +66,14 @@ def kill_watch(folder: Path, run: Path, files: int, kills: int, rng: random.Rand
         f"{len(untold)} never told, {sum(told.values()) - len(told)} told again, exit code {outcome.code}"
     )
     return not (lost or doubled or left or untold or outcome.code)
+
+
+def kill(process: CliProcess) -> int:
+    """Kill a process group, also one that is only about to be made, and return the exit code of its process."""
+    while process.process.exitcode is None:
+        process.kill_group()
+        time.sleep(0.01)
+    return process.wait().code
 
 
 def placed(folder: Path) -> list[Path]:
@@ -86,12 +93,11 @@ def kill_parts(folder: Path, run: Path, workers: int, parts: int, rng: random.Ra
     alive: dict[CliProcess, float] = {}
     while killed < workers and not finished:
         while len(alive) < ALIVE:
-            alive[CliProcess(command, folder)] = time.monotonic() + rng.uniform(2.0, 15.0)
+            alive[CliProcess(command, folder)] = time.monotonic() + rng.uniform(1.5, 7.0)
             started += 1
         for process, end in list(alive.items()):
             if process.process.exitcode is not None or time.monotonic() > end:
-                process.kill_group()
-                code = process.wait().code
+                code = kill(process)
                 killed += code == -signal.SIGKILL
                 finished += code == 0
                 del alive[process]
@@ -119,7 +125,7 @@ def main() -> None:
     part.add_argument("--kills", type=int, default=25)
     other = series.add_parser("parts")
     other.add_argument("--workers", type=int, default=20)
-    other.add_argument("--parts", type=int, default=60)
+    other.add_argument("--parts", type=int, default=150)
     for one in (part, other):
         one.add_argument("--run", type=Path)
         one.add_argument("--seed", type=int, default=0)

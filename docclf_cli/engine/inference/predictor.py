@@ -19,7 +19,7 @@ from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import CheckpointInfo, precision_of
 from docclf_cli.engine.inference.onnx_backend import INT8, ONNX_SUFFIX, OnnxModel, load_exported, load_onnx
 from docclf_cli.engine.runtime.device import Runtime, fast_precisions, resolve_runtime
-from docclf_cli.engine.runtime.folded_norms import without_batch_norms
+from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.engine.runtime.numerics import for_inference, pick_numerics, precision_here
 from docclf_cli.engine.runtime.numerics_benchmark import Workload
 from docclf_cli.ensembling.merging import Merge, merge
@@ -313,9 +313,8 @@ def _network(info: CheckpointInfo, config: RuntimeConfig, pages: int, batch_size
 
 
 def for_prediction(checkpoint: Checkpoint, path: Path, runtime: Runtime) -> torch.nn.Module:
-    """The model of a checkpoint in evaluation mode, placed; in fp32 without batch norms (in shorter formats their fold would be rounded)."""
-    model = runtime.place(checkpoint.build(path))
-    return without_batch_norms(model, checkpoint.preprocess.size, runtime) if runtime.precision == "fp32" else model
+    """The model of a checkpoint, placed, as it predicts."""
+    return inference_model(runtime.place(checkpoint.build(path)), checkpoint.preprocess.size, runtime)
 
 
 def inference_runtime(config: RuntimeConfig, checkpoint: Checkpoint, pages: int = 0, batch: int = 64) -> Runtime:

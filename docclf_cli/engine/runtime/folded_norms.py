@@ -12,6 +12,11 @@ from torch import nn
 from docclf_cli.engine.runtime.device import Runtime
 
 
+def inference_model(model: nn.Module, size: int, runtime: Runtime) -> nn.Module:
+    """The form in which a placed model predicts: in fp32 without batch norms; in shorter formats their fold would be rounded."""
+    return without_batch_norms(model, size, runtime) if runtime.precision == "fp32" else model.eval()
+
+
 def without_batch_norms(model: nn.Module, size: int, runtime: Runtime) -> nn.Module:
     """A copy of a network in evaluation mode, with each batch norm folded into the convolution before it.
 

@@ -19,6 +19,7 @@ from docclf_cli.engine.inference.predictor import Network, Predictor
 from docclf_cli.engine.inference.run_inference import predict_batches
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime
+from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.events import Emit
 from docclf_cli.metrics.class_metrics import compute_metrics
 from docclf_cli.metrics.metrics import DEFAULT, DEGRADED_SUFFIX, LOSS, METRICS, metrics_with
@@ -82,9 +83,9 @@ class Validator:
         return distributed.broadcast(measured)
 
     def predictor(self, model: torch.nn.Module) -> Predictor:
-        """The model ready to score; a copy of it where the layout of its weights in training is another."""
-        network = Network(placed(model, self.runtime), self.prepared.preprocess, self.runtime)
-        return Predictor((network,), self.prepared.index.class_names)
+        """The model ready to score, as it is going to predict (`inference_model`)."""
+        network = inference_model(placed(model, self.runtime), self.prepared.preprocess.size, self.runtime)
+        return Predictor((Network(network, self.prepared.preprocess, self.runtime),), self.prepared.index.class_names)
 
     def _answers(self, predictor: Predictor, batches: Iterator[Batch], task: str) -> Predictions:
         own = islice(batches, -(-len(self._own) // self.batch_size))

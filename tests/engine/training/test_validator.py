@@ -20,6 +20,7 @@ from docclf_cli.data.samples.samples import render_samples
 from docclf_cli.engine.inference.predictor import Network, Predictor
 from docclf_cli.engine.inference.run_inference import predict
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
+from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.engine.training.validator import Validator, placed
 from docclf_cli.events import Event, Progress
 from docclf_cli.metrics.class_metrics import compute_metrics
@@ -68,7 +69,8 @@ def test_metrics_are_those_of_separate_predictions(
     assert degraded.quick == caching
     validate = Validator(shown, rows, degraded, runtime(workers), 8, events.append, NEVER)
     measured = validate(model)
-    predictor = Predictor((Network(model.eval(), prepared.preprocess, runtime(0)),), prepared.index.class_names)
+    as_it_predicts = inference_model(model, prepared.preprocess.size, runtime(0))
+    predictor = Predictor((Network(as_it_predicts, prepared.preprocess, runtime(0)),), prepared.index.class_names)
     clean, corrupted = (
         compute_metrics(predict(predictor, dataset, prepared.index, rows, batch_size=8))
         for dataset in (
