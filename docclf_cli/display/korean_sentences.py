@@ -30,7 +30,7 @@ SENTENCES: Mapping[str, str] = {
     "None of {count} complete trials is better than the starting profile: log loss {loss:.4f} on {pages} held-out pages.": "완료된 시도 {count}개 가운데 시작 프로파일보다 나은 것이 없습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}.",
     "Trial {best} is the best of {count} complete ones: log loss {loss:.4f} on {pages} held-out pages, and the starting profile has "
     "{start}. These pages chose it, so this gain is too good.": "완료된 시도 {count}개 가운데 {best}번이 가장 좋습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}, 시작 프로파일은 {start}. 이 페이지로 골랐으므로 이 차이는 실제보다 좋게 보입니다.",
-    "Importance of the parameters is told from {count} complete trials on.": "설정의 중요도는 완료된 시도가 {count}개 이상일 때 보여 줍니다.",
+    "Importance of the parameters is shown from {count} complete trials on.": "설정의 중요도는 완료된 시도가 {count}개 이상일 때 보여 줍니다.",
     "Whether it gains anything on new pages is not known: {pages} pages were set apart, and {fewest} are needed.": "새 페이지에서 나아지는지는 알 수 없습니다: 따로 둔 페이지가 {pages}장이고, {fewest}장이 필요합니다.",
     _GAIN + "The gain over the starting profile is shown.": _GAIN_KO + "시작 프로파일보다 나아진 것이 확인되었습니다.",
     _GAIN + "There the starting profile is better: keep it.": _GAIN_KO
@@ -89,7 +89,7 @@ SENTENCES: Mapping[str, str] = {
     "The precision of {target:g} % holds for pages like the held-out ones, if every page belongs to a known class; if some do "
     "not, name their share with --expect-unknown.": "정밀도 {target:g} %는 검증 페이지와 비슷하고 모두 아는 클래스에 속하는 페이지에서 지켜집니다. 그렇지 않은 페이지가 있으면 그 비율을 --expect-unknown으로 알려 주십시오.",
     "The precision of {target:g} % holds for pages like the held-out ones, if at most {share:g} % of the pages belong to no class "
-    "and these are told as often as held-out pages of classes that are left out.": "정밀도 {target:g} %는 검증 페이지와 비슷한 페이지에서, 어느 클래스에도 속하지 않는 페이지가 {share:g} % 이하이고 그런 페이지를 빼 둔 클래스의 검증 페이지만큼 알아볼 때 지켜집니다.",
+    "and these are recognised as often as held-out pages of classes that are left out.": "정밀도 {target:g} %는 검증 페이지와 비슷한 페이지에서, 어느 클래스에도 속하지 않는 페이지가 {share:g} % 이하이고 그런 페이지를 빼 둔 클래스의 검증 페이지만큼 알아볼 때 지켜집니다.",
     "About {lost:.1%} of the pages of known classes are called unknown, as among the held-out pages; the column unknown is the "
     "probability where {expected:.0%} of the pages belong to no class.": "아는 클래스의 페이지도 검증 페이지에서처럼 약 {lost:.1%}는 미등록 종류로 판정됩니다. unknown 열은 어느 클래스에도 속하지 않는 페이지가 {expected:.0%}일 때의 확률입니다.",
     "No page can be called unknown with the onnx backend, which gives no features.": "onnx 백엔드는 특징을 내지 않으므로 미등록 종류를 판정할 수 없습니다.",

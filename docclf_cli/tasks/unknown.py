@@ -165,7 +165,7 @@ def precision_condition(target: float, expect_unknown: float | None) -> str:
         )
     return Message.of(
         "The precision of {target:g} % holds for pages like the held-out ones, if at most {share:g} % of the pages belong to "
-        "no class and these are told as often as held-out pages of classes that are left out.",
+        "no class and these are recognised as often as held-out pages of classes that are left out.",
         target=_percent(target),
         share=_percent(expect_unknown),
     )
