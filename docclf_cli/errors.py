@@ -100,7 +100,7 @@ def as_resource_error(error: BaseException) -> ResourceError | None:
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         return ResourceError(
-            f"{error.filename or 'a file'}: {error.strerror}", "free some space, or check who may write"
+            f"{error.filename or 'a file'}: {error.strerror}", "free some space, or check who may read and write there"
         )
     return None
 

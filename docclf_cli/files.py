@@ -34,6 +34,7 @@ _MEANS = {
 _LACKING = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK}
 _NO_LINKS = {*_LACKING, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 _warned = set[str]()
+_WRITABLE = "name a folder you may write to with --output"
 logger = logging.getLogger("docclf")
 
 
@@ -51,6 +52,16 @@ def may_write(folder: Path) -> bool:
     """Whether a folder may be written to, or created where it is missing."""
     there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
     return os.access(there, os.W_OK)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that may not be written to, before anything is computed for it.
+
+    Raises:
+        ResourceError: It may not be written to, or not be created.
+    """
+    if not may_write(folder):
+        raise ResourceError(f"{folder} cannot be written to", _WRITABLE)
 
 
 @contextlib.contextmanager
@@ -210,4 +221,4 @@ def _sync_folder(folder: Path) -> None:
 def _disk_hint(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "free some space, or name another folder with --output; everything written earlier is intact"
-    return "name a folder you may write to with --output"
+    return _WRITABLE

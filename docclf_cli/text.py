@@ -32,6 +32,11 @@ def and_more(shown: Sequence[str], count: int) -> str:
     return f"{listed}, … and {count - len(shown)} more" if count > len(shown) else listed
 
 
+def split_name(split: str) -> str:
+    """What people call the pages of a split."""
+    return {"val": "held-out", "train": "training"}.get(split, split)
+
+
 def plural(count: int, one: str, many: str) -> str:
     """`1 page`, `2 pages`."""
     return f"{count} {one if count == 1 else many}"

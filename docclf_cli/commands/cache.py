@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
-from rich.table import Table
 
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._arguments import Command, Group
 from docclf_cli.display import show as report
+from docclf_cli.display.tables import NameTable
 from docclf_cli.results.caches import CacheCleared, CacheRow, CacheUsage
 from docclf_cli.text import format_bytes
 
@@ -72,13 +71,8 @@ def cleared_table(result: CacheCleared) -> Iterator[RenderableType]:
     yield _table(result.rows, f"Deleted: {format_bytes(result.bytes)}")
 
 
-def _table(rows: tuple[CacheRow, ...], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("cache", no_wrap=True)
-    table.add_column("description", overflow="fold")
-    table.add_column("files", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("folder", overflow="fold")
+def _table(rows: tuple[CacheRow, ...], title: str) -> NameTable:
+    table = NameTable(title, "cache", "files", "size")
     for row in rows:
-        table.add_row(row.name, row.description, str(row.files), format_bytes(row.bytes), escape(str(row.folder)))
+        table.add_row(row.name, str(row.files), format_bytes(row.bytes), below=f"{row.description}: {row.folder}")
     return table

@@ -65,11 +65,14 @@ def run(
 ) -> None:
     """Export a checkpoint to ONNX or safetensors, and compare the export with the checkpoint on real pages."""
     from docclf_cli.engine.checkpoints.checkpoint import find_checkpoint
+    from docclf_cli.engine.checkpoints.run_folder import RunFolder
     from docclf_cli.tasks.export import export
 
     checkpoint = argument_or_option(trained, checkpoint, "--checkpoint")
     runtime, reading = settings_of_use(sets, None, None)
-    path = find_checkpoint(checkpoint_or_newest(checkpoint, None, quiet))
+    run = checkpoint_or_newest(checkpoint, None, quiet)
+    RunFolder(run).say_unfinished()
+    path = find_checkpoint(run)
     with progress_display(quiet) as emit:
         result = export(
             path, file_format, int8=int8, tolerance=tolerance, output=output, overwrite=overwrite,

@@ -30,7 +30,7 @@ def run(
     output: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", rich_help_panel=option.OUTPUT, show_default=False,
+            "--out", "--output", "-o", metavar="DIR", rich_help_panel=option.OUTPUT, show_default=False,
             help="Parent of the class folders, of _review, _unknown and _unreadable; the journal lies there, too.",
         ),
     ],

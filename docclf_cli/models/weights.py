@@ -49,7 +49,10 @@ def read_data(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # an unpickler that meets damaged bytes raises whatever comes up
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({first_line(error)})") from error
+        raise CheckpointError(
+            f"{path}: damaged, or not a checkpoint",
+            "name a file of weights (.safetensors, .pth), or the checkpoint of a run",
+        ) from error
 
 
 def fit_weights(model: Any, state: Mapping[str, torch.Tensor], origin: str, *, may_lack: str) -> bool:

@@ -75,7 +75,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path,
     _name_cells(axes, class_names, class_names, (cell, cell))
     _scale(right, right_scale, "")
     right_scale.set_yticks([])
-    _scale(wrong, wrong_scale, "share of the true class (blue: right, orange: wrong)")
+    _scale(wrong, wrong_scale, "share of the true class\n(blue: right, orange: wrong)")
     for row, column in np.argwhere(matrix > 0):
         _write(axes, row, column, str(matrix[row, column]), shares[row, column] > 0.55, cell)
     axes.set(xlabel="predicted", ylabel="true")
@@ -118,7 +118,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str,
         axes.legend(frameon=False, fontsize=8)
     rate.plot(epochs, [row["lr"] for row in rows], marker=".", color=GREY)
     rate.set_ylim(0, None)
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    rate.yaxis.set_major_formatter("{x:g}")  # a common factor would stand in the way of the title
     for axes, name in ((losses, "loss"), (metrics, "held-out pages"), (rate, "learning rate at the end of the epoch")):
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel("epoch")
@@ -325,7 +325,7 @@ def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str], cell: t
 
 
 def _scale(image: AxesImage, scale: Axes, meaning: str) -> None:
-    scale.figure.colorbar(image, cax=scale, label=meaning)
+    scale.figure.colorbar(image, cax=scale).set_label(meaning, fontsize=LABEL)
     scale.tick_params(labelsize=8)
 
 

@@ -119,7 +119,7 @@ class EvaluateResult:
         precision: Number format of the predictions (fp32, bf16 or fp16).
         documents: The same metrics of documents, where files have several pages: of each the pooled log-probabilities of
             its pages; `support` and `unreadable` count documents.
-        unknown: How well pages of no known class are told.
+        unknown: How well pages of no known class are recognised.
         costs: What decisions by expected cost pay, if prices were given.
         sides: Image, text and both side by side, for a model that looks and reads.
         max_unreadable: Share of the pages that may be unreadable; above it the exit code of test pages is 3.

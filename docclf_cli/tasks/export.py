@@ -41,7 +41,7 @@ from docclf_cli.engine.inference.requests import PredictionRequest
 from docclf_cli.engine.inference.trained_model import VAL, TrainedModel
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.events import Emit, silent
-from docclf_cli.files import write_bytes, write_json
+from docclf_cli.files import require_writable, write_bytes, write_json
 from docclf_cli.metrics.compare import paired_difference, scored_together
 from docclf_cli.metrics.metrics import DEFAULT, comparable_metric
 from docclf_cli.models.attention import FeatureAttention
@@ -108,6 +108,7 @@ def export(
     target = output or (onnx_path(checkpoint, INT8) if int8 else FORMATS[file_format].place(checkpoint))
     if output is not None and target.exists() and not overwrite:
         raise InputError(f"{target} exists already", "choose another --output, or give --overwrite")
+    require_writable(target.parent)
     if checkpoint.suffix == ONNX_SUFFIX:
         raise InputError(f"{checkpoint} is exported already", "name the checkpoint that it was made from")
     trained = TrainedModel.load(checkpoint).reading(reading or {})

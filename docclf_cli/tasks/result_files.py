@@ -21,7 +21,7 @@ from docclf_cli.metrics.thresholds import risk_coverage
 from docclf_cli.plots import plots
 from docclf_cli.results.metrics import ClassRow, Scores, Threshold
 from docclf_cli.results.predictions import Predictions
-from docclf_cli.text import composed
+from docclf_cli.text import composed, split_name
 
 SHEET_PAGES = 24  # of a sheet of predictions
 RIGHT = (59, 110, 168)
@@ -51,13 +51,13 @@ def write_class_report(folder: Path, split: str, predictions: Predictions, score
         plots.class_performance(
             scores.classes,
             folder / f"{split}_class_performance.png",
-            f"Metrics by class: {scores.support} {split} pages",
+            f"Metrics by class: {scores.support} {split_name(split)} pages",
         ),
         plots.confusion_matrix(
             matrix,
             scored.class_names,
             folder / "confusion_matrix.png",
-            f"Confusion matrix: {scores.support} {split} pages",
+            f"Confusion matrix: {scores.support} {split_name(split)} pages",
         ),
         _write_confusion(folder / "confusion_matrix.csv", matrix, scored.class_names),
     ]
@@ -81,7 +81,7 @@ def write_comparison(folder: Path, train: Scores, val: Scores) -> Path:
 
 def write_curves(folder: Path, history: Sequence[Mapping[str, float]], best_epoch: int, val_pages: int) -> Path:
     """Metrics over the epochs."""
-    title = f"Training: best epoch {best_epoch} of {len(history)} (dashed), {val_pages} val pages"
+    title = f"Training: best epoch {best_epoch} of {len(history)} (dashed), {val_pages} held-out pages"
     return plots.training_curves(history, folder / "training_curves.png", title, best_epoch)
 
 
@@ -104,11 +104,14 @@ def write_predictions(path: Path, predictions: Predictions, temperature: float) 
     return path
 
 
-def write_prediction_sheet(folder: Path, predictions: Predictions, temperature: float, pages: Pages) -> Path:
+def write_prediction_sheet(
+    folder: Path, split: str, predictions: Predictions, temperature: float, pages: Pages
+) -> Path:
     """Draw pages that were predicted wrongly (the most confident first) and rightly (the least confident first).
 
     Args:
         folder: Where `prediction_sheet.png` is written.
+        split: Which pages.
         predictions: Labelled pages.
         temperature: Divides the logits.
         pages: Their images; pages that cannot be read are left out.
@@ -130,7 +133,12 @@ def write_prediction_sheet(folder: Path, predictions: Predictions, temperature: 
         named = f"{confidence[row]:.2f} {scored.class_names[predicted[row]]}"  # a long name is cut at its end
         captions.append(named if correct[row] else f"{named}\nis {scored.class_names[scored.labels[row]]}")
         frames.append(RIGHT if correct[row] else WRONG)
-    return contact_sheet(images, captions, folder / "prediction_sheet.png", frames=frames)
+    mistakes = frames.count(WRONG)
+    title = (
+        f"{len(scored)} {split_name(split)} pages, {len(wrong)} wrong: {mistakes} of these (orange, the most confident first) and "
+        f"{len(frames) - mistakes} right ones (blue, the least confident first)"
+    )
+    return contact_sheet(images, captions, folder / "prediction_sheet.png", frames=frames, title=title)
 
 
 def _digits(value: float) -> str:
@@ -141,7 +149,7 @@ def write_calibration_plots(folder: Path, split: str, predictions: Predictions, 
     """Plot the calibration, and the share of mistakes among the most confident pages."""
     scored = predictions.scored()
     bins = reliability_bins(*confidences(scored, temperature), scored.groups)
-    title = f"Reliability: {len(scored)} {split} pages"
+    title = f"Reliability: {len(scored)} {split_name(split)} pages"
     return [
         plots.reliability(bins, folder / "reliability.png", title),
         write_risk_coverage(folder, split, predictions, temperature),
@@ -154,5 +162,5 @@ def write_risk_coverage(
     """What goes wrong when only the most confident pages are decided, with the chosen threshold marked."""
     scored = predictions.scored()
     coverage, risk, _ = risk_coverage(*confidences(scored, temperature))
-    title = f"Risk and coverage: {len(scored)} {split} pages"
+    title = f"Risk and coverage: {len(scored)} {split_name(split)} pages"
     return plots.risk_coverage(coverage, risk, folder / "risk_coverage.png", title, threshold)

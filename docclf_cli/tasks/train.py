@@ -515,7 +515,7 @@ def _single_result(work: _Work, fitted: FitResult) -> TrainResult:
     for write in (
         lambda: write_class_report(run.path, "val", fitted.val, val),
         lambda: [write_comparison(run.path, train, val)],
-        lambda: [write_prediction_sheet(run.path, fitted.val, fitted.temperature, work.prepared.pages)],
+        lambda: [write_prediction_sheet(run.path, "val", fitted.val, fitted.temperature, work.prepared.pages)],
         lambda: [write_curves(run.path, fitted.history, fitted.best_epoch, val.support)],
     ):
         work.stop.raise_if_set(WHILE_DRAWING)
@@ -549,7 +549,7 @@ def _folds_result(work: _Work, numbers: Sequence[int], fitted: Sequence[FitResul
     work.stop.raise_if_set(WHILE_DRAWING)
     files = [
         *write_class_report(work.run.path, "val", out_of_fold, val),
-        write_prediction_sheet(work.run.path, out_of_fold, temperature, work.prepared.pages),
+        write_prediction_sheet(work.run.path, "val", out_of_fold, temperature, work.prepared.pages),
         work.run.path / OUT_OF_FOLD,
     ]
     result = TrainResult(

@@ -31,6 +31,7 @@ from docclf_cli.profile.schema import Profile
 from docclf_cli.results.ensembling import ScoreRow, TTAResult
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import NEVER, StopFlag
+from docclf_cli.tasks.caveats import LAST
 from docclf_cli.tasks.ensemble.files import (
     TTA_PREDICTIONS,
     ask_for_fill,
@@ -222,7 +223,7 @@ def _notes(scoring: _Scoring, pruned: bool, in_sample: np.ndarray) -> list[str]:
     if not scoring.member_predictions.held_out:
         text = "No page is known to be held out from this model ({reason})."
         notes.append(Message.of(text, reason=scoring.evaluation_pages.why_none))
-    else:
+    elif scoring.member_predictions.member.info.monitor != LAST:
         text = "Held-out pages also chose the model's best epoch, so held-out scores are slightly optimistic."
         notes.append(Message.of(text))
     if pruned:

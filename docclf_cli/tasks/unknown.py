@@ -159,13 +159,17 @@ def precision_condition(target: float, expect_unknown: float | None) -> str:
     """When a target precision holds, as a sentence."""
     if expect_unknown is None:
         return Message.of(
-            "The precision of {target:.2%} holds for pages like the held-out ones, if every page belongs to a known class; "
+            "The precision of {target:g} % holds for pages like the held-out ones, if every page belongs to a known class; "
             "if some do not, name their share with --expect-unknown.",
-            target=target,
+            target=_percent(target),
         )
     return Message.of(
-        "The precision of {target:.2%} holds for pages like the held-out ones, if at most {share:.1%} of the pages belong to "
-        "no class and these are told as often as held-out pages of classes that are left out.",
-        target=target,
-        share=expect_unknown,
+        "The precision of {target:g} % holds for pages like the held-out ones, if at most {share:g} % of the pages belong to "
+        "no class and these are recognised as often as held-out pages of classes that are left out.",
+        target=_percent(target),
+        share=_percent(expect_unknown),
     )
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 4)

@@ -186,7 +186,9 @@ def _still_learning(histories: Sequence[History]) -> bool:
 
 
 def next_commands(run: Path, profile: Profile, class_names: tuple[str, ...], usable: bool = True) -> tuple[str, ...]:
-    """A report, metrics on other pages, and predictions with a threshold: commands that work as they are printed.
+    """A report, metrics on other pages, and predictions for test pages with a threshold: commands that work as they are printed.
+
+    Without test pages nothing is predicted: the folder of other pages is not known.
 
     Args:
         run: The finished run.
@@ -199,12 +201,13 @@ def next_commands(run: Path, profile: Profile, class_names: tuple[str, ...], usa
     report = shlex.join(["docclf", "class-report", str(run), "--html"])
     if not usable:
         return report, shlex.join(["docclf", "audit", data.root])
-    evaluate = shlex.join(["docclf", "evaluate", str(run), "--split", "test"])
-    if not labelled:
-        evaluate = shlex.join(["docclf", "evaluate", str(run), "--degrade"])
-    others = ["--split", "test"] if has_test or not Path(data.root).exists() else [data.root]
-    predict = shlex.join(["docclf", "predict", str(run), *others, *_sure_enough(run)])
-    return report, evaluate, predict
+    rule = _sure_enough(run)
+    target = rule if rule[0] == "--target-precision" else []
+    options = shlex.join(["--split", "test"] if labelled else ["--degrade", *target])
+    commands = (report, f"{shlex.join(['docclf', 'evaluate', str(run)])} {options}")
+    if not has_test:
+        return commands
+    return *commands, shlex.join(["docclf", "predict", str(run), "--split", "test", *rule])
 
 
 def _test_pages(data: DataConfig, class_names: tuple[str, ...]) -> tuple[bool, bool]:

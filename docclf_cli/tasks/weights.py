@@ -17,7 +17,7 @@ from huggingface_hub import scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 from safetensors.torch import save
 
-from docclf_cli.errors import CheckpointError
+from docclf_cli.errors import CheckpointError, InputError, RemoteError
 from docclf_cli.files import atomic_write
 from docclf_cli.models.factory import resolve_name
 from docclf_cli.models.hub import hub_file
@@ -54,7 +54,11 @@ def pack_weights(name: str, file: Path | None, output: Path) -> PackedWeights:
     if file is None and (packaged := find_packaged(architecture)) is not None:
         state, origin = packaged.read(), packaged.origin
     elif file is None:
-        path, origin = hub_file(architecture)
+        try:
+            path, origin = hub_file(architecture)
+        except (InputError, RemoteError) as error:  # its advice is for training
+            command = shlex.join(["docclf", "weights", "pack", name, "FILE"])
+            raise type(error)(error.message, f"name the file with its weights: {command}") from error
         state = read_weights(path)
     else:
         state, origin = read_weights(file), str(file)

@@ -25,12 +25,19 @@ def follow(docclf: Docclf, command: str, *more: str) -> Outcome:
 
 
 @pytest.mark.slow
-def test_what_a_run_proposes_next(docclf: Docclf, tmp_path: Path) -> None:
-    draw_pages(tmp_path / "my pages", 12)
-    outcome = docclf("train", "my pages", *PLAIN, "--epochs", "6", "--output", "my runs", "--name", "a", "--json")
+@pytest.mark.parametrize("has_test", [True, False])
+def test_what_a_run_proposes_next(docclf: Docclf, tmp_path: Path, has_test: bool) -> None:
+    draw_pages(tmp_path / "my pages" / ("train" if has_test else ""), 12)
+    if has_test:
+        draw_pages(tmp_path / "my pages" / "test", 2)
+    outcome = docclf("train", "my pages", *PLAIN, "--epochs", "6", "--output", "my runs", "--name", "a")
     assert outcome.code == 0, outcome.stderr
-    commands = outcome.json["next_commands"]
+    _, _, proposed = outcome.stdout.partition("Next\n")
+    commands = [line.strip() for line in proposed.splitlines() if line.startswith("  docclf ")]
     assert [shlex.split(command)[1] for command in commands] == ["class-report", "evaluate", "predict"]
+    if not has_test:  # the folder of other pages is not known
+        assert "write their folder in the place of FOLDER" in proposed
+        commands[-1] = commands[-1].replace("FOLDER", "'my pages'")
     for command in commands:
         follow(docclf, command)
 

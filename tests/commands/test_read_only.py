@@ -67,3 +67,20 @@ def test_predictions_of_the_test_pages_go_there_too(trained: Path, read_only: Re
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stderr.count("warning") == 1
     assert list(cache_home.glob("docclf/results/a-*/predict/test/predictions.csv"))
+
+
+@pytest.mark.slow
+def test_what_would_be_written_there_is_refused_before_it_is_made(
+    trained: Path, read_only: ReadOnly, pages: Path, tiny: tuple[str, ...]
+) -> None:
+    for command in (
+        ("train", "--data", pages, *tiny, "--name", "b"),
+        ("train", "--data", pages, *tiny, "--name", "b", "--dry-run"),
+        ("tune", pages, "--trials", "1", "--output", "runs"),
+        ("export", "runs/a"),
+    ):
+        outcome = read_only(*command)
+        assert outcome.returncode == 6, outcome.stderr
+        assert "cannot be written to" in outcome.stderr
+        assert "--output" in outcome.stderr
+        assert "scoring with" not in outcome.stderr  # no numerics were measured before

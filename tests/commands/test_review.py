@@ -207,6 +207,8 @@ def test_a_table_of_predict_offers_what_needs_review(tmp_path: Path) -> None:
     assert [item.runner_up_confidence for item in queue.items] == [0.5, 0.4]
     assert queue.class_names == ("form", "letter")
     assert len(open_queue(tmp_path / "predictions.csv", every_page=True).items) == 3
+    (tmp_path / "summary.json").write_text("{}")  # as `predict` writes it; an audit has a file of this name as well
+    assert [item.confidence for item in open_queue(tmp_path).items] == [0.5, 0.6]
 
 
 def test_a_long_queue_is_leased_without_reading_pages(tmp_path: Path) -> None:

@@ -129,10 +129,23 @@ def test_what_is_refused(folder: Path, start: Callable[..., CliProcess]) -> None
     assert "--target-precision" in refused("split-packets", "runs/mine", "packet.pdf", "--target-precision", "1.5")
     assert "--text" in refused("split-packets", "runs/mine", "packet.pdf", "--text", "all")
     assert ".csv or .jsonl" in refused("split-packets", "runs/mine", "packet.pdf", "--output", "a.xlsx")
+    inside = refused("split-packets", "runs/mine", "documents", "--write", "documents/parts")
+    assert "would become packets of the next call" in inside
     plain = Checkpoint.load(folder / "runs" / "mine" / "best.ckpt")
     replace(plain, boundaries={}).save(folder / "plain.ckpt")
     message = refused("split-packets", "plain.ckpt", "packet.pdf")
     assert "--packets" in message
+
+
+def test_a_model_that_only_reads_splits_packets(folder: Path, start: Callable[..., CliProcess], tmp_path: Path) -> None:
+    args = ("documents", "--model", "text", "--packets", "--name", "reads", "--quiet", "--set", "data.val_fraction=0.3")
+    trained = start("train", *args, cwd=folder).wait()
+    assert trained.code == 0, trained.stderr
+    outcome = start("split-packets", "runs/reads", "packet.pdf", "--text", "layer", "--json", cwd=folder).wait()
+    assert outcome.code == 0, outcome.stderr
+    found = [(one["first_page"], one["last_page"], one["predicted"]) for one in outcome.json["parts"]]
+    ranges = write_packet(tmp_path / "again.pdf", PACKET)
+    assert found == [(*pages, label) for pages, (label, _) in zip(ranges, PACKET, strict=True)]
 
 
 def test_too_few_documents_are_said_before_training(

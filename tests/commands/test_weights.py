@@ -32,6 +32,10 @@ def test_what_cannot_be_packed_is_said(docclf: Docclf, tmp_path: Path) -> None:
     assert "weights.pth: the weights do not fit resnet18: " in other.stderr
     assert docclf("weights", "pack", "nothing-like-it", "weights.pth").code == 2
     assert docclf("weights", "pack", "resnet18", "absent.pth").code == 4
+    unreachable = docclf("weights", "pack", "resnet18")
+    assert unreachable.code == 5
+    assert "docclf weights pack resnet18 FILE" in unreachable.stderr
+    assert "--no-pretrained" not in unreachable.stderr
     assert not list(tmp_path.glob("*.whl"))
 
 

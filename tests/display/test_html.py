@@ -181,7 +181,7 @@ def test_in_a_browser(browser: Any, path: Path, width: int, scheme: str) -> None
     page.on("request", lambda request: trouble.append(request.url) if _leaves(request.url, path) else None)
     page.goto(path.as_uri())
 
-    assert page.title() == "runs/mine: val by class"
+    assert page.title() == "runs/mine: held-out pages by class"
     assert page.evaluate("document.documentElement.scrollWidth") == width  # wide tables scroll by themselves
     _check_sorting(page)
     _check_cells(page)

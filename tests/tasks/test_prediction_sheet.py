@@ -36,9 +36,9 @@ def sheets(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     drawn: list[dict[str, Any]] = []
     whole = result_files.contact_sheet
 
-    def record(pages: Any, captions: Any, path: Path, frames: Any) -> Path:
-        drawn.append({"pages": pages, "captions": captions, "frames": frames})
-        return whole(pages, captions, path, frames=frames)
+    def record(pages: Any, captions: Any, path: Path, frames: Any, title: str) -> Path:
+        drawn.append({"pages": pages, "captions": captions, "frames": frames, "title": title})
+        return whole(pages, captions, path, frames=frames, title=title)
 
     monkeypatch.setattr(result_files, "contact_sheet", record)
     return drawn
@@ -46,7 +46,7 @@ def sheets(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_confident_mistakes_come_first_and_then_uncertain_hits(tmp_path: Path, sheets: list[dict[str, Any]]) -> None:
     predictions, pages = _case(tmp_path, [0.6, 0.9, 0.7, 0.8], [0, 1, 1, 0])
-    path = write_prediction_sheet(tmp_path, predictions, 1.0, pages)
+    path = write_prediction_sheet(tmp_path, "test", predictions, 1.0, pages)
     assert path == tmp_path / "prediction_sheet.png"
     assert Image.open(path).size[0] > 4 * THUMBNAIL
     (sheet,) = sheets
@@ -60,7 +60,7 @@ def test_both_kinds_get_half_unless_one_has_fewer(
     wrong: int, right: int, shown: tuple[int, int], tmp_path: Path, sheets: list[dict[str, Any]]
 ) -> None:
     predictions, pages = _case(tmp_path, [0.6] * (wrong + right), [1] * wrong + [0] * right)
-    write_prediction_sheet(tmp_path, predictions, 1.0, pages)
+    write_prediction_sheet(tmp_path, "test", predictions, 1.0, pages)
     frames = sheets[0]["frames"]
     assert (frames.count(WRONG), frames.count(RIGHT)) == shown
     assert sum(shown) == SHEET_PAGES
@@ -69,5 +69,5 @@ def test_both_kinds_get_half_unless_one_has_fewer(
 def test_pages_that_cannot_be_read_are_left_out(tmp_path: Path, sheets: list[dict[str, Any]]) -> None:
     predictions, pages = _case(tmp_path, [0.6, 0.9], [0, 0])
     (tmp_path / "0.png").write_bytes(b"no image")
-    write_prediction_sheet(tmp_path, predictions, 1.0, pages)
+    write_prediction_sheet(tmp_path, "test", predictions, 1.0, pages)
     assert sheets[0]["captions"] == ["0.90 영수증"]

@@ -12,6 +12,7 @@ from docclf_cli.data.samples.sheet import Font, hangul, latin
 from docclf_cli.files import save_with
 
 THUMBNAIL, CAPTION, GAP, TEXT_SIZE, FRAME = 160, 16, 6, 11, 3
+TITLE, TITLE_SIZE = 26, 14
 Colour = tuple[int, int, int]
 GREY, WHITE = (120, 120, 120), (255, 255, 255)
 
@@ -22,6 +23,7 @@ def contact_sheet(
     path: Path,
     columns: int = 6,
     frames: Sequence[Colour] | None = None,
+    title: str = "",
 ) -> Path:
     """Draw pages in rows, each with its caption, as a PNG.
 
@@ -31,14 +33,17 @@ def contact_sheet(
         path: The PNG.
         columns: Pages per row.
         frames: Colour of the frame of each page; None draws no frames.
+        title: A line above the pages, in ASCII.
     """
     rows = -(-len(pages) // columns)
     above = CAPTION * max((caption.count("\n") + 1 for caption in captions), default=1)
     cell_w, cell_h = THUMBNAIL + GAP, THUMBNAIL + above + GAP
-    picture = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP), GREY)
+    head = TITLE if title else 0
+    picture = Image.new("RGB", (columns * cell_w + GAP, rows * cell_h + GAP + head), GREY)
     draw = ImageDraw.Draw(picture)
+    draw.text((GAP, GAP), title, fill=WHITE, font=latin(TITLE_SIZE))
     for number, (page, caption) in enumerate(zip(pages, captions, strict=True)):
-        left, top = GAP + number % columns * cell_w, GAP + number // columns * cell_h
+        left, top = GAP + number % columns * cell_w, GAP + head + number // columns * cell_h
         thumbnail = Image.fromarray(page)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
         picture.paste(thumbnail, (left, top + above))

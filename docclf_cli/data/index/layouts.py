@@ -34,6 +34,7 @@ from docclf_cli.data.index.left_out import UNLISTED, LeftOut
 from docclf_cli.data.index.tables import SHOWN, Table, examples, read_table, row_number
 from docclf_cli.errors import InputError
 from docclf_cli.page_ids import is_paged, page_id
+from docclf_cli.registry import did_you_mean
 from docclf_cli.text import and_more, normalised, plural
 from docclf_cli.user_folders import user_path
 
@@ -106,7 +107,11 @@ def read_listing(root: Path, split: str, config: DataConfig) -> Listing:
         images = user_path(config.images) if config.images else root.with_suffix("")
         return _csv_listing(root, images, config, split)
     if not root.is_dir():
-        raise InputError(f"{root}: there is no such data root (a folder or CSV file; --data names one)", QUICKSTART)
+        beside = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise InputError(
+            f"{root}: there is no such data root{did_you_mean(root.name, beside)} (a folder or CSV file; --data names one)",
+            QUICKSTART,
+        )
     places = split_places(root)
     if places.tables or (root / SUBMISSION).is_file():
         return _competition_listing(root, split, config, places)

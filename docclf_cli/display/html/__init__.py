@@ -31,6 +31,7 @@ from docclf_cli.metrics.thresholds import apply_threshold
 from docclf_cli.results.class_report import ClassReport
 from docclf_cli.results.metrics import ClassGap, ClassRow
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import split_name
 from docclf_cli.version import __version__
 
 MOST_CLASSES = 100  # along a side of the confusion matrix
@@ -84,7 +85,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"digits": digits, "metric_name": label_of}
+    environment.filters |= {"digits": digits, "metric_name": label_of, "split_name": split_name, "breakable": breakable}
     environment.tests |= {"missing": math.isnan}
     return environment.get_template("page.html.j2")
 
@@ -103,7 +104,7 @@ def _context(page: Page) -> dict[str, Any]:
         "classes": _classes(page.report),
         "matrix": _matrix(scored),
         "charts": (reliability_chart(scored, temperature), risk_coverage_chart(scored, temperature)),
-        "curves": training_charts(page.history, page.best_epoch),
+        "curves": training_charts(page.history, page.best_epoch) if len(page.history) > 1 else (),
         "facts": page.facts,
         "edge_note": edge_note(page.report.scores),
         "thresholds": [apply_threshold(scored, value, value, temperature=temperature) for value in CONFIDENCES],
@@ -112,6 +113,11 @@ def _context(page: Page) -> dict[str, Any]:
         "explained": bool(page.heat),
         "data": {"classes": list(scored.class_names), "pages": list(_pages(page))},
     }
+
+
+def breakable(name: str) -> Markup:
+    """A class name that is broken after an underscore rather than inside a word."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def digits(value: float, count: int = 3) -> str:

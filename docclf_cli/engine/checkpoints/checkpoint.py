@@ -201,7 +201,8 @@ def find_checkpoint(path: Path) -> Path:
         return best
     if path.is_dir():
         raise CheckpointError(
-            f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
+            f"{path}: no best.ckpt in this folder",
+            "name a checkpoint file, or the folder of a finished run; pages to score are named by --data",
         )
     raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
 

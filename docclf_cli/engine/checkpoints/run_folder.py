@@ -20,7 +20,7 @@ from typing import Any
 
 from docclf_cli.data.index.cells import to_cell
 from docclf_cli.errors import InputError, ResourceError
-from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, write_json, write_text
+from docclf_cli.files import LOCKS, TEMP_PREFIX, lacks, require_writable, write_json, write_text
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 NO_CHECKPOINT = "`docclf runs` lists the runs"  # hint where a run is named that does not exist
@@ -220,6 +220,11 @@ class RunFolder:
             hint = f"resume it ({shlex.join(['docclf', 'train', '--resume', str(self.path)])}), {hint}"
         raise InputError(f"{self.path} exists", hint)
 
+    def say_unfinished(self) -> None:
+        """Warn that the best checkpoint may not be the last word."""
+        if self.state.is_file() and not self.finished:
+            logger.warning("%s is not finished: its best checkpoint so far is used", self.path)
+
     def clear(self) -> None:
         """Remove everything in the folder except the lock; only its writer may call this."""
         for path in self._content():
@@ -234,9 +239,11 @@ def new_run_folder(output: Path, name: str | None, model: str) -> RunFolder:
 
     Raises:
         InputError: The name is not a plain folder name, or a file has this name.
+        ResourceError: Nothing may be written there.
     """
     if file := next((path for path in (output, *output.parents) if path.exists() and not path.is_dir()), None):
         raise InputError(f"--output: {file} is a file", "name a folder; it is made where there is none")
+    require_writable(output if name is None else output / name)
     if name is None:
         return RunFolder(_free_path(output / f"{_plain(model)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
     if name != _plain(name):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 Use = Literal["best", "folds", "snapshots"]
 VAL, TEST = "val", "test"
 FOLD = re.compile(r"fold-\d+")  # the folder of one fold in that of its run
-logger = logging.getLogger("docclf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +63,15 @@ class TrainedModel:
         if not path.is_dir():
             return cls(name or _label(path), path, (info_of(path),), weight)
         if (best := RunFolder(path).best).is_file():
-            _say_unfinished(path)
+            RunFolder(path).say_unfinished()
             return cls(name or path.name, best, (info_of(best),), weight)
         if folds := fold_checkpoints(path):
-            _say_unfinished(path)
+            RunFolder(path).say_unfinished()
             return cls(name or path.name, path, tuple(info_of(fold) for fold in folds), weight)
         if path.exists():
             raise CheckpointError(
-                f"{path}: no best.ckpt in this folder", "name a checkpoint file, or the folder of a finished run"
+                f"{path}: no best.ckpt in this folder",
+                "name a checkpoint file, or the folder of a finished run; pages to score are named by --data",
             )
         raise CheckpointError(f"{path}: there is no such checkpoint", NO_CHECKPOINT)
 
@@ -217,9 +216,3 @@ def folds_as_members(member: TrainedModel) -> list[TrainedModel]:
 def _label(checkpoint: Path) -> str:
     stem = checkpoint.stem
     return checkpoint.parent.name if stem == "best" and checkpoint.parent.name else stem
-
-
-def _say_unfinished(run: Path) -> None:
-    folder = RunFolder(run)
-    if folder.state.is_file() and not folder.finished:
-        logger.warning("%s is not finished: its best checkpoint so far is used", run)

@@ -16,6 +16,7 @@ from docclf_cli.plots import plots
 from docclf_cli.results.evaluation import CorruptionReport, CorruptionRow
 from docclf_cli.results.metrics import ClassRow, Scores
 from docclf_cli.results.predictions import Predictions
+from docclf_cli.text import split_name
 
 MIXTURE = "all"  # the kind of `DegradedView`
 MIRROR = "mirrored", "not mirrored"  # parts of the mixture, told apart
@@ -118,7 +119,9 @@ def _heat_map(rows: Sequence[CorruptionRow], clean: Scores, split: str, path: Pa
     lost = np.array([one.accuracy.value for one in clean.classes]) - np.array([row.recalls for row in rows])
     names = [_name(row.kind, row.severity) for row in rows]
     classes = [f"{one.name} ({one.support})" for one in clean.classes]
-    title = f"Accuracy lost under corruptions: {clean.support} {split} pages (pages of each class in brackets)"
+    title = (
+        f"Accuracy lost under corruptions: {clean.support} {split_name(split)} pages (pages of each class in brackets)"
+    )
     return plots.heat_map(lost, names, classes, path, title)
 
 

@@ -31,7 +31,9 @@ def measure_costs(predictions: Predictions, costs: Costs, *, chosen_on_split: bo
         Message.of("These costs hold while every page belongs to a known class and classes are as frequent as here.")
     ]
     if chosen_on_split:
-        conditions.append(Message.of("These pages chose the epoch, so costs are slightly too low."))
+        conditions.append(
+            Message.of("These pages chose the epoch or fitted the temperature, so costs are slightly too low.")
+        )
     return CostReport(
         pages=len(scored),
         decided=int((decisions != review).sum()),

@@ -298,7 +298,11 @@ def _scored(evaluation: _Evaluation) -> EvaluateResult:
         *write_class_report(evaluation.folder, evaluation.split, predictions, scores),
         *write_calibration_plots(evaluation.folder, evaluation.split, judged, 1.0),
         write_prediction_sheet(
-            evaluation.folder, predictions, evaluation.temperature, _thumbnails(evaluation.requests[0])
+            evaluation.folder,
+            evaluation.split,
+            predictions,
+            evaluation.temperature,
+            _thumbnails(evaluation.requests[0]),
         ),
     ]
     scored = predictions.scored()

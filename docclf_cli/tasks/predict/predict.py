@@ -367,7 +367,9 @@ def _confidence_threshold(
     value = threshold_from_held_out(
         spec.members[0], question.target_precision, runtime_config, emit, stop, foreign=foreign
     )
-    source = Message.of("for a precision of {target:.2%} on held-out pages", target=question.target_precision)
+    source = Message.of(
+        "for a precision of {target:g} % on held-out pages", target=round(100 * question.target_precision, 4)
+    )
     return ConfidenceThreshold(value, source)
 
 

@@ -50,7 +50,7 @@ def open_queue(source: Path, run: Path | None = None, *, every_page: bool = Fals
     """
     if not source.exists():
         raise InputError(f"{source}: there is no such file or folder", WHAT)
-    if (source / SUMMARY).is_file():
+    if (source / SUMMARY).is_file() and not (source / PREDICTIONS).is_file():  # `predict` writes one of that name, too
         queue = _of_audit(source)
     elif (source / "run.json").is_file():
         queue = _of_review_table(_newest_table(source))

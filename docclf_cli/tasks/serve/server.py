@@ -82,12 +82,16 @@ def serve(sources: Mapping[str, ModelSource], options: ServeOptions, limits: Ser
         ResourceError: The port is taken.
         CheckpointError: A checkpoint is damaged.
     """
-    with contextlib.closing(listen(options.host, options.port)) as listener:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(listen(options.host, options.port)))
+        models = {name: source.load() for name, source in sources.items()}
+        # Decoders ignore signals, so that whatever ends this process must end them, or it would wait for them for ever.
+        pool = stack.enter_context(contextlib.closing(DecodePool(options.decoders, limits.decode)))
         service = Service(
-            models={name: source.load() for name, source in sources.items()},
+            models=models,
             limits=limits,
             batcher=Batcher(options.wait),
-            pool=DecodePool(options.decoders, limits.decode),
+            pool=pool,
             decoders=options.decoders,
             token=options.token,
             loopback_only=is_loopback(options.host),
@@ -103,13 +107,15 @@ def serve(sources: Mapping[str, ModelSource], options: ServeOptions, limits: Ser
         )
         uvicorn_log = logging.getLogger("uvicorn.error")
         uvicorn_log.handlers, uvicorn_log.propagate = [ServerLog(logging.WARNING)], False
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        logger.info("listening on http://%s:%d; Ctrl-C stops", host, listener.getsockname()[1])
-        asyncio.run(_run(_Server(config), service, sources, options.reload, listener))
+        asyncio.run(_run(_Server(config), service, sources, options, listener))
 
 
 async def _run(
-    server: _Server, service: Service, sources: Mapping[str, ModelSource], watching: bool, listener: socket.socket
+    server: _Server,
+    service: Service,
+    sources: Mapping[str, ModelSource],
+    options: ServeOptions,
+    listener: socket.socket,
 ) -> None:
     loop = asyncio.get_running_loop()
     running: set[asyncio.Task[None]] = set()
@@ -130,8 +136,11 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, lambda: begin(_reload(service, sources)))
-    if watching:
+    if options.reload:
         begin(_watch(service, sources))
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    # Said once the signals are handled: what starts this process may send one as soon as it reads this.
+    logger.info("listening on http://%s:%d; Ctrl-C stops", host, listener.getsockname()[1])
     await server.serve(sockets=[listener])
     for task in running:
         task.cancel()

@@ -98,6 +98,13 @@ class SplitOptions:
         for table in self.cuts:
             read_cuts(table)
         CutOptions(self.target_precision, self.text).check()
+        write = self.write
+        if write is not None and (
+            inside := [one for one in self.inputs if write.resolve().is_relative_to(Path(one).resolve())]
+        ):
+            raise InputError(
+                f"--write: {write} is inside of {inside[0]}", "the parts would become packets of the next call"
+            )
         if self.output is not None and self.output.suffix.lower() not in SUFFIXES:
             raise InputError(f"--output {self.output}: name a table that ends in {' or '.join(SUFFIXES)}")
         if self.output is not None and self.output.exists() and not self.overwrite:

@@ -187,7 +187,7 @@ def _sentences(result: TuneResult) -> Iterator[str]:
         yield from _about_gain(result)
     if not result.importance:
         yield Message.of(
-            "Importance of the parameters is told from {count} complete trials on.", count=FEWEST_FOR_IMPORTANCE
+            "Importance of the parameters is shown from {count} complete trials on.", count=FEWEST_FOR_IMPORTANCE
         )
 
 

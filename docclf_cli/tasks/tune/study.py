@@ -7,16 +7,19 @@ running: the next process takes it over, and its training goes on where it was s
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from docclf_cli.engine.runtime.device import seed_of
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.files import LOCKS, lacks
+from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.tune.space import Parameter, Value
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ TENTHS = 10  # a trial reports its loss at each tenth of its epochs, so that tri
 WARM_UP = 3  # tenths in which no trial is ended
 FEWEST = 5  # trials that have to be complete before one is ended early
 FEWEST_FOR_IMPORTANCE = 8
+SAY_AFTER = 5.0  # seconds of waiting for another process
 REASON, SECONDS, EPOCH, F1 = "reason", "seconds", "best_epoch", "f1_macro"
+logger = logging.getLogger("docclf")
 
 
 def require_optuna() -> Any:
@@ -55,11 +60,13 @@ class SharedStudy:
         folder: Holds the journal and the locks.
         parameters: What is varied.
         seed: With its number, it decides what a trial tries.
+        stop: Ends the waiting for other processes.
     """
 
     folder: Path
     parameters: Sequence[Parameter]
     seed: int
+    stop: StopFlag = NEVER
     study: Study = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,9 +76,9 @@ class SharedStudy:
 
         journal = self.folder / "journal.log"
         try:
-            with locked(self.folder / ".study.lock"):
+            with locked(self.folder / ".study.lock", self.stop):
                 _cut_half_a_line(journal)
-                lock: Any = _JournalLock(self.folder / ".journal.lock")
+                lock: Any = _JournalLock(self.folder / ".journal.lock", self.stop)
                 storage = JournalStorage(JournalFileBackend(str(journal), lock))
                 pruner = optuna.pruners.MedianPruner(n_startup_trials=FEWEST, n_warmup_steps=WARM_UP)
                 self.study = optuna.create_study(
@@ -90,7 +97,7 @@ class SharedStudy:
             most: Trials of the search, those of all processes together; None for any number.
         """
         with contextlib.ExitStack() as stack:
-            with locked(self.folder / ".study.lock"):
+            with locked(self.folder / ".study.lock", self.stop):
                 trial = self._orphan(stack)
                 if trial is None and (most is None or self._begun() < most):
                     trial = self._new(stack)
@@ -186,18 +193,38 @@ def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait for a lock that ends with its process; without effect where the file system has none."""
-    import fcntl
+def locked(path: Path, stop: StopFlag = NEVER) -> Iterator[None]:
+    """Wait for a lock that ends with its process; without effect where the file system has none.
 
+    Another process may hold it for long, as one that is suspended does: the waiting is said, and `stop` ends it.
+
+    Raises:
+        Interrupted: `stop` was set before the lock was free.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if not lacks(LOCKS, error, path.parent):
-                raise
+        began, said = time.monotonic(), False
+        while not _locks(file, path.parent):
+            stop.raise_if_set(f"stopped while another process held {path}", "the same command goes on")
+            if not said and time.monotonic() - began > SAY_AFTER:
+                said = True
+                logger.info("waiting for the process that holds %s", path)
+            time.sleep(0.05)
         yield
+
+
+def _locks(file: IO[str], folder: Path) -> bool:
+    """Whether a file could be locked; also where its file system has no locks."""
+    import fcntl
+
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # both say that another process holds it
+        return False
+    except OSError as error:
+        if not lacks(LOCKS, error, folder):
+            raise
+    return True
 
 
 def _taken(stack: contextlib.ExitStack, path: Path) -> bool:
@@ -218,13 +245,14 @@ def _taken(stack: contextlib.ExitStack, path: Path) -> bool:
 class _JournalLock:
     """The lock that optuna takes to write its journal: one that a killed process does not leave behind."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stop: StopFlag) -> None:
         self.path = path
+        self.stop = stop
         self._stack = contextlib.ExitStack()
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._stack.enter_context(locked(self.path))
+        self._stack.enter_context(locked(self.path, self.stop))
         return True
 
     def release(self) -> None:

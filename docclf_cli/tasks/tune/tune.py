@@ -126,9 +126,9 @@ def tune(
     pages = load_training_pages(profile.data)
     index = pages.base.take(np.arange(len(pages.base) - pages.own_val))
     _check_ends(parameters)
-    with locked(files.path / ".study.lock"):
+    with locked(files.path / ".study.lock", stop):
         split = open_folder(files, profile, parameters, index, options.apart)
-    study = SharedStudy(files.path, parameters, profile.seed)
+    study = SharedStudy(files.path, parameters, profile.seed, stop)
     _require_start(study)
     search = _Search(files, study, options, options.apart > 0, emit, stop)
     while search_goes_on(study, options.minutes, time.monotonic() - began):
@@ -136,7 +136,7 @@ def tune(
             if trial is None:
                 break
             _run(search, trial)
-    with locked(files.path / ".study.lock"):  # so that no other process removes a checkpoint that is compared
+    with locked(files.path / ".study.lock", stop):  # so that no other process removes a checkpoint that is compared
         return outcome(files, study, profile, name or "profile", _apart(index, split), emit, stop)
 
 
@@ -306,7 +306,7 @@ def loss_of(metrics: Mapping[str, float]) -> float:
 
 def _remove_checkpoints(search: _Search, number: int) -> None:
     """Keep the checkpoints of the start and of the best trial only; those of ten trials would take a gigabyte."""
-    with locked(search.files.path / ".study.lock"):
+    with locked(search.files.path / ".study.lock", search.stop):
         kept = {0, *(one.number for one in search.study.complete()[:1])}
         for one in {number, *(trial.number for trial in search.study.complete())}:
             run = search.files.run(one)

@@ -16,6 +16,7 @@ import itertools
 import logging
 import os
 import secrets
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -80,7 +81,7 @@ class WatchOptions:
         """Refuse folders that cannot be watched.
 
         Raises:
-            InputError: The inbox is no folder, or one of the folders lies in the other.
+            InputError: The inbox is no folder, one of the folders lies in the other, or there is no such program.
         """
         if not self.inbox.is_dir():
             raise InputError(f"{self.inbox} is no folder", "name the folder in which files arrive")
@@ -90,6 +91,8 @@ class WatchOptions:
                 f"--out {self.output} and {self.inbox} overlap",
                 "sorted files would be sorted again: name another folder",
             )
+        if self.command and shutil.which(self.command[0]) is None:
+            raise InputError(f"--exec: there is no program '{self.command[0]}'", "name one by its path, or one on PATH")
 
 
 @dataclass

@@ -65,7 +65,7 @@ def test_a_document_of_300_pages(reader: PageReader, tmp_path: Path) -> None:
 
 
 def test_a_pdf_is_opened_again_after_some_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pdfium keeps what it has read; where the file cannot be opened again, the open one is used."""
+    """pdfium keeps what it has read; where the file cannot be opened again, the open one is read on."""
     path, how = write_pdf(tmp_path / "long.pdf", range(9)), Preprocess(32)
     expected = [PageReader(10**7).read(path, None, number, how) for number in range(9)]
     monkeypatch.setattr(page_files, "PAGES_UNTIL_OPENED_AGAIN", 3)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docclf_cli import files
-from docclf_cli.engine.checkpoints.run_folder import RunFolder
+from docclf_cli.engine.checkpoints.run_folder import FINISHED, RUNNING, RunFolder, new_run_folder
 from docclf_cli.errors import InputError, ResourceError
 
 HOLDER = """
@@ -63,3 +63,21 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     assert holder.wait() == 0
     with RunFolder(tmp_path).writing():
         pass
+
+
+def test_a_new_run_needs_a_folder_that_may_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ResourceError, match="cannot be written to"):
+        new_run_folder(tmp_path / "runs", "a", "resnet18")
+
+
+def test_a_run_that_is_not_finished_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = RunFolder(tmp_path / "r")
+    run.path.mkdir()
+    run.write_state(RUNNING)
+    run.say_unfinished()
+    assert "is not finished: its best checkpoint so far is used" in caplog.text
+    caplog.clear()
+    run.write_state(FINISHED)
+    run.say_unfinished()
+    assert caplog.text == ""

@@ -120,3 +120,16 @@ def test_a_page_of_a_document_of_the_data_is_that_page(tmp_path: Path) -> None:
     first.save(root / label / "two.tif", save_all=True, append_images=[second])
     found = PagesOfData(DataConfig(root=str(root))).find(f"{label}/two.tif#2", "train", label)
     assert (found.path, found.number) == (root / label / "two.tif", 1)
+
+
+def test_what_predict_wrote_is_its_table_and_no_audit(tmp_path: Path) -> None:
+    """Both write a `summary.json`."""
+    Image.new("RGB", (30, 40)).save(tmp_path / "a.png")
+    out = tmp_path / "predictions"
+    out.mkdir()
+    (out / "predictions.csv").write_text(
+        f"path,page,class,confidence,needs_review,status\n{tmp_path / 'a.png'},1,form,0.4,true,\n"
+    )
+    (out / "summary.json").write_text("{}")
+    (item,) = open_queue(out).items
+    assert item.suggested == "form"

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -27,6 +28,7 @@ from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.services.web.server import listen
 from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.predict.predict import PredictOptions, predict
+from docclf_cli.tasks.serve import server
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodeLimits, DecodePool
 from docclf_cli.tasks.serve.served_model import ModelSource, ServedModel, of_all_pages
@@ -354,6 +356,25 @@ def test_a_port_that_is_taken(models: dict[str, ServedModel]) -> None:
 
 
 @pytest.mark.slow
+def test_whatever_ends_the_server_ends_its_decoders(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Decoders ignore signals: those that are left make Python wait for them for ever at its end."""
+
+    async def interrupted(*_: object) -> None:
+        assert "listening" not in caplog.text  # said before the signals are handled, it would invite one
+        raise KeyboardInterrupt
+
+    caplog.set_level(logging.INFO, "docclf")
+    before = set(multiprocessing.active_children())
+    monkeypatch.setattr(server, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.serve(
+            {"default": ModelSource("default", checkpoint, HERE)}, server.ServeOptions(port=0, decoders=1), LIMITS
+        )
+    assert set(multiprocessing.active_children()) <= before
+
+
 def test_the_command_reloads_and_stops_with_grace(
     start: Callable[..., CliProcess], checkpoint: Path, tmp_path: Path
 ) -> None:
