@@ -89,3 +89,13 @@ def test_other_commands(
 def test_an_english_sentence_would_be_found(folder: tuple[Path, Outcome], start: Callable[..., CliProcess]) -> None:
     shown = start("runs", cwd=folder[0]).wait().stdout
     assert {"below", "state"} <= set(english_words(shown))
+
+
+def test_json_and_files_stay_english(folder: tuple[Path, Outcome], start: Callable[..., CliProcess]) -> None:
+    args = ("evaluate", "runs/a", "--target-precision", "0.95", "--max-lost", "0.4", "--json", "--lang", "ko")
+    outcome = start(*args, cwd=folder[0]).wait()
+    assert "The precision of 95 % holds" in outcome.stdout
+    written = list((folder[0] / "runs" / "a").rglob("*.csv"))
+    assert written
+    for text in (outcome.stdout, *(path.read_text(encoding="utf-8") for path in written)):
+        assert re.findall(r"[가-힣]+", text) == []

@@ -79,6 +79,13 @@ def test_a_message_is_said_again_with_its_values_and_is_english_elsewhere() -> N
     assert said(message) == "한 번도 예측되지 않은 클래스: {영수증}, 이력서."
     assert jsonable(message) == message == "Never predicted: {영수증}, 이력서."
     assert said("a text of nobody {x}") == "a text of nobody {x}"
+    both = Message.joined([message, Message.of("Leave it out.")])
+    assert both == "Never predicted: {영수증}, 이력서. Leave it out."
+    assert said(both) == "한 번도 예측되지 않은 클래스: {영수증}, 이력서. 쓰지 마십시오."
+    assert (
+        said(Message.of("from {origin}", origin=Message.of("the installed package {name}", name="x")))
+        == "설치된 패키지 x에서"
+    )
 
 
 @pytest.mark.parametrize(

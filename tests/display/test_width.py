@@ -1,14 +1,18 @@
 """What every result looks like in 80 columns, with class names that are long or written in Hangul."""
 
 import dataclasses
+import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from result_examples import example, rendered
 from rich.cells import cell_len
+from rich.console import Console
 
 from docclf_cli.display.messages import LANGUAGES, choose_language
 from docclf_cli.display.progress import EPOCH_HEAD
+from docclf_cli.display.tables import NameTable
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.reference import RESULTS
 
@@ -89,3 +93,28 @@ def test_a_value_at_the_edge_of_its_interval_is_explained_in_a_sentence() -> Non
 
 def test_an_epoch_fits_a_line() -> None:
     assert len(EPOCH_HEAD + "  ← best so far") <= 80
+
+
+def test_columns_stand_closer_where_that_makes_room_for_a_name() -> None:
+    def lines(name: str) -> list[str]:
+        out = io.StringIO()
+        table = NameTable("title", "class", "first", "second")
+        table.add_row(name, "x" * 10, "y" * 10)
+        Console(file=out, width=40).print(table)
+        return out.getvalue().splitlines()
+
+    assert lines("n" * 16)[-1] == f"{'n' * 16}  {'x' * 10}  {'y' * 10}"
+    assert lines("n" * 18)[-1] == f"{'n' * 18} {'x' * 10} {'y' * 10}"
+    assert lines("n" * 19)[-2:] == ["n" * 19, f"{' ' * 8}  {'x' * 10}  {'y' * 10}"]
+
+
+def test_parts_are_apart_and_a_title_may_be_wider_than_its_table() -> None:
+    result = dataclasses.replace(example(RESULTS["train"], "form"), files=(Path("a.png"),))
+    text = rendered(result)
+    assert "\n\nRun\n" in text
+    assert "\n\nFiles\n" in text
+    assert "\n\n\n" not in text
+    compared = example(RESULTS["evaluate"], "form")
+    other = dataclasses.replace(compared.comparison, other=Path("runs/another/best.ckpt"), pages=265)
+    text = rendered(dataclasses.replace(compared, comparison=other))
+    assert "Compared with runs/another/best.ckpt on the same 265 pages\n" in text
