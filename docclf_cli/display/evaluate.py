@@ -99,7 +99,8 @@ def _confidence_threshold(result: ThresholdReport, split: str) -> Iterator[Rende
         file=result.review_queue.name,
     )
     facts.add_row(said("needs review"), review)
-    facts.add_row(said("condition"), escape(said(result.condition)))
+    if found.value is not None:
+        facts.add_row(said("condition"), escape(said(result.condition)))
     if result.on_split is not None and result.on_split.never:
         facts.add_row(said("classes never decided"), escape(", ".join(result.on_split.never)))
     yield facts

@@ -80,7 +80,7 @@ def test_a_split_without_predictions_is_predicted_once(docclf: Docclf, run: Path
     assert stored.stat().st_mtime_ns == written
     page = (run / "class-report" / "test" / "report.html").read_text()
     assert page.count("data:image/jpeg") == 20
-    assert "Training" in page
+    assert "<h2>Profile</h2>" in page
     assert "test_resnet" in page
 
 

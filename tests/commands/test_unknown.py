@@ -171,7 +171,7 @@ def test_a_precision_holds_among_expected_unknown_pages_or_says_under_which_cond
 
     plain, among = threshold(), threshold("--expect-unknown", "0.2")
     assert "if every page belongs to a known class" in str(plain["condition"])
-    assert "if at most 20.0% of the pages belong to no class" in str(among["condition"])
+    assert "if at most 20 % of the pages belong to no class" in str(among["condition"])
     values = [json.loads(json.dumps(one))["held_out"]["value"] for one in (plain, among)]
     assert values[1] is None or values[1] >= values[0]
 

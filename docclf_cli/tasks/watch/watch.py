@@ -18,9 +18,8 @@ import os
 import secrets
 import shutil
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -37,11 +36,12 @@ from docclf_cli.results.as_json import jsonable
 from docclf_cli.results.serving import ServedPrediction
 from docclf_cli.results.watching import WatchResult
 from docclf_cli.stop import StopFlag
-from docclf_cli.tasks.predict.page_predictions import UNKNOWN, PageScores
+from docclf_cli.tasks.predict.page_predictions import PageScores
 from docclf_cli.tasks.predict.sorting import REVIEW, UNKNOWN_FILES, UNREADABLE_FILES, folder_names, place_copy
 from docclf_cli.tasks.serve.decoding import DecodePool, TooManyPages
 from docclf_cli.tasks.serve.served_model import ServedModel, of_all_pages
 from docclf_cli.tasks.watch.packets import PacketSorter, SplitFile, StagedParts, part_name
+from docclf_cli.tasks.watch.tally import Tally, is_unknown
 from docclf_cli.tasks.watch.telling import Teller, copies_of
 
 logger = logging.getLogger("docclf")
@@ -95,18 +95,6 @@ class WatchOptions:
             raise InputError(f"--exec: there is no program '{self.command[0]}'", "name one by its path, or one on PATH")
 
 
-@dataclass
-class _Tally:
-    handled: int = 0
-    needs_review: int = 0
-    unreadable: int = 0
-    unknown: int = 0
-    duplicates: int = 0
-    packets: int = 0
-    parts: int = 0
-    classes: Counter[str] = field(default_factory=Counter)
-
-
 @dataclass(frozen=True)
 class _Mark:
     """Size and time of a file, by which a change is noticed."""
@@ -130,7 +118,7 @@ class Watcher:
         self._staged = StagedParts(options.output / STATE)
         self._packets = None if model.splitter is None else PacketSorter(self._staged, model, model.splitter, pool)
         self._folders = dict(zip(model.predictor.class_names, folder_names(model.predictor.class_names), strict=True))
-        self._tally, self._left_out = _Tally(), LeftOut()
+        self._tally, self._left_out = Tally(), LeftOut()
         self._handled: dict[str, _Mark] = {}  # files of the inbox that need no more work, while they stay as they are
         self._arriving: dict[str, tuple[_Mark, float]] = {}
         self._done: dict[str, Mapping[str, Any]] = {}  # what was planned for a file, by its SHA-256
@@ -156,7 +144,7 @@ class Watcher:
                         self._left_out.warn(options.inbox)
                         return self._result()
                     if time.monotonic() >= next_summary:
-                        logger.info("%s", self._summary())
+                        logger.info("%s", self._tally.summary(len(self._arriving)))
                         next_summary += SUMMARY_EVERY
                     self._pause()
 
@@ -303,7 +291,7 @@ class Watcher:
         document = answer.document
         if document.predicted is None:
             return UNREADABLE_FILES
-        if _is_unknown(vars(document)):
+        if is_unknown(vars(document)):
             return UNKNOWN_FILES
         return (
             f"{REVIEW}/{self._folders[document.predicted]}"
@@ -347,19 +335,8 @@ class Watcher:
         if "parts" in event:
             self._staged.clear(event["id"])
             self._placed -= {part["id"] for part in copies}
-            self._tally.packets += 1
-            self._tally.parts += len(copies)
-        self._tally.handled += 1
-        for copy in copies:
-            self._count(copy["answer"]["document"])
+        self._tally.add(copies, is_packet="parts" in event)
         self._teller.add(copies)
-
-    def _count(self, document: Mapping[str, Any]) -> None:
-        self._tally.needs_review += bool(document["needs_review"])
-        self._tally.unreadable += document["predicted"] is None
-        self._tally.unknown += _is_unknown(document)
-        if document["predicted"] is not None:
-            self._tally.classes[document["predicted"]] += 1
 
     def _recover(self) -> None:
         """Finish what an earlier process began."""
@@ -399,14 +376,6 @@ class Watcher:
         if self._is_complete(event):
             self._note_done(event)
 
-    def _summary(self) -> str:
-        tally = self._tally
-        return (
-            f"{tally.handled:,} files sorted, {tally.needs_review:,} of them to review, {tally.unknown:,} unknown, "
-            f"{tally.unreadable:,} unreadable, {tally.packets:,} split into {tally.parts:,} documents, "
-            f"{tally.duplicates:,} duplicates, {len(self._arriving):,} arriving"
-        )
-
     def _result(self) -> WatchResult:
         tally = self._tally
         return WatchResult(
@@ -422,11 +391,6 @@ class Watcher:
             output=self._options.output,
             left_out=dict(self._left_out.counts),
         )
-
-
-def _is_unknown(document: Mapping[str, Any]) -> bool:
-    """Whether the answer about a file calls it unknown; a class may have this name, and earlier journals do not say."""
-    return document.get("decision") == UNKNOWN and bool(document["needs_review"])
 
 
 def _mark_of(path: Path) -> _Mark | None:
