@@ -176,13 +176,13 @@ def _load(path: Path, member: TrainedModel) -> PredictionSummary:
 
 def _period(name: str, summary: PredictionSummary) -> DriftPeriod:
     confident = sum(summary.confidence[CONFIDENCE_EDGES.index(CONFIDENT) :])
-
+    trials = min(summary.files, summary.pages)  # the pages of a file are taken for one, as they may share their fate
     return DriftPeriod(
         name,
         summary.files,
         summary.pages,
         summary.counted,
-        None if summary.needs_review is None else wilson(summary.needs_review, summary.pages),
-        None if summary.unknown is None else wilson(summary.unknown, summary.pages),
+        None if summary.needs_review is None else wilson(summary.needs_review, summary.pages, trials),
+        None if summary.unknown is None else wilson(summary.unknown, summary.pages, trials),
         wilson(confident, summary.counted),
     )

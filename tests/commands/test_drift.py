@@ -12,8 +12,10 @@ from page_cases import page as drawn_page
 from page_cases import write_checkpoint, write_images, write_pdf
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.metrics.intervals import wilson
 from docclf_cli.metrics.novelty import Observed, fit_novelty
-from docclf_cli.results.summary import PredictionSummary
+from docclf_cli.results.summary import CONFIDENCE_EDGES, PredictionSummary
+from docclf_cli.tasks.drift import _period
 
 Docclf = Callable[..., Outcome]
 NAMES = ("form", "letter", "bill")
@@ -107,3 +109,11 @@ def test_what_cannot_be_compared_is_named(docclf: Docclf, run: Path, tmp_path: P
     damaged = tmp_path / "out" / "summary.json"
     damaged.write_text(json.dumps({"model": "x"}), encoding="utf-8")
     assert "damaged, or not a summary" in docclf("drift", other, damaged).stderr
+
+
+def test_the_pages_of_a_file_are_one_witness() -> None:
+    confidence = (0,) * len(CONFIDENCE_EDGES)
+    summary = PredictionSummary("m", True, NAMES, 10, 200, 0, 50, None, 10, (10, 0, 0), confidence, (), (), ())
+    found = _period("now", summary).needs_review
+    assert found is not None
+    assert (found.value, found.low) == (0.25, wilson(2.5, 10).low)
