@@ -101,7 +101,10 @@ def foreign_report(
         Interrupted: `stop` was set.
     """
     if not rule.active:
-        raise InputError(f"--unknown: {rule.reason}", "raise --max-lost, or train a model again, with more pages and three classes or more")
+        raise InputError(
+            f"--unknown: {rule.reason}",
+            "raise --max-lost, or train a model again, with more pages and three classes or more",
+        )
     rows = _scored(member, source, runtime_config, emit, stop)
     read = [row for row in rows if not row["status"]]
     if not read:
