@@ -26,7 +26,7 @@ def test_the_plan_is_shown_and_kept_and_is_not_made_again(docclf: Docclf, pages:
     assert done.code == 0, done.stderr
     assert "fitted to 0.3 minutes" in " ".join(done.stderr.split())
     stored = yaml.safe_load((tmp_path / "runs/a/profile.yaml").read_text())
-    assert " epochs at 32 pixels, fitted to 0.3 minutes" in stored["train"]["plan"]
+    assert " at 32 pixels, fitted to 0.3 minutes" in stored["train"]["plan"]
     assert (tmp_path / "runs/a/pace.csv").is_file()
     again = docclf("train", "--profile", "runs/a/profile.yaml", "--dry-run", "--json").json
     assert (again["epochs"], again["fitted"]) == (stored["train"]["epochs"], stored["train"]["plan"])

@@ -67,13 +67,15 @@ def test_a_signal_stops_it_cleanly(
 ) -> None:
     big = tmp_path / "big.ckpt"
     big.write_bytes(os.urandom(60_000_000) * 4)
+    client = server.client()  # making one takes longer than a slow machine leaves before the upload is done
     process = start("s3-push", big, "--prefix", tmp_path.name, env=server.environment())
     uploads: list[object] = []
     while not uploads and process.process.exitcode is None:
-        uploads = server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=tmp_path.name).get("Uploads", [])
+        uploads = client.list_multipart_uploads(Bucket=BUCKET, Prefix=tmp_path.name).get("Uploads", [])
+    assert process.process.exitcode is None, process.wait().stderr
     process.send(number)
     outcome = process.wait()
     assert outcome.code == code, outcome.stderr
     assert "not sent again" in outcome.stderr
-    left = server.client().list_multipart_uploads(Bucket=BUCKET, Prefix=tmp_path.name)
+    left = client.list_multipart_uploads(Bucket=BUCKET, Prefix=tmp_path.name)
     assert left.get("Uploads", []) == []
