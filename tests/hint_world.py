@@ -83,6 +83,7 @@ class HintWorld:
         self.run("train my/pages --name other --seed 1")
         self.run("export runs/other")
         self.run("train my/few --name folds --folds 2")
+        self.run("train my/few --name sure --epochs 10")  # for a confidence threshold
         self.run("train my/pages --name stopped --epochs 3", code=143, **{HOOK: "signal 15 at epoch 1"})
         self.run("train my/pages --name reads --model text --set text=layer")
         self.run("train my/pages --name mine --packets --set train.upright=2")  # last: the newest finished run

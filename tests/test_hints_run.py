@@ -23,6 +23,9 @@ SERVERS = ("serve", "review", "watch")  # they run until they are stopped, unles
 
 # What a command of a message is filled in with, where the words themselves name nothing in the folder.
 INSTEAD: dict[str, str] = {
+    "predict runs/mine letter.pdf 'inbox/**/*.tif' --target-precision 0.99 --copy-to sorted":
+        "predict runs/sure letter.pdf 'inbox/**/*.tif' --target-precision 0.5 --copy-to sorted",
+    "serve runs/mine --target-precision 0.99": "serve runs/sure --target-precision 0.5 --port 0",
     "watch inbox/ --out sorted/ --exec 'python notify.py'":
         "watch inbox/ --out sorted/ --once --settle 0 --checkpoint runs/mine --exec 'python notify.py'",
     "watch inbox/ --out sorted/ --split-packets": "watch inbox/ --out sorted/ --once --settle 0 --split-packets --checkpoint runs/mine",
@@ -109,16 +112,13 @@ INSTEAD: dict[str, str] = {
     "weights pack convnext_tiny weights.safetensors --to wheels": "weights pack test_resnet weights.pth --to wheels",
     "weights pack resnet50": "weights pack test_resnet weights.pth",
 }  # fmt: skip
-FEW = "a model of one epoch is right too seldom for any threshold; tests/commands and tests/tasks/serve give it"
 UNRUN: dict[str, str] = {
-    "predict runs/mine letter.pdf 'inbox/**/*.tif' --target-precision 0.99 --copy-to sorted": FEW,
-    "serve runs/mine --target-precision 0.99": FEW,
     "review documents.csv": "no cut of these packets is in doubt; tests/tasks/review gives it one",
     "ensemble --profile ensemble --method weighted --set ensemble.weights=auto": "takes 50 held-out pages; tests/commands/test_ensemble gives it",
     "tta runs/mine --prune --json": "takes 50 held-out pages; tests/commands/test_tta gives it",
     "env-check --full --online": "asks wandb.ai",
     "env-check --online": "asks wandb.ai",
-    "env-check --strict --json": "a machine of its own may fail it; tests/services/env_check runs it",
+    "env-check --strict --json": "a machine may fail its checks; tests/commands/test_env_check runs it",
 }
 
 # Commands that give every option which a message proposes by its name alone, beyond those of the written commands.
@@ -154,13 +154,11 @@ ROUNDS: tuple[str, ...] = (
     "watch inbox/ --out sorted/ --once --settle 0 --checkpoint runs/mine --min-confidence 0.9 --backend torch",
 )
 UNGIVEN: dict[str, str] = {
-    "predict --target-precision": FEW,
-    "serve --target-precision": FEW,
     "env-check --online": "asks wandb.ai",
-    "env-check --full": "a machine of its own may fail it; tests/services/env_check gives it",
-    "env-check --strict": "a machine of its own may fail it; tests/services/env_check gives it",
+    "env-check --full": "a machine may fail its checks",
+    "env-check --strict": "a machine may fail its checks",
     "tta --prune": "takes 50 held-out pages; tests/commands/test_tta gives it",
-    "train --pretrained": "takes weights from a package or the hub; tests/models give it",
+    "train --pretrained": "takes weights from a package or the hub",
 }
 
 
