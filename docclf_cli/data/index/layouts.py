@@ -195,6 +195,8 @@ def _found(table: Table, ids: np.ndarray, names: np.ndarray, labels: np.ndarray 
         where = f"missing in {images}" if images.is_dir() else f"missing (there is no folder {images})"
         what = plural(len(missing), "image is", "images are")
         candidates = ambiguous(names, missing, images)
+        if len(candidates) == len(missing):
+            what, where = plural(len(missing), "ID fits", "IDs fit"), f"more than one image in {images}"
         shown = [f"{ids[row]!r} can be {' or '.join(files)}" for row, files in candidates.items()][:SHOWN]
         raise InputError(
             f"{table.path}: {what} {where}, of {len(ids)}: {examples(ids, missing)}",

@@ -92,7 +92,7 @@ class TestCompetition:
     def test_a_stem_with_two_files_is_not_guessed(self, tmp_path):
         config = competition(tmp_path, "a,0\nb,1\n")
         touch(tmp_path / "train", "a.png")
-        with pytest.raises(InputError, match=r"1 image is missing.*'a' \(row 2\)"):
+        with pytest.raises(InputError, match=r"1 ID fits more than one image.*'a' \(row 2\)"):
             load_index(config, "train")
 
     def test_ids_in_subfolders(self, tmp_path):
