@@ -17,6 +17,7 @@ from docclf_cli.engine.inference.predictor import Predictor
 from docclf_cli.engine.inference.run_inference import predict
 from docclf_cli.engine.inference.store import PLAIN, fingerprint, load_stored, pages_fingerprint, store
 from docclf_cli.engine.runtime import distributed
+from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import learn_novelty
@@ -179,7 +180,9 @@ def _compare_with_fp32(
     labels, seed = task.prepared.index.labels[task.val_rows], task.profile.data.split_seed
     drawn = stratified_sample(labels, PAGES_TO_COMPARE, seed)
     (network,) = predictor.networks
-    in_fp32 = replace(network, runtime=replace(network.runtime, precision="fp32"))
+    runtime = replace(network.runtime, precision="fp32")
+    model = inference_model(network.model, network.preprocess.size, runtime)
+    in_fp32 = replace(network, model=model, runtime=runtime)
     plain = replace(predictor, networks=(in_fp32,))
     look = functools.partial(
         predict,
