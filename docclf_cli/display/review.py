@@ -16,7 +16,7 @@ def tables(result: ReviewResult) -> Iterator[RenderableType]:
     """Counts, files, and what to do next."""
     table = report.plain_table(said("Review"))
     table.add_row(said("source"), escape(str(result.source)))
-    done = said("labelled") if result.classes else said("cuts decided")
+    done = said("cuts decided") if result.of_cuts else said("labelled")
     table.add_row(done, said("{count} of {total}", count=result.labelled, total=result.items))
     if result.unknown:
         table.add_row(said("unknown"), str(result.unknown))

@@ -21,6 +21,7 @@ class ReviewResult:
         suggested: Labels and cuts with a suggestion.
         confirmed: How many of these are as suggested.
         classes: All classes, also new ones.
+        of_cuts: Whether people decide where packets are cut, rather than labels.
         files: What was written, most useful first; the journal last.
         next_commands: Commands that use the labels.
     """
@@ -35,5 +36,6 @@ class ReviewResult:
     suggested: int
     confirmed: int
     classes: tuple[str, ...]
+    of_cuts: bool
     files: tuple[Path, ...]
     next_commands: tuple[str, ...]

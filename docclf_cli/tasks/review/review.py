@@ -299,6 +299,7 @@ def _result(session: ReviewSession, folder: Path, files: tuple[Path, ...]) -> Re
         suggested=counts["suggested"],
         confirmed=counts["confirmed"],
         classes=tuple(session.class_names),
+        of_cuts=session.queue.of_cuts,
         files=(*files, session.journal.path),
         next_commands=_next_commands(session, files),
     )
