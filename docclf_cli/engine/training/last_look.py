@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from docclf_cli.data.loading.batch import Batch
 from docclf_cli.data.loading.data_loader import data_loader
 from docclf_cli.data.loading.datasets import InferenceDataset, cut
-from docclf_cli.engine.inference.predictor import Network, NetworkOutputs
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
+from docclf_cli.engine.checkpoints.info import precision_of
+from docclf_cli.engine.inference.predictor import Network, NetworkOutputs, for_prediction
 from docclf_cli.engine.inference.run_inference import run_inference
+from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.validator import Validator
+
+
+def network_of(task: TrainingJob, best: Checkpoint) -> Network:
+    """The best epoch as it is going to predict, without recorders."""
+    runtime = replace(task.scoring, precision=precision_of(best.profile))
+    return Network(for_prediction(best, task.run.best, runtime), best.preprocess, runtime)
 
 
 def last_look(

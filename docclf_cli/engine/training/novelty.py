@@ -16,10 +16,9 @@ from docclf_cli.data.images.corruptions import DegradedView
 from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import precision_of
-from docclf_cli.engine.inference.predictor import Network, for_prediction
+from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.training.job import TrainingJob
-from docclf_cli.engine.training.last_look import last_look
+from docclf_cli.engine.training.last_look import last_look, network_of
 from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.hardware import one_thread
@@ -67,9 +66,8 @@ def learn_novelty(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     if reads_only(task.profile):  # its images say nothing
         return {}
     started, index, seed = time.monotonic(), task.prepared.index, task.profile.data.split_seed
-    runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
-    model = for_prediction(best, task.run.best, runtime)
-    network = Network(model, best.preprocess, runtime, FeatureRecorder(model))
+    network = network_of(task, best)
+    network = replace(network, recorder=FeatureRecorder(network.model))
     labels = index.labels
     trained_rows = task.train_rows[stratified_sample(labels[task.train_rows], GALLERY, seed)]
     held_out_rows = task.val_rows[stratified_sample(labels[task.val_rows], MOST_HELD_OUT, seed)]

@@ -20,10 +20,9 @@ from docclf_cli.data.images.orientation import ORIENTATIONS, Orientation
 from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import precision_of
-from docclf_cli.engine.inference.predictor import Network, for_prediction
+from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.training.job import TrainingJob
-from docclf_cli.engine.training.last_look import last_look
+from docclf_cli.engine.training.last_look import last_look, network_of
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.intervals import unit_of
@@ -63,12 +62,11 @@ def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator)
     if not copies or min(len(task.train_rows), len(task.val_rows)) < FEWEST:
         return {}
     started, index, seed = time.monotonic(), task.prepared.index, task.profile.data.split_seed
-    runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
-    model = for_prediction(best, task.run.best, runtime)
-    stages = StageRecorder.of(model)
+    network = network_of(task, best)
+    stages = StageRecorder.of(network.model)
     if stages is None:
         return {}
-    network = Network(model, best.preprocess, runtime, stages=stages)
+    network = replace(network, stages=stages)
     labels = index.labels
     most, most_held_out = pages_to_turn(copies, len(task.train_rows), len(task.val_rows), task.profile.train.epochs)
     trained = task.train_rows[stratified_sample(labels[task.train_rows], most, seed)]

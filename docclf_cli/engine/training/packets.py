@@ -35,10 +35,9 @@ from docclf_cli.data.packets.fit import (
 )
 from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.checkpoints.info import precision_of
-from docclf_cli.engine.inference.predictor import Network, for_prediction
+from docclf_cli.engine.inference.predictor import Network
 from docclf_cli.engine.training.job import TrainingJob
-from docclf_cli.engine.training.last_look import last_look
+from docclf_cli.engine.training.last_look import last_look, network_of
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.ensembling.text_branch import OCR
 from docclf_cli.errors import InputError
@@ -133,9 +132,8 @@ def learn_packets(task: TrainingJob, best: Checkpoint, validator: Validator) -> 
     """
     started, index = time.monotonic(), task.prepared.index
     seed = task.profile.seed
-    runtime = replace(task.scoring, precision=precision_of(best.profile))  # as it is going to predict
-    model = for_prediction(best, task.run.best, runtime)
-    network = Network(model, best.preprocess, runtime, FeatureRecorder(model), text=best.text_branch())
+    network = network_of(task, best)
+    network = replace(network, recorder=FeatureRecorder(network.model), text=best.text_branch())
     drawn = [
         _drawn(documents_of(index, rows), most, seed)
         for rows, most in ((task.train_rows, MOST_TRAINED), (task.val_rows, MOST_HELD_OUT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from docclf_cli.events import Emit, Progress
 from docclf_cli.files import save_with
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.stop import StopFlag
-from docclf_cli.tasks.predict.page_predictions import PagePrediction
+from docclf_cli.tasks.predict.page_predictions import PagePrediction, pages_to_explain
 
 MOST = 200  # pictures; each costs a forward and a backward pass
 LONGEST_SIDE = 1000
@@ -62,18 +61,17 @@ class Explainer:
         Raises:
             Interrupted: `stop` was set.
         """
-        wanted = (page for page in pages if page.top and page.needs_review is not False)
-        chosen = list(itertools.islice(wanted, MOST + 1))
-        if len(chosen) > MOST:
+        chosen, more = pages_to_explain(pages, MOST)
+        if more:
             logger.info("--explain: only the first %d pages are drawn", MOST)
         written = []
-        for done, page in enumerate(chosen[:MOST], 1):
+        for done, page in enumerate(chosen, 1):
             stop.raise_if_set("stopped while heat maps were drawn; all tables are written")
             try:
                 written.append(self._draw(page, files))
             except UnreadablePage as error:  # it was readable a moment ago
                 logger.warning("%s: no heat map: %s", page.shown, error.reason)
-            emit(Progress("drawing heat maps", done, min(MOST, len(chosen))))
+            emit(Progress("drawing heat maps", done, len(chosen)))
         return written
 
     def _draw(self, page: PagePrediction, files: FileList) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, Progress
 from docclf_cli.files import write_text
 from docclf_cli.stop import StopFlag
-from docclf_cli.tasks.predict.page_predictions import PagePrediction
+from docclf_cli.tasks.predict.page_predictions import PagePrediction, pages_to_explain
 
 MOST = 1000  # pages; each is read again
 COLUMNS = ("path", "page", "class", "word", "log_odds", "source")
@@ -61,15 +60,14 @@ class TextExplainer:
         Raises:
             Interrupted: `stop` was set.
         """
-        wanted = (page for page in pages if page.top and page.needs_review is not False)
-        chosen = list(itertools.islice(wanted, MOST + 1))
-        if len(chosen) > MOST:
+        chosen, more = pages_to_explain(pages, MOST)
+        if more:
             logger.info("--explain-text: only the first %d pages are explained", MOST)
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS)
         explained = 0
-        for done, page in enumerate(chosen[:MOST], 1):
+        for done, page in enumerate(chosen, 1):
             stop.raise_if_set("stopped while words were explained; all tables are written")
             (path, root), number = files.path(page.row), max(0, page.page - 1)
             text = page_text(path, number, mode_of(self.reasons.branch.source), reader=self.reader, root=root)
@@ -80,6 +78,6 @@ class TextExplainer:
                 writer.writerow(
                     [to_cell(page.shown), number + 1, to_cell(label), to_cell(word), f"{gain:.3f}", text.source]
                 )
-            emit(Progress("explaining pages", done, min(MOST, len(chosen))))
+            emit(Progress("explaining pages", done, len(chosen)))
         write_text(self.file, table.getvalue())
         return explained

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -227,3 +228,15 @@ class PagePredictions:
                 lies = None if number < 0 else Orientation.numbered(number)
                 yield row, page + self.pages.files.first_page(row), PageScores(one, log_odds, reason, lies)
                 row, page = (row, page + 1) if page + 1 < self.pages.counts[row] else (row + 1, 0)
+
+
+def pages_to_explain(pages: Iterable[PagePrediction], most: int) -> tuple[list[PagePrediction], bool]:
+    """The first pages that need review, of all readable pages where no threshold was asked for, and whether there are more.
+
+    Args:
+        pages: Predictions; they are read as far as needed.
+        most: At most so many.
+    """
+    wanted = (page for page in pages if page.top and page.needs_review is not False)
+    chosen = list(itertools.islice(wanted, most + 1))
+    return chosen[:most], len(chosen) > most
