@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from docclf_cli.services.web.server import listen
-from docclf_cli.tasks.serve.app import create_app
+from docclf_cli.tasks.serve.connections import http_config
 from docclf_cli.tasks.serve.service import Service
 
 
@@ -43,7 +43,7 @@ def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> 
 def serving(service: Service) -> Iterator[int]:
     """Serve in a thread of this process; gives the port."""
     listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_config=None, access_log=False))
+    server = uvicorn.Server(http_config(service))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:

@@ -1,5 +1,6 @@
 """`docclf serve`."""
 
+import functools
 import os
 from typing import Annotated
 
@@ -8,7 +9,9 @@ import typer
 from docclf_cli.commands import _options as option
 from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._load import settings_of_use
+from docclf_cli.display import console
 from docclf_cli.errors import InputError
+from docclf_cli.streams import prepare_streams
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -51,6 +54,9 @@ def run(
     decoders: Annotated[
         int | None, option.declare("--decoders", help="Files that are decoded at once \\[default: the cores].", min=1)
     ] = None,
+    workers: Annotated[
+        int, option.declare("--workers", help="Processes that answer, each with the models in its memory.", min=1)
+    ] = 1,
     max_wait: Annotated[
         float, option.declare("--max-wait", help="Milliseconds that a page waits for others of its batch.", min=0.0)
     ] = 5.0,
@@ -120,7 +126,20 @@ def run(
         decode=DecodeLimits(pages=max_pages, seconds=timeout, pixels=reading.get("max_pixels", DecodeLimits.pixels)),
     )
     options = ServeOptions(host, port, token, decoders or os.cpu_count() or 1, max_wait / 1000, reload)
-    serve(sources, options, limits)
+    if workers == 1:
+        serve(sources, options, limits)
+        return
+    from docclf_cli.tasks.serve.workers import serve_in_workers
+
+    serve_in_workers(workers, sources, options, limits, functools.partial(_messages, quiet, debug))
+
+
+def _messages(quiet: bool, debug: bool) -> None:
+    """Show the messages of a worker as those of the command."""
+    prepare_streams()
+    console.start_logging()
+    console.set_quiet(quiet)
+    console.set_debug(debug)
 
 
 def _named(models: list[str]) -> dict[str, str | None]:

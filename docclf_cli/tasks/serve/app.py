@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -86,9 +85,8 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=Response)
     async def metrics() -> Response:
-        service.metrics.active.set(service.active)
-        service.metrics.waiting.set(service.batcher.waiting)
-        return Response(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")
+        service.note_load()
+        return Response(service.metrics.as_text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -223,6 +221,7 @@ class _Gate:
             await send(message)
 
         service.active += 1
+        service.note_load()
         try:
             async with asyncio.timeout(service.limits.seconds):
                 await self._app(scope, receive, starting)
@@ -234,6 +233,7 @@ class _Gate:
                 await late(scope, receive, send)
         finally:
             service.active -= 1
+            service.note_load()
 
     def _refusal(self, request: Request) -> Response | None:
         service = self._service

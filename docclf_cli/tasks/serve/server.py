@@ -9,21 +9,24 @@ import logging
 import signal
 import socket
 import traceback
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvicorn
 
 from docclf_cli.services.web.hosts import is_loopback
 from docclf_cli.services.web.server import listen
-from docclf_cli.tasks.serve.app import create_app, requests_log
+from docclf_cli.tasks.serve.app import requests_log
 from docclf_cli.tasks.serve.batching import Batcher
+from docclf_cli.tasks.serve.connections import http_config
 from docclf_cli.tasks.serve.decoding import DecodePool
 from docclf_cli.tasks.serve.served_model import SHOWN_DIGITS, ModelSource
 from docclf_cli.tasks.serve.service import ServeLimits, Service
 
 logger = logging.getLogger("docclf")
+STOPPING = "stopping after the requests that were accepted; again to leave now"
 LOOK_AGAIN = 2.0  # seconds between looks at the checkpoints, with --reload
 
 
@@ -82,8 +85,38 @@ def serve(sources: Mapping[str, ModelSource], options: ServeOptions, limits: Ser
         ResourceError: The port is taken.
         CheckpointError: A checkpoint is damaged.
     """
+    with contextlib.closing(listen(options.host, options.port)) as listener:
+        answer(listener, sources, options, limits, lambda: say_address(options, listener))
+
+
+def say_address(options: ServeOptions, listener: socket.socket) -> None:
+    """Tell people where the server listens."""
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    logger.info("listening on http://%s:%d; Ctrl-C stops", host, listener.getsockname()[1])
+
+
+def answer(
+    listener: socket.socket,
+    sources: Mapping[str, ModelSource],
+    options: ServeOptions,
+    limits: ServeLimits,
+    ready: Callable[[], None],
+    parent: Connection | None = None,
+) -> None:
+    """Answer the requests that arrive at a socket, in this process.
+
+    Args:
+        listener: The socket.
+        sources: Models by name.
+        options: How to answer.
+        limits: What a request may take.
+        ready: Called once, as soon as signals are handled.
+        parent: Where it ends, so does this process, after the requests that were accepted.
+
+    Raises:
+        CheckpointError: A checkpoint is damaged.
+    """
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(listen(options.host, options.port)))
         models = {name: source.load() for name, source in sources.items()}
         # Decoders ignore signals, so that whatever ends this process must end them, or it would wait for them for ever.
         pool = stack.enter_context(contextlib.closing(DecodePool(options.decoders, limits.decode)))
@@ -96,18 +129,10 @@ def serve(sources: Mapping[str, ModelSource], options: ServeOptions, limits: Ser
             token=options.token,
             loopback_only=is_loopback(options.host),
         )
-        config = uvicorn.Config(
-            create_app(service),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=int(options.stop_after),
-            h11_max_incomplete_event_size=32 * 1024,
-        )
         uvicorn_log = logging.getLogger("uvicorn.error")
         uvicorn_log.handlers, uvicorn_log.propagate = [ServerLog(logging.WARNING)], False
-        asyncio.run(_run(_Server(config), service, sources, options, listener))
+        server = _Server(http_config(service, options.stop_after))
+        asyncio.run(_run(server, service, sources, options, listener, ready, parent))
 
 
 async def _run(
@@ -116,6 +141,8 @@ async def _run(
     sources: Mapping[str, ModelSource],
     options: ServeOptions,
     listener: socket.socket,
+    ready: Callable[[], None],
+    parent: Connection | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     running: set[asyncio.Task[None]] = set()
@@ -124,7 +151,8 @@ async def _run(
         if service.stopping:
             server.force_exit = True
             return
-        logger.info("stopping after the requests that were accepted; again to leave now")
+        if parent is None:  # which says so for all
+            logger.info(STOPPING)
         service.stopping = True
         server.should_exit = True
 
@@ -138,9 +166,14 @@ async def _run(
     loop.add_signal_handler(signal.SIGHUP, lambda: begin(_reload(service, sources)))
     if options.reload:
         begin(_watch(service, sources))
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    # Said once the signals are handled: what starts this process may send one as soon as it reads this.
-    logger.info("listening on http://%s:%d; Ctrl-C stops", host, listener.getsockname()[1])
+    if parent is not None:
+
+        def left_alone() -> None:
+            loop.remove_reader(parent.fileno())
+            stop()
+
+        loop.add_reader(parent.fileno(), left_alone)
+    ready()  # once the signals are handled: what starts this process may send one as soon as it hears of it
     await server.serve(sockets=[listener])
     for task in running:
         task.cancel()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.exceptions import HTTPException
 
 from docclf_cli.data.images.preprocess import Preprocess
@@ -16,6 +18,8 @@ from docclf_cli.data.text.page_text import TextMode
 from docclf_cli.tasks.serve.batching import Batcher
 from docclf_cli.tasks.serve.decoding import DecodedPage, DecodeLimits, DecodePool, TooManyPages
 from docclf_cli.tasks.serve.served_model import ServedModel
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client keeps figures in files there, for all processes
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class Service:
             raise HTTPException(404, f"no model '{name}'; there are {', '.join(self.models)}")
         return self.models[name]
 
+    def note_load(self) -> None:
+        """Note how much there is to do, for `GET /metrics`."""
+        self.metrics.active.set(self.active)
+        self.metrics.waiting.set(self.batcher.waiting)
+
     async def decoded(
         self, content: bytes, preprocesses: Sequence[Preprocess], text: TextMode, *, sizes: bool = False
     ) -> list[DecodedPage]:
@@ -118,5 +127,20 @@ class ServeMetrics:
         self.seconds = Histogram(
             "docclf_request_seconds", "Seconds from a request to its answer.", ("path",), registry=self.registry
         )
-        self.active = Gauge("docclf_active_requests", "Requests in work.", registry=self.registry)
-        self.waiting = Gauge("docclf_waiting_pages", "Pages that wait for the model.", registry=self.registry)
+        self.active = Gauge(
+            "docclf_active_requests", "Requests in work.", registry=self.registry, multiprocess_mode="livesum"
+        )
+        self.waiting = Gauge(
+            "docclf_waiting_pages",
+            "Pages that wait for the model.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+
+    def as_text(self) -> bytes:
+        """The figures of this process, or of all processes where several answer."""
+        registry = self.registry
+        if METRICS_FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry)

@@ -1,11 +1,13 @@
 """`serve`: the same answers as `predict`, refusals, limits, and a server that lasts."""
 
+import contextlib
 import io
 import json
 import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -313,6 +315,46 @@ def test_a_request_that_takes_too_long_is_answered(models: dict[str, ServedModel
         assert (late.status, late.headers["retry-after"]) == (503, "1")
         assert late.json["detail"] == "took longer than 0.3 seconds"
         go.set()
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"POST /classify HTTP/1.1\r\nHost: ", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /he"]
+)
+def test_a_client_that_never_ends_its_headers_is_cut_off(models: dict[str, ServedModel], head: bytes) -> None:
+    with (
+        serving(a_service(models, limits=replace(LIMITS, seconds=0.3))) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as slow,
+    ):
+        assert _said_while_dripping(slow, head).count(b"200 OK") == head.count(b"\r\n\r\n")
+
+
+def test_a_client_that_goes_on_to_send_what_was_answered_is_cut_off(models: dict[str, ServedModel]) -> None:
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+    with (
+        serving(a_service(models, limits=replace(LIMITS, seconds=0.3))) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as slow,
+    ):
+        assert b"503 Service Unavailable" in _said_while_dripping(slow, head)
+
+
+def _said_while_dripping(client: socket.socket, head: bytes, seconds: float = 30) -> bytes:
+    """What a server answers to a head and then a byte every tenth of a second, until it closes the connection."""
+    client.sendall(head)
+    answer, end = b"", time.monotonic() + seconds
+    client.settimeout(0.1)
+    while time.monotonic() < end:
+        try:
+            if not (more := client.recv(4096)):
+                return answer
+            answer += more
+        except TimeoutError:
+            pass
+        except ConnectionError:
+            return answer
+        if head:
+            with contextlib.suppress(OSError):
+                client.send(b"x")
+    raise AssertionError(f"the connection is still open after {seconds} s")
 
 
 def test_a_decoder_that_is_killed_is_replaced(checkpoint: Path) -> None:
