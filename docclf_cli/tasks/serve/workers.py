@@ -205,7 +205,7 @@ class _Workers:
 
 
 def _first_word(pipe: Connection) -> Any:
-    """What a process says first: that it is ready, or why it is not; None where it ends without a word."""
+    """What a process says first: that it is ready, or why it is not; None where it ends and says nothing."""
     try:
         return pipe.recv()
     except (EOFError, OSError):
