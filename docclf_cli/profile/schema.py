@@ -157,7 +157,7 @@ class TransformConfig(BaseModel):
 class AugmentationConfig(Section):
     """How training pages are varied."""
 
-    name: str = Field("document", description="Policy (`configs/augmentation/`): none, light, document, rough, phone")
+    name: str = Field("document", description="Policy (`configs/augmentation/`): none, light, document, rough")
     transforms: tuple[TransformConfig, ...] = Field((), description="Named transforms with parameters, in order")
     mixup: NonNegative = Field(0.0, description="Beta parameter of mixup; 0 turns it off")
     cutmix: NonNegative = Field(0.0, description="Beta parameter of cutmix; 0 turns it off")

@@ -42,7 +42,7 @@ def completed(folder: Path, line: str) -> set[str]:
         ("docclf train --sched", {"--scheduler"}),
         ("docclf train --model convnext_s", {"convnext_small"}),
         ("docclf train --scheduler warmup_", {"warmup_cosine", "warmup_linear"}),
-        ("docclf train --augmentation ", {"none", "light", "document", "rough", "phone"}),
+        ("docclf train --augmentation ", {"none", "light", "document", "rough"}),
         ("docclf train --optimizer ada", {"adam", "adamw"}),
         ("docclf train --profile q", {"quickstart"}),
         ("docclf evaluate --split v", {"val"}),

@@ -206,7 +206,6 @@ def test_shipped_policies_build(name: str) -> None:
             "light": PolicyFacts(False, False, 3),
             "document": PolicyFacts(False, False, 6),
             "rough": PolicyFacts(True, True, 20),
-            "phone": PolicyFacts(True, True, 20),
         }[name]
     )
     pages = [policy(PAGE, _rng(seed)) for seed in range(30)]
