@@ -14,7 +14,9 @@ from docclf_cli.commands._checkpoint import checkpoint_or_newest
 from docclf_cli.commands._load import settings_of_use
 from docclf_cli.display import show as report
 from docclf_cli.display.messages import said
+from docclf_cli.errors import RemoteError
 from docclf_cli.results.watching import WatchResult
+from docclf_cli.text import plural
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -122,6 +124,9 @@ def run(
     finally:
         pool.close()
     report.show(result, as_json=as_json)
+    if result.untold:
+        count = plural(result.untold, "document", "documents")
+        raise RemoteError(f"--exec failed for {count}", "they are sorted; the same command tells of them again")
 
 
 @report.render.register

@@ -23,6 +23,7 @@ class WatchResult:
         duplicates: Files with the content of one that was sorted before; they were not sorted again.
         left_out: How many files of each kind are no pages, such as `.docx`.
         output: The sorted tree.
+        untold: How many files, or documents in packets, the command of `--exec` failed for.
     """
 
     model: str
@@ -36,3 +37,4 @@ class WatchResult:
     packets: int = 0
     parts: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    untold: int = 0

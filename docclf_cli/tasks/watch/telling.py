@@ -40,6 +40,11 @@ class Teller:
         self._command, self._seconds, self._inbox, self._output = command, seconds, inbox, output
         self._untold: dict[str, tuple[Mapping[str, Any], float]] = {}  # with the time of the next attempt
 
+    @property
+    def untold(self) -> int:
+        """Copies that the command failed for, or was not run for yet."""
+        return len(self._untold)
+
     def add(self, copies: Iterable[Mapping[str, Any]]) -> None:
         """Tell of these as well."""
         if self._command:

@@ -390,6 +390,7 @@ class Watcher:
             parts=tally.parts,
             output=self._options.output,
             left_out=dict(self._left_out.counts),
+            untold=self._teller.untold,
         )
 
 

@@ -161,8 +161,8 @@ def test_a_command_gets_every_file_until_it_succeeds(sort: Callable[..., WatchRe
     log = tmp_path / "told.jsonl"
     script = tmp_path / "tell.py"
     script.write_text(f"import sys; open({str(log)!r}, 'a').write(sys.stdin.read() + '\\n')")
-    sort(command=(sys.executable, "-c", "raise SystemExit(1)"))
-    sort(command=(sys.executable, str(script)))
+    assert sort(command=(sys.executable, "-c", "raise SystemExit(1)")).untold == 2
+    assert sort(command=(sys.executable, str(script))).untold == 0
     sort(command=(sys.executable, str(script)))
     told = [json.loads(line) for line in log.read_text().splitlines()]
     assert sorted(one["id"] for one in told) == sorted(sorted_files(tmp_path / "out").values())
@@ -248,6 +248,9 @@ def test_a_watcher_that_is_killed_loses_and_doubles_nothing(
         running.wait()
     for path in pages[36:]:
         shutil.copy(path, inbox / path.name)
+    failing = start(*args, "--once", "--exec", f"{sys.executable} -c 1/0").wait()
+    assert failing.code == 5, failing.stderr
+    assert "they are sorted; the same command tells of them again" in failing.stderr
     assert start(*args, "--once", "--exec", f"{sys.executable} {script}").wait().code == 0
     assert sorted(sorted_files(out).values()) == expected
     assert list(inbox.iterdir()) == []
