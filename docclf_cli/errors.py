@@ -71,6 +71,7 @@ class ResourceError(DocclfError):
 
 _MEMORY = ("out of memory", "cannot allocate memory", "can't allocate memory", "defaultcpuallocator")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_TEMPORARY = "No usable temporary directory"  # as Python's tempfile says it
 _DEAD_WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w[\w ]*|exited unexpectedly)"
 )
@@ -97,6 +98,11 @@ def as_resource_error(error: BaseException) -> ResourceError | None:
         return ResourceError(
             f"a loader process ({dead[1]}) {how}",
             "memory may have run out: fewer of them need less (train, predict: --set runtime.workers=1); start it again",
+        )
+    if isinstance(error, FileNotFoundError) and _NO_TEMPORARY in str(error):
+        return ResourceError(
+            "no folder for temporary files can be written",
+            "name one with TMPDIR; in a container, mount a tmpfs at /tmp",
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         return ResourceError(

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -277,6 +278,15 @@ class TestMemory:
     def test_other_errors_are_not_about_memory(self) -> None:
         assert as_resource_error(RuntimeError("size mismatch")) is None
         assert as_resource_error(OSError(errno.ENOENT, "No such file")) is None
+
+    def test_no_place_for_temporary_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+        with pytest.raises(FileNotFoundError) as error:
+            tempfile.mkdtemp()
+        found = as_resource_error(error.value)
+        assert found is not None
+        assert "TMPDIR" in found.hint
 
     @pytest.mark.parametrize(
         ("torch_says", "message"),
