@@ -143,9 +143,7 @@ def adapt(
     _refuse_others(member)
     info, config = member.info, runtime_config or RuntimeConfig()
     target = output or _usual_output(info.path)
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists already", "choose another --output, or give --overwrite")
-    require_writable(target.parent)
+    _require_free(target, info.path, overwrite)
     old = Checkpoint.load(info.path)
     model = old.build(info.path)
     _refuse_checkpoint(old, model, info.path)
@@ -163,7 +161,7 @@ def adapt(
         name.endswith("running_var") and not torch.equal(tensor, old.model[name]) for name, tensor in new.model.items()
     )
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / target.name
+        file = Path(folder) / f"{NAME}.ckpt"
         new.save(file)
         compared = _compared(file, held_out, max_loss, config, source, emit, stop)
         lineage = _lineage(held_out, source, len(pages), prior, changed)
@@ -213,6 +211,22 @@ def _refuse_others(member: TrainedModel) -> None:
 def _usual_output(checkpoint: Path) -> Path:
     name = NAME if checkpoint.stem == "best" else f"{NAME}-{checkpoint.stem}"
     return checkpoint.with_name(f"{name}{checkpoint.suffix}")
+
+
+def _require_free(target: Path, checkpoint: Path, overwrite: bool) -> None:
+    """Refuse a place for the new checkpoint where something is that is not to be replaced.
+
+    Raises:
+        InputError: There is.
+        ResourceError: Nothing may be written there.
+    """
+    if target.is_dir():
+        raise InputError(f"--output: {target} is a folder", f"name a file, such as {target / NAME}.ckpt")
+    if target.resolve() == checkpoint.resolve():
+        raise InputError(f"--output: {target} is the checkpoint itself", "choose another --output")
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists already", "choose another --output, or give --overwrite")
+    require_writable(target.parent)
 
 
 def _refuse_checkpoint(checkpoint: Checkpoint, model: torch.nn.Module, path: Path) -> None:

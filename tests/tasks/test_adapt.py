@@ -207,6 +207,8 @@ def test_what_cannot_be_adapted_is_refused_in_one_line(run: Path, scans: Path, c
         (run / "best.ckpt", scans, {"prior": -1.0}, "--prior: -1"),
         (run / "best.ckpt", scans, {"prior": math.nan}, "--prior: nan"),
         (copy, scans, {}, "adapted.ckpt exists already"),
+        (copy, scans, {"output": tmp_path / "empty"}, "is a folder"),
+        (copy, scans, {"output": copy / "best.ckpt", "overwrite": True}, "is the checkpoint itself"),
     ]
     for checkpoint, source, options, text in cases:
         with pytest.raises(DocclfError) as caught:
@@ -216,6 +218,8 @@ def test_what_cannot_be_adapted_is_refused_in_one_line(run: Path, scans: Path, c
     assert not (tmp_path / "new.ckpt").exists()
     assert (copy / "adapted.ckpt").read_text() == "mine"
     assert adapt(copy, str(scans), max_loss=EVERYTHING, overwrite=True).file == copy / "adapted.ckpt"
+    fold = folds / "fold-0"
+    assert adapt(fold / "best.ckpt", str(scans), max_loss=EVERYTHING).file == fold / "adapted.ckpt"
     shutil.rmtree(root)
     with pytest.raises(InputError, match="without its training and held-out pages"):
         adapt(make_run_of(tmp_path / "vit"), str(scans))
