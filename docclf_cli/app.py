@@ -62,6 +62,7 @@ def _root(
 def _register() -> None:
     # Each command module is light: what it needs of torch, pandas and the like it imports when it runs.
     from docclf_cli.commands import (
+        adapt,
         audit,
         cache,
         class_report,
@@ -95,6 +96,7 @@ def _register() -> None:
         (split_packets, "packets"),
         (class_report, "evaluation"),
         (drift, "drift"),
+        (adapt, "adapt"),
         (runs, "training"),
         (ensemble, "ensembles"),
         (tta, "ensembles"),

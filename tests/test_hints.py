@@ -31,6 +31,7 @@ FILLED = "runs/with a space"  # stands for what a message fills in
 SHOWN_BY: dict[str, tuple[str, ...]] = {
     "app": ALL,
     "commands/_": ALL,
+    "commands/adapt": ("adapt",),
     "commands/audit": ("audit",),
     "commands/cache": ("cache",),
     "commands/class_report": ("class-report",),
@@ -86,6 +87,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "services/env_check/": ("env-check", "train"),
     "services/web/": ("review", "serve"),
     "services/storage/": ("s3-push", "s3-pull", "env-check"),
+    "tasks/adapt": ("adapt",),
     "tasks/audit/": ("audit",),
     "tasks/caveats": ("train", "evaluate", "class-report"),
     "tasks/class_report/": ("class-report",),

@@ -47,6 +47,10 @@ INSTEAD: dict[str, str] = {
     "train my/pages --set data.groups=runs/check/groups.csv --set data.relabel=runs/check/relabel.csv":
         "train my/few --set data.groups=runs/check/groups.csv --set data.relabel=relabel.csv",
     f"weights pack '{SPACED}' FILE": "weights pack test_resnet weights.pth",
+    "adapt runs/mine --to scans/": "adapt runs/mine --to my/pages --max-loss 1",
+    "adapt runs/mine --to scans/ --prior 256 --output adapted.ckpt":
+        "adapt runs/mine --to my/pages --max-loss 1 --prior 256 --output adapted.ckpt --overwrite",
+    "predict runs/mine/adapted.ckpt scans/": "predict runs/mine scans/",
     "audit": "audit my/few",
     f"audit '{SPACED}'": "audit my/few",
     "audit my/pages": "audit my/few",  # the pages of the packets are compared one by one

@@ -138,6 +138,16 @@ SENTENCES: Mapping[str, str] = {
     "better than chance (p = {p_value:.2g})": "모델이 라벨의 {agreement:.0%}와 일치하고 우연이라면 {chance:.0%}이므로, 우연보다 유의하게 낫지 않습니다 (p = {p_value:.2g})",
     "the model agrees with {agreement:.0%} of the labels: below {least:.0%} most labels that a model doubts are right, and the model "
     "is wrong": "모델이 라벨의 {agreement:.0%}와 일치합니다: {least:.0%}보다 낮으면 모델이 의심하는 라벨은 대부분 맞고, 틀린 것은 모델입니다",
+    # adapted statistics
+    "Learned again from the pages of the run: {what}.": "실행의 페이지로 다시 학습한 것: {what}.",
+    "the temperature": "온도",
+    "the score of unknown pages": "미등록 페이지 점수",
+    "which side is up": "페이지의 방향",
+    "where packets are cut": "묶음을 자르는 위치",
+    "the weights of image and text": "이미지와 텍스트의 가중치",
+    "Held-out pages show what is lost on pages like those of the training. Whether anything is gained on the arriving ones only their "
+    "labels show; a higher confidence does not.": "검증 페이지는 학습 때와 같은 페이지에서 무엇을 잃는지 보여 줍니다. 들어온 페이지에서 나아지는지는 그 라벨만이 보여 주며, 확신도가 높아졌다고 알 수 있는 것은 아닙니다.",
+    "The file lies outside of the folder of its run, so `evaluate` finds no held-out pages for it: other pages can be scored.": "파일이 실행 폴더 밖에 있어 `evaluate`가 검증 페이지를 찾지 못합니다. 다른 페이지로는 평가할 수 있습니다.",
     # drift
     "The estimated shares and the accuracy assume that pages of a class look as they did among the held-out pages, and that no page "
     "belongs to no class.": "추정한 비율과 정확도는 한 클래스의 페이지가 검증 페이지에서와 같은 모습이고, 어느 클래스에도 속하지 않는 페이지는 없다고 봅니다.",

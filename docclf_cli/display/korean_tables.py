@@ -282,6 +282,16 @@ TABLES: Mapping[str, str] = {
     "finished": "완료",
     "stopped": "멈춤",
     "killed": "강제 종료",
+    # adapted statistics
+    "Statistics of arriving pages": "들어온 페이지의 통계",
+    "adapted": "적응 후",
+    "macro-F1 on held-out pages": "검증 페이지의 F1 점수 (Macro)",
+    "mean confidence on arriving pages": "들어온 페이지의 평균 확신도",
+    "difference on {count} held-out pages": "검증 페이지 {count}장에서의 차이",
+    "allowed loss": "허용한 손실",
+    "arriving pages": "들어온 페이지",
+    "the run counts as pages": "실행의 통계가 세어지는 페이지 수",
+    "changed batch norms": "바뀐 배치 정규화",
     # drift
     "Predictions, the newest last": "예측, 가장 새것이 마지막",
     "confident": "확신",

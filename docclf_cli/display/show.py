@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Modules of this package that register what people see of a result.
 TABLES = (
+    "adapt",
     "audit",
     "class_report",
     "distill",

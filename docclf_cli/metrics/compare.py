@@ -18,6 +18,8 @@ from docclf_cli.results.metrics import Difference, Estimate
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.text import Message
 
+TOLERANCE = 0.01  # of macro-F1
+TOLERATED_PAGES = 2  # where so many of the held-out pages make more of it, that much
 DRAWS = 5000  # more than a single metric takes: here it is decided whether an interval leaves zero
 # A table [n, columns] of what each page adds to a metric, and the metric of such totals [..., columns].
 _Measure = tuple[csr_array, Callable[[np.ndarray], np.ndarray]]
@@ -76,6 +78,11 @@ def paired_difference(a: Predictions, b: Predictions, metric: str = "f1_macro", 
         reach = wilson(0, int(unit.max()) + 1).high * (kind.highest - kind.lowest)
         interval = Estimate(value, value - reach, value + reach)
     return Difference(metric, value, interval.low, interval.high, len(a), p_value)
+
+
+def tolerated_loss(pages: int) -> float:
+    """The loss of macro-F1 on so many held-out pages that a changed model may have, where the user names none."""
+    return max(TOLERANCE, TOLERATED_PAGES / pages)
 
 
 def mcnemar(a: Predictions, b: Predictions) -> float:

@@ -1,4 +1,4 @@
-"""What `export` returns."""
+"""What `export` and `adapt` return: another file of a checkpoint, compared with it on held-out pages."""
 
 from __future__ import annotations
 
@@ -54,3 +54,42 @@ class ExportResult:
     exported_ms: float
     files: tuple[Path, ...]
     quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """A checkpoint with the batch-norm statistics of arriving pages, compared with the one it was made from.
+
+    Attributes:
+        checkpoint: The checkpoint it was made from.
+        source: Where the arriving pages are.
+        pages: Number of arriving pages that the statistics are from.
+        unreadable: Number of arriving pages that could not be read.
+        prior: As how many pages the statistics of the run count; None is infinitely many.
+        layers: Number of batch norms whose statistics changed.
+        held_out_before: Macro-F1 of the checkpoint on the held-out pages of its run.
+        held_out_after: Macro-F1 on the same pages with the new statistics.
+        difference: By how much it is larger with the new ones.
+        tolerance: By how much it was allowed to fall.
+        confidence_before: Mean confidence of the checkpoint on the arriving pages.
+        confidence_after: Mean confidence with the new statistics, at their own temperature.
+        temperature: Temperature of the new checkpoint, fitted to the held-out pages.
+        file: The new checkpoint.
+        sentences: What was learned again, and what the figures do not show.
+    """
+
+    checkpoint: Path
+    source: str
+    pages: int
+    unreadable: int
+    prior: float | None
+    layers: int
+    held_out_before: float
+    held_out_after: float
+    difference: Difference
+    tolerance: float
+    confidence_before: float
+    confidence_after: float
+    temperature: float
+    file: Path
+    sentences: tuple[str, ...] = ()

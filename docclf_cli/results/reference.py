@@ -18,7 +18,7 @@ from docclf_cli.results.drift import DriftResult
 from docclf_cli.results.ensembling import EnsembleResult, TTAResult
 from docclf_cli.results.environment import EnvReport
 from docclf_cli.results.evaluation import EvaluateResult
-from docclf_cli.results.export import ExportResult
+from docclf_cli.results.export import AdaptResult, ExportResult
 from docclf_cli.results.packets import SplitPacketsResult
 from docclf_cli.results.prediction import PartResult, PredictResult
 from docclf_cli.results.review import ReviewResult
@@ -41,6 +41,7 @@ RESULTS: Mapping[str, type] = {
     "split-packets": SplitPacketsResult,
     "predict --part": PartResult,
     "drift": DriftResult,
+    "adapt": AdaptResult,
     "class-report": ClassReport,
     "class-report --class": OneClass,
     "ensemble": EnsembleResult,

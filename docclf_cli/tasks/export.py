@@ -42,7 +42,7 @@ from docclf_cli.engine.inference.trained_model import VAL, TrainedModel
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import require_writable, write_bytes, write_json
-from docclf_cli.metrics.compare import paired_difference, scored_together
+from docclf_cli.metrics.compare import paired_difference, scored_together, tolerated_loss
 from docclf_cli.metrics.metrics import DEFAULT, comparable_metric
 from docclf_cli.models.attention import FeatureAttention
 from docclf_cli.profile.schema import RuntimeConfig
@@ -52,8 +52,6 @@ COMPARED = 16
 TOLERANCE = 1e-3
 REPEATS = 3
 CALIBRATION_PAGES = 128
-INT8_TOLERANCE = 0.01  # of macro-F1
-INT8_PAGES = 2  # where so many of the held-out pages make more of it, that much
 WEIGHTS, CONFIG, DOCCLF = "model.safetensors", "config.json", "docclf.json"
 logger = logging.getLogger("docclf")
 
@@ -259,8 +257,7 @@ def _quantized(
     in_int8 = replace(held_out, info=replace(exported_info(path), data=info.data))
     theirs, ours = scored_together(get_predictions([in_int8, held_out], runtime_config=runtime_config, emit=emit))
     difference = paired_difference(theirs, ours, DEFAULT)
-    if tolerance is None:
-        tolerance = max(INT8_TOLERANCE, INT8_PAGES / difference.pages)
+    tolerance = tolerated_loss(difference.pages) if tolerance is None else tolerance
     if not -difference.value <= tolerance:
         raise CheckpointError(
             f"{info.path}: int8 changes macro-F1 by {difference.value:+.3f} (95 % {difference.low:+.3f} … "

@@ -93,6 +93,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "split-packets": ("packets.ckpt", "packet.pdf", "--text", "layer"),
     "predict --part": ("1/2", "incoming", "--checkpoint", "runs/a", "--output", "shared"),
     "drift": ("runs/a", "runs/a/predict/test", "--alpha", "1e-12"),
+    "adapt": ("runs/a", "--to", "PAGES", "--max-loss", "1"),
     "class-report": ("runs/a",),
     "class-report --class": ("invoice", "runs/a"),
     "ensemble": ("--members", "runs/a", "--members", "runs/a/last.ckpt"),

@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     ),
     "runs": (),
     "drift": ("runs/a", "runs/a/predict/test", "--alpha", "1e-12"),
+    "adapt": ("runs/a", "--to", "PAGES", "--max-loss", "1", "--output", "elsewhere/adapted.ckpt"),
     "watch": ("incoming", "--out", "out/sorted", "--settle", "0", "--once", "--checkpoint", "runs/a"),
     "review": ("PAGES", "--export", "--output", "reviewed"),
 }  # fmt: skip

@@ -55,10 +55,11 @@ def test_a_text_only_run_is_an_ordinary_run(docclf: Docclf, reads_only: Outcome,
     assert '"words"' in (tmp_path / "runs/words/class-report/val/report.html").read_text()
 
 
-def test_what_a_model_that_only_reads_cannot_do_is_one_line(docclf: Docclf, reads_only: Outcome) -> None:
+def test_what_a_model_that_only_reads_cannot_do_is_one_line(docclf: Docclf, folder: Path, reads_only: Outcome) -> None:
     for arguments in (
         ("export", "--checkpoint", "runs/words", "--format", "safetensors"),
         ("tta", "--checkpoint", "runs/words"),
+        ("adapt", "runs/words", "--to", folder),
     ):
         outcome = docclf(*arguments)
         assert outcome.code == 2, outcome.stderr
@@ -86,6 +87,20 @@ def test_image_and_text_side_by_side_and_everywhere_the_same(docclf: Docclf, fol
     (python, *_) = docclf_cli.load(tmp_path / "runs/both").predict(name)
     assert (python.label, round(python.confidence, 4)) == (first["class"], round(float(first["confidence"]), 4))
     assert first["class"] == "order"
+
+
+@pytest.mark.slow
+def test_adapted_statistics_of_an_image_keep_its_text(docclf: Docclf, folder: Path) -> None:
+    assert docclf("train", folder, *TINY, "--name", "both").code == 0
+    adapted = docclf("adapt", "runs/both", "--to", folder, "--prior", "0", "--max-loss", "1", "--json")
+    assert adapted.code == 0, adapted.stderr
+    result = adapted.json
+    assert "the weights of image and text" in result["sentences"][0]
+    assert result["pages"] > 42  # second pages too
+    after = docclf("evaluate", "runs/both/adapted.ckpt", "--json").json
+    assert [side["side"] for side in after["sides"]] == ["image", "text", "both"]
+    assert after["scores"]["metrics"]["f1_macro"]["value"] == pytest.approx(result["held_out_after"])
+    assert result["confidence_after"] > 0.6  # text is what tells these classes
 
 
 def test_text_off_only_looks_and_no_pdf_costs_nothing(docclf: Docclf, folder: Path, pages: Path) -> None:

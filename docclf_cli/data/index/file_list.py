@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from docclf_cli.data.index.file_pages import files_together
+from docclf_cli.data.images.decode import UnreadablePage
+from docclf_cli.data.images.page_files import PageReader
+from docclf_cli.data.index.file_pages import files_together, pages_per_file
 from docclf_cli.page_ids import is_paged
 
 PAGES_ASSUMED = 8  # of a PDF or TIFF that was not opened yet
@@ -199,3 +201,17 @@ class PageList:
         """Row in the list, and page in the file (both counted from 0) of a number."""
         row = int(np.searchsorted(self.starts, number, side="right")) - 1
         return row, number - int(self.starts[row]) + self.files.first_page(row)
+
+
+def listed_pages(files: FileList, reader: PageReader, pages: str | int) -> PageList:
+    """The pages of a list of files, by `data.pages`; files that can have several are opened."""
+
+    def count(row: int) -> int:
+        if files[row].page or not is_paged(files[row].name):
+            return 1
+        try:
+            return pages_per_file(pages, reader.count(*files.path(row)))
+        except UnreadablePage:
+            return 0
+
+    return PageList.of(files, np.array([count(row) for row in range(len(files))], np.int32))

@@ -49,6 +49,7 @@ class Checkpoint:
         text: `TextBranch.to_arrays`; empty where the model does not read.
         orientation: `OrientationModel.to_arrays`, which tells how a page lies; empty where none was fitted.
         boundaries: `BoundaryModel.to_arrays`, which splits packets; empty unless `train.packets` asked for it.
+        adapted: Where `adapt` took its batch-norm statistics from, as plain data; empty in every other file.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -65,6 +66,7 @@ class Checkpoint:
     text: Mapping[str, np.ndarray] = field(default_factory=dict)
     orientation: Mapping[str, np.ndarray] = field(default_factory=dict)
     boundaries: Mapping[str, np.ndarray] = field(default_factory=dict)
+    adapted: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file atomically: after a crash either the old or the new one is there.
@@ -94,6 +96,8 @@ class Checkpoint:
         }
         if self.boundaries:
             content["boundaries"] = {name: torch.from_numpy(np.array(one)) for name, one in self.boundaries.items()}
+        if self.adapted:
+            content["adapted"] = dict(self.adapted)
         content = _canonical(content)
         content["digest"] = _digest(content)
         save_with(path, lambda file: torch.save(content, file))
@@ -133,6 +137,7 @@ class Checkpoint:
             text={name: tensor.numpy() for name, tensor in found.text.items()},
             orientation={name: tensor.numpy() for name, tensor in found.orientation.items()},
             boundaries={name: tensor.numpy() for name, tensor in found.boundaries.items()},
+            adapted=found.adapted,
         )
         if name := not_finite(checkpoint.model):
             raise CheckpointError(f"{path}: the weights of '{name}' are NaN or infinite", "use an earlier checkpoint")

@@ -61,6 +61,7 @@ class CheckpointSchema(_Part):
     text: dict[str, torch.Tensor] = Field(default_factory=dict)
     orientation: dict[str, torch.Tensor] = Field(default_factory=dict)  # likewise
     boundaries: dict[str, torch.Tensor] = Field(default_factory=dict)  # only where packets were asked for
+    adapted: dict[str, Any] = Field(default_factory=dict)  # only in files of `adapt`
 
 
 def checked_contents(path: Path, content: Mapping[str, Any]) -> CheckpointSchema:

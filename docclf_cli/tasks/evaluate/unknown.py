@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.page_files import PageReader
-from docclf_cli.data.index.file_list import FileList, PageList
-from docclf_cli.data.index.file_pages import pages_per_file
+from docclf_cli.data.index.file_list import FileList, listed_pages
 from docclf_cli.data.index.inputs import find
 from docclf_cli.data.loading.pages import FilePages
 from docclf_cli.data.loading.texts import texts_of
@@ -23,7 +21,6 @@ from docclf_cli.events import Emit
 from docclf_cli.metrics.clusters import share_of
 from docclf_cli.metrics.intervals import clusters_of
 from docclf_cli.metrics.novelty import HeldOutNovelty, auroc
-from docclf_cli.page_ids import is_paged
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.metrics import Estimate
 from docclf_cli.results.unknown import ForeignReport, LeftOutClass, UnknownReport
@@ -169,9 +166,7 @@ def _scored(
     data = member.info.data
     files = FileList(find([source], io.BytesIO(), data.allow_symlinks))
     reader = PageReader(data.max_pixels, data.allow_symlinks)
-    pages = PageList.of(
-        files, np.array([_count(files, row, reader, data.pages) for row in range(len(files))], np.int32)
-    )
+    pages = listed_pages(files, reader, data.pages)
     predictor = build_ensemble_predictor(EnsembleSpec(str(member.path), (member,)), runtime_config, len(files))
     inputs = [ModelInput(FilePages(pages, reader, preprocess), views) for preprocess, views in predictor.inputs]
     source = predictor.text_source
@@ -201,12 +196,3 @@ def _scored(
                 }
     reader.close()
     return rows
-
-
-def _count(files: FileList, row: int, reader: PageReader, pages: str | int) -> int:
-    if files[row].page or not is_paged(files[row].name):
-        return 1
-    try:
-        return pages_per_file(pages, reader.count(*files.path(row)))
-    except UnreadablePage:
-        return 0
