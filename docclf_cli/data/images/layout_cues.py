@@ -11,10 +11,17 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-AXIS_CUES = 12  # of each axis
+AXIS_CUES = 18  # of each axis
 CUES = 2 * AXIS_CUES + 1
-_STRIPS = 16  # that a page is cut into, so that lines on a page that lies askew stay apart
-_SMALLEST = 2 * _STRIPS  # side of a page that is looked at
+_STRIPS = 8  # that a page is cut into, so that lines on a page that lies askew stay apart
+_STEPS = (
+    (1, 2),
+    (1, 6),
+    (2, 2),
+    (2, 6),
+    (3, 2),
+)  # rows from one to the next, and how alike large and small steps count
+_SMALLEST = 32  # side of a page that is looked at
 _REFERENCE = 224  # lengths below are in pixels of a page of that side
 _GAPS, _SMOOTHINGS, _SHORTEST = (5, 12), (1, 3), 16  # within a line; of the places where lines begin; length of a line
 _FEWEST_LINES = 10
@@ -66,7 +73,7 @@ def _ink(grey: np.ndarray) -> np.ndarray:
 
 
 def _strips(ink: np.ndarray) -> np.ndarray:
-    """Means of the rows of each of 16 upright strips, 0 to 1, float32 [size, 16]."""
+    """Means of the rows of each upright strip, 0 to 1, float32 [size, strips]."""
     size, width = len(ink), len(ink) // _STRIPS
     start = (size - width * _STRIPS) // 2
     inner = ink[:, start : start + width * _STRIPS].reshape(size, _STRIPS, width)
@@ -74,12 +81,8 @@ def _strips(ink: np.ndarray) -> np.ndarray:
 
 
 def _change(strips: np.ndarray) -> float:
-    """Mean square of the steps from row to row, of strips twice as wide."""
-    return float(np.square(np.diff(_wider(strips), axis=0)).mean())
-
-
-def _wider(strips: np.ndarray) -> np.ndarray:
-    return (strips[:, ::2] + strips[:, 1::2]) / 2
+    """Mean square of the steps from row to row."""
+    return float(np.square(np.diff(strips, axis=0)).mean())
 
 
 def _axis_cues(lines: np.ndarray, profiles: np.ndarray) -> list[float]:
@@ -89,16 +92,18 @@ def _axis_cues(lines: np.ndarray, profiles: np.ndarray) -> list[float]:
         lines: Ink in rows along the axis, uint8 [size, size].
         profiles: `_strips` whose rows follow each other along the axis.
     """
-    wide, widest = _wider(profiles), _wider(_wider(profiles))
-    steps = np.diff(wide, axis=0)
-    skewness = float((steps**3).mean()) / (float(np.square(steps).mean()) + 1e-8) ** 1.5
-    return [_rises(profiles), _rises(wide), skewness, _rises(widest), *_margins(lines), *_places(profiles.mean(axis=1))]
+    steps = [_rises(profiles), _rises((profiles[:, ::2] + profiles[:, 1::2]) / 2)]
+    return [*steps[0], *steps[1], *_margins(lines), *_places(profiles.mean(axis=1))]
 
 
-def _rises(strips: np.ndarray) -> float:
-    """Whether ink comes in fewer, larger steps than it goes (below 0) or in more, smaller ones."""
-    steps = np.diff(strips, axis=0)
-    return float(np.tanh(2 * steps / (math.sqrt(float(np.square(steps).mean())) + 0.01)).mean())
+def _rises(strips: np.ndarray) -> list[float]:
+    """Whether ink comes in fewer, larger steps than it goes (below 0) or in more, smaller ones, for each of `_STEPS`."""
+    found = list[float]()
+    for rows, steepness in _STEPS:
+        steps = strips[rows:] - strips[:-rows]
+        usual = math.sqrt(float(np.square(steps).mean())) + 0.01
+        found.append(float(np.tanh(steps * (steepness / usual)).mean()))
+    return found
 
 
 def _margins(lines: np.ndarray) -> list[float]:

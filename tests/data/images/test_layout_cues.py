@@ -7,7 +7,7 @@ from docclf_cli.data.images.layout_cues import AXIS_CUES, CUES, cues_of_images, 
 from docclf_cli.data.images.orientation import ORIENTATIONS, Orientation
 from docclf_cli.metrics.orientation import undone_cues
 
-RISES, MARGINS = [0, 1, 3], slice(4, 8)  # of an axis
+RISES, MARGINS = [0, 1, 5, 6], slice(10, 14)  # of an axis
 
 
 def letter(side: int, seed: int = 0) -> np.ndarray:
