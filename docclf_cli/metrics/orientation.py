@@ -1,4 +1,4 @@
-"""How a page lies, told from pooled features: a small calibrated network that abstains where a page has no up.
+"""How a page lies, told from pooled features and its layout: a small calibrated network that abstains where a page has no up.
 
 The number of an orientation is that of `data.images.orientation`: quarter turns clockwise, four more where the page is mirrored, eight
 where that cannot be told. Which side is up and whether a page is mirrored are decided apart: the first is far easier to see.
@@ -19,6 +19,8 @@ from docclf_cli.results.predictions import Predictions
 ORIENTATIONS = 8
 UNTOLD = -1  # in place of a number: it cannot be told which side is up
 TURN_PRECISION, USUAL, LEAST = 0.95, 0.9, 0.5  # shown by held-out copies; threshold where they are too few; lowest one
+_LARGEST_CUE = 3  # in units of its scale
+_OWN_ARRAYS = ("centre", "scale", "hidden_weight", "hidden_bias", "weight", "bias")
 NEARLY_ALL, UNMIRRORED = 0.95, 0.99  # shares of copies without an up, and of unmirrored ones, that are to be left alone
 
 
@@ -44,6 +46,59 @@ class HeldOutOrientation:
 
 
 @dataclass(frozen=True, eq=False)
+class LayoutModel:
+    """How much the layout of a page speaks for each orientation: one small network looks at the page as if each were undone.
+
+    So what it learns from a page holds for that page however it lies.
+
+    Attributes:
+        scale: The cues are divided by it, float32 [cues].
+        hidden_weight: float32 [hidden, cues].
+        hidden_bias: float32 [hidden].
+        weight: float32 [hidden].
+    """
+
+    scale: np.ndarray
+    hidden_weight: np.ndarray
+    hidden_bias: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def scale_of(cls, cues: np.ndarray) -> np.ndarray:
+        """Root mean square of each cue, one for both axes, float32 [cues], of cues [n, cues]."""
+        squares = np.square(cues.astype(np.float64)).mean(axis=0)
+        axis = len(squares) // 2
+        both = (squares[:axis] + squares[axis : 2 * axis]) / 2
+        return np.maximum(np.sqrt(np.concatenate([both, both, squares[2 * axis :]])), 1e-6).astype(np.float32)
+
+    @staticmethod
+    def inputs(cues: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """What the network sees, float32 [n, orientations, cues], of cues [n, cues]."""
+        return undone_cues(np.clip(cues / scale, -_LARGEST_CUE, _LARGEST_CUE)).astype(np.float32)
+
+    def logits(self, cues: np.ndarray) -> np.ndarray:
+        """Logits of the orientations, float32 [n, orientations], of cues [n, cues]."""
+        hidden = self.inputs(cues, self.scale) @ self.hidden_weight.T + self.hidden_bias
+        return np.asarray(np.maximum(hidden, 0) @ self.weight)
+
+
+def undone_cues(cues: np.ndarray) -> np.ndarray:
+    """The cues that pages would show if they lay in each orientation and that were undone, [n, orientations, cues].
+
+    Args:
+        cues: As the pages lie, [n, cues] (`data.images.layout_cues.layout_cues`).
+    """
+    axis = cues.shape[1] // 2
+    across, down, direction = cues[:, :axis], cues[:, axis : 2 * axis], cues[:, 2 * axis :]
+    turned = list[np.ndarray]()
+    for _ in range(4):
+        turned.append(np.concatenate([across, down, direction], axis=1))
+        across, down, direction = down, -across, -direction  # another quarter turn is undone
+    mirror = np.where(np.arange(cues.shape[1]) < axis, -1, 1)
+    return np.stack([*turned, *(one * mirror for one in turned)], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
 class OrientationModel:
     """What a checkpoint keeps to say how a page lies.
 
@@ -56,6 +111,7 @@ class OrientationModel:
         bias: float32 [orientations].
         temperature: Divides the logits.
         held_out: What held-out pages showed, and the thresholds that were chosen on them.
+        layout: Adds its logits, before the temperature; None in checkpoints of earlier versions.
     """
 
     centre: np.ndarray
@@ -66,28 +122,45 @@ class OrientationModel:
     bias: np.ndarray
     temperature: float
     held_out: HeldOutOrientation
+    layout: LayoutModel | None = None
 
-    def log_probs(self, features: np.ndarray) -> np.ndarray:
-        """Calibrated log-probabilities of the orientations, float64 [n, orientations], of pooled features [n, width]."""
+    def log_probs(self, features: np.ndarray, cues: np.ndarray) -> np.ndarray:
+        """Calibrated log-probabilities of the orientations, float64 [n, orientations].
+
+        Args:
+            features: Pooled features, [n, width].
+            cues: Cues of the layout, [n, cues]; not looked at without `layout`.
+        """
         hidden = ((features.astype(np.float32) - self.centre) / self.scale) @ self.hidden_weight.T + self.hidden_bias
         logits = np.maximum(hidden, 0) @ self.weight.T + self.bias
+        if self.layout is not None:
+            logits = logits + self.layout.logits(cues)
         return np.asarray(log_softmax(logits.astype(np.float64) / self.temperature, axis=1))
 
-    def decide(self, features: np.ndarray) -> np.ndarray:
-        """Number of the orientation of each page, int8 [n]; `UNTOLD` where no side is surely up."""
-        return decided(self.log_probs(features), self.held_out.turn_threshold, self.held_out.mirror_threshold)
+    def decide(self, features: np.ndarray, cues: np.ndarray) -> np.ndarray:
+        """Number of the orientation of each page, int8 [n]; `UNTOLD` where no side is surely up. Arguments as of `log_probs`."""
+        return decided(self.log_probs(features, cues), self.held_out.turn_threshold, self.held_out.mirror_threshold)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays by name."""
-        own = {one.name: np.asarray(getattr(self, one.name)) for one in fields(self) if one.name != "held_out"}
+        own = {name: np.asarray(getattr(self, name)) for name in (*_OWN_ARRAYS, "temperature")}
+        if self.layout is not None:
+            own |= {f"layout_{one.name}": getattr(self.layout, one.name) for one in fields(LayoutModel)}
         return own | {one.name: np.asarray(getattr(self.held_out, one.name)) for one in fields(HeldOutOrientation)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> OrientationModel:
         """What `to_arrays` made."""
         held_out: dict[str, Any] = {one.name: arrays[one.name].item() for one in fields(HeldOutOrientation)}
-        own = {one.name: arrays[one.name] for one in fields(cls) if one.name not in ("held_out", "temperature")}
-        return cls(**own, temperature=float(arrays["temperature"]), held_out=HeldOutOrientation(**held_out))
+        layout = None
+        if "layout_scale" in arrays:
+            layout = LayoutModel(**{one.name: arrays[f"layout_{one.name}"] for one in fields(LayoutModel)})
+        return cls(
+            **{name: arrays[name] for name in _OWN_ARRAYS},
+            temperature=float(arrays["temperature"]),
+            held_out=HeldOutOrientation(**held_out),
+            layout=layout,
+        )
 
 
 def turn_log_probs(log_probs: np.ndarray) -> np.ndarray:

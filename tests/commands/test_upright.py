@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from tiny import TONES, no_plots, tiny_profile
 
 from docclf_cli.data.images.orientation import Orientation
+from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.tasks import train as train_module
 
@@ -57,6 +59,21 @@ def test_the_checkpoint_holds_plain_arrays_and_its_info_what_held_out_pages_show
     assert held_out.right > 0.9
     (path.parent / "predictions" / "best.ckpt.info.json").unlink()
     assert info_of(path).orientation == held_out
+
+
+def test_a_checkpoint_of_an_earlier_version_says_how_pages_lie_without_their_layout(
+    docclf: Docclf, trained: Path, tmp_path: Path
+) -> None:
+    stored = Checkpoint.load(trained / "runs" / "a" / "best.ckpt")
+    earlier = {name: value for name, value in stored.orientation.items() if not name.startswith("layout_")}
+    assert len(earlier) < len(stored.orientation)
+    replace(stored, orientation=earlier).save(tmp_path / "earlier.ckpt")
+    outcome = docclf("predict", str(tmp_path / "earlier.ckpt"), str(trained / "turned"), "-o", str(tmp_path / "out"))
+    assert outcome.code == 0, outcome.stderr
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as file:
+        turns = [row["turn"] for row in csv.DictReader(file)]
+    assert set(turns) <= {"", "90"}
+    assert turns.count("90") >= 3
 
 
 def test_predict_says_how_pages_lie_and_turns_copies_upright(docclf: Docclf, trained: Path, tmp_path: Path) -> None:

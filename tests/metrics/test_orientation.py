@@ -7,10 +7,12 @@ from docclf_cli.metrics.orientation import (
     LEAST,
     UNTOLD,
     HeldOutOrientation,
+    LayoutModel,
     OrientationModel,
     agreed,
     decided,
     held_out_orientation,
+    undone_cues,
 )
 
 
@@ -34,16 +36,56 @@ def test_models_that_contradict_each_other_tell_nothing() -> None:
     assert agreed([first]).tolist() == first.tolist()
 
 
+CUES = 7  # three of each axis, and the direction of lines
+
+
+def random_model(rng: np.random.Generator) -> OrientationModel:
+    arrays = [abs(rng.normal(size=shape)).astype(np.float32) for shape in [(5,), (5,), (3, 5), (3,), (8, 3), (8,)]]
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in [(4, CUES), (4,), (4,)]]
+    layout = LayoutModel(LayoutModel.scale_of(rng.normal(size=(9, CUES))), *weights)
+    held_out = HeldOutOrientation(40, 0.9, 0.95, 0.8, 0.7, 0.6)
+    return OrientationModel(*arrays, temperature=1.5, held_out=held_out, layout=layout)
+
+
 def test_a_model_is_its_arrays() -> None:
     rng = np.random.default_rng(0)
-    shapes = [(5,), (5,), (3, 5), (3,), (8, 3), (8,)]
-    arrays = [abs(rng.normal(size=shape)).astype(np.float32) for shape in shapes]
-    model = OrientationModel(*arrays, temperature=1.5, held_out=HeldOutOrientation(40, 0.9, 0.95, 0.8, 0.7, 0.6))
+    model = random_model(rng)
     again = OrientationModel.from_arrays(model.to_arrays())
-    features = rng.normal(size=(20, 5))
+    features, cues = rng.normal(size=(20, 5)), rng.normal(size=(20, CUES))
     assert again.held_out == model.held_out
-    assert np.array_equal(again.log_probs(features), model.log_probs(features))
-    assert np.exp(model.log_probs(features)).sum(axis=1) == pytest.approx(1)
+    assert np.array_equal(again.log_probs(features, cues), model.log_probs(features, cues))
+    assert np.exp(model.log_probs(features, cues)).sum(axis=1) == pytest.approx(1)
+    assert not np.allclose(model.log_probs(features, -cues), model.log_probs(features, cues))
+
+
+def test_models_of_earlier_versions_do_without_the_layout() -> None:
+    rng = np.random.default_rng(0)
+    arrays = random_model(rng).to_arrays()
+    earlier = {name: value for name, value in arrays.items() if not name.startswith("layout_")}
+    assert len(arrays) - len(earlier) == 4
+    model = OrientationModel.from_arrays(earlier)
+    features = rng.normal(size=(20, 5))
+    hidden = np.maximum((features - model.centre) / model.scale @ model.hidden_weight.T + model.hidden_bias, 0)
+    logits = (hidden @ model.weight.T + model.bias) / model.temperature
+    expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert model.log_probs(features, np.empty((20, 0))) == pytest.approx(expected, abs=1e-3)
+    assert model.to_arrays().keys() == earlier.keys()
+
+
+def test_the_layout_speaks_for_the_same_upright_page_however_it_lies() -> None:
+    rng = np.random.default_rng(1)
+    model = random_model(rng).layout
+    assert model is not None
+    across, down, direction = rng.normal(size=(3, 10, 3))
+    upright = np.concatenate([across, down, direction[:, :1]], axis=1)
+    turned = np.concatenate(
+        [-down, across, -direction[:, :1]], axis=1
+    )  # a quarter clockwise: what was on top is at the right
+    mirrored = np.concatenate([-across, down, direction[:, :1]], axis=1)
+    assert np.array_equal(undone_cues(turned)[:, 1], upright)
+    assert np.array_equal(undone_cues(mirrored)[:, 4], upright)
+    assert model.logits(turned)[:, [1, 2, 3, 0]] == pytest.approx(model.logits(upright)[:, :4], abs=1e-5)
+    assert model.logits(mirrored)[:, 4] == pytest.approx(model.logits(upright)[:, 0], abs=1e-5)
 
 
 def drawn(rng: np.random.Generator, pages: int, wrong: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
+from docclf_cli.data.images.layout_cues import cues_of_images
 from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.loading.batch import Batch
 from docclf_cli.data.loading.pages import AS_IT_IS, PLAIN, NamedView
@@ -205,6 +206,11 @@ class Predictor:
         """Whether it can say how a page lies: each network can, and one of the views is the page as it is."""
         return self.sees_plain and all(network.orientation is not None for network in self.networks)
 
+    @property
+    def _reads_layout(self) -> bool:
+        heads = [network.orientation for network in self.networks if network.orientation is not None]
+        return any(head.layout is not None for head in heads)
+
     def outputs(self, images: torch.Tensor, texts: Sequence[TextPage] = ()) -> PageOutputs:
         """What the networks say together: log-probabilities of all views, how foreign the plain page is, and how it lies.
 
@@ -226,6 +232,7 @@ class Predictor:
             return PageOutputs(log_probs)
         place, count = [view.name for view in self.views].index(PLAIN), len(images) // len(self.views)
         plain = slice(place * count, (place + 1) * count)
+        cues = cues_of_images(images[plain].cpu().numpy()) if self._reads_layout else np.empty((count, 0))
         log_odds, leading, orientations = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         for network, output in zip(self.networks, outputs, strict=True):
             if network.novelty is not None:
@@ -233,7 +240,7 @@ class Predictor:
                 log_odds.append(network.novelty.log_odds(features, output.logits[plain].cpu().numpy()))
                 leading.append(network.novelty.leading_of(features))
             if network.orientation is not None:
-                orientations.append(network.orientation.decide(output.stage[plain].cpu().numpy()))
+                orientations.append(network.orientation.decide(output.stage[plain].cpu().numpy(), cues))
         return PageOutputs(
             log_probs,
             np.mean(log_odds, axis=0) if self.knows_unknown else None,

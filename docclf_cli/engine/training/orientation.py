@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import degrade
+from docclf_cli.data.images.layout_cues import cues_of_images
 from docclf_cli.data.images.orientation import ORIENTATIONS, Orientation
 from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.datasets import InferenceDataset, ModelInput
@@ -26,7 +28,7 @@ from docclf_cli.engine.training.last_look import last_look, network_of
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.intervals import unit_of
-from docclf_cli.metrics.orientation import HeldOutOrientation, OrientationModel, held_out_orientation
+from docclf_cli.metrics.orientation import HeldOutOrientation, LayoutModel, OrientationModel, held_out_orientation
 from docclf_cli.models.features import StageRecorder
 from docclf_cli.profile.schema import AugmentationConfig, TrainConfig
 
@@ -36,7 +38,7 @@ SHARE, STEP = 1 / 8, 3  # of the forward passes of training, at most; a page in 
 FEWEST = 20  # training pages, and held-out ones
 COPIES, HELD_OUT_COPIES = 8, 4  # of each page, at most; every fourth one is varied, or every other one degraded
 MOST_HELD_OUT = 150  # pages
-HIDDEN, EPOCHS, BATCH, RATE, DECAY, DROPPED = 128, 30, 64, 2e-3, 1e-2, 0.3
+HIDDEN, LAYOUT_HIDDEN, EPOCHS, BATCH, RATE, DECAY, DROPPED = 128, 16, 30, 64, 2e-3, 0.3, 0.3
 NO_UP = -1  # in place of an orientation
 _STREAM = 6  # keeps these random streams apart from those of training
 logger = logging.getLogger("docclf")
@@ -73,17 +75,19 @@ def learn_orientation(task: TrainingJob, best: Checkpoint, validator: Validator)
     held_out = task.val_rows[stratified_sample(labels[task.val_rows], most_held_out, seed)]
     varied = _varied(task.profile.augmentation)
     lying = [_LyingView(seed, copy, varied if copy % 4 == 3 else None) for copy in range(copies)]
-    features, numbers, _ = _observe(network, [*lying, _LyingView(seed, NO_UP, None)], trained, validator)
+    features, cues, numbers, _ = _observe(network, [*lying, _LyingView(seed, NO_UP, None)], trained, validator)
     degraded = [_LyingView(seed + 1, copy, _damaged if copy % 2 else None) for copy in range(HELD_OUT_COPIES)]
-    others, other_numbers, rows = _observe(network, [*degraded, _LyingView(seed + 1, NO_UP, None)], held_out, validator)
+    others, other_cues, other_numbers, rows = _observe(
+        network, [*degraded, _LyingView(seed + 1, NO_UP, None)], held_out, validator
+    )
     if min(len(features), len(others)) == 0:
         return {}
-    fitted = _fitted(features, numbers, seed)
+    fitted = _fitted(features, cues, numbers, seed)
     has_up = other_numbers != NO_UP
-    log_probs = fitted.log_probs(others)
+    log_probs = fitted.log_probs(others, other_cues)
     fitted = replace(fitted, temperature=fit_temperature(log_probs[has_up], other_numbers[has_up]))
     units = unit_of(len(index), index.groups)[rows]
-    found = held_out_orientation(fitted.log_probs(others), other_numbers, units)
+    found = held_out_orientation(fitted.log_probs(others, other_cues), other_numbers, units)
     logger.info(
         "%s took %.1f s; of turned held-out pages %.0f %% are told, %.1f %% of these right",
         TASK, time.monotonic() - started, 100 * found.told, 100 * found.right,
@@ -169,33 +173,62 @@ def _damaged(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _observe(
     network: Network, views: Sequence[_LyingView], rows: np.ndarray, validator: Validator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pooled features of the copies of pages, the orientation of each, and its row."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pooled features of the copies of pages, the cues of their layout, the orientation of each, and its row."""
     dataset = InferenceDataset((ModelInput(validator.prepared.pages, tuple(views)),))
-    features, numbers, read = list[np.ndarray](), list[int](), list[int]()
+    features, cues, numbers, read = list[np.ndarray](), list[np.ndarray](), list[int](), list[int]()
     for batch, outputs in last_look(network, dataset, rows.tolist(), validator, TASK, len(views)):
         features.append(outputs.stage.cpu().numpy())
+        cues.append(cues_of_images(batch.images[0].cpu().numpy()))
         numbers += [view.number(int(row)) for view in views for row in batch.rows]
         read += batch.rows.tolist() * len(views)
-    found = np.concatenate(features) if features else np.empty((0, 0), np.float32)
-    return found, np.array(numbers, np.int64), np.array(read, np.int64)
+    found = [np.concatenate(one) if one else np.empty((0, 0), np.float32) for one in (features, cues)]
+    return found[0], found[1], np.array(numbers, np.int64), np.array(read, np.int64)
 
 
-def _fitted(features: np.ndarray, numbers: np.ndarray, seed: int) -> OrientationModel:
+class _OrientationNetwork(nn.Module):
+    """What `OrientationModel` computes, while it is learned."""
+
+    def __init__(self, width: int, cues: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.hidden_weight = nn.Parameter(torch.randn(HIDDEN, width, generator=rng) * (2 / width) ** 0.5)
+        self.hidden_bias = nn.Parameter(torch.zeros(HIDDEN))
+        self.weight = nn.Parameter(torch.randn(ORIENTATIONS, HIDDEN, generator=rng) * HIDDEN**-0.5)
+        self.bias = nn.Parameter(torch.zeros(ORIENTATIONS))
+        self.layout_hidden_weight = nn.Parameter(torch.randn(LAYOUT_HIDDEN, cues, generator=rng) * (2 / cues) ** 0.5)
+        self.layout_hidden_bias = nn.Parameter(torch.zeros(LAYOUT_HIDDEN))
+        self.layout_weight = nn.Parameter(torch.randn(LAYOUT_HIDDEN, generator=rng) * LAYOUT_HIDDEN**-0.5)
+        self._rng = rng
+
+    def forward(self, features: torch.Tensor, cues: torch.Tensor) -> torch.Tensor:
+        """Logits [n, orientations] of features [n, width] and cues [n, orientations, cues]."""
+        hidden = torch.relu(self._dropped(features) @ self.hidden_weight.T + self.hidden_bias)
+        seen = torch.relu(cues @ self.layout_hidden_weight.T + self.layout_hidden_bias)
+        alike = self._dropped(torch.ones(len(cues), 1, LAYOUT_HIDDEN))  # for all orientations of a page
+        return self._dropped(hidden) @ self.weight.T + self.bias + (seen * alike) @ self.layout_weight
+
+    def _dropped(self, values: torch.Tensor) -> torch.Tensor:
+        return values * (torch.rand(values.shape, generator=self._rng) >= DROPPED) / (1 - DROPPED)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its parameters by name."""
+        return {name: value.detach().numpy() for name, value in self.named_parameters()}
+
+
+def _fitted(features: np.ndarray, cues: np.ndarray, numbers: np.ndarray, seed: int) -> OrientationModel:
     """A network with one hidden layer, fitted to copies of training pages; those without an up are to have even odds."""
     centre, scale = features.mean(axis=0), features.std(axis=0)
     # As in the linear probe: what hardly varies here may vary on other pages.
     scale = np.maximum(scale, max(float(np.median(scale)) / 2, 1e-6))
+    cue_scale = LayoutModel.scale_of(cues)
     inputs = torch.as_tensor((features - centre) / scale, dtype=torch.float32)
+    layouts = torch.as_tensor(LayoutModel.inputs(cues, cue_scale))
     targets = np.full((len(numbers), ORIENTATIONS), 1 / ORIENTATIONS, np.float32)
     targets[numbers != NO_UP] = np.eye(ORIENTATIONS, dtype=np.float32)[numbers[numbers != NO_UP]]
     wanted = torch.as_tensor(targets)
     rng = torch.Generator().manual_seed(seed)
-    width = inputs.shape[1]
-    first = (torch.randn(HIDDEN, width, generator=rng) * (2 / width) ** 0.5).requires_grad_()
-    second = (torch.randn(ORIENTATIONS, HIDDEN, generator=rng) * HIDDEN**-0.5).requires_grad_()
-    biases = torch.zeros(HIDDEN, requires_grad=True), torch.zeros(ORIENTATIONS, requires_grad=True)
-    optimizer = torch.optim.AdamW([first, second, *biases], lr=RATE, weight_decay=DECAY)
+    network = _OrientationNetwork(inputs.shape[1], layouts.shape[2], rng)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     steps = EPOCHS * max(1, len(inputs) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for step in range(steps):
@@ -204,21 +237,13 @@ def _fitted(features: np.ndarray, numbers: np.ndarray, seed: int) -> Orientation
             start = 0
         rows = order[start : start + BATCH]
         start += BATCH
-        kept = (torch.rand(len(rows), width, generator=rng) >= DROPPED) / (1 - DROPPED)
-        hidden = torch.relu((inputs[rows] * kept) @ first.T + biases[0])
-        kept = (torch.rand(len(rows), HIDDEN, generator=rng) >= DROPPED) / (1 - DROPPED)
-        loss = torch.nn.functional.cross_entropy((hidden * kept) @ second.T + biases[1], wanted[rows])
+        loss = nn.functional.cross_entropy(network(inputs[rows], layouts[rows]), wanted[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return OrientationModel(
-        centre=centre,
-        scale=scale,
-        hidden_weight=first.detach().numpy(),
-        hidden_bias=biases[0].detach().numpy(),
-        weight=second.detach().numpy(),
-        bias=biases[1].detach().numpy(),
-        temperature=1.0,
-        held_out=HeldOutOrientation(0, 0.0, 0.0, 0.0, 1.0, 1.0),
+    unknown = HeldOutOrientation(0, 0.0, 0.0, 0.0, 1.0, 1.0)
+    scales = {"centre": centre, "scale": scale, "temperature": np.ones(()), "layout_scale": cue_scale}
+    return OrientationModel.from_arrays(
+        network.arrays() | scales | {name: np.asarray(value) for name, value in asdict(unknown).items()}
     )

@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 
+from docclf_cli.data.images.layout_cues import CUES
 from docclf_cli.data.images.orientation import ORIENTATIONS, Orientation
 from docclf_cli.engine.training.orientation import NO_UP, _fitted, pages_to_turn, without_up
-from docclf_cli.metrics.orientation import turn_log_probs
+from docclf_cli.metrics.orientation import turn_log_probs, undone_cues
 
 
 def pooled(page: np.ndarray) -> np.ndarray:
     """What the pages of these tests have as features: the means of four rows and four columns."""
     grid = page[..., 0].astype(np.float32).reshape(4, 8, 4, 8).mean(axis=(1, 3))
     return np.concatenate([grid.mean(axis=0), grid.mean(axis=1)])
+
+
+def no_cues(count: int) -> np.ndarray:
+    """The cues of pages whose layout shows nothing."""
+    return np.zeros((count, CUES), np.float32)
 
 
 def pages(rng: np.random.Generator, count: int) -> list[np.ndarray]:
@@ -34,11 +40,11 @@ def test_copies_of_pages_teach_how_others_lie_and_pieces_tell_nothing() -> None:
         for page in trained
         for number in [*range(ORIENTATIONS), NO_UP]
     ]
-    model = _fitted(np.stack([pooled(page) for page in copies]), numbers, seed=0)
+    model = _fitted(np.stack([pooled(page) for page in copies]), no_cues(len(copies)), numbers, seed=0)
     turned = [Orientation.numbered(number).of(page) for page in others for number in range(ORIENTATIONS)]
-    log_probs = model.log_probs(np.stack([pooled(page) for page in turned]))
+    log_probs = model.log_probs(np.stack([pooled(page) for page in turned]), no_cues(len(turned)))
     assert (log_probs.argmax(axis=1) == np.tile(range(ORIENTATIONS), 20)).mean() > 0.95
-    pieces = model.log_probs(np.stack([pooled(without_up(page, rng)) for page in others]))
+    pieces = model.log_probs(np.stack([pooled(without_up(page, rng)) for page in others]), no_cues(len(others)))
     surest = np.exp(turn_log_probs(log_probs).max(axis=1))
     assert np.exp(turn_log_probs(pieces).max(axis=1)).mean() < surest.mean() - 0.1
 
@@ -46,8 +52,20 @@ def test_copies_of_pages_teach_how_others_lie_and_pieces_tell_nothing() -> None:
 def test_the_same_seed_gives_the_same_model() -> None:
     rng = np.random.default_rng(0)
     features, numbers = rng.normal(size=(80, 6)).astype(np.float32), rng.integers(8, size=80)
-    first, second = (_fitted(features, numbers, seed=3).to_arrays() for _ in range(2))
+    cues = rng.normal(size=(80, CUES)).astype(np.float32)
+    first, second = (_fitted(features, cues, numbers, seed=3).to_arrays() for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_what_the_layout_shows_of_pages_in_one_way_holds_for_pages_that_lie_in_another() -> None:
+    rng = np.random.default_rng(0)
+    shown = rng.normal(0.5, 0.5, CUES)
+    upright = (rng.normal(0, 0.3, (200, CUES)) + shown).astype(np.float32)
+    model = _fitted(rng.normal(size=(150, 6)).astype(np.float32), upright[:150], np.zeros(150, np.int64), seed=0)
+    mirrored = upright[150:] * np.where(np.arange(CUES) < CUES // 2, -1, 1)
+    assert np.allclose(undone_cues(mirrored)[:, 4], upright[150:])
+    assert model.layout is not None
+    assert (model.layout.logits(mirrored).argmax(axis=1) == 4).mean() > 0.8
 
 
 def test_pieces_of_a_page_are_its_own() -> None:
