@@ -215,5 +215,5 @@ def _first_word(pipe: Connection) -> Any:
 def _could_not_start(process: BaseProcess) -> ResourceError:
     return ResourceError(
         f"a worker ended before it could answer (exit code {process.exitcode})",
-        "each worker holds the models: with fewer --workers less memory is needed",
+        "each worker holds the models: fewer of them need less memory",
     )
