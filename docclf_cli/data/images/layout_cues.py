@@ -14,22 +14,14 @@ from PIL import Image, ImageChops, ImageFilter
 AXIS_CUES = 18  # of each axis
 CUES = 2 * AXIS_CUES + 1
 _STRIPS = 8  # that a page is cut into, so that lines on a page that lies askew stay apart
-_STEPS = (
-    (1, 2),
-    (1, 6),
-    (2, 2),
-    (2, 6),
-    (3, 2),
-)  # rows from one to the next, and how alike large and small steps count
+# Rows from one to the next, and how alike large and small steps count.
+_STEPS = ((1, 2), (1, 6), (2, 2), (2, 6), (3, 2))
 _SMALLEST = 32  # side of a page that is looked at
 _REFERENCE = 224  # lengths below are in pixels of a page of that side
 _GAPS, _SMOOTHINGS, _SHORTEST = (5, 12), (1, 3), 16  # within a line; of the places where lines begin; length of a line
 _FEWEST_LINES = 10
-_FAINT, _LEAST_TOP, _INKED = (
-    4,
-    12,
-    89,
-)  # grey values below the paper; ink that counts as black; ink of 255 that is a line's
+# Grey values below the paper that are still paper, and that count as black at least; ink (of 255) that is part of a line.
+_FAINT, _LEAST_TOP, _INKED = 4, 12, 89
 
 
 def layout_cues(grey: np.ndarray) -> np.ndarray:
