@@ -12,6 +12,7 @@ PAGES is a folder of image files, of one page each. The stages:
     pdf        PDF files of 20 pages
     limit      64 clients at a server that takes 8 requests at once
     restart    SIGKILL and a new server on the same port, three times while 8 clients ask
+    workers    the load of 8 and 64 clients on one process and on two, in turns
     litserve   the same model behind LitServe, where it is installed; it is no dependency
 
 Each stage sends a bounded number of requests from as many clients
@@ -383,11 +384,13 @@ def main() -> None:
             print(load(port, bodies, 64, args.requests, retry=False).line("limit of 8, 64 clients"), flush=True)
     if "restart" in stages:
         restarts(args.run, bodies, args.requests)
+    if "workers" in stages:
+        workers(args.run, bodies, args.requests)
     if "litserve" in stages:
         litserve(args.run, bodies, args.requests)
 
 
-STAGES = ("load", "malformed", "reload", "flat", "slow", "pdf", "limit", "restart", "litserve")
+STAGES = ("load", "malformed", "reload", "flat", "slow", "pdf", "limit", "restart", "workers", "litserve")
 
 
 def compare(run: str, pages: Path, files: list[Path], bodies: list[bytes], requests: int, cores: int) -> None:
@@ -407,6 +410,16 @@ def compare(run: str, pages: Path, files: list[Path], bodies: list[bytes], reque
         "share of predict before and after: "
         + ", ".join(f"{n} clients {s:.2f}" for n, s in zip(rates, shares, strict=True))
     )
+
+
+def workers(run: str, bodies: list[bytes], requests: int) -> None:
+    """Pages per second and memory of one process and of two, in turns."""
+    for count, _ in itertools.product((1, 2), range(2)):
+        with server(run, "--workers", str(count)) as (process, port):
+            for clients in (8, 64):
+                load(port, bodies, clients, 128)
+                found = load(port, bodies, clients, requests)
+                print(f"{found.line(f'{count} workers, {clients} clients')}   {memory(process):6.0f} MB", flush=True)
 
 
 def malformed(process: subprocess.Popen[str], port: int, bodies: list[bytes], requests: int) -> None:

@@ -51,7 +51,7 @@ def serve_in_workers(
         count: How many processes.
         sources: Models by name; each process loads all of them.
         options: How to answer; the decoders are shared out.
-        limits: What requests may take; those that may wait are shared out.
+        limits: What requests may take, and how many each process takes.
         prepare: Called first in each process; prepares its messages.
 
     Raises:
@@ -65,7 +65,6 @@ def serve_in_workers(
         for name, source in sources.items()
     }
     options = replace(options, decoders=max(1, options.decoders // count))
-    limits = replace(limits, waiting=max(1, limits.waiting // count))
     with contextlib.closing(listen(options.host, options.port)) as listener, _shared_metrics():
         work = functools.partial(_work, prepare, listener, shared, options, limits)
         asyncio.run(_Workers(count, work, options, listener).run())
