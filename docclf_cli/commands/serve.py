@@ -63,7 +63,7 @@ def run(
     max_mb: Annotated[float, option.declare("--max-mb", help="Largest file.", panel=LIMITS, min=0.001)] = 50.0,
     max_pages: Annotated[int, option.declare("--max-pages", help="Most pages of a file.", panel=LIMITS, min=1)] = 100,
     max_requests: Annotated[
-        int, option.declare("--max-requests", help="Requests in work; more are answered 429.", panel=LIMITS, min=1)
+        int, option.declare("--max-requests", help="Requests in work, of each worker; more are answered 429.", panel=LIMITS, min=1)
     ] = 64,
     timeout: Annotated[
         float, option.declare("--timeout", help="Longest seconds of a request.", panel=LIMITS, min=0.1)
