@@ -104,8 +104,16 @@ def _work(
 
 @dataclass(eq=False)
 class _Worker:
+    """A process; until it is ready SIGHUP would end it, so it gets a reload that was missed when it is."""
+
     process: BaseProcess
     pipe: Connection
+    ready: bool = False
+    reload: bool = False
+
+    def send(self, number: signal.Signals) -> None:
+        if self.process.is_alive() and self.process.pid is not None:
+            os.kill(self.process.pid, number)
 
 
 class _Workers:
@@ -123,7 +131,7 @@ class _Workers:
     ) -> None:
         self._work, self._options, self._listener = work, options, listener
         self._running: set[_Worker] = set()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._waiting = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
         self._context = multiprocessing.get_context("spawn")
@@ -137,12 +145,12 @@ class _Workers:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._send(signal.SIGHUP))
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         keepers = [loop.create_task(self._keep()) for _ in range(self._waiting)]
         try:
             await asyncio.gather(*keepers)
         finally:
-            self._stopping = True
+            self._stopping.set()
             self._send(signal.SIGTERM)
             await asyncio.gather(*keepers, return_exceptions=True)
             self._threads.shutdown()
@@ -150,25 +158,25 @@ class _Workers:
     async def _keep(self) -> None:
         """One process after another, until the server stops."""
         pause, started = 1.0, False
-        while not self._stopping:
+        while not self._stopping.is_set():
             worker = self._start()
             said = await self._in_thread(_first_word, worker.pipe)
             if said == READY:
-                if not started:
-                    self._is_ready()
+                self._is_ready(worker, first=not started)
                 pause, started = 1.0, True
             await self._in_thread(worker.process.join)
             worker.pipe.close()
             self._running.discard(worker)
             mark_process_dead(worker.process.pid)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if not started:
                 raise said if isinstance(said, Exception) else _could_not_start(worker.process)
             why = said if isinstance(said, Exception) else f"exit code {worker.process.exitcode}"
             logger.warning("a worker has ended (%s); another one takes its place", why)
             if said != READY:
-                await asyncio.sleep(pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _start(self) -> _Worker:
@@ -180,24 +188,33 @@ class _Workers:
         self._running.add(worker)
         return worker
 
-    def _is_ready(self) -> None:
-        self._waiting -= 1
-        if not self._waiting:
+    def _is_ready(self, worker: _Worker, *, first: bool) -> None:
+        worker.ready = True
+        if worker.reload:
+            worker.send(signal.SIGHUP)
+        self._waiting -= first
+        if first and not self._waiting:
             say_address(self._options, self._listener)
 
+    def _reload(self) -> None:
+        for worker in self._running:
+            if worker.ready:
+                worker.send(signal.SIGHUP)
+            else:
+                worker.reload = True
+
     def _stop(self) -> None:
-        if not self._stopping:
+        if not self._stopping.is_set():
             logger.info(STOPPING)
             asyncio.get_running_loop().call_later(
                 self._options.stop_after + KILLED_AFTER, lambda: self._send(signal.SIGKILL)
             )
-        self._stopping = True
+        self._stopping.set()
         self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
         for worker in self._running:
-            if worker.process.is_alive() and worker.process.pid is not None:
-                os.kill(worker.process.pid, number)
+            worker.send(number)
 
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

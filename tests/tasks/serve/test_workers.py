@@ -105,6 +105,19 @@ def test_all_load_a_new_checkpoint_and_keep_theirs_where_it_is_damaged(
 
 
 @pytest.mark.slow
+def test_a_reload_that_is_asked_for_while_they_start_comes_when_they_are_ready(
+    start: Callable[..., CliProcess], checkpoint: Path
+) -> None:
+    process = start("serve", checkpoint, "--workers", 2, "--port", 0, env={"DOCCLF_SERVE_TOKEN": None})
+    until(lambda: len(workers_of(process.pid)) == 2)
+    process.send(signal.SIGHUP)
+    process.wait_for("listening on http://127.0.0.1:")
+    until(lambda: process.stderr.count("loaded again: default") == 2)
+    process.send(signal.SIGTERM)
+    assert process.wait(60).code == 0
+
+
+@pytest.mark.slow
 def test_they_end_with_the_first_process(server: tuple[CliProcess, int]) -> None:
     process, port = server
     workers = workers_of(process.pid)
