@@ -27,7 +27,7 @@ text: "off"
 tracking: {backend: none}
 """
 ENSEMBLE = "ensemble: {models: [{run: runs/mine}, {run: runs/other}]}\n"
-PROFILES = ("config", "laptop", "scratch", "instant", "quickstart")
+PROFILES = ("config", "laptop", "brief", "scratch", "instant", "quickstart")
 
 
 class HintWorld:

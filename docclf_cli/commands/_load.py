@@ -40,7 +40,7 @@ def load_recipe(name: str, options: Mapping[str, Any], sets: Sequence[str] | Non
         InputError: Both `--minutes` and `--epochs` are given.
         ProfileError: As `load_checked`.
     """
-    from docclf_cli.tasks.recipe import AUTO, INSTANT, LAPTOP, SCRATCH, Recipe, choose_recipe, own_auto
+    from docclf_cli.tasks.recipe import AUTO, BRIEF, INSTANT, LAPTOP, SCRATCH, Recipe, choose_recipe, own_auto
 
     loaded = load_checked(name, options, sets)
     given = {key for key, source in loaded.sources.items() if source.kind in (OPTION, SET)}
@@ -51,9 +51,10 @@ def load_recipe(name: str, options: Mapping[str, Any], sets: Sequence[str] | Non
     recipe = choose_recipe(loaded)
     if loaded.profile.train.minutes is None or recipe.profile == SCRATCH:
         return load_checked(recipe.profile, options, sets), recipe
-    shorter = load_checked(INSTANT, options, sets).profile
-    any_size = recipe.profile == LAPTOP and "data.image_size" not in given
-    recipe = replace(recipe, shorter=shorter, any_size=any_size)
+    recipe = replace(recipe, instant=load_checked(INSTANT, options, sets).profile)
+    if recipe.profile == LAPTOP:
+        brief = load_checked(BRIEF, options, sets).profile
+        recipe = replace(recipe, brief=brief, any_size="data.image_size" not in given)
     return load_checked(recipe.profile, options, sets), recipe
 
 

@@ -209,11 +209,17 @@ class TrainConfig(Section):
         "It warms up: after t steps the decay is at most 1 - t^(-2/3), so .9 after 32 steps, .99 after 1,000, .999 after "
         "31,623",
     )
+    batch_norm: Literal["train", "frozen"] = Field(
+        "train",
+        description="Statistics of batch norms: train computes them from each batch; frozen keeps those of the pretrained weights, "
+        "which takes less time and suits short runs, with a smaller learning rate",
+    )
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
     linear_probe: Count | Literal["auto"] | None = Field(
         None,
         description="The first epoch fits the classifier alone, by logistic regression with a cross-validated penalty, to the "
-        "features of this many views of each page (one plain, the others augmented); auto: as many as take about ten seconds",
+        "features of this many views of each page (one plain, the others augmented); auto: as many as take about ten seconds, "
+        "and none where other epochs follow and the network does not end in one linear layer",
     )
     monitor: str = Field(
         "blend",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -16,15 +17,16 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
-from docclf_cli.engine.runtime.numerics import SCORING_BATCH, pages_to_compare, resolve_numerics, scoring_runtime
+from docclf_cli.engine.runtime.numerics import SCORING_BATCH, resolve_numerics, scoring_runtime
 from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_page
-from docclf_cli.engine.training.linear_probe import MOST_VIEWS
-from docclf_cli.engine.training.orientation import COPIES, copies_of, forward_passes
+from docclf_cli.engine.training.best_epoch import passes_after_epochs
+from docclf_cli.engine.training.linear_probe import MOST_VIEWS, PAGES_TO_BEGIN, resolve_views
+from docclf_cli.engine.training.orientation import COPIES, forward_passes
 from docclf_cli.errors import InputError
 from docclf_cli.hardware import usable_cores
 from docclf_cli.models.factory import create_model, pretrained_stats
 from docclf_cli.profile.schema import Profile, RuntimeConfig
-from docclf_cli.tasks.recipe import INSTANT, Recipe
+from docclf_cli.tasks.recipe import BRIEF, INSTANT, Recipe
 from docclf_cli.text import Message
 
 # Seconds before a run's first line of code, and after its last prediction: tables, plots, verdict.
@@ -32,9 +34,12 @@ START_SECONDS, END_SECONDS = 5.0, 8.0
 PROBE_SECONDS = 3.0  # of the logistic regressions of a probe
 SAMPLE, READING_SECONDS = 24, 1.0  # pages that are read to measure reading
 NO_BENCHMARK = 2.0  # minutes; shorter runs take the numerics that are fastest for most networks on CPUs
-FEWEST_EPOCHS = 5  # fewer epochs of training are worth less than a linear probe
-MANY_EPOCHS, LARGE_EPOCHS = 48, 24  # from so many epochs on, so many at the larger size are worth more
+FEWEST_EPOCHS = 8  # fewer epochs of training are worth less than a linear probe
+ENOUGH_EPOCHS = 24  # the largest pages that get so many are worth more than smaller ones that get more
+BRIEFLY_ENOUGH = 15  # likewise, of the profile `brief`
+ENOUGH_STEPS = 200  # and with few pages so many optimizer steps
 LARGER = 10 / 7  # 320 pixels instead of 224
+FROZEN = 0.77  # time of a training step with frozen batch norms, in those with statistics of each batch
 MOST_EPOCHS = 100
 UPRIGHT_SHARE = 0.06  # of the time, to learn how pages lie
 logger = logging.getLogger("docclf")
@@ -73,10 +78,14 @@ class Speed:
     train: float
     score: float
 
-    def larger(self, factor: float) -> Speed:
-        """The same for pages whose sides are longer by a factor."""
+    def scaled(self, factor: float) -> Speed:
+        """The same for pages whose sides are longer or shorter by a factor."""
         area = factor**2
         return Speed(self.read, self.augment * area, self.train * area, self.score * area)
+
+    def with_norms(self, kind: str) -> Speed:
+        """The same with such batch norms: `train.batch_norm`."""
+        return replace(self, train=self.train * FROZEN) if kind == "frozen" else self
 
     def described(self) -> Message:
         """The milliseconds of each."""
@@ -131,37 +140,75 @@ def choose(profile: Profile, recipe: Recipe, speed: Speed, load: Load, seconds: 
         )  # fmt: skip
     if profile.train.only_probes:
         return _probing(profile, speed, load, seconds), recipe
-    profile = _with_upright(profile, speed, load, seconds)
-    epochs = epochs_within(profile, speed, load, seconds)
-    if epochs < FEWEST_EPOCHS and recipe.shorter is not None:
-        return _probing(recipe.shorter, speed, load, seconds), Recipe(
-            INSTANT, Message.joined([recipe.reason, Message.of("there is little time")], "; ")
-        )
-    size = profile.data.image_size
-    if recipe.any_size and epochs >= MANY_EPOCHS:
-        larger = round(size * LARGER / 32) * 32
-        at_larger = epochs_within(profile, speed.larger(larger / size), load, seconds)
-        if at_larger >= LARGE_EPOCHS:
-            profile = profile.model_copy(update={"data": profile.data.model_copy(update={"image_size": larger})})
-            epochs = at_larger
-    size = profile.data.image_size
+    for way in _ways(profile, recipe):
+        factor = way.profile.data.image_size / profile.data.image_size
+        pace = speed.scaled(factor).with_norms(way.profile.train.batch_norm)
+        fitted = _with_upright(way.profile, pace, load, seconds)
+        epochs = epochs_within(fitted, pace, load, seconds)
+        steps = (epochs - _probes(fitted)) * load.train // profile.train.batch_size
+        if epochs - _probes(fitted) >= way.epochs and steps >= way.steps:
+            break
+    else:
+        if recipe.instant is not None:
+            return _probing(recipe.instant, speed, load, seconds), _with_little_time(recipe, INSTANT)
+    size = fitted.data.image_size
     text = Message.counted(epochs, "{count} epoch at {size} pixels", "{count} epochs at {size} pixels", size=size)
-    return _with_plan(profile, speed, text, epochs=epochs), recipe
+    fitted = _with_plan(fitted, speed, text, epochs=epochs)
+    return fitted, recipe if way.name == recipe.profile else _with_little_time(recipe, way.name)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A profile that could be trained.
+
+    Attributes:
+        name: Of the profile.
+        profile: With its image size.
+        epochs: How many it has to get.
+        steps: Likewise, of the optimizer.
+    """
+
+    name: str
+    profile: Profile
+    epochs: int
+    steps: int = 0
+
+
+def _ways(profile: Profile, recipe: Recipe) -> Iterator[_Way]:
+    """What could be trained, the best first."""
+    if recipe.brief is None:
+        yield _Way(recipe.profile, profile, FEWEST_EPOCHS)
+        return
+    brief, size = recipe.brief.model_copy(update={"runtime": profile.runtime}), profile.data.image_size
+    if recipe.any_size:
+        larger = round(size * LARGER / 32) * 32
+        yield _Way(recipe.profile, _with_size(profile, larger), ENOUGH_EPOCHS, ENOUGH_STEPS)
+    yield _Way(recipe.profile, profile, ENOUGH_EPOCHS, ENOUGH_STEPS)
+    if recipe.any_size:
+        yield _Way(BRIEF, _with_size(brief, size), BRIEFLY_ENOUGH, ENOUGH_STEPS)
+    yield _Way(BRIEF, brief, FEWEST_EPOCHS)
+
+
+def _with_size(profile: Profile, size: int) -> Profile:
+    return profile.model_copy(update={"data": profile.data.model_copy(update={"image_size": size})})
+
+
+def _with_little_time(recipe: Recipe, name: str) -> Recipe:
+    return Recipe(name, Message.joined([recipe.reason, Message.of("there is little time")], "; "))
 
 
 def epochs_within(profile: Profile, speed: Speed, load: Load, left: float) -> int:
-    """How many epochs of each fit go into some seconds; at least one."""
-    free = _for_epochs(profile, speed, load, left) / load.fits
+    """How many epochs of each fit go into some seconds, with the linear probe that may be the first; at least one after it."""
+    probes = _probes(profile)
+    free = _for_epochs(profile, speed, load, left) / load.fits - probes * _probe_seconds(profile, speed, load)
     views = 2 if profile.data.degraded_validation else 1
     each = load.train * (speed.train + speed.augment) + views * load.val * speed.score
-    return int(min(max(free / each, 1), MOST_EPOCHS))
+    return probes + int(min(max(free / each, 1), MOST_EPOCHS - probes))
 
 
-def after_epochs(profile: Profile, score_seconds: float, load: Load) -> float:
-    """Seconds of a fit after its last epoch: the best epoch scores its pages once more, and learns how pages lie."""
-    views = 2 if profile.data.degraded_validation else 1
-    copies = forward_passes(copies_of(profile.train), load.train, load.val)
-    return score_seconds * (pages_to_compare(load.val) + views * load.val + copies)
+def after_epochs(profile: Profile, speed: Speed, load: Load) -> float:
+    """Seconds of a fit after its last epoch: the best epoch scores its pages once more, and learns what is unknown and how pages lie."""
+    return speed.score * passes_after_epochs(profile, load.train, load.val)
 
 
 def _with_upright(profile: Profile, speed: Speed, load: Load, seconds: float) -> Profile:
@@ -189,7 +236,8 @@ def measure_speed(profile: Profile, index: DocumentIndex) -> Speed:
         def build() -> torch.nn.Module:
             return create_model(profile.model, len(index.class_names), weights=False, image_size=size)
 
-        return Workload(build, runtime, len(index.class_names), size, pages, pages, training)
+        frozen = training and profile.train.batch_norm == "frozen"
+        return Workload(build, runtime, len(index.class_names), size, pages, pages, training, frozen)
 
     step = seconds_per_page(work(runtime, batch, training=True))
     score = seconds_per_page(work(scoring, SCORING_BATCH * batch, training=False))
@@ -223,7 +271,7 @@ def _read_some(profile: Profile, index: DocumentIndex) -> tuple[list[np.ndarray]
 
 def _with_known_numerics(profile: Profile, minutes: float, load: Load) -> Profile:
     """The profile with numerics as its run will have them: measured where that pays, else those for a short run."""
-    if minutes >= NO_BENCHMARK and profile.train.linear_probe is None:
+    if minutes >= NO_BENCHMARK and not profile.train.only_probes:
         return resolve_numerics(profile, 2, load.all)
     runtime = profile.runtime
     if resolve_runtime(runtime).device.type != "cpu":
@@ -236,14 +284,29 @@ def _with_known_numerics(profile: Profile, minutes: float, load: Load) -> Profil
 def _for_epochs(profile: Profile, speed: Speed, load: Load, left: float) -> float:
     """What is left for the epochs of all fits."""
     degraded = load.val * speed.augment if profile.data.degraded_validation else 0.0
-    after = after_epochs(profile, speed.score, load)
+    after = after_epochs(profile, speed, load)
     return left - load.all * speed.read - load.fits * (degraded + after) - END_SECONDS
+
+
+def _probes(profile: Profile) -> int:
+    """How many linear probes come before the other epochs."""
+    return 0 if profile.train.linear_probe is None else 1
+
+
+def _probe_seconds(profile: Profile, speed: Speed, load: Load) -> float:
+    """Seconds of a linear probe that other epochs follow, with its validation."""
+    pages = min(load.train, PAGES_TO_BEGIN)
+    seen = pages * resolve_views(profile.train.linear_probe or 0, pages)
+    views = 2 if profile.data.degraded_validation else 1
+    return seen * (speed.score + speed.augment) + views * load.val * speed.score + PROBE_SECONDS
 
 
 def _probing(profile: Profile, speed: Speed, load: Load, seconds: float) -> Profile:
     """A profile of a linear probe with as many views as go into the time."""
     each = max(load.train, 1) * (speed.score + speed.augment)
     free = _for_epochs(profile, speed, load, seconds) / load.fits - PROBE_SECONDS
+    if free < each - 1:
+        logger.warning("one view of each page takes %.0f s longer than train.minutes", load.fits * (each - free))
     views = int(min(max(free / each, 1), MOST_VIEWS))
     text = Message.counted(
         views,

@@ -21,7 +21,7 @@ from docclf_cli.profile.lookup import config_folders
 from docclf_cli.profile.schema import ModelConfig, Profile
 from docclf_cli.text import Message
 
-AUTO, GPU, LAPTOP, SCRATCH, INSTANT = "auto", "config", "laptop", "scratch", "instant"
+AUTO, GPU, LAPTOP, BRIEF, SCRATCH, INSTANT = "auto", "config", "laptop", "brief", "scratch", "instant"
 LEAST_GPU_MEMORY = 8 * 2**30  # bytes; 32 pages of 384 x 384 through ConvNeXt tiny take about 7 GiB in 16 bits
 # Arithmetic that training sustains, in floating-point operations per second, for a first guess of its length: two cores
 # take about 2 h 20 min for 30 epochs of 390 pages with ConvNeXt tiny at 384 x 384.
@@ -40,13 +40,15 @@ class Recipe:
     Attributes:
         profile: Name of a fixed profile.
         reason: Why `auto` picked it; empty where it was named.
-        shorter: The profile for little time, which `train.minutes` may choose instead; None where the profile was named.
+        brief: The profile for a few minutes, which `train.minutes` may choose instead; None beside other profiles than `laptop`.
+        instant: The profile for less than a minute, likewise; None where the profile was named.
         any_size: Whether `train.minutes` may choose the image size.
     """
 
     profile: str
     reason: str
-    shorter: Profile | None = None
+    brief: Profile | None = None
+    instant: Profile | None = None
     any_size: bool = False
 
 

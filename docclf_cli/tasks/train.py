@@ -48,7 +48,7 @@ from docclf_cli.engine.inference.trained_model import fold_checkpoints, store_te
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
-from docclf_cli.engine.training.best_epoch import FitResult
+from docclf_cli.engine.training.best_epoch import FitResult, passes_after_epochs
 from docclf_cli.engine.training.distillation import check_teachers
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
@@ -137,7 +137,8 @@ class _Work:
             return None
         left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
         fits_left = len(self.fits) - next(number for number, one in enumerate(self.fits) if one is planned)
-        return Allowance(left / fits_left, run.pace)
+        after = passes_after_epochs(self.profile, len(planned.train_rows), len(planned.val_rows))
+        return Allowance(left / fits_left, run.pace, after)
 
     def fit(self, task: TrainingJob) -> FitResult:
         return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)

@@ -14,17 +14,19 @@ from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 from docclf_cli.tasks import plan
 from docclf_cli.tasks.caveats import caveats
-from docclf_cli.tasks.plan import MOST_EPOCHS, Load, Speed, choose, fit_to_minutes, measure_speed
-from docclf_cli.tasks.recipe import INSTANT, LAPTOP, Recipe
+from docclf_cli.tasks.plan import ENOUGH_EPOCHS, MOST_EPOCHS, Load, Speed, choose, fit_to_minutes, measure_speed
+from docclf_cli.tasks.recipe import BRIEF, INSTANT, LAPTOP, Recipe
 
 TWO_CORES = Speed(read=0.01, augment=0.005, train=0.03, score=0.01)
 LOAD = Load(train=390, val=98, all=488, fits=1)
 
 
 def laptop(minutes: float, *, any_size: bool = True, shorter: bool = True) -> tuple[Profile, Recipe]:
-    given = {"train.minutes": minutes}
-    instant = load_profile("instant", options=given).profile if shorter else None
-    return load_profile("laptop", options=given).profile, Recipe(LAPTOP, "no GPU", instant, any_size)
+    given: dict[str, object] = {"train.minutes": minutes}
+    if not any_size:
+        given["data.image_size"] = 224
+    laptop, brief, instant = (load_profile(name, options=given).profile for name in ("laptop", "brief", "instant"))
+    return laptop, Recipe(LAPTOP, "no GPU", brief, instant, any_size) if shorter else Recipe(LAPTOP, "")
 
 
 def chosen(minutes: float, load: Load = LOAD, speed: Speed = TWO_CORES, **options: bool) -> tuple[Profile, Recipe]:
@@ -44,30 +46,54 @@ def test_little_time_is_for_a_probe_and_more_of_it_for_more_views() -> None:
 
 
 def test_more_time_is_for_more_epochs_then_for_more_pixels_and_has_an_end() -> None:
-    found = [chosen(minutes)[0] for minutes in (3, 6, 12, 25, 2000)]
-    assert all(profile.train.linear_probe is None for profile in found)
+    ways = [chosen(minutes) for minutes in (2, 3, 5, 9, 12, 25, 2000)]
+    assert [recipe.profile for _, recipe in ways] == [*[BRIEF] * 3, *[LAPTOP] * 4]
+    found = [profile for profile, _ in ways]
+    assert [profile.train.linear_probe for profile in found] == [*["auto"] * 3, *[None] * 4]
     epochs = [profile.train.epochs for profile in found]
     sizes = [profile.data.image_size for profile in found]
-    assert sizes == [224, 224, 224, 320, 320]
-    assert epochs[0] < epochs[1] < epochs[2]
+    assert sizes == [160, 160, 224, 224, 224, 320, 320]
+    assert epochs[0] < epochs[1]
+    assert min(epochs[3:]) >= ENOUGH_EPOCHS
     assert epochs[-1] == MOST_EPOCHS
     assert all(profile.train.minutes for profile in found)  # the fit keeps the time
 
 
 def test_the_time_of_a_plan_is_the_time_given() -> None:
-    profile, _ = chosen(5)
+    profile, _ = chosen(8, any_size=False)
+    assert profile.data.image_size == 224
     each = LOAD.train * (TWO_CORES.train + TWO_CORES.augment) + 2 * LOAD.val * TWO_CORES.score
-    before_and_after = LOAD.all * TWO_CORES.read + 5 + plan.END_SECONDS + plan.after_epochs(profile, 0.01, LOAD)
-    assert 300 - each < before_and_after + LOAD.val * 0.005 + profile.train.epochs * each <= 300
+    before_and_after = LOAD.all * TWO_CORES.read + 5 + plan.END_SECONDS + plan.after_epochs(profile, TWO_CORES, LOAD)
+    assert 480 - each < before_and_after + LOAD.val * 0.005 + profile.train.epochs * each <= 480
+
+
+def test_the_time_of_a_brief_plan_is_the_time_given() -> None:
+    profile, _ = chosen(3, any_size=False)
+    train, augment, score = TWO_CORES.train * plan.FROZEN, TWO_CORES.augment, TWO_CORES.score
+    validation = 2 * LOAD.val * score
+    each = LOAD.train * (train + augment) + validation
+    before_and_after = LOAD.all * TWO_CORES.read + 5 + plan.END_SECONDS + plan.after_epochs(profile, TWO_CORES, LOAD)
+    probe = 2 * LOAD.train * (score + augment) + validation + plan.PROBE_SECONDS
+    total = before_and_after + LOAD.val * augment + probe + (profile.train.epochs - 1) * each
+    assert 180 - each < total <= 180
+
+
+def test_few_pages_get_more_epochs_before_they_get_more_pixels() -> None:
+    many, few = chosen(8)[0], chosen(8 * 39 / 390, Load(39, 10, 49, 1))[0]
+    assert many.data.image_size == 224
+    assert few.data.image_size == 160
+    assert few.train.epochs > many.train.epochs
 
 
 def test_folds_share_the_time() -> None:
-    alone, folds = chosen(12)[0], chosen(12, Load(390, 98, 488, 5))[0]
+    folds = chosen(12, Load(390, 98, 488, 5), shorter=False)[0]
+    alone = chosen(12, shorter=False)[0]
     assert folds.train.epochs <= alone.train.epochs / 5
 
 
 def test_what_was_asked_for_stays() -> None:
     assert chosen(25, any_size=False)[0].data.image_size == 224
+    assert chosen(3, any_size=False)[0].data.image_size == 224
     profile, recipe = chosen(0.5, shorter=False)
     assert (recipe.profile, profile.train.epochs, profile.train.linear_probe) == (LAPTOP, 1, None)
 
@@ -84,7 +110,7 @@ def test_minutes_and_epochs_contradict_each_other() -> None:
 
 def test_a_profile_of_ones_own_keeps_everything_but_its_epochs(tmp_path: Path) -> None:
     loaded, recipe = load_recipe("config", {"train.minutes": 60.0}, ())
-    assert (recipe.shorter, recipe.any_size) == (None, False)
+    assert (recipe.brief, recipe.instant, recipe.any_size) == (None, None, False)
     profile, _ = choose(loaded.profile, recipe, TWO_CORES, LOAD, 3600)
     assert profile.data == loaded.profile.data
     assert profile.train.epochs > 30

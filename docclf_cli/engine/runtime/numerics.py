@@ -68,9 +68,10 @@ def resolve_numerics(profile: Profile, num_classes: int, pages: int, own_val: in
         batch=train.batch_size // train.accumulate,
         pages=trained,
         training=True,
+        frozen_norms=train.batch_norm == "frozen",
     )
     training = pick_numerics(config, work, profile.model)
-    scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False)
+    scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False, frozen_norms=False)
     inference = pick_numerics(for_inference(config), scoring, profile.model)
     resolved = {
         "device": runtime.device.type if runtime.world_size > 1 else str(runtime.device),
@@ -242,7 +243,7 @@ def _key(candidates: Sequence[Numerics], work: Workload, model: ModelConfig) -> 
         network,
         work.size,
         work.batch,
-        work.training,
+        (work.training, work.frozen_norms),
         [asdict(one) for one in candidates],
     )
 

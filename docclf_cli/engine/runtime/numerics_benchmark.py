@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from docclf_cli.engine.runtime.device import Numerics, Runtime
+from docclf_cli.engine.runtime.folded_norms import Pairs, folded, folds, pairs_to_fold
+from docclf_cli.models.batch_norm import freeze_norms
 
 # The benchmark may take this share of the work to come, and at most so many seconds.
 SHARE = 0.05
@@ -42,6 +44,7 @@ class Workload:
         batch: Pages of a step.
         pages: Pages of all steps.
         training: Whether a step has a backward pass.
+        frozen_norms: Whether batch norms keep their statistics in it.
     """
 
     build: Callable[[], torch.nn.Module]
@@ -51,6 +54,7 @@ class Workload:
     batch: int
     pages: int
     training: bool
+    frozen_norms: bool = False
 
     @property
     def largest_batch(self) -> int:
@@ -196,6 +200,7 @@ class _Bench:
         self.model = work.build().to(self.device)
         self._images = torch.empty(0)
         self._reference: torch.Tensor | None = None
+        self._pairs: Pairs | None = None
 
     def warm_up(self) -> float:
         """Return seconds per page of a small step of plain fp32, after a first one that is not timed."""
@@ -208,19 +213,30 @@ class _Bench:
         runtime, model = self._placed(numerics)
         images = self._noise(pages).contiguous(memory_format=runtime.memory_format)
         targets = (torch.arange(pages) % self.work.num_classes).to(self.device)
-        self.model.train(self.work.training)
+        pairs = self._set_mode(runtime)
         self._wait()
         started = time.perf_counter()
         if self.work.training:
-            with runtime.autocast():
-                logits = model(images)
-            torch.nn.functional.cross_entropy(logits.float(), targets).backward()
+            with folded(pairs):
+                with runtime.autocast():
+                    logits = model(images)
+                torch.nn.functional.cross_entropy(logits.float(), targets).backward()
             self.model.zero_grad(set_to_none=True)
         else:
             with torch.inference_mode(), runtime.autocast():
                 model(images)
         self._wait()
         return time.perf_counter() - started
+
+    def _set_mode(self, runtime: Runtime) -> Pairs:
+        """Prepare the network for a step; returns the batch norms to fold in it."""
+        if not (self.work.training and self.work.frozen_norms):
+            self.model.train(self.work.training)
+            return ()
+        if self._pairs is None:
+            self._pairs = pairs_to_fold(self.model, self.work.size, runtime)
+        freeze_norms(self.model.train())
+        return self._pairs if folds(runtime) else ()
 
     def sound(self, numerics: Numerics) -> bool:
         """Return whether the logits of two pages are finite and close to those of plain fp32."""

@@ -20,18 +20,34 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
-from docclf_cli.engine.training.novelty import learn_novelty
-from docclf_cli.engine.training.orientation import learn_orientation
+from docclf_cli.engine.training.novelty import MOST_HELD_OUT, learn_novelty
+from docclf_cli.engine.training.orientation import copies_of, forward_passes, learn_orientation
 from docclf_cli.engine.training.packets import learn_packets
 from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED, Validator
 from docclf_cli.errors import DivergedError
 from docclf_cli.metrics.calibration import fit_temperature
+from docclf_cli.metrics.novelty import GALLERY
+from docclf_cli.profile.schema import Profile
 from docclf_cli.results.predictions import Predictions
 
 TRAIN = "train"
 logger = logging.getLogger("docclf")
+
+
+def passes_after_epochs(profile: Profile, train: int, val: int) -> int:
+    """Forward passes after the last epoch: scores once more, what is unknown, how pages lie.
+
+    Args:
+        profile: Of the run.
+        train: Training pages of a fit.
+        val: Its held-out pages.
+    """
+    views = 2 if profile.data.degraded_validation else 1
+    compared = val if profile.train.only_probes else min(pages_to_compare(val), train)
+    unknown = 2 * min(train, GALLERY) + views * min(val, MOST_HELD_OUT)
+    return compared + views * val + unknown + forward_passes(copies_of(profile.train), train, val)
 
 
 @dataclass(frozen=True)

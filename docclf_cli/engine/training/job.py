@@ -14,6 +14,7 @@ from timm.layers import convert_sync_batchnorm
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import DegradedView
+from docclf_cli.data.index.splits import limit
 from docclf_cli.data.loading.data_loader import data_loader, never_stop
 from docclf_cli.data.loading.datasets import EpochBatches, Mixing, TrainingDataset
 from docclf_cli.data.loading.prepared_pages import PreparedPages
@@ -22,9 +23,17 @@ from docclf_cli.engine.checkpoints.info import info_of
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, seed_of
+from docclf_cli.engine.runtime.folded_norms import Pairs, folds, pairs_to_fold
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH
 from docclf_cli.engine.training.distillation import Teachers
-from docclf_cli.engine.training.linear_probe import ProbeBudget, ProbePages, ProbeTrainer, resolve_views
+from docclf_cli.engine.training.linear_probe import (
+    PAGES_TO_BEGIN,
+    ProbeBudget,
+    ProbePages,
+    ProbeTrainer,
+    begins_with_probe,
+    resolve_views,
+)
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.pace import Allowance, Pace
@@ -40,6 +49,7 @@ from docclf_cli.models.weights import classifier_names, first_line, read_weights
 from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.stop import NEVER, StopFlag
 
+SCORING_COST = 1 / 4  # of a forward pass, in the time of training on a page
 Validate = Callable[[torch.nn.Module], Mapping[str, float]]
 
 
@@ -89,12 +99,17 @@ class TrainingJob:
         return DegradedView.of_validation(self.prepared.index.ids, self.profile.data)
 
     @property
+    def pass_cost(self) -> float:
+        """Time of a forward pass, in epochs with their validation."""
+        scored = len(self.val_rows) * (2 if self.profile.data.degraded_validation else 1)
+        return SCORING_COST / (len(self.train_rows) + SCORING_COST * scored)
+
+    @property
     def probe_budget(self) -> ProbeBudget | None:
         """The time of a fit that is a linear probe alone; None where it may take what it takes."""
         if self.allowance is None or not self.profile.train.only_probes:
             return None
-        # Clean and degraded held-out pages, and a sample of the training pages.
-        scored = len(self.val_rows) * (3 if self.profile.data.degraded_validation else 2)
+        scored = len(self.val_rows) * (2 if self.profile.data.degraded_validation else 1) + self.allowance.passes_after
         return ProbeBudget(self.allowance.seconds, self.allowance.clock(), scored, self.allowance.clock)
 
     def validator(self, emit: Emit, stop: StopFlag) -> Validator:
@@ -157,6 +172,9 @@ def build_trainer(
         # A disk, unlike a core, is better read while the model computes.
         gated=runtime.crowded and prepared.pages.cached,
     )
+    pairs: Pairs = ()
+    if config.batch_norm == "frozen" and folds(runtime):
+        pairs = pairs_to_fold(model, profile.data.image_size, runtime)
     components = TrainerComponents(
         model=model,
         loss=build_loss(profile.loss, profile.model, counts),
@@ -167,16 +185,19 @@ def build_trainer(
         batches=batches,
         preprocess=prepared.preprocess,
         ids=prepared.index.ids,
+        norms=pairs,
         teachers=Teachers.open(config.distill, prepared.index, profile.runtime) if config.distill.teachers else None,
     )
     trainer: Trainer
-    if config.linear_probe is None:
+    name, probes = profile.model.model_name, begins_with_probe(config, model, profile.model.model_name)
+    if not probes:
         trainer = Trainer(components, config, runtime, profile.seed, validate)
     else:
-        views = resolve_views(config.linear_probe, len(job.train_rows))
+        assert config.linear_probe is not None
+        rows = limit(job.train_rows, targets, None if config.only_probes else PAGES_TO_BEGIN, profile.seed)
+        views = resolve_views(config.linear_probe, len(rows))
         on_wait = stop.check_while_waiting
-        pages = ProbePages(prepared, job.train_rows, augmentation, views, profile.seed, on_wait, job.probe_budget)
-        name = profile.model.model_name
+        pages = ProbePages(prepared, rows, augmentation, views, profile.seed, on_wait, job.probe_budget)
         trainer = ProbeTrainer(pages, name, components, config, runtime, profile.seed, validate)
     if position is not None:
         try:
@@ -186,7 +207,9 @@ def build_trainer(
                 f"{job.run.last}: its position does not fit this profile ({first_line(error)})", "start a new run"
             ) from error
     if job.allowance is not None and not config.only_probes:
-        trainer.pace = Pace(job.allowance, config.epochs, batches.steps, trainer.global_step)
+        trainer.pace = Pace(
+            job.allowance, config.epochs, batches.steps, trainer.global_step, job.pass_cost, int(probes)
+        )
     return trainer
 
 

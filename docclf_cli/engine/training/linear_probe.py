@@ -38,10 +38,11 @@ from docclf_cli.engine.training.trainer import Trainer
 from docclf_cli.errors import InputError, ResourceError
 from docclf_cli.events import Event, Progress, StepDone
 from docclf_cli.files import fingerprint_of, write_bytes
-from docclf_cli.profile.schema import AugmentationConfig
+from docclf_cli.profile.schema import AugmentationConfig, TrainConfig
 
 FORWARD_PASSES = 1000  # of a probe whose number of views is `auto`: about ten seconds on two cores
 FEWEST_VIEWS, MOST_VIEWS = 2, 32
+PAGES_TO_BEGIN = 2000  # of a probe that other epochs follow
 BATCH = 32  # pages of a forward pass
 REGRESSION_SECONDS, REGRESSION_SHARE = 3.0, 0.05  # kept for the regressions: seconds, or a share of the probe's time
 CACHED_BYTES = 256 * 2**20  # features stored for later runs with the same backbone and views
@@ -54,6 +55,27 @@ def resolve_views(setting: int | str, pages: int) -> int:
     if isinstance(setting, int):
         return setting
     return min(max(FORWARD_PASSES // max(pages, 1), FEWEST_VIEWS), MOST_VIEWS)
+
+
+def begins_with_probe(config: TrainConfig, model: Any, name: str) -> bool:
+    """Whether training begins with a linear probe.
+
+    `auto` leaves it out of a network that does not end in one linear layer, unless it is all of the training.
+
+    Args:
+        config: The training section.
+        model: A timm model.
+        name: Its architecture.
+
+    Raises:
+        InputError: A probe is asked for, and cannot be.
+    """
+    if config.linear_probe is None:
+        return False
+    if config.linear_probe == "auto" and not config.only_probes and not isinstance(model.get_classifier(), nn.Linear):
+        return False
+    linear_classifier(model, name)
+    return True
 
 
 def linear_classifier(model: Any, name: str) -> nn.Linear:

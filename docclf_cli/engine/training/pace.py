@@ -21,7 +21,6 @@ SETTLED = (
 )
 MOST_GROWTH = 3.0  # times the planned epochs
 RECENT = 3  # epochs that tell how long the next ones take
-AFTERWARDS = 0.5  # of an epoch: the best epoch scores its pages once more, and some training pages
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,15 @@ class Allowance:
     """The time that a fit may take.
 
     Attributes:
-        seconds: For its epochs with their validation, and for scoring the best one.
+        seconds: For its epochs with their validation, and for what the best one learns after them.
         record: `pace.csv` of the fit.
+        passes_after: Forward passes after the last epoch.
         clock: Seconds of a steady clock.
     """
 
     seconds: float
     record: Path
+    passes_after: int = 0
     clock: Callable[[], float] = time.monotonic
 
 
@@ -65,13 +66,24 @@ class Pace:
         epochs: The planned epochs.
         steps_per_epoch: Optimizer steps of an epoch.
         step: Steps done before a resumed fit goes on; later decisions on record are replayed.
+        pass_cost: Time of a forward pass, in epochs.
+        probes: Epochs before all others whose time tells nothing about these: 1 where a linear probe takes the place of the first.
 
     Raises:
         CheckpointError: The record of a resumed fit is missing or damaged.
     """
 
-    def __init__(self, allowance: Allowance, epochs: int, steps_per_epoch: int, step: int = 0) -> None:
-        self.allowance, self.planned, self.steps_per_epoch = allowance, epochs, steps_per_epoch
+    def __init__(
+        self,
+        allowance: Allowance,
+        epochs: int,
+        steps_per_epoch: int,
+        step: int = 0,
+        pass_cost: float = 0.0,
+        probes: int = 0,
+    ) -> None:
+        self.allowance, self.planned, self.steps_per_epoch, self.probes = allowance, epochs, steps_per_epoch, probes
+        self.afterwards = pass_cost * allowance.passes_after
         recorded = distributed.on_main(
             lambda: _read(allowance.record) if step >= steps_per_epoch or allowance.record.is_file() else []
         )
@@ -121,9 +133,11 @@ class Pace:
 
     def _fitting(self, epoch: int, seconds: float) -> int:
         """The number of epochs that fits into what is left of the time."""
-        recent = [0.0, *(row.seconds for row in self.decisions), seconds][-RECENT - 1 :]
+        if epoch <= self.probes:
+            return self.epochs
+        recent = [0.0, *(row.seconds for row in self.decisions), seconds][self.probes :][-RECENT - 1 :]
         each = max((recent[-1] - recent[0]) / (len(recent) - 1), 1e-9)
-        possible = epoch + max(0, int((self.allowance.seconds - seconds) / each - AFTERWARDS))
+        possible = epoch + max(0, int((self.allowance.seconds - seconds) / each - self.afterwards))
         share = self.position(epoch * self.steps_per_epoch) / (self.planned * self.steps_per_epoch)
         if share > SETTLED:
             return min(possible, self.epochs)

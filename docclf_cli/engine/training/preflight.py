@@ -15,7 +15,7 @@ from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.loading.datasets import EpochBatches
 from docclf_cli.engine.checkpoints.schema import LONGEST_NAME
 from docclf_cli.engine.runtime.device import Runtime
-from docclf_cli.engine.training.linear_probe import linear_classifier
+from docclf_cli.engine.training.linear_probe import begins_with_probe
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.schedulers import Plateau, Schedule, ScheduleTotals, build_schedule
@@ -123,14 +123,18 @@ def check_fits(profile: Profile, index: DocumentIndex, fits: Sequence[PlannedFit
             profile.train.batch_size,
             batches.step_pages,
         )
+    if profile.train.batch_norm == "frozen" and not profile.model.pretrained and profile.model.checkpoint_path is None:
+        raise InputError(
+            "train.batch_norm: frozen keeps the statistics of pretrained weights, and this run has none",
+            "add --set train.batch_norm=train",
+        )
     totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
     _check_schedule(profile, num_classes, build_schedule(profile.scheduler, totals))
     counts = np.bincount(index.labels[smallest.train_rows], minlength=num_classes)
     build_loss(profile.loss, profile.model, counts.tolist())
     network = _shape_only_network(profile, num_classes)
     build_optimizer(profile.optimizer, network)
-    if profile.train.linear_probe is not None:
-        linear_classifier(network, profile.model.model_name)
+    begins_with_probe(profile.train, network, profile.model.model_name)
 
 
 def check_batches(profile: Profile, num_classes: int, fits: Sequence[PlannedFit], runtime: Runtime) -> EpochBatches:
@@ -286,7 +290,8 @@ def _network(profile: Profile, num_classes: int, device: torch.device) -> torch.
     """Build the network in the mode it is trained in, without pretrained weights."""
     with device:
         model = create_model(profile.model, num_classes, weights=False, image_size=profile.data.image_size)
-    set_mode(model, frozen=profile.train.freeze_epochs >= profile.train.epochs)
+    train = profile.train
+    set_mode(model, train.freeze_epochs >= train.epochs, train.batch_norm == "frozen")
     return model
 
 

@@ -22,6 +22,7 @@ from docclf_cli.engine.inference.predictor import normalise
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.allocator import step_memory
 from docclf_cli.engine.runtime.device import Runtime, reseed_layers
+from docclf_cli.engine.runtime.folded_norms import Pairs, folded
 from docclf_cli.engine.runtime.nan_guard import LOWER, Buffers, StepMetrics, gradient_norm, not_finite
 from docclf_cli.engine.training.distillation import Teachers
 from docclf_cli.engine.training.losses import Loss
@@ -31,6 +32,7 @@ from docclf_cli.engine.training.schedulers import Schedule
 from docclf_cli.errors import DivergedError, InputError
 from docclf_cli.events import EpochDone, Event, StepDone
 from docclf_cli.metrics.metrics import is_higher_better
+from docclf_cli.models.batch_norm import freeze_norms
 from docclf_cli.models.factory import new_parts
 from docclf_cli.profile.schema import TrainConfig
 
@@ -79,6 +81,7 @@ class TrainerComponents:
         preprocess: How a page becomes the input.
         ids: IDs of all pages for messages, text [n].
         teachers: What the model learns from besides the labels; None without distillation.
+        norms: Batch norms with frozen statistics that are computed in the convolutions before them.
     """
 
     model: torch.nn.Module
@@ -91,6 +94,7 @@ class TrainerComponents:
     preprocess: Preprocess
     ids: Any
     teachers: Teachers | None = None
+    norms: Pairs = ()
 
 
 class Trainer:
@@ -166,16 +170,17 @@ class Trainer:
 
     def _train_epoch(self) -> Iterator[Event]:
         components, state = self.components, self.state
-        set_mode(components.model, frozen=state.epoch < self.config.freeze_epochs)
+        set_mode(components.model, state.epoch < self.config.freeze_epochs, self.config.batch_norm == "frozen")
         left = min(components.batches.steps - state.step, self.total_steps - self.global_step)
         if left <= 0:  # the run was stopped during validation
             return
         components.batches.start(state.epoch, state.step)
         micro_batches = iter(components.loader)
-        for _ in range(left):
-            with step_memory(components.batches.step_pages, self.config.accumulate):
-                done = self._step(list(islice(micro_batches, self.config.accumulate)))
-            yield done
+        with folded(self.components.norms):
+            for _ in range(left):
+                with step_memory(components.batches.step_pages, self.config.accumulate):
+                    done = self._step(list(islice(micro_batches, self.config.accumulate)))
+                yield done
         self._flush()
 
     def _step(self, micro_batches: list[Batch]) -> StepDone:
@@ -356,10 +361,18 @@ class Trainer:
         self.state = TrainState(**snapshot["state"])
 
 
-def set_mode(model: torch.nn.Module, frozen: bool) -> None:
-    """Set training mode; with a frozen backbone only the new parts are trained: classifier and attention."""
+def set_mode(model: torch.nn.Module, frozen: bool, frozen_norms: bool = False) -> None:
+    """Set training mode; with a frozen backbone only the new parts are trained: classifier and attention.
+
+    Args:
+        model: The network.
+        frozen: Whether its backbone is.
+        frozen_norms: Whether its batch norms keep their statistics.
+    """
     model.train(not frozen)
     model.requires_grad_(not frozen)
     if frozen:
         for part in new_parts(model):
             part.train().requires_grad_(True)
+    if frozen_norms:
+        freeze_norms(model)

@@ -13,13 +13,13 @@ from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import Runtime, seed_of
 from docclf_cli.engine.runtime.folded_norms import without_batch_norms
-from docclf_cli.engine.training import linear_probe
+from docclf_cli.engine.training import job, linear_probe
 from docclf_cli.engine.training.linear_probe import resolve_views
 from docclf_cli.errors import InputError
 from docclf_cli.events import Event, Progress
 from docclf_cli.models.factory import create_model
 from docclf_cli.profile.load import load_profile
-from docclf_cli.profile.schema import Profile
+from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.tasks.train import train
 
 __all__ = ["no_plots"]
@@ -109,6 +109,25 @@ def test_a_model_without_one_linear_layer_is_refused(make: Make) -> None:
         model = torch.nn.Module()
         model.get_classifier = lambda: torch.nn.Conv2d(3, 4, 1)  # type: ignore[assignment]
         linear_probe.linear_classifier(model, "test_byobnet")
+
+
+def test_auto_leaves_the_probe_out_where_there_is_no_linear_layer() -> None:
+    model = torch.nn.Module()
+    model.get_classifier = lambda: torch.nn.Conv2d(3, 4, 1)  # type: ignore[assignment]
+    assert not linear_probe.begins_with_probe(TrainConfig(linear_probe="auto", epochs=9), model, "test_byobnet")
+    assert not linear_probe.begins_with_probe(TrainConfig(epochs=9), model, "test_byobnet")
+    for config in (TrainConfig(linear_probe="auto", epochs=1), TrainConfig(linear_probe=2, epochs=9)):
+        with pytest.raises(InputError, match="does not end in one linear layer"):
+            linear_probe.begins_with_probe(config, model, "test_byobnet")
+
+
+def test_a_probe_that_epochs_follow_sees_a_sample_of_many_pages(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "PAGES_TO_BEGIN", 9)
+    told: list[Event] = []
+    train(make(name="a", train__epochs=2), emit=told.append)
+    train(make(name="b"), emit=told.append)
+    seen = [event.total for event in told if isinstance(event, Progress) and event.task == "computing features"]
+    assert (seen[0], seen[-1]) == (9, 18)
 
 
 def test_every_use_takes_the_checkpoint(make: Make) -> None:

@@ -33,7 +33,7 @@ class Clock:
 
 def paced(tmp_path: Path, seconds: float, epochs: int = 10, step: int = 0) -> tuple[Pace, Clock]:
     clock = Clock()
-    return Pace(Allowance(seconds, tmp_path / "pace.csv", clock), epochs, STEPS, step), clock
+    return Pace(Allowance(seconds, tmp_path / "pace.csv", 50, clock), epochs, STEPS, step, pass_cost=0.01), clock
 
 
 def play(pace: Pace, clock: Clock, seconds: list[float]) -> list[int]:
@@ -73,6 +73,14 @@ def test_a_fit_that_is_out_of_time_ends_with_its_epoch(tmp_path: Path) -> None:
     assert play(pace, clock, [60.0]) == [1]
 
 
+def test_a_linear_probe_tells_nothing_about_the_epochs_after_it(tmp_path: Path) -> None:
+    clock = Clock()
+    pace = Pace(Allowance(100.5, tmp_path / "pace.csv", clock=clock), 10, STEPS, probes=1)
+    assert play(pace, clock, [10.0, 10.0, 10.0]) == [10, 10, 10]
+    again = Pace(Allowance(100.5, tmp_path / "again.csv", clock=clock), 10, STEPS, probes=1)
+    assert play(again, clock, [30.0, 10.0]) == [10, 8]
+
+
 def test_a_resumed_fit_repeats_what_is_on_record_and_then_decides_again(tmp_path: Path) -> None:
     pace, clock = paced(tmp_path, seconds=106)
     assert play(pace, clock, [10.0, 20.0, 20.0]) == [10, 6, 5]
@@ -105,7 +113,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], Callable
 
     def start(seconds: list[float]) -> Callable[[Event], None]:
         clock, left = Clock(), list(seconds)
-        made: Any = lambda _, record: Allowance(99.5, record, clock)  # noqa: E731
+        made: Any = lambda _, record, __: Allowance(99.5, record, clock=clock)  # noqa: E731
         monkeypatch.setattr(train_module, "Allowance", made)
 
         def tick(event: Event) -> None:
