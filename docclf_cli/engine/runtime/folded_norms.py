@@ -1,4 +1,7 @@
-"""Folds batch norms into the convolutions before them: the same function with fewer passes over memory."""
+"""Folds batch norms into the convolutions before them: the same function with fewer passes over memory.
+
+For inference in a copy of the network; in training, where their statistics are frozen, in each step.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,13 @@ def without_batch_norms(model: nn.Module, size: int, runtime: Runtime) -> nn.Mod
         return model.eval()
     network = copy.deepcopy(model.eval())
     pairs, page, expected = _pairs(network, size, runtime)
-    folded = {id(norm) for conv, norm in pairs}
+    gone = {id(norm) for _, norm in pairs}
     for conv, norm in pairs:
         weight, bias = _without(conv, norm)
         conv.weight, conv.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if id(child) in folded:  # timm's norms hold the activation that follows
+            if id(child) in gone:  # timm's norms hold the activation that follows
                 setattr(parent, name, nn.Sequential(*child.children()))
     with torch.inference_mode(), runtime.autocast():
         alike = _alike(network(page), expected)
@@ -53,7 +56,7 @@ def without_batch_norms(model: nn.Module, size: int, runtime: Runtime) -> nn.Mod
 def pairs_to_fold(model: nn.Module, size: int, runtime: Runtime) -> Pairs:
     """The convolutions of a network with the batch norm that directly follows each; it is put into evaluation mode.
 
-    None where the network with these norms folded would not be the same function.
+    There are none where the network with these norms folded would not be the same function.
 
     Args:
         model: The network.
