@@ -188,17 +188,9 @@ def build_trainer(
         norms=pairs,
         teachers=Teachers.open(config.distill, prepared.index, profile.runtime) if config.distill.teachers else None,
     )
-    trainer: Trainer
     name, probes = profile.model.model_name, begins_with_probe(config, model, profile.model.model_name)
-    if not probes:
-        trainer = Trainer(components, config, runtime, profile.seed, validate)
-    else:
-        assert config.linear_probe is not None
-        rows = limit(job.train_rows, targets, None if config.only_probes else PAGES_TO_BEGIN, profile.seed)
-        views = resolve_views(config.linear_probe, len(rows))
-        on_wait = stop.check_while_waiting
-        pages = ProbePages(prepared, rows, augmentation, views, profile.seed, on_wait, job.probe_budget)
-        trainer = ProbeTrainer(pages, name, components, config, runtime, profile.seed, validate)
+    arguments = (components, config, runtime, profile.seed, validate)
+    trainer = ProbeTrainer(_probe_pages(job, config, stop), name, *arguments) if probes else Trainer(*arguments)
     if position is not None:
         try:
             trainer.restore({**position.training, "model": position.model})
@@ -211,6 +203,17 @@ def build_trainer(
             job.allowance, config.epochs, batches.steps, trainer.global_step, job.pass_cost, int(probes)
         )
     return trainer
+
+
+def _probe_pages(job: TrainingJob, config: TrainConfig, stop: StopFlag) -> ProbePages:
+    """What a linear probe sees: all training pages where it is all of the training, else a sample of many."""
+    assert config.linear_probe is not None
+    profile, prepared = job.profile, job.prepared
+    at_most = None if config.only_probes else PAGES_TO_BEGIN
+    rows = limit(job.train_rows, prepared.index.labels, at_most, profile.seed)
+    views = resolve_views(config.linear_probe, len(rows))
+    on_wait = stop.check_while_waiting
+    return ProbePages(prepared, rows, profile.augmentation, views, profile.seed, on_wait, job.probe_budget)
 
 
 def carry_classes(model: Any, path: Path, class_names: Sequence[str]) -> None:
