@@ -87,6 +87,11 @@ class DataConfig(Section):
         description="Share of that copy that is mirrored; 0 for scanned pages, which are never mirrored",
     )
 
+    @property
+    def scored_views(self) -> int:
+        """How often validation scores each held-out page: as it is, and degraded."""
+        return 2 if self.degraded_validation else 1
+
 
 class ModelConfig(Section):
     """The network and where its first weights come from."""

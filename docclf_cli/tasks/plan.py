@@ -201,8 +201,7 @@ def epochs_within(profile: Profile, speed: Speed, load: Load, left: float) -> in
     """How many epochs of each fit go into some seconds, with the linear probe that may be the first; at least one after it."""
     probes = _probes(profile)
     free = _for_epochs(profile, speed, load, left) / load.fits - probes * _probe_seconds(profile, speed, load)
-    views = 2 if profile.data.degraded_validation else 1
-    each = load.train * (speed.train + speed.augment) + views * load.val * speed.score
+    each = load.train * (speed.train + speed.augment) + _validation_seconds(profile, speed, load)
     return probes + int(min(max(free / each, 1), MOST_EPOCHS - probes))
 
 
@@ -236,7 +235,7 @@ def measure_speed(profile: Profile, index: DocumentIndex) -> Speed:
         def build() -> torch.nn.Module:
             return create_model(profile.model, len(index.class_names), weights=False, image_size=size)
 
-        frozen = training and profile.train.batch_norm == "frozen"
+        frozen = profile.train.batch_norm == "frozen"
         return Workload(build, runtime, len(index.class_names), size, pages, pages, training, frozen)
 
     step = seconds_per_page(work(runtime, batch, training=True))
@@ -288,6 +287,10 @@ def _for_epochs(profile: Profile, speed: Speed, load: Load, left: float) -> floa
     return left - load.all * speed.read - load.fits * (degraded + after) - END_SECONDS
 
 
+def _validation_seconds(profile: Profile, speed: Speed, load: Load) -> float:
+    return profile.data.scored_views * load.val * speed.score
+
+
 def _probes(profile: Profile) -> int:
     """How many linear probes come before the other epochs."""
     return 0 if profile.train.linear_probe is None else 1
@@ -297,8 +300,7 @@ def _probe_seconds(profile: Profile, speed: Speed, load: Load) -> float:
     """Seconds of a linear probe that other epochs follow, with its validation."""
     pages = min(load.train, PAGES_TO_BEGIN)
     seen = pages * resolve_views(profile.train.linear_probe or 0, pages)
-    views = 2 if profile.data.degraded_validation else 1
-    return seen * (speed.score + speed.augment) + views * load.val * speed.score + PROBE_SECONDS
+    return seen * (speed.score + speed.augment) + _validation_seconds(profile, speed, load) + PROBE_SECONDS
 
 
 def _probing(profile: Profile, speed: Speed, load: Load, seconds: float) -> Profile:

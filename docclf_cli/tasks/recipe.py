@@ -131,7 +131,7 @@ def expected_minutes(profile: Profile, num_classes: int, train_pages: int, val_p
     seen = train_pages * train.epochs
     if train.max_steps is not None:
         seen = min(seen, train.max_steps * train.batch_size)
-    scored = train.epochs * val_pages * (2 if profile.data.degraded_validation else 1)
+    scored = train.epochs * val_pages * profile.data.scored_views
     arithmetic = (BACKWARD * seen + scored) * forward_flops(profile, num_classes) / speed
     reading = (seen + scored) / (PAGES_PER_CORE * cores)
     # On a CPU the cores do both, elsewhere one waits for the other.

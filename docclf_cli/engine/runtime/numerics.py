@@ -97,9 +97,8 @@ def planned_pages(profile: Profile, pages: int, own_val: int = 0) -> tuple[int, 
     used = min(pages - val, data.limit or pages)
     steps = min(train.epochs * max(1, used // train.batch_size), train.max_steps or math.inf)
     epochs = min(train.epochs, math.ceil(steps * train.batch_size / max(used, 1)))
-    views = 2 if data.degraded_validation else 1
     compared = min(used, pages_to_compare(val))
-    return fits * int(steps * train.batch_size), fits * (val * (views * epochs + 1) + compared)
+    return fits * int(steps * train.batch_size), fits * (val * (data.scored_views * epochs + 1) + compared)
 
 
 def pages_to_compare(val: int) -> int:

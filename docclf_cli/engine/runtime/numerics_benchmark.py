@@ -230,13 +230,16 @@ class _Bench:
 
     def _set_mode(self, runtime: Runtime) -> Pairs:
         """Prepare the network for a step; returns the batch norms to fold in it."""
-        if not (self.work.training and self.work.frozen_norms):
-            self.model.train(self.work.training)
-            return ()
-        if self._pairs is None:
-            self._pairs = pairs_to_fold(self.model, self.work.size, runtime)
-        freeze_norms(self.model.train())
-        return self._pairs if folds(runtime) else ()
+        pairs: Pairs = ()
+        frozen = self.work.training and self.work.frozen_norms
+        if frozen and folds(runtime):
+            if self._pairs is None:
+                self._pairs = pairs_to_fold(self.model, self.work.size, runtime)
+            pairs = self._pairs
+        self.model.train(self.work.training)
+        if frozen:
+            freeze_norms(self.model)
+        return pairs
 
     def sound(self, numerics: Numerics) -> bool:
         """Return whether the logits of two pages are finite and close to those of plain fp32."""

@@ -44,7 +44,7 @@ def passes_after_epochs(profile: Profile, train: int, val: int) -> int:
         train: Training pages of a fit.
         val: Its held-out pages.
     """
-    views = 2 if profile.data.degraded_validation else 1
+    views = profile.data.scored_views
     compared = val if profile.train.only_probes else min(pages_to_compare(val), train)
     unknown = 2 * min(train, GALLERY) + views * min(val, MOST_HELD_OUT)
     return compared + views * val + unknown + forward_passes(copies_of(profile.train), train, val)

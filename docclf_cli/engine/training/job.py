@@ -99,17 +99,21 @@ class TrainingJob:
         return DegradedView.of_validation(self.prepared.index.ids, self.profile.data)
 
     @property
+    def scored_pages(self) -> int:
+        """Forward passes of a validation."""
+        return len(self.val_rows) * self.profile.data.scored_views
+
+    @property
     def pass_cost(self) -> float:
         """Time of a forward pass, in epochs with their validation."""
-        scored = len(self.val_rows) * (2 if self.profile.data.degraded_validation else 1)
-        return SCORING_COST / (len(self.train_rows) + SCORING_COST * scored)
+        return SCORING_COST / (len(self.train_rows) + SCORING_COST * self.scored_pages)
 
     @property
     def probe_budget(self) -> ProbeBudget | None:
         """The time of a fit that is a linear probe alone; None where it may take what it takes."""
         if self.allowance is None or not self.profile.train.only_probes:
             return None
-        scored = len(self.val_rows) * (2 if self.profile.data.degraded_validation else 1) + self.allowance.passes_after
+        scored = self.scored_pages + self.allowance.passes_after
         return ProbeBudget(self.allowance.seconds, self.allowance.clock(), scored, self.allowance.clock)
 
     def validator(self, emit: Emit, stop: StopFlag) -> Validator:
@@ -188,7 +192,8 @@ def build_trainer(
         norms=pairs,
         teachers=Teachers.open(config.distill, prepared.index, profile.runtime) if config.distill.teachers else None,
     )
-    name, probes = profile.model.model_name, begins_with_probe(config, model, profile.model.model_name)
+    name = profile.model.model_name
+    probes = begins_with_probe(config, model, name)
     arguments = (components, config, runtime, profile.seed, validate)
     trainer = ProbeTrainer(_probe_pages(job, config, stop), name, *arguments) if probes else Trainer(*arguments)
     if position is not None:
