@@ -48,12 +48,6 @@ def norms_of(model: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
-def freeze_norms(model: nn.Module) -> None:
-    """Let the batch norms of a network in training keep their statistics, and use these."""
-    for norm in norms_of(model).values():
-        norm.eval()
-
-
 def share_of_new(pages: int, prior: float) -> float:
     """How much new pages count in a mixture, where what is known counts as much as `prior` pages (0 to infinity)."""
     return pages / (pages + prior) if pages else 0.0

@@ -114,6 +114,11 @@ class ModelConfig(Section):
     alpha: Positive = Field(1.0, description="Focal loss: factor")
     gamma: NonNegative = Field(2.0, description="Focal loss: focusing exponent")
 
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the first weights have been trained before."""
+        return self.pretrained or self.checkpoint_path is not None
+
 
 class OptimizerConfig(Section):
     """How weights move."""
@@ -220,6 +225,12 @@ class TrainConfig(Section):
         "which takes less time and suits short runs, with a smaller learning rate",
     )
     freeze_epochs: Natural = Field(0, description="Train only the classifier for the first epochs")
+    frozen_stages: Natural | Literal["auto"] = Field(
+        0,
+        description="So many first stages keep their pretrained weights: 1 is the stem, each further one a stage of blocks (in "
+        "transformers a block); auto: those that see at least every fourth pixel of a row, which in training take more than a third "
+        "of the time, and none without pretrained weights",
+    )
     linear_probe: Count | Literal["auto"] | None = Field(
         None,
         description="The first epoch fits the classifier alone, by logistic regression with a cross-validated penalty, to the "

@@ -1,1 +1,1 @@
-"""Frozen values that the engine, the metrics and the services return; one module per theme."""
+"""Freezing values that the engine, the metrics and the services return; one module per theme."""

@@ -22,9 +22,9 @@ from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_p
 from docclf_cli.engine.training.best_epoch import passes_after_epochs
 from docclf_cli.engine.training.linear_probe import MOST_VIEWS, PAGES_TO_BEGIN, resolve_views
 from docclf_cli.engine.training.orientation import COPIES, forward_passes
-from docclf_cli.errors import InputError
 from docclf_cli.hardware import usable_cores
 from docclf_cli.models.factory import create_model, pretrained_stats
+from docclf_cli.models.freezing import Freezing
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.tasks.recipe import BRIEF, INSTANT, Recipe
 from docclf_cli.text import Message
@@ -39,7 +39,7 @@ ENOUGH_EPOCHS = 24  # the largest pages that get so many are worth more than sma
 BRIEFLY_ENOUGH = 15  # likewise, of the profile `brief`
 ENOUGH_STEPS = 200  # and with few pages so many optimizer steps
 LARGER = 10 / 7  # 320 pixels instead of 224
-FROZEN = 0.77  # time of a training step with frozen batch norms, in those with statistics of each batch
+FROZEN = 0.84  # time of a training step with frozen batch norms, in those with statistics of each batch; first stages frozen in both
 MOST_EPOCHS = 100
 UPRIGHT_SHARE = 0.06  # of the time, to learn how pages lie
 logger = logging.getLogger("docclf")
@@ -53,13 +53,15 @@ class Load:
         train: Training pages of a fit.
         val: Its held-out pages.
         all: Pages that are read.
-        fits: How many models are trained.
+        fits: How many models are trained, a refit counted by its pages.
+        processes: How many share each fit.
     """
 
     train: int
     val: int
     all: int
-    fits: int
+    fits: float
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,9 @@ def fit_to_minutes(
         index: The pages.
         load: How many of them there are to work on.
         began: When the run began, by `time.monotonic`.
-
-    Raises:
-        InputError: Several processes train together.
     """
     minutes = profile.train.minutes
     assert minutes is not None
-    if distributed.world_size() > 1:
-        raise InputError(
-            "train.minutes measures one process, and several train here", "choose the epochs yourself: --epochs 30"
-        )
     profile = _with_known_numerics(profile, minutes, load)
     speed = measure_speed(profile, index)
     return choose(profile, recipe, speed, load, 60 * minutes - START_SECONDS - (time.monotonic() - began))
@@ -201,7 +196,7 @@ def epochs_within(profile: Profile, speed: Speed, load: Load, left: float) -> in
     """How many epochs of each fit go into some seconds, with the linear probe that may be the first; at least one after it."""
     probes = _probes(profile)
     free = _for_epochs(profile, speed, load, left) / load.fits - probes * _probe_seconds(profile, speed, load)
-    each = load.train * (speed.train + speed.augment) + _validation_seconds(profile, speed, load)
+    each = load.train * (speed.train + speed.augment) / load.processes + _validation_seconds(profile, speed, load)
     return probes + int(min(max(free / each, 1), MOST_EPOCHS - probes))
 
 
@@ -229,13 +224,13 @@ def measure_speed(profile: Profile, index: DocumentIndex) -> Speed:
     for number, page in enumerate(pages):
         policy(page, np.random.default_rng((profile.seed, number)))
     augment = (time.perf_counter() - began) / max(len(pages), 1)
-    batch = profile.train.batch_size // profile.train.accumulate
+    batch = max(profile.train.batch_size // profile.train.accumulate // distributed.world_size(), 1)
 
     def work(runtime: Runtime, pages: int, training: bool) -> Workload:
         def build() -> torch.nn.Module:
             return create_model(profile.model, len(index.class_names), weights=False, image_size=size)
 
-        frozen = profile.train.batch_norm == "frozen"
+        frozen = Freezing.in_epoch(profile.train, profile.train.epochs - 1)
         return Workload(build, runtime, len(index.class_names), size, pages, pages, training, frozen)
 
     step = seconds_per_page(work(runtime, batch, training=True))
@@ -288,7 +283,7 @@ def _for_epochs(profile: Profile, speed: Speed, load: Load, left: float) -> floa
 
 
 def _validation_seconds(profile: Profile, speed: Speed, load: Load) -> float:
-    return profile.data.scored_views * load.val * speed.score
+    return profile.data.scored_views * load.val * speed.score / load.processes
 
 
 def _probes(profile: Profile) -> int:

@@ -108,7 +108,7 @@ def require_weights(profile: Profile, root: str) -> str:
         DocclfError: They are missing, or there are none.
     """
     name = resolve_name(profile.model.model_name)
-    if not profile.model.pretrained and profile.model.checkpoint_path is None:
+    if not profile.model.starts_trained:
         return ""
     try:
         return weights_origin(profile.model, name)

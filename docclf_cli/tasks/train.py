@@ -136,7 +136,8 @@ class _Work:
         if train.minutes is None:
             return None
         left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
-        fits_left = len(self.fits) - next(number for number, one in enumerate(self.fits) if one is planned)
+        done = next(number for number, one in enumerate(self.fits) if one is planned)
+        fits_left = _fits_with_refit(self.profile, self.fits, len(self.prepared.index)) - done
         after = passes_after_epochs(self.profile, len(planned.train_rows), len(planned.val_rows))
         return Allowance(left / fits_left, run.pace, after)
 
@@ -212,7 +213,11 @@ def train(
 
 def _refit(work: _Work, fitted: Sequence[FitResult]) -> None:
     """Train once more on all pages: as long as the best epoch of the run, of folds as long as half of theirs were at most."""
-    task = replace(work.task(work.fits[0]), run=work.run)
+    profile = work.profile
+    if profile.train.minutes is not None:  # the schedule that the run came to
+        trained = round(statistics.median(one.epochs for one in fitted))
+        profile = profile.model_copy(update={"train": profile.train.model_copy(update={"epochs": trained})})
+    task = replace(work.task(work.fits[0]), run=work.run, profile=profile)
     temperature = fitted[0].temperature
     if len(fitted) > 1:  # of single folds: each page by the one that did not train on it, as the refit sees a new page
         out_of_fold = pooled([one.val for one in fitted])
@@ -220,6 +225,11 @@ def _refit(work: _Work, fitted: Sequence[FitResult]) -> None:
     epochs = round(statistics.median(one.best_epoch for one in fitted))
     precision = distributed.on_main(lambda: _precision_of([one.run.best for one in fitted]))
     refit(task, epochs, temperature, precision, resume=work.resume, emit=work.emit, stop=work.stop)
+
+
+def _fits_with_refit(profile: Profile, fits: Sequence[PlannedFit], pages: int) -> float:
+    """How many models a run trains, a refit counted by how many pages more it sees."""
+    return len(fits) + (pages / len(fits[0].train_rows) if profile.train.refit else 0)
 
 
 def _precision_of(checkpoints: Sequence[Path]) -> str:
@@ -305,10 +315,18 @@ def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: 
     return _checked(profile, run, recipe or Recipe("", ""), typed, time.monotonic(), new=True).plan
 
 
+def _with_frozen_stages(profile: Profile) -> Profile:
+    """The profile in which `train.frozen_stages: auto` is 0 where there are no pretrained weights to keep."""
+    if profile.train.frozen_stages != "auto" or profile.model.starts_trained:
+        return profile
+    return profile.model_copy(update={"train": profile.train.model_copy(update={"frozen_stages": 0})})
+
+
 def _checked(
     profile: Profile, run: RunFolder, recipe: Recipe, typed: Mapping[str, str], began: float, *, new: bool
 ) -> _Checked:
     """Everything that can be known before pages are read: first of all whether the first weights are within reach."""
+    profile = _with_frozen_stages(profile)
     data = profile.data
     root = typed.get(data.root, data.root)
     origin = require_weights(profile, root) if new else Message.of("the position saved in {run}", run=run.path)
@@ -328,7 +346,8 @@ def _checked(
         check_teachers(profile.train.distill, index, [one.val_rows for one in fits], data)
     first = fits[0]
     if new and profile.train.minutes is not None and profile.train.plan is None:
-        load = Load(len(first.train_rows), len(first.val_rows), len(index), len(fits))
+        models = _fits_with_refit(profile, fits, len(index))
+        load = Load(len(first.train_rows), len(first.val_rows), len(index), models, distributed.world_size())
         profile, recipe = fit_to_minutes(profile, recipe, index, load, began)
         profile = absolute_paths(profile)
     train = profile.train

@@ -121,9 +121,10 @@ def _chance(scored: Predictions, trials: int) -> Finding | None:
 
 
 def _is_unsuited(profile: Profile) -> bool:
-    without_weights = not profile.model.pretrained and profile.model.checkpoint_path is None
     augmentation = profile.augmentation
-    return without_weights and (augmentation.name in HEAVY or augmentation.mixup > 0 or augmentation.cutmix > 0)
+    return not profile.model.starts_trained and (
+        augmentation.name in HEAVY or augmentation.mixup > 0 or augmentation.cutmix > 0
+    )
 
 
 def _never_predicted(result: TrainResult, scored: Predictions) -> Iterator[Finding]:

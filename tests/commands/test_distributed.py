@@ -163,3 +163,16 @@ def _process_of_rank(rank: int, parent: int) -> int:
         if own and f"RANK={rank}".encode() in environment:
             return int(status.parent.name)
     raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["config", "instant"])
+def test_two_processes_keep_to_the_minutes(start: Start, pages: Path, tmp_path: Path, profile: str) -> None:
+    command = (
+        "train", pages, "--profile", profile, "--minutes", "0.3", "--model", "test_efficientnet", "--no-pretrained", "--image-size", "32",
+        "--set", "tracking.backend=none", "--set", "train.upright=0", "--name", "a", "--json",
+    )  # fmt: skip
+    done = _ended(_as_two(start, *command))
+    assert done.code == 0, done.stderr
+    assert done.json["epochs"] == 1 if profile == "instant" else done.json["epochs"] > 1
+    assert (tmp_path / "runs" / "a" / "best.ckpt").is_file()

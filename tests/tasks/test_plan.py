@@ -8,7 +8,6 @@ from tiny import draw_pages, tiny_profile
 
 from docclf_cli.commands._load import load_checked, load_recipe
 from docclf_cli.data.index.index import load_training_index
-from docclf_cli.engine.runtime import distributed
 from docclf_cli.errors import InputError
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
@@ -91,6 +90,18 @@ def test_folds_share_the_time() -> None:
     assert folds.train.epochs <= alone.train.epochs / 5
 
 
+def test_a_refit_has_its_share_of_the_time() -> None:
+    refit = chosen(24, Load(390, 98, 488, 1 + 488 / 390), any_size=False)[0]
+    alone = chosen(24, any_size=False)[0]
+    assert 0.3 < refit.train.epochs / alone.train.epochs < 488 / 878
+
+
+def test_two_processes_do_twice_as_much() -> None:
+    two = chosen(9, Load(390, 98, 488, 1, processes=2), any_size=False)[0]
+    alone = chosen(9, any_size=False)[0]
+    assert 1.8 < two.train.epochs / alone.train.epochs <= 2.1
+
+
 def test_what_was_asked_for_stays() -> None:
     assert chosen(25, any_size=False)[0].data.image_size == 224
     assert chosen(3, any_size=False)[0].data.image_size == 224
@@ -127,15 +138,6 @@ def test_the_machine_is_measured(tmp_path: Path) -> None:
     assert fitted.train.plan is not None
     assert "fitted to 0.2 minutes (reading " in fitted.train.plan
     assert load_checked("instant", {"train.minutes": 1.0}, ()).profile.train.plan is None
-
-
-def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    root = draw_pages(tmp_path / "data", 4)
-    profile = tiny_profile(root, tmp_path / "runs", train__minutes=0.2)
-    index, _ = load_training_index(profile.data)
-    with pytest.raises(InputError, match=r"train\.minutes measures one process"):
-        fit_to_minutes(profile, Recipe("", ""), index, Load(8, 4, 12, 1), time.monotonic())
 
 
 def test_no_page_chooses_the_epoch_of_a_probe() -> None:

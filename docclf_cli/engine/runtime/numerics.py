@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from docclf_cli.errors import ResourceError
 from docclf_cli.files import fingerprint_of, write_json
 from docclf_cli.hardware import cpu_features, cpu_name
 from docclf_cli.models.factory import create_model
+from docclf_cli.models.freezing import Freezing
 from docclf_cli.profile.schema import InferenceConfig, ModelConfig, Profile, RuntimeConfig
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.version import __version__
@@ -68,10 +69,10 @@ def resolve_numerics(profile: Profile, num_classes: int, pages: int, own_val: in
         batch=train.batch_size // train.accumulate,
         pages=trained,
         training=True,
-        frozen_norms=train.batch_norm == "frozen",
+        frozen=Freezing.in_epoch(train, train.epochs - 1),
     )
     training = pick_numerics(config, work, profile.model)
-    scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False, frozen_norms=False)
+    scoring = replace(work, batch=SCORING_BATCH * train.batch_size, pages=scored, training=False)
     inference = pick_numerics(for_inference(config), scoring, profile.model)
     resolved = {
         "device": runtime.device.type if runtime.world_size > 1 else str(runtime.device),
@@ -242,7 +243,7 @@ def _key(candidates: Sequence[Numerics], work: Workload, model: ModelConfig) -> 
         network,
         work.size,
         work.batch,
-        (work.training, work.frozen_norms),
+        (work.training, astuple(work.frozen)),
         [asdict(one) for one in candidates],
     )
 

@@ -8,13 +8,13 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from docclf_cli.engine.runtime.device import Numerics, Runtime
 from docclf_cli.engine.runtime.folded_norms import Pairs, folded, folds, pairs_to_fold
-from docclf_cli.models.batch_norm import freeze_norms
+from docclf_cli.models.freezing import Freezing, set_mode
 
 # The benchmark may take this share of the work to come, and at most so many seconds.
 SHARE = 0.05
@@ -44,7 +44,7 @@ class Workload:
         batch: Pages of a step.
         pages: Pages of all steps.
         training: Whether a step has a backward pass.
-        frozen_norms: Whether batch norms keep their statistics in it.
+        frozen: What of the network stays as it is in it.
     """
 
     build: Callable[[], torch.nn.Module]
@@ -54,7 +54,7 @@ class Workload:
     batch: int
     pages: int
     training: bool
-    frozen_norms: bool = False
+    frozen: Freezing = field(default_factory=Freezing)
 
     @property
     def largest_batch(self) -> int:
@@ -231,14 +231,14 @@ class _Bench:
     def _set_mode(self, runtime: Runtime) -> Pairs:
         """Prepare the network for a step; returns the batch norms to fold in it."""
         pairs: Pairs = ()
-        frozen = self.work.training and self.work.frozen_norms
-        if frozen and folds(runtime):
+        if not self.work.training:
+            self.model.eval()
+            return pairs
+        if self.work.frozen.keeps_norms and folds(runtime):
             if self._pairs is None:
                 self._pairs = pairs_to_fold(self.model, self.work.size, runtime)
             pairs = self._pairs
-        self.model.train(self.work.training)
-        if frozen:
-            freeze_norms(self.model)
+        set_mode(self.model, self.work.frozen)
         return pairs
 
     def sound(self, numerics: Numerics) -> bool:

@@ -1,4 +1,4 @@
-"""Frozen backbones: what a classifier would take of a page, from pretrained weights or from a trained model."""
+"""Freezing backbones: what a classifier would take of a page, from pretrained weights or from a trained model."""
 
 from __future__ import annotations
 

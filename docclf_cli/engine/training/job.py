@@ -45,6 +45,7 @@ from docclf_cli.engine.training.validator import Validator
 from docclf_cli.errors import CheckpointError
 from docclf_cli.events import Emit
 from docclf_cli.models.factory import create_model
+from docclf_cli.models.freezing import Freezing
 from docclf_cli.models.weights import classifier_names, first_line, read_weights
 from docclf_cli.profile.schema import Profile, TrainConfig
 from docclf_cli.stop import NEVER, StopFlag
@@ -177,7 +178,7 @@ def build_trainer(
         gated=runtime.crowded and prepared.pages.cached,
     )
     pairs: Pairs = ()
-    if config.batch_norm == "frozen" and folds(runtime):
+    if Freezing.in_epoch(config, 0).keeps_norms and folds(runtime):
         pairs = pairs_to_fold(model, profile.data.image_size, runtime)
     components = TrainerComponents(
         model=model,

@@ -250,7 +250,8 @@ def frozen_features(
             yield Progress("computing features", done // pages.views, len(missing))
             if pages.budget is None or done % len(missing) or done == len(missing) * pages.views:
                 continue
-            if not pages.budget.allows(len(missing), (time.perf_counter() - began) / done):
+            each = (time.perf_counter() - began) / done
+            if not distributed.broadcast(pages.budget.allows(len(missing), each)):
                 views = done // len(missing)
                 break
     finally:

@@ -19,11 +19,12 @@ from docclf_cli.engine.training.linear_probe import begins_with_probe
 from docclf_cli.engine.training.losses import build_loss
 from docclf_cli.engine.training.optimizers import build_optimizer
 from docclf_cli.engine.training.schedulers import Plateau, Schedule, ScheduleTotals, build_schedule
-from docclf_cli.engine.training.trainer import TRAINING_COLUMNS, set_mode
+from docclf_cli.engine.training.trainer import TRAINING_COLUMNS
 from docclf_cli.engine.training.validator import measured_metrics
 from docclf_cli.errors import DocclfError, InputError, is_out_of_memory
 from docclf_cli.models.attention import ATTENTION_PREFIX
 from docclf_cli.models.factory import create_model, resolve_name
+from docclf_cli.models.freezing import Freezing, set_mode
 from docclf_cli.models.sources import find_weights
 from docclf_cli.models.weights import first_line, fit_weights
 from docclf_cli.profile.schema import Profile
@@ -64,11 +65,6 @@ def check_settings(profile: Profile, num_classes: int, own_val: int) -> None:
         raise InputError(
             "train.refit needs all folds, whose held-out pages give it its temperature, and train.fold trains one of them",
             "remove --fold, or add --set train.refit=false",
-        )
-    if train.minutes is not None and train.refit:
-        raise InputError(
-            "train.minutes and train.refit contradict each other: a refit repeats a schedule that the minutes may still change",
-            "remove --minutes, or add --set train.refit=false",
         )
     if train.distill.teachers and (profile.augmentation.mixup or profile.augmentation.cutmix):
         raise InputError(
@@ -123,11 +119,7 @@ def check_fits(profile: Profile, index: DocumentIndex, fits: Sequence[PlannedFit
             profile.train.batch_size,
             batches.step_pages,
         )
-    if profile.train.batch_norm == "frozen" and not profile.model.pretrained and profile.model.checkpoint_path is None:
-        raise InputError(
-            "train.batch_norm: frozen keeps the statistics of pretrained weights, and this run has none",
-            "add --set train.batch_norm=train",
-        )
+    _check_frozen(profile)
     totals = ScheduleTotals(profile.optimizer.lr, profile.train.epochs, batches.steps)
     _check_schedule(profile, num_classes, build_schedule(profile.scheduler, totals))
     counts = np.bincount(index.labels[smallest.train_rows], minlength=num_classes)
@@ -135,6 +127,22 @@ def check_fits(profile: Profile, index: DocumentIndex, fits: Sequence[PlannedFit
     network = _shape_only_network(profile, num_classes)
     build_optimizer(profile.optimizer, network)
     begins_with_probe(profile.train, network, profile.model.model_name)
+
+
+def _check_frozen(profile: Profile) -> None:
+    """Refuse to keep what nothing has learned."""
+    if profile.model.starts_trained:
+        return
+    if profile.train.batch_norm == "frozen":
+        raise InputError(
+            "train.batch_norm: frozen keeps the statistics of pretrained weights, and this run has none",
+            "add --set train.batch_norm=train",
+        )
+    if profile.train.frozen_stages:
+        raise InputError(
+            f"train.frozen_stages: {profile.train.frozen_stages} keeps pretrained weights, and this run has none",
+            "add --set train.frozen_stages=0",
+        )
 
 
 def check_batches(profile: Profile, num_classes: int, fits: Sequence[PlannedFit], runtime: Runtime) -> EpochBatches:
@@ -291,7 +299,7 @@ def _network(profile: Profile, num_classes: int, device: torch.device) -> torch.
     with device:
         model = create_model(profile.model, num_classes, weights=False, image_size=profile.data.image_size)
     train = profile.train
-    set_mode(model, train.freeze_epochs >= train.epochs, train.batch_norm == "frozen")
+    set_mode(model, Freezing.in_epoch(train, train.epochs - 1))
     return model
 
 

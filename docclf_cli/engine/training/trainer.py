@@ -32,8 +32,7 @@ from docclf_cli.engine.training.schedulers import Schedule
 from docclf_cli.errors import DivergedError, InputError
 from docclf_cli.events import EpochDone, Event, StepDone
 from docclf_cli.metrics.metrics import is_higher_better
-from docclf_cli.models.batch_norm import freeze_norms
-from docclf_cli.models.factory import new_parts
+from docclf_cli.models.freezing import Freezing, set_mode
 from docclf_cli.profile.schema import TrainConfig
 
 TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")  # of an epoch, whether or not it is validated
@@ -170,7 +169,7 @@ class Trainer:
 
     def _train_epoch(self) -> Iterator[Event]:
         components, state = self.components, self.state
-        set_mode(components.model, state.epoch < self.config.freeze_epochs, self.config.batch_norm == "frozen")
+        set_mode(components.model, Freezing.in_epoch(self.config, state.epoch))
         left = min(components.batches.steps - state.step, self.total_steps - self.global_step)
         if left <= 0:  # the run was stopped during validation
             return
@@ -359,20 +358,3 @@ class Trainer:
         if components.ema is not None:
             components.ema.module.load_state_dict(snapshot["ema"])
         self.state = TrainState(**snapshot["state"])
-
-
-def set_mode(model: torch.nn.Module, frozen: bool, frozen_norms: bool = False) -> None:
-    """Set training mode; with a frozen backbone only the new parts are trained: classifier and attention.
-
-    Args:
-        model: The network.
-        frozen: Whether its backbone is.
-        frozen_norms: Whether its batch norms keep their statistics.
-    """
-    model.train(not frozen)
-    model.requires_grad_(not frozen)
-    if frozen:
-        for part in new_parts(model):
-            part.train().requires_grad_(True)
-    if frozen_norms:
-        freeze_norms(model)

@@ -1,27 +1,17 @@
 """Batch norms with frozen statistics, computed in the convolutions before them while a network trains."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import timm
 import torch
-from tiny import draw_pages, no_plots, stop_when, tiny_profile
 
-from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.runtime.folded_norms import folded, folds, pairs_to_fold
-from docclf_cli.errors import InputError
-from docclf_cli.events import Event, StepDone
-from docclf_cli.models.batch_norm import freeze_norms, norms_of
-from docclf_cli.models.factory import create_model
-from docclf_cli.profile.load import load_profile
-from docclf_cli.profile.schema import ModelConfig
-from docclf_cli.tasks.train import train
+from docclf_cli.models.batch_norm import norms_of
+from docclf_cli.models.freezing import Freezing, set_mode
 
-__all__ = ["no_plots"]
 CPU = Runtime(torch.device("cpu"))
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def trained_network(name: str) -> torch.nn.Module:
@@ -49,7 +39,7 @@ def test_a_step_has_the_same_gradients_without_a_pass_for_the_norms(name: str) -
     model = trained_network(name)
     pairs = pairs_to_fold(model, 64, CPU)
     assert len(pairs) == len(norms_of(model))
-    freeze_norms(model.train())
+    set_mode(model, Freezing(norms=True))
     expected, names = gradients(model), list(model.state_dict())
     with folded(pairs):
         found = gradients(model)
@@ -88,43 +78,3 @@ def test_only_a_processor_without_a_compiler_folds() -> None:
     assert folds(CPU)
     assert not folds(Runtime(torch.device("cpu"), compile=True))
     assert not folds(Runtime(torch.device("cuda")))
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_pages(tmp_path_factory.mktemp("pages") / "data", 10)
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    """A file of weights with statistics of its own."""
-    torch.manual_seed(0)
-    model = create_model(ModelConfig(name="test_resnet", model_name="test_resnet", pretrained=False), 3, image_size=32)
-    model.train()(torch.randn(8, 3, 32, 32))
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
-    return tmp_path / "weights.pth"
-
-
-@pytest.mark.usefixtures("no_plots")
-def test_frozen_statistics_stay_and_weights_learn(pages: Path, weights: Path, tmp_path: Path) -> None:
-    options: dict[str, object] = {"model__checkpoint_path": str(weights), "train__batch_norm": "frozen"}
-    result = train(tiny_profile(pages, tmp_path / "runs", name="whole", **options))
-    before, after = torch.load(weights), Checkpoint.load(result.run / "best.ckpt").model
-    kept = [name for name in before if name.endswith(STATISTICS)]
-    assert kept
-    assert all(torch.equal(before[name], after[name]) for name in kept)
-    assert not torch.equal(before["conv1.0.weight"], after["conv1.0.weight"])
-    assert result.val.metrics["accuracy"].value > 0.8
-
-    def moment(event: Event) -> bool:
-        return isinstance(event, StepDone) and event.step == 6
-
-    folder = stop_when(tiny_profile(pages, tmp_path / "runs", name="cut", **options), moment)
-    again = train(load_profile(str(folder / "profile.yaml")).profile, resume=folder)
-    resumed = Checkpoint.load(again.run / "best.ckpt").model
-    assert all(torch.equal(resumed[name], tensor) for name, tensor in after.items())
-
-
-def test_statistics_that_nothing_has_learned_cannot_be_kept(pages: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train\.batch_norm: frozen keeps the statistics of pretrained weights"):
-        train(tiny_profile(pages, tmp_path / "runs", train__batch_norm="frozen"))

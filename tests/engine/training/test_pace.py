@@ -10,7 +10,7 @@ from tiny import draw_pages, no_plots, stop_when, tiny_profile
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.training.pace import Allowance, Pace
-from docclf_cli.errors import CheckpointError, InputError
+from docclf_cli.errors import CheckpointError
 from docclf_cli.events import Event, StepDone
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
@@ -157,6 +157,23 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_a_refit_cannot_repeat_what_minutes_may_change(pages: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train\.minutes and train\.refit contradict"):
-        train(tiny_profile(pages, tmp_path, train__minutes=1, train__plan="x", train__refit=True))
+def test_a_refit_has_the_schedule_that_the_run_came_to(
+    pages: Path, tmp_path: Path, clocked: Callable[[list[float]], Callable[[Event], None]]
+) -> None:
+    slow = clocked([10.0, 10.0, 40.0, *[15.0] * 20])
+    wanted = {"train": profile_of(pages, tmp_path, "paced").train.model_copy(update={"refit": True})}
+    paced_run = train(profile_of(pages, tmp_path, "paced").model_copy(update=wanted), emit=slow)
+    assert paced_run.epochs == 4
+    plain = train(
+        tiny_profile(pages, tmp_path, name="plain", scheduler="warmup_cosine", train__epochs=4, train__refit=True)
+    )
+
+    def rates(run: Path) -> list[float]:
+        position = Checkpoint.load(run / "refit" / "last.ckpt").training
+        return [row["lr"] for row in position["state"]["history"]]
+
+    both = list(zip(rates(paced_run.run), rates(plain.run), strict=False))
+    assert both
+    assert all(one == pytest.approx(other) for one, other in both)
+    assert len(rates(paced_run.run)) == paced_run.best_epoch
+    assert (paced_run.run / "refit.ckpt").is_file()

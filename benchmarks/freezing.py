@@ -1,10 +1,10 @@
-"""What frozen batch norms save in a training step, and folding them into the convolutions.
+"""What freezing saves in a training step: the statistics of batch norms, the first stages, and both.
 
-    python benchmarks/frozen_norms.py [--models tf_efficientnet_lite0,resnet18] [--sizes 160,224] [--batch 16] [--rounds 3]
+    python benchmarks/freezing.py [--models tf_efficientnet_lite0,resnet18] [--sizes 160,224] [--batch 16] [--rounds 3]
 
-Networks with random weights train on noise that is in memory: with the statistics of each batch, and with frozen statistics that are
-computed in the convolutions (`train.batch_norm`). The two take turns in every round, so that other work on the machine slows both;
-milliseconds a page, medians over the rounds, and their ratio.
+Networks with random weights train on noise that is in memory. All take turns in every round, so that other work on the machine slows
+them alike; milliseconds a page, medians over the rounds, and their ratio to a step in which nothing is frozen. On a CPU, frozen norms
+are computed in the convolutions before them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ from docclf_cli.engine.runtime.allocator import keep_freed_memory
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_page
 from docclf_cli.models.factory import create_model
+from docclf_cli.models.freezing import Freezing
 from docclf_cli.profile.schema import ModelConfig, RuntimeConfig
 
 CLASSES = 9
+NOTHING = "nothing"
+WAYS = {
+    NOTHING: Freezing(),
+    "norms": Freezing(norms=True),
+    "stages": Freezing(stages="auto"),
+    "both": Freezing(stages="auto", norms=True),
+}
 
 
 def main() -> None:
@@ -41,20 +49,18 @@ def main() -> None:
     config = RuntimeConfig(device="cpu", precision="fp32", memory_format="channels_last", threads=args.threads)
     runtime = resolve_runtime(config)
     print(f"load average {os.getloadavg()[0]:.1f}, {args.threads} threads, batches of {args.batch}, ms a page")
-    for name in args.models.split(","):
+    for network in args.models.split(","):
         for size in map(int, args.sizes.split(",")):
 
-            def build(name: str = name, size: int = size) -> torch.nn.Module:
+            def build(name: str = network, size: int = size) -> torch.nn.Module:
                 return create_model(ModelConfig(model_name=name), CLASSES, weights=False, image_size=size)
 
             plain = Workload(build, runtime, CLASSES, size, args.batch, args.batch, training=True)
-            frozen = replace(plain, frozen_norms=True)
-            turns = [(seconds_per_page(plain, 4), seconds_per_page(frozen, 4)) for _ in range(args.rounds)]
-            each, kept = (1000 * statistics.median(column) for column in zip(*turns, strict=True))
-            print(
-                f"{name:26} {size} px  of each batch {each:6.1f}  frozen {kept:6.1f}  ratio {kept / each:.2f}",
-                flush=True,
-            )
+            ways = {name: replace(plain, frozen=frozen) for name, frozen in WAYS.items()}
+            turns = [{name: seconds_per_page(way, 4) for name, way in ways.items()} for _ in range(args.rounds)]
+            found = {name: 1000 * statistics.median(turn[name] for turn in turns) for name in ways}
+            ratios = "  ".join(f"{name} {each:.1f} ({each / found[NOTHING]:.2f})" for name, each in found.items())
+            print(f"{network:24} {size} px  {ratios}", flush=True)
 
 
 if __name__ == "__main__":
