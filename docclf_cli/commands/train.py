@@ -205,7 +205,7 @@ def run(
 
 
 def _show_plan(profile: "Profile", recipe: "Recipe", resume: str | None, *, overwrite: bool, as_json: bool) -> None:
-    from docclf_cli.tasks.train import training_plan
+    from docclf_cli.tasks.checked_run import training_plan
 
     if resume is not None:
         raise InputError("--dry-run plans a new run, and --resume continues one", "leave one of them out")

@@ -18,10 +18,9 @@ from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.contact_sheet import contact_sheet
 from docclf_cli.data.images.decode import UnreadablePage
 from docclf_cli.data.images.preprocess import Preprocess
-from docclf_cli.data.index.added import draw_held_out
 from docclf_cli.data.index.documents import DocumentIndex
-from docclf_cli.data.index.index import TrainingPages, load_training_pages, resolve_root
-from docclf_cli.data.index.splits import ADDED, Split, folds, hold_out, limit, stratified_sample
+from docclf_cli.data.index.index import resolve_root
+from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.data.loading.cache import open_or_build
 from docclf_cli.data.loading.pages import Pages
 from docclf_cli.data.loading.prepared_pages import PreparedPages, prepare
@@ -42,24 +41,18 @@ from docclf_cli.engine.checkpoints.run_folder import (
     new_run_folder,
     write_csv,
 )
-from docclf_cli.engine.inference.leaks import say_copies_in_validation
 from docclf_cli.engine.inference.members import pooled
 from docclf_cli.engine.inference.trained_model import fold_checkpoints, store_temperatures
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult, passes_after_epochs
-from docclf_cli.engine.training.distillation import check_teachers
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.pace import Allowance
-from docclf_cli.engine.training.packets import require_documents
 from docclf_cli.engine.training.preflight import (
     PlannedFit,
     check_batches,
-    check_classes,
-    check_fits,
-    check_settings,
     check_weights,
 )
 from docclf_cli.engine.training.text import RunTexts, run_texts
@@ -75,10 +68,11 @@ from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import FoldRow, TrainingPlan, TrainResult
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged, caveats
+from docclf_cli.tasks.checked_run import CheckedRun, check_run, models_of
 from docclf_cli.tasks.document_scores import score_documents
-from docclf_cli.tasks.learning import require_known_pages, sets_of_added, what_was_learned
-from docclf_cli.tasks.plan import END_SECONDS, START_SECONDS, Load, fit_to_minutes
-from docclf_cli.tasks.recipe import Recipe, expected_minutes, require_weights
+from docclf_cli.tasks.learning import what_was_learned
+from docclf_cli.tasks.plan import END_SECONDS, START_SECONDS
+from docclf_cli.tasks.recipe import Recipe
 from docclf_cli.tasks.result_files import write_class_report, write_comparison, write_curves, write_prediction_sheet
 from docclf_cli.tasks.text_sides import score_sides
 from docclf_cli.tasks.verdict import CHANCE, next_commands, verdict
@@ -89,19 +83,6 @@ PREVIEW, PREVIEW_PAGES, PREVIEW_VARIANTS = "augmentation_preview.png", 6, 5
 OUT_OF_FOLD = "out_of_fold.npz"
 MOST_SHOWN = 20
 WHILE_DRAWING = "stopped while tables and plots were written"
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """A run that has passed every check that needs no page."""
-
-    profile: Profile
-    index: DocumentIndex
-    own_val: int
-    fits: tuple[PlannedFit, ...]
-    split: Split
-    plan: TrainingPlan
-    pages: TrainingPages
 
 
 @dataclass(frozen=True)
@@ -137,7 +118,7 @@ class _Work:
             return None
         left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
         done = next(number for number, one in enumerate(self.fits) if one is planned)
-        fits_left = _fits_with_refit(self.profile, self.fits, len(self.prepared.index)) - done
+        fits_left = models_of(self.profile, self.fits, len(self.prepared.index)) - done
         after = passes_after_epochs(self.profile, len(planned.train_rows), len(planned.val_rows))
         return Allowance(left / fits_left, run.pace, after)
 
@@ -178,7 +159,7 @@ def train(
     typed, profile = typed_paths(profile), absolute_paths(profile)
     is_main = distributed.is_main_process()
 
-    def check() -> tuple[RunFolder, Profile, _Checked]:
+    def check() -> tuple[RunFolder, Profile, CheckedRun]:
         resolve_root(profile.data, emit, stop)  # draws the samples, if they are wanted and not there yet
         return _opened(profile, resume, recipe, typed, announce, overwrite, began)
 
@@ -227,11 +208,6 @@ def _refit(work: _Work, fitted: Sequence[FitResult]) -> None:
     refit(task, epochs, temperature, precision, resume=work.resume, emit=work.emit, stop=work.stop)
 
 
-def _fits_with_refit(profile: Profile, fits: Sequence[PlannedFit], pages: int) -> float:
-    """How many models a run trains, a refit counted by how many pages more it sees."""
-    return len(fits) + (pages / len(fits[0].train_rows) if profile.train.refit else 0)
-
-
 def _precision_of(checkpoints: Sequence[Path]) -> str:
     """The number format that checkpoints predict in; fp32 where they differ."""
     found = {info_of(path).precision for path in checkpoints}
@@ -246,7 +222,7 @@ def _opened(
     announce: Callable[[TrainingPlan], None] | None,
     overwrite: bool,
     began: float,
-) -> tuple[RunFolder, Profile, _Checked]:
+) -> tuple[RunFolder, Profile, CheckedRun]:
     """The folder of a run, its profile without `auto`, and what it trains on."""
     if resume is None:
         run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
@@ -254,7 +230,7 @@ def _opened(
     else:
         run = RunFolder(resume)
         profile = inherit_numerics(profile, run)
-    checked = _checked(profile, run, recipe or Recipe("", ""), typed, began, new=resume is None)
+    checked = check_run(profile, run, recipe or Recipe("", ""), typed, began, new=resume is None)
     profile = checked.profile
     if announce is not None:
         announce(checked.plan)
@@ -301,88 +277,6 @@ def _finished(work: _Work, fitted: Sequence[FitResult]) -> TrainResult:
     )
     usable = all(one.kind != CHANCE for one in result.verdict)
     return replace(result, next_commands=next_commands(run.path, profile, index.class_names, usable))
-
-
-def training_plan(profile: Profile, recipe: Recipe | None = None, *, overwrite: bool = False) -> TrainingPlan:
-    """What `train` would do; nothing is written, and no weights are fetched.
-
-    Raises:
-        DocclfError: As `train`, as far as that can be known without reading pages.
-    """
-    typed, profile = typed_paths(profile), absolute_paths(profile)
-    run = new_run_folder(Path(profile.output), profile.name, profile.model.name)
-    run.require_free(overwrite)
-    return _checked(profile, run, recipe or Recipe("", ""), typed, time.monotonic(), new=True).plan
-
-
-def _with_frozen_stages(profile: Profile) -> Profile:
-    """The profile in which `train.frozen_stages: auto` is 0 where there are no pretrained weights to keep."""
-    if profile.train.frozen_stages != "auto" or profile.model.starts_trained:
-        return profile
-    return profile.model_copy(update={"train": profile.train.model_copy(update={"frozen_stages": 0})})
-
-
-def _checked(
-    profile: Profile, run: RunFolder, recipe: Recipe, typed: Mapping[str, str], began: float, *, new: bool
-) -> _Checked:
-    """Everything that can be known before pages are read: first of all whether the first weights are within reach."""
-    profile = _with_frozen_stages(profile)
-    data = profile.data
-    root = typed.get(data.root, data.root)
-    origin = require_weights(profile, root) if new else Message.of("the position saved in {run}", run=run.path)
-    pages = load_training_pages(data)
-    index, own_val = pages.index, pages.own_val
-    say_copies_in_validation(index, own_val)
-    index.left_out.warn(data.root)
-    num_classes = len(index.class_names)
-    check_settings(profile, num_classes, own_val)
-    check_classes(index)
-    fits, split = _planned(profile, pages)
-    require_known_pages(profile, split)
-    if profile.train.packets:
-        for one in fits:
-            require_documents(index, one.train_rows, one.val_rows)
-    if profile.train.distill.teachers:
-        check_teachers(profile.train.distill, index, [one.val_rows for one in fits], data)
-    first = fits[0]
-    if new and profile.train.minutes is not None and profile.train.plan is None:
-        models = _fits_with_refit(profile, fits, len(index))
-        load = Load(len(first.train_rows), len(first.val_rows), len(index), models, distributed.world_size())
-        profile, recipe = fit_to_minutes(profile, recipe, index, load, began)
-        profile = absolute_paths(profile)
-    train = profile.train
-    runtime = resolve_runtime(profile.runtime)
-    check_fits(profile, index, fits, runtime)
-    how = Message.of("{share:.0%} held out", share=data.val_fraction)
-    if own_val:
-        how = Message.of("a validation set of its own")
-    if train.folds:
-        how = Message.of("{count} folds", count=train.folds)
-    plan = TrainingPlan(
-        run=run.path,
-        profile=recipe.profile,
-        reason=recipe.reason,
-        model=profile.model.model_name,
-        weights=origin,
-        data=root,
-        pages=len(index),
-        train_pages=len(first.train_rows),
-        val_pages=len(first.val_rows),
-        split=how,
-        classes=num_classes,
-        image_size=profile.data.image_size,
-        epochs=train.epochs,
-        fits=len(fits),
-        device=str(runtime.device),
-        minutes=round(
-            train.minutes
-            or expected_minutes(profile, num_classes, len(first.train_rows), len(first.val_rows), len(fits)),
-            1,
-        ),
-        left_out=index.left_out.counts,
-        fitted=train.plan or "",
-    )
-    return _Checked(profile, index, own_val, fits, split, plan, pages)
 
 
 def _started(profile: Profile, run: RunFolder, read: Callable[[], PreparedPages]) -> PreparedPages:
@@ -485,36 +379,6 @@ def _readable(
     scored = [replace(fit, val_rows=np.setdiff1d(fit.val_rows, unreadable)) for fit in left]
     check_batches(profile, len(prepared.index.class_names), scored, runtime)
     return tuple(left)
-
-
-def _planned(profile: Profile, pages: TrainingPages) -> tuple[tuple[PlannedFit, ...], Split]:
-    """Which pages each fit of a run trains on, and the split that is stored.
-
-    Pages that were added later are trained on but for a fifth of them, and none is in a validation set: epochs,
-    temperatures and thresholds are chosen on pages that nobody picked.
-    """
-    data, train, index = profile.data, profile.train, pages.index
-    base_rows = pages.base_rows
-    never = draw_held_out(index, pages.added, data.split_seed, sets_of_added(pages, data))
-    added = np.setdiff1d(pages.added, never)
-    of_added = {ADDED: never} if len(never) else {}
-
-    def planned(rows: np.ndarray, val_rows: np.ndarray, fold: int | None = None) -> PlannedFit:
-        rows = np.sort(np.concatenate([base_rows[rows], added]))
-        return PlannedFit(limit(rows, index.labels, data.limit, data.split_seed), base_rows[val_rows], fold)
-
-    everything = np.arange(len(pages.base))
-    if train.folds is not None:
-        held_out = folds(pages.base, train.folds, data.fold_seed)
-        chosen = range(train.folds) if train.fold is None else [train.fold]
-        fits = [planned(np.setdiff1d(everything, held_out[fold]), held_out[fold], fold) for fold in chosen]
-        trained = {"train": added} if len(added) else {}
-        return tuple(fits), Split.of_folds(index, [base_rows[rows] for rows in held_out], {**trained, **of_added})
-    if pages.own_val:
-        one = planned(everything[: -pages.own_val], everything[-pages.own_val :])
-    else:
-        one = planned(*hold_out(pages.base, data.val_fraction, data.split_seed))
-    return (one,), Split.of_rows(index, {"train": one.train_rows, "val": one.val_rows, **of_added})
 
 
 def _with_numerics(profile: Profile, index: DocumentIndex, own_val: int, fits: Sequence[PlannedFit]) -> Profile:
