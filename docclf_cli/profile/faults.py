@@ -1,15 +1,16 @@
 """Validation errors of pydantic as plain sentences, each with its file, line and a suggestion."""
 
 import difflib
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from reprlib import Repr
 from typing import Any
 
 from pydantic import ValidationError
 
 from docclf_cli.profile.layers import Source
-from docclf_cli.profile.schema import schema_keys
+from docclf_cli.profile.schema import MAPPINGS, schema_keys
 
 _WORDS = {
     "greater_than": "must be greater than {gt:g}",
@@ -43,9 +44,25 @@ def faults_of(error: ValidationError, sources: Mapping[str, Source]) -> list[str
         error: What validation found.
         sources: Where each key that was given comes from.
     """
-    found = error.errors()
+    found = list(_by_key(error.errors()))
     more = [f"and {len(found) - MOST} more"] if len(found) > MOST else []
-    return [_line(item, sources) for item in found[:MOST]] + more
+    return [_line(items, sources) for items in found[:MOST]] + more
+
+
+def _by_key(found: Iterable[Any]) -> Iterator[list[Any]]:
+    """The faults one by one, but together those that say why a value is none of the kinds that its key allows.
+
+    pydantic names the kind behind the key, as in `train.upright.literal['auto']`.
+    """
+    names = {key.name for key in schema_keys()}
+
+    def key_of(item: Any) -> tuple[Any, ...]:
+        *above, last = item["loc"]
+        is_kind = isinstance(last, str) and _dotted(above) in names - MAPPINGS and _dotted(item["loc"]) not in names
+        return tuple(above) if is_kind else item["loc"]
+
+    for key, items in itertools.groupby(found, key_of):
+        yield [{**item, "loc": key} for item in items]
 
 
 def nearest(key: str, sources: Mapping[str, Source]) -> Source | None:
@@ -55,15 +72,18 @@ def nearest(key: str, sources: Mapping[str, Source]) -> Source | None:
     return sources.get(key)
 
 
-def _line(item: Any, sources: Mapping[str, Source]) -> str:
-    key, text = _finding(item)
+def _line(items: Sequence[Any], sources: Mapping[str, Source]) -> str:
+    key, text = _finding(items[0])
+    if len(items) > 1:
+        kinds = " or ".join([_said(items[0]), *(_said(item).removeprefix("must be ") for item in items[1:])])
+        text = f"{kinds}, not {shown(items[0]['input'])}"
     below = (source for name, source in sources.items() if name.startswith(f"{key}."))
     source = nearest(key, sources) or next(below, None)
     return f"{source.place}: {key}: {text}" if source else f"{key}: {text}"
 
 
 def _finding(item: Any) -> tuple[str, str]:
-    key = ".".join(str(part) for part in item["loc"])
+    key = _dotted(item["loc"])
     if item["type"] == "missing":
         return key, "is missing"
     if item["type"] == "extra_forbidden":
@@ -72,9 +92,19 @@ def _finding(item: Any) -> tuple[str, str]:
         # A section's own checks say `KEY: TEXT` where one key is to blame.
         name, colon, text = str(item["ctx"]["error"]).partition(": ")
         return (f"{key}.{name}", text) if colon and name.isidentifier() else (key, str(item["ctx"]["error"]))
-    words = _WORDS.get(item["type"])
-    message = words.format(**item.get("ctx", {})) if words else item["msg"][:1].lower() + item["msg"][1:]
-    return key, f"{message}, not {shown(item['input'])}"
+    return key, f"{_said(item)}, not {shown(item['input'])}"
+
+
+def _said(item: Any) -> str:
+    """What a value must be."""
+    words, about = _WORDS.get(item["type"]), item.get("ctx", {})
+    if item["type"] == "literal_error" and " or " not in about["expected"]:
+        return f"must be {about['expected']}"
+    return words.format(**about) if words else item["msg"][:1].lower() + item["msg"][1:]
+
+
+def _dotted(loc: Iterable[Any]) -> str:
+    return ".".join(map(str, loc))
 
 
 def shown(value: Any) -> str:
