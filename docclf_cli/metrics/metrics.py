@@ -22,6 +22,10 @@ from docclf_cli.text import Message
 MAX_LOSS = float(-np.log(np.finfo(np.float64).eps))
 DEGRADED_SUFFIX = "_degraded"  # ends the column of a metric on the degraded pages of validation
 LOSS = "val_loss"  # the column of the log loss, which is measured on degraded pages too
+BLEND, BLEND_LOSS = (
+    "blend",
+    "blend_loss",
+)  # means of clean and degraded pages: of the default metric, and of the log loss
 DEFAULT = "f1_macro"  # measured on degraded pages too, and compared by where the monitor cannot be
 
 
@@ -230,7 +234,7 @@ def metric_of_column(column: str) -> str | None:
     names = {entry.build.column: entry.name for entry in METRICS}
     plain = column.removesuffix(DEGRADED_SUFFIX)
     name = names.get(column) or names.get(plain) or plain
-    name = {"blend": DEFAULT, "train_loss": "log_loss"}.get(column, name)
+    name = {BLEND: DEFAULT, BLEND_LOSS: "log_loss", "train_loss": "log_loss"}.get(column, name)
     return name if name in METRICS else None
 
 
@@ -247,7 +251,7 @@ def label_of(column: str) -> str:
         return column.replace("_", " ")
     label = Message.of(METRICS.get(name).build.label)
     of_training = {
-        "blend": Message.of("mean of clean and degraded {metric}", metric=label),
+        **dict.fromkeys((BLEND, BLEND_LOSS), Message.of("mean of clean and degraded {metric}", metric=label)),
         "train_loss": Message.of("training loss"),
         LOSS: Message.of("validation loss"),
     }
@@ -257,6 +261,10 @@ def label_of(column: str) -> str:
 
 def curve_columns(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of `metrics.csv` that are drawn over the epochs: those without an upper bound (losses), and others."""
-    drawn = [column for column in columns if column != "blend" and metric_of_column(column) in headline_metrics()]
+    drawn = [
+        column
+        for column in columns
+        if column not in (BLEND, BLEND_LOSS) and metric_of_column(column) in headline_metrics()
+    ]
     losses = [column for column in drawn if math.isinf(METRICS.get(str(metric_of_column(column))).build.highest)]
     return tuple(losses), tuple(column for column in drawn if column not in losses)

@@ -55,11 +55,12 @@ def _by_key(found: Iterable[Any]) -> Iterator[list[Any]]:
     pydantic names the kind behind the key, as in `train.upright.literal['auto']`.
     """
     names = {key.name for key in schema_keys()}
+    values = names - MAPPINGS
 
     def key_of(item: Any) -> tuple[Any, ...]:
-        *above, last = item["loc"]
-        is_kind = isinstance(last, str) and _dotted(above) in names - MAPPINGS and _dotted(item["loc"]) not in names
-        return tuple(above) if is_kind else item["loc"]
+        loc: tuple[Any, ...] = item["loc"]
+        is_kind = _dotted(loc[:-1]) in values and _dotted(loc) not in names and isinstance(loc[-1], str)
+        return loc[:-1] if is_kind else loc
 
     for key, items in itertools.groupby(found, key_of):
         yield [{**item, "loc": key} for item in items]

@@ -239,7 +239,8 @@ class TrainConfig(Section):
     )
     monitor: str = Field(
         "blend",
-        description="Metric that chooses the best epoch: blend (mean of clean and degraded macro-F1) or another column that "
+        description="Metric that chooses the best epoch: blend (mean of clean and degraded macro-F1), blend_loss (likewise of the log loss), "
+        "epoch (the last one is best) or another column that "
         "validation writes to metrics.csv, such as f1_macro, f1_macro_degraded, accuracy, val_loss",
     )
     patience: Count | None = Field(

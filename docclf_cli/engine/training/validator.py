@@ -22,7 +22,7 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.events import Emit
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.metrics.metrics import DEFAULT, DEGRADED_SUFFIX, LOSS, METRICS, metrics_with
+from docclf_cli.metrics.metrics import BLEND, BLEND_LOSS, DEFAULT, DEGRADED_SUFFIX, LOSS, METRICS, metrics_with
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 
@@ -64,7 +64,7 @@ class Validator:
         self.last_predictions: dict[str, Predictions] = {}
 
     def __call__(self, model: torch.nn.Module) -> Mapping[str, float]:
-        """Metrics by name; `blend` is the mean of clean and degraded macro-F1.
+        """Metrics by name; `blend` is the mean of clean and degraded macro-F1, `blend_loss` of the log losses.
 
         Raises:
             Interrupted: `stop` was set.
@@ -73,13 +73,14 @@ class Validator:
         self.last_predictions = {CLEAN: self._answers(predictor, batches, "validation")}
         clean = compute_metrics(self.last_predictions[CLEAN])
         measured = {METRICS.get(name).build.column or name: value for name, value in clean.items()}
-        measured["blend"] = clean[DEFAULT]
+        measured |= {BLEND: clean[DEFAULT], BLEND_LOSS: clean["log_loss"]}
         if self.degraded is not None:
             self.last_predictions[DEGRADED] = self._answers(predictor, batches, "degraded validation")
             corrupted = compute_metrics(self.last_predictions[DEGRADED])
             measured[DEFAULT + DEGRADED_SUFFIX] = corrupted[DEFAULT]
             measured[LOSS + DEGRADED_SUFFIX] = corrupted["log_loss"]
-            measured["blend"] = (clean[DEFAULT] + corrupted[DEFAULT]) / 2
+            measured[BLEND] = (clean[DEFAULT] + corrupted[DEFAULT]) / 2
+            measured[BLEND_LOSS] = (clean["log_loss"] + corrupted["log_loss"]) / 2
         return distributed.broadcast(measured)
 
     def predictor(self, model: torch.nn.Module) -> Predictor:
@@ -123,7 +124,7 @@ def measured_metrics(num_classes: int, degraded: bool) -> tuple[str, ...]:
         num_classes: Length of the class axis.
         degraded: Whether it also scores degraded pages.
     """
-    found = ("blend", *(metric.column or name for name, metric in metrics_with(num_classes).items()))
+    found = (BLEND, BLEND_LOSS, *(metric.column or name for name, metric in metrics_with(num_classes).items()))
     return (*found, DEFAULT + DEGRADED_SUFFIX, LOSS + DEGRADED_SUFFIX) if degraded else found
 
 

@@ -26,7 +26,9 @@ def metric_of(monitor: str) -> str:
     name = metric_of_column(monitor)
     if name is None or not isinstance(METRICS.get(name).build, ComparableMetric):
         known = ", ".join(entry.name for entry in METRICS if isinstance(entry.build, ComparableMetric))
-        raise InputError(f"train.monitor: nothing can be compared by '{monitor}'", f"known: blend, val_loss, {known}")
+        raise InputError(
+            f"train.monitor: nothing can be compared by '{monitor}'", f"known: blend, blend_loss, val_loss, {known}"
+        )
     return name
 
 

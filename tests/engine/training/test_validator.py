@@ -82,6 +82,7 @@ def test_metrics_are_those_of_separate_predictions(
     assert measured["f1_macro"] == clean["f1_macro"]
     assert measured["f1_macro_degraded"] == corrupted["f1_macro"]
     assert measured["val_loss_degraded"] == corrupted["log_loss"]
+    assert measured["blend_loss"] == (clean["log_loss"] + corrupted["log_loss"]) / 2
     assert measured["blend"] == (clean["f1_macro"] + corrupted["f1_macro"]) / 2
     assert [event.done for event in events if isinstance(event, Progress)] == [8, 16, 21] * 2
     assert validate(model) == measured
