@@ -22,11 +22,9 @@ from docclf_cli.text import Message
 MAX_LOSS = float(-np.log(np.finfo(np.float64).eps))
 DEGRADED_SUFFIX = "_degraded"  # ends the column of a metric on the degraded pages of validation
 LOSS = "val_loss"  # the column of the log loss, which is measured on degraded pages too
-BLEND, BLEND_LOSS = (
-    "blend",
-    "blend_loss",
-)  # means of clean and degraded pages: of the default metric, and of the log loss
 DEFAULT = "f1_macro"  # measured on degraded pages too, and compared by where the monitor cannot be
+BLEND = "blend"  # mean of the default metric on clean and degraded pages
+BLEND_LOSS = "blend_loss"  # likewise of the log loss
 
 
 @dataclass(frozen=True, kw_only=True)

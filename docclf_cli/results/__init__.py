@@ -1,1 +1,1 @@
-"""Freezing values that the engine, the metrics and the services return; one module per theme."""
+"""Frozen values that the engine, the metrics and the services return; one module per theme."""

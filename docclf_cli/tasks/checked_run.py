@@ -13,21 +13,13 @@ from docclf_cli.data.index.added import draw_held_out
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import TrainingPages, load_training_pages
 from docclf_cli.data.index.splits import ADDED, Split, folds, hold_out, limit
-from docclf_cli.engine.checkpoints.run_folder import (
-    RunFolder,
-    new_run_folder,
-)
+from docclf_cli.engine.checkpoints.run_folder import RunFolder, new_run_folder
 from docclf_cli.engine.inference.leaks import say_copies_in_validation
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import resolve_runtime
 from docclf_cli.engine.training.distillation import check_teachers
 from docclf_cli.engine.training.packets import require_documents
-from docclf_cli.engine.training.preflight import (
-    PlannedFit,
-    check_classes,
-    check_fits,
-    check_settings,
-)
+from docclf_cli.engine.training.preflight import PlannedFit, check_classes, check_fits, check_settings
 from docclf_cli.profile.paths import absolute_paths, typed_paths
 from docclf_cli.profile.schema import Profile
 from docclf_cli.results.training import TrainingPlan

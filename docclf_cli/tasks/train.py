@@ -50,11 +50,7 @@ from docclf_cli.engine.training.best_epoch import FitResult, passes_after_epochs
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.pace import Allowance
-from docclf_cli.engine.training.preflight import (
-    PlannedFit,
-    check_batches,
-    check_weights,
-)
+from docclf_cli.engine.training.preflight import PlannedFit, check_batches, check_weights
 from docclf_cli.engine.training.text import RunTexts, run_texts
 from docclf_cli.errors import ChangedRunError, Interrupted, ResourceError, UnreadableImagesError, as_resource_error
 from docclf_cli.events import Emit, silent

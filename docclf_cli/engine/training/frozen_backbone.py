@@ -1,4 +1,4 @@
-"""Freezing backbones: what a classifier would take of a page, from pretrained weights or from a trained model."""
+"""Frozen backbones: what a classifier would take of a page, from pretrained weights or from a trained model."""
 
 from __future__ import annotations
 
