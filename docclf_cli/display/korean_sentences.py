@@ -79,6 +79,9 @@ SENTENCES: Mapping[str, str] = {
     "These pages chose the best epoch (by {monitor}), so the metrics are slightly optimistic: by about one point of "
     "macro-F1 on 100 pages. Use --split test for an unbiased estimate.": "이 페이지로 최고 에포크를 골랐으므로({monitor} 기준) 수치가 조금 높습니다: 100페이지에서 F1 점수 (Macro) 약 1점. 치우침 없는 "
     "수치는 --split test로 구하십시오.",
+    "These pages chose the best epoch (by {monitor}), which made macro-F1 on 100 pages no better than on other pages where it "
+    "was measured. Use --split test for an unbiased estimate.": "이 페이지로 최고 에포크를 골랐습니다({monitor} 기준). 재어 본 경우 100페이지의 F1 점수 (Macro)는 다른 페이지에서보다 높지 않았습니다. 치우침 없는 "
+    "수치는 --split test로 구하십시오.",
     "Log loss and calibration error are cross-fitted: each page uses a temperature that was fitted on other pages.": "로그 손실과 보정 오차는 교차 적합한 값입니다: 페이지마다 다른 페이지로 맞춘 온도를 씁니다.",
     "Each page was predicted by the one fold that was not trained on it; new pages get the mean of all folds.": "각 페이지는 그 페이지로 학습하지 않은 폴드가 예측했습니다. 새 페이지에는 모든 폴드의 평균을 씁니다.",
     "Instead of that mean, `docclf predict` takes refit.ckpt, which was trained on all pages and measured on none.": "`docclf predict`는 그 평균 대신 모든 페이지로 학습한 refit.ckpt를 씁니다. 그 모델을 잰 페이지는 없습니다.",

@@ -236,6 +236,18 @@ def metric_of_column(column: str) -> str | None:
     return name if name in METRICS else None
 
 
+def compared_metric(monitor: str) -> str | None:
+    """The name of the metric that decides between models, members and views whose epochs are chosen by `monitor`.
+
+    That of the monitor, and the default one for both blends: log loss chooses epochs better, people ask how many pages are right.
+
+    Returns:
+        None where the monitor is no metric that can be compared.
+    """
+    name = DEFAULT if monitor in (BLEND, BLEND_LOSS) else metric_of_column(monitor)
+    return name if name is not None and isinstance(METRICS.get(name).build, ComparableMetric) else None
+
+
 def is_higher_better(column: str) -> bool:
     """The direction of a column of `metrics.csv`; that of what is no metric, such as `epoch`, is upwards."""
     name = metric_of_column(column)

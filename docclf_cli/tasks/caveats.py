@@ -8,7 +8,7 @@ import numpy as np
 
 from docclf_cli.ensembling.fusion import cross_fitted_fusion
 from docclf_cli.metrics.calibration import TEMPERATURES, at_bound, cross_fitted
-from docclf_cli.metrics.metrics import label_of
+from docclf_cli.metrics.metrics import BLEND_LOSS, label_of
 from docclf_cli.page_ids import document_of
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.text import Message
@@ -49,6 +49,14 @@ def caveats(split: str, *, monitor: str, folds: bool, temperature: float) -> tup
     found = []
     if split == "val" and monitor == LAST:
         found.append(Message.of("These pages chose no epoch: the last one is taken (train.monitor: epoch)."))
+    elif split == "val" and monitor == BLEND_LOSS:
+        found.append(
+            Message.of(
+                "These pages chose the best epoch (by {monitor}), which made macro-F1 on 100 pages no better than on other pages where it "
+                "was measured. Use --split test for an unbiased estimate.",
+                monitor=label_of(monitor),
+            )
+        )
     elif split == "val":
         found.append(
             Message.of(

@@ -144,3 +144,12 @@ def test_no_page_chooses_the_epoch_of_a_probe() -> None:
     monitor = load_profile("instant").profile.train.monitor
     (note,) = caveats("val", monitor=monitor, folds=False, temperature=1.0)
     assert note.startswith("These pages chose no epoch")
+
+
+def test_pages_that_chose_by_log_loss_are_not_called_a_point_too_good() -> None:
+    assert [load_profile(name).profile.train.monitor for name in (LAPTOP, "brief")] == ["blend_loss", "blend_loss"]
+    (note,) = caveats("val", monitor="blend_loss", folds=False, temperature=1.0)
+    assert note.startswith("These pages chose the best epoch (by mean of clean and degraded log loss)")
+    assert "one point" not in note
+    (note,) = caveats("val", monitor="blend", folds=False, temperature=1.0)
+    assert "by about one point" in note

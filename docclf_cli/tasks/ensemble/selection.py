@@ -8,7 +8,7 @@ from docclf_cli.ensembling.pooling import Score, by_log_loss
 from docclf_cli.errors import InputError
 from docclf_cli.metrics.class_metrics import estimates
 from docclf_cli.metrics.compare import is_better, paired_difference, sentence
-from docclf_cli.metrics.metrics import METRICS, ComparableMetric, comparable_metric, headline_metrics, metric_of_column
+from docclf_cli.metrics.metrics import METRICS, ComparableMetric, comparable_metric, compared_metric, headline_metrics
 from docclf_cli.results.ensembling import ScoreRow, SetScores
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.text import Message
@@ -23,8 +23,8 @@ def metric_of(monitor: str) -> str:
     Raises:
         InputError: There is none.
     """
-    name = metric_of_column(monitor)
-    if name is None or not isinstance(METRICS.get(name).build, ComparableMetric):
+    name = compared_metric(monitor)
+    if name is None:
         known = ", ".join(entry.name for entry in METRICS if isinstance(entry.build, ComparableMetric))
         raise InputError(
             f"train.monitor: nothing can be compared by '{monitor}'", f"known: blend, blend_loss, val_loss, {known}"

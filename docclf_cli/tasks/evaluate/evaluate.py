@@ -36,7 +36,7 @@ from docclf_cli.metrics.class_metrics import score
 from docclf_cli.metrics.compare import mcnemar, paired_difference, scored_together, sentence
 from docclf_cli.metrics.costs import Costs
 from docclf_cli.metrics.intervals import clusters_of
-from docclf_cli.metrics.metrics import DEFAULT, METRICS, ComparableMetric, headline_metrics, metric_of_column
+from docclf_cli.metrics.metrics import DEFAULT, compared_metric, headline_metrics
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.evaluation import Comparison, EvaluateResult, ThresholdReport
 from docclf_cli.results.predictions import Predictions
@@ -360,9 +360,7 @@ def compare(mine: Predictions, other: Predictions, path: Path, split: str, monit
         )
     both = [one.take(np.isin(one.ids.astype(np.str_), shared)) for one in (mine, other)]
     a, b = scored_together(both, names=("the model", str(path)))
-    decides = metric_of_column(monitor)
-    if decides is None or not isinstance(METRICS.get(decides).build, ComparableMetric):
-        decides = DEFAULT
+    decides = compared_metric(monitor) or DEFAULT
     differences = tuple(paired_difference(a, b, name) for name in dict.fromkeys((decides, *headline_metrics())))
     sentences = tuple(sentence(difference) for difference in differences)
     return Comparison(

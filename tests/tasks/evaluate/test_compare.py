@@ -29,6 +29,7 @@ def test_pages_that_both_hold_out_are_compared(caplog: pytest.LogCaptureFixture)
     "monitor, metrics",
     [
         ("blend", ["f1_macro", "accuracy", "log_loss"]),
+        ("blend_loss", ["f1_macro", "accuracy", "log_loss"]),
         ("f1_macro_degraded", ["f1_macro", "accuracy", "log_loss"]),
         ("val_loss", ["log_loss", "accuracy", "f1_macro"]),
         ("accuracy", ["accuracy", "f1_macro", "log_loss"]),
