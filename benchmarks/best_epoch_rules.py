@@ -24,12 +24,11 @@ from docclf_cli.data.index.splits import folds
 from docclf_cli.data.loading.prepared_pages import prepare
 from docclf_cli.engine.checkpoints.run_folder import RunFolder
 from docclf_cli.engine.runtime.device import resolve_runtime
-from docclf_cli.engine.training.job import TrainingJob, build_trainer
+from docclf_cli.engine.training.job import TrainingJob, build_trainer, preprocess_of
 from docclf_cli.engine.training.validator import CLEAN, DEGRADED
 from docclf_cli.events import EpochDone, silent
 from docclf_cli.profile.load import load_profile
 from docclf_cli.stop import NEVER
-from docclf_cli.tasks.train import preprocess_of
 
 STARTED = time.perf_counter()
 AVERAGED = (2, 3, 5)  # how many of the last epochs' weights are averaged

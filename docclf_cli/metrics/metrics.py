@@ -25,6 +25,7 @@ LOSS = "val_loss"  # the column of the log loss, which is measured on degraded p
 DEFAULT = "f1_macro"  # measured on degraded pages too, and compared by where the monitor cannot be
 BLEND = "blend"  # mean of the default metric on clean and degraded pages
 BLEND_LOSS = "blend_loss"  # likewise of the log loss
+BLENDS = {BLEND: DEFAULT, BLEND_LOSS: "log_loss"}  # what each is the mean of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +233,7 @@ def metric_of_column(column: str) -> str | None:
     names = {entry.build.column: entry.name for entry in METRICS}
     plain = column.removesuffix(DEGRADED_SUFFIX)
     name = names.get(column) or names.get(plain) or plain
-    name = {BLEND: DEFAULT, BLEND_LOSS: "log_loss", "train_loss": "log_loss"}.get(column, name)
+    name = {**BLENDS, "train_loss": "log_loss"}.get(column, name)
     return name if name in METRICS else None
 
 
@@ -244,7 +245,7 @@ def compared_metric(monitor: str) -> str | None:
     Returns:
         None where the monitor is no metric that can be compared.
     """
-    name = DEFAULT if monitor in (BLEND, BLEND_LOSS) else metric_of_column(monitor)
+    name = DEFAULT if monitor in BLENDS else metric_of_column(monitor)
     return name if name is not None and isinstance(METRICS.get(name).build, ComparableMetric) else None
 
 
@@ -261,7 +262,7 @@ def label_of(column: str) -> str:
         return column.replace("_", " ")
     label = Message.of(METRICS.get(name).build.label)
     of_training = {
-        **dict.fromkeys((BLEND, BLEND_LOSS), Message.of("mean of clean and degraded {metric}", metric=label)),
+        **dict.fromkeys(BLENDS, Message.of("mean of clean and degraded {metric}", metric=label)),
         "train_loss": Message.of("training loss"),
         LOSS: Message.of("validation loss"),
     }
@@ -271,10 +272,6 @@ def label_of(column: str) -> str:
 
 def curve_columns(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of `metrics.csv` that are drawn over the epochs: those without an upper bound (losses), and others."""
-    drawn = [
-        column
-        for column in columns
-        if column not in (BLEND, BLEND_LOSS) and metric_of_column(column) in headline_metrics()
-    ]
+    drawn = [column for column in columns if column not in BLENDS and metric_of_column(column) in headline_metrics()]
     losses = [column for column in drawn if math.isinf(METRICS.get(str(metric_of_column(column))).build.highest)]
     return tuple(losses), tuple(column for column in drawn if column not in losses)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from docclf_cli.profile.layers import Source
-from docclf_cli.profile.schema import MAPPINGS, schema_keys
+from docclf_cli.profile.schema import schema_keys
 
 _WORDS = {
     "greater_than": "must be greater than {gt:g}",
@@ -54,12 +54,11 @@ def _by_key(found: Iterable[Any]) -> Iterator[list[Any]]:
 
     pydantic names the kind behind the key, as in `train.upright.literal['auto']`.
     """
-    names = {key.name for key in schema_keys()}
-    values = names - MAPPINGS
+    values = {key.name for key in schema_keys() if not key.is_mapping}
 
     def key_of(item: Any) -> tuple[Any, ...]:
         loc: tuple[Any, ...] = item["loc"]
-        is_kind = _dotted(loc[:-1]) in values and _dotted(loc) not in names and isinstance(loc[-1], str)
+        is_kind = _dotted(loc[:-1]) in values and isinstance(loc[-1], str)
         return loc[:-1] if is_kind else loc
 
     for key, items in itertools.groupby(found, key_of):

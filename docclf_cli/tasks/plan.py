@@ -12,7 +12,6 @@ import torch
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.decode import UnreadablePage, read_page
-from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.splits import stratified_sample
 from docclf_cli.engine.runtime import distributed
@@ -20,10 +19,11 @@ from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH, resolve_numerics, scoring_runtime
 from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_page
 from docclf_cli.engine.training.best_epoch import passes_after_epochs
+from docclf_cli.engine.training.job import preprocess_of
 from docclf_cli.engine.training.linear_probe import MOST_VIEWS, PAGES_TO_BEGIN, resolve_views
 from docclf_cli.engine.training.orientation import COPIES, forward_passes
 from docclf_cli.hardware import usable_cores
-from docclf_cli.models.factory import create_model, pretrained_stats
+from docclf_cli.models.factory import create_model
 from docclf_cli.models.freezing import Freezing
 from docclf_cli.profile.schema import Profile, RuntimeConfig
 from docclf_cli.tasks.recipe import BRIEF, INSTANT, Recipe
@@ -242,8 +242,7 @@ def measure_speed(profile: Profile, index: DocumentIndex) -> Speed:
 
 def _read_some(profile: Profile, index: DocumentIndex) -> tuple[list[np.ndarray], float]:
     """Some pages, and the seconds that each took to read."""
-    mean, std, interpolation = pretrained_stats(profile.model)
-    preprocess = Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
+    preprocess = preprocess_of(profile)
     found: list[np.ndarray] = []
     began = time.perf_counter()
     tried = 0

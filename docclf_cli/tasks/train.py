@@ -17,7 +17,6 @@ import numpy as np
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.contact_sheet import contact_sheet
 from docclf_cli.data.images.decode import UnreadablePage
-from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.documents import DocumentIndex
 from docclf_cli.data.index.index import resolve_root
 from docclf_cli.data.index.splits import stratified_sample
@@ -48,7 +47,7 @@ from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
 from docclf_cli.engine.training.best_epoch import FitResult, passes_after_epochs
 from docclf_cli.engine.training.fit import fit, refit
-from docclf_cli.engine.training.job import TrainingJob
+from docclf_cli.engine.training.job import TrainingJob, preprocess_of
 from docclf_cli.engine.training.pace import Allowance
 from docclf_cli.engine.training.preflight import PlannedFit, check_batches, check_weights
 from docclf_cli.engine.training.text import RunTexts, run_texts
@@ -57,7 +56,6 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.files import write_text
 from docclf_cli.metrics.calibration import fit_temperature, temperature_of_mean
 from docclf_cli.metrics.class_metrics import score
-from docclf_cli.models.factory import pretrained_stats
 from docclf_cli.profile.load import dump_profile
 from docclf_cli.profile.paths import absolute_paths, typed_paths
 from docclf_cli.profile.schema import Profile
@@ -338,12 +336,6 @@ def _refuse(differences: Sequence[str], run: RunFolder, allow_changes: bool) -> 
             "undo the changes, or resume with --allow-changes",
         )
     logger.warning("%s is resumed with changes:\n  %s", run.path, shown)
-
-
-def preprocess_of(profile: Profile) -> Preprocess:
-    """Return the preprocessing of a profile, with the mean, deviation and interpolation of its pretrained model."""
-    mean, std, interpolation = pretrained_stats(profile.model)
-    return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
 
 
 def _set_unreadable_aside(run: RunFolder, profile: Profile, prepared: PreparedPages) -> None:

@@ -14,6 +14,7 @@ from timm.layers import convert_sync_batchnorm
 
 from docclf_cli.data.images.augmentation import Policy
 from docclf_cli.data.images.corruptions import DegradedView
+from docclf_cli.data.images.preprocess import Preprocess
 from docclf_cli.data.index.splits import limit
 from docclf_cli.data.loading.data_loader import data_loader, never_stop
 from docclf_cli.data.loading.datasets import EpochBatches, Mixing, TrainingDataset
@@ -44,7 +45,7 @@ from docclf_cli.engine.training.trainer import Trainer, TrainerComponents
 from docclf_cli.engine.training.validator import Validator
 from docclf_cli.errors import CheckpointError
 from docclf_cli.events import Emit
-from docclf_cli.models.factory import create_model
+from docclf_cli.models.factory import create_model, pretrained_stats
 from docclf_cli.models.freezing import Freezing
 from docclf_cli.models.weights import classifier_names, first_line, read_weights
 from docclf_cli.profile.schema import Profile, TrainConfig
@@ -209,6 +210,12 @@ def build_trainer(
             job.allowance, config.epochs, batches.steps, trainer.global_step, job.pass_cost, int(probes)
         )
     return trainer
+
+
+def preprocess_of(profile: Profile) -> Preprocess:
+    """Return the preprocessing of a profile, with the mean, deviation and interpolation of its pretrained model."""
+    mean, std, interpolation = pretrained_stats(profile.model)
+    return Preprocess(profile.data.image_size, profile.data.resize_mode, mean, std, interpolation)
 
 
 def _probe_pages(job: TrainingJob, config: TrainConfig, stop: StopFlag) -> ProbePages:
