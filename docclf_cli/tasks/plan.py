@@ -18,10 +18,11 @@ from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import SCORING_BATCH, resolve_numerics, scoring_runtime
 from docclf_cli.engine.runtime.numerics_benchmark import Workload, seconds_per_page
-from docclf_cli.engine.training.best_epoch import passes_after_epochs
+from docclf_cli.engine.training.best_epoch import passes_after_epochs, seconds_beside_passes
 from docclf_cli.engine.training.job import preprocess_of
 from docclf_cli.engine.training.linear_probe import MOST_VIEWS, PAGES_TO_BEGIN, resolve_views
-from docclf_cli.engine.training.orientation import COPIES, forward_passes
+from docclf_cli.engine.training.orientation import COPIES, COPY_SECONDS, forward_passes
+from docclf_cli.engine.training.pace import MOST_EPOCHS
 from docclf_cli.hardware import usable_cores
 from docclf_cli.models.factory import create_model
 from docclf_cli.models.freezing import Freezing
@@ -40,8 +41,7 @@ BRIEFLY_ENOUGH = 15  # likewise, of the profile `brief`
 ENOUGH_STEPS = 200  # and with few pages so many optimizer steps
 LARGER = 10 / 7  # 320 pixels instead of 224
 FROZEN = 0.84  # time of a training step with frozen batch norms, in those with statistics of each batch; first stages frozen in both
-MOST_EPOCHS = 100
-UPRIGHT_SHARE = 0.06  # of the time, to learn how pages lie
+UPRIGHT_SHARE = 0.1  # of the time, to learn how pages lie
 logger = logging.getLogger("docclf")
 
 
@@ -202,15 +202,16 @@ def epochs_within(profile: Profile, speed: Speed, load: Load, left: float) -> in
 
 def after_epochs(profile: Profile, speed: Speed, load: Load) -> float:
     """Seconds of a fit after its last epoch: the best epoch scores its pages once more, and learns what is unknown and how pages lie."""
-    return speed.score * passes_after_epochs(profile, load.train, load.val)
+    passes = passes_after_epochs(profile, load.train, load.val)
+    return speed.score * passes + seconds_beside_passes(profile, load.train, load.val)
 
 
 def _with_upright(profile: Profile, speed: Speed, load: Load, seconds: float) -> Profile:
     """The profile with as many copies that teach how pages lie as go into a small share of the time."""
     if profile.train.upright != "auto":
         return profile
-    free = UPRIGHT_SHARE * seconds / load.fits
-    copies = next((n for n in range(COPIES, 0, -1) if speed.score * forward_passes(n, load.train, load.val) <= free), 0)
+    passes = UPRIGHT_SHARE * seconds / load.fits / (speed.score + COPY_SECONDS)
+    copies = next((n for n in range(COPIES, 0, -1) if forward_passes(n, load.train, load.val) <= passes), 0)
     return profile.model_copy(update={"train": profile.train.model_copy(update={"upright": copies})})
 
 

@@ -45,7 +45,7 @@ from docclf_cli.engine.inference.trained_model import fold_checkpoints, store_te
 from docclf_cli.engine.runtime import distributed
 from docclf_cli.engine.runtime.device import Runtime, resolve_runtime
 from docclf_cli.engine.runtime.numerics import resolve_numerics, scoring_runtime
-from docclf_cli.engine.training.best_epoch import FitResult, passes_after_epochs
+from docclf_cli.engine.training.best_epoch import FitResult, passes_after_epochs, seconds_beside_passes
 from docclf_cli.engine.training.fit import fit, refit
 from docclf_cli.engine.training.job import TrainingJob, preprocess_of
 from docclf_cli.engine.training.pace import Allowance
@@ -113,8 +113,9 @@ class _Work:
         left = 60 * train.minutes - START_SECONDS - END_SECONDS - (time.monotonic() - self.began)
         done = next(number for number, one in enumerate(self.fits) if one is planned)
         fits_left = models_of(self.profile, self.fits, len(self.prepared.index)) - done
-        after = passes_after_epochs(self.profile, len(planned.train_rows), len(planned.val_rows))
-        return Allowance(left / fits_left, run.pace, after)
+        pages = len(planned.train_rows), len(planned.val_rows)
+        left_for_passes = left / fits_left - seconds_beside_passes(self.profile, *pages)
+        return Allowance(left_for_passes, run.pace, passes_after_epochs(self.profile, *pages))
 
     def fit(self, task: TrainingJob) -> FitResult:
         return fit(task, resume=self.resume, emit=self.emit, stop=self.stop)

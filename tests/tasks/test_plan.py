@@ -8,12 +8,13 @@ from tiny import draw_pages, tiny_profile
 
 from docclf_cli.commands._load import load_checked, load_recipe
 from docclf_cli.data.index.index import load_training_index
+from docclf_cli.engine.training.pace import MOST_EPOCHS
 from docclf_cli.errors import InputError
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.schema import Profile
 from docclf_cli.tasks import plan
 from docclf_cli.tasks.caveats import caveats
-from docclf_cli.tasks.plan import ENOUGH_EPOCHS, MOST_EPOCHS, Load, Speed, choose, fit_to_minutes, measure_speed
+from docclf_cli.tasks.plan import ENOUGH_EPOCHS, Load, Speed, choose, fit_to_minutes, measure_speed
 from docclf_cli.tasks.recipe import BRIEF, INSTANT, LAPTOP, Recipe
 
 TWO_CORES = Speed(read=0.01, augment=0.005, train=0.03, score=0.01)
@@ -64,6 +65,17 @@ def test_the_time_of_a_plan_is_the_time_given() -> None:
     each = LOAD.train * (TWO_CORES.train + TWO_CORES.augment) + 2 * LOAD.val * TWO_CORES.score
     before_and_after = LOAD.all * TWO_CORES.read + 5 + plan.END_SECONDS + plan.after_epochs(profile, TWO_CORES, LOAD)
     assert 480 - each < before_and_after + LOAD.val * 0.005 + profile.train.epochs * each <= 480
+
+
+def test_a_copy_that_teaches_which_side_is_up_takes_more_than_its_forward_pass() -> None:
+    profile, _ = chosen(8, any_size=False)
+    seconds = [
+        plan.after_epochs(
+            profile.model_copy(update={"train": profile.train.model_copy(update={"upright": copies})}), TWO_CORES, LOAD
+        )
+        for copies in (2, 3)
+    ]
+    assert seconds[1] - seconds[0] > 1.5 * LOAD.train * TWO_CORES.score
 
 
 def test_the_time_of_a_brief_plan_is_the_time_given() -> None:

@@ -21,7 +21,7 @@ from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.engine.runtime.numerics import PAGES_TO_COMPARE, Agreement, pages_to_compare, with_precision
 from docclf_cli.engine.training.job import TrainingJob
 from docclf_cli.engine.training.novelty import MOST_HELD_OUT, learn_novelty
-from docclf_cli.engine.training.orientation import copies_of, forward_passes, learn_orientation
+from docclf_cli.engine.training.orientation import COPY_SECONDS, copies_of, forward_passes, learn_orientation
 from docclf_cli.engine.training.packets import learn_packets
 from docclf_cli.engine.training.text import reads_only
 from docclf_cli.engine.training.trainer import Trainer
@@ -48,6 +48,17 @@ def passes_after_epochs(profile: Profile, train: int, val: int) -> int:
     compared = val if profile.train.only_probes else min(pages_to_compare(val), train)
     unknown = 2 * min(train, GALLERY) + views * min(val, MOST_HELD_OUT)
     return compared + views * val + unknown + forward_passes(copies_of(profile.train), train, val)
+
+
+def seconds_beside_passes(profile: Profile, train: int, val: int) -> float:
+    """Seconds that the same takes beside its forward passes.
+
+    Args:
+        profile: Of the run.
+        train: Training pages of a fit.
+        val: Its held-out pages.
+    """
+    return COPY_SECONDS * forward_passes(copies_of(profile.train), train, val)
 
 
 @dataclass(frozen=True)

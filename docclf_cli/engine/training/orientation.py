@@ -34,6 +34,7 @@ from docclf_cli.profile.schema import AugmentationConfig, TrainConfig
 
 TASK = "learning which side is up"
 FORWARD_PASSES = 3000  # of copies of training pages, at most
+COPY_SECONDS = 0.006  # of a copy beside its forward pass: to turn it, for its layout, its share of the fit (two cores)
 SHARE, STEP = 1 / 8, 3  # of the forward passes of training, at most; a page in a training step is worth three of them
 FEWEST = 20  # training pages, and held-out ones
 COPIES, HELD_OUT_COPIES = 8, 4  # of each page, at most; every fourth one is varied, or every other one degraded

@@ -19,6 +19,7 @@ from docclf_cli.errors import CheckpointError
 SETTLED = (
     0.7  # of the schedule; after it a fit is only shortened: the learning rate has fallen too far to use more epochs
 )
+MOST_EPOCHS = 100  # more are no better
 MOST_GROWTH = 3.0  # times the planned epochs
 RECENT = 3  # epochs that tell how long the next ones take
 
@@ -141,7 +142,7 @@ class Pace:
         share = self.position(epoch * self.steps_per_epoch) / (self.planned * self.steps_per_epoch)
         if share > SETTLED:
             return min(possible, self.epochs)
-        return min(possible, round(MOST_GROWTH * self.planned))
+        return min(possible, round(MOST_GROWTH * self.planned), MOST_EPOCHS)
 
 
 def _read(path: Path) -> list[Decision]:

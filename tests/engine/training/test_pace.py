@@ -9,7 +9,7 @@ from run_files import contents, differing
 from tiny import draw_pages, no_plots, stop_when, tiny_profile
 
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
-from docclf_cli.engine.training.pace import Allowance, Pace
+from docclf_cli.engine.training.pace import MOST_EPOCHS, Allowance, Pace
 from docclf_cli.errors import CheckpointError
 from docclf_cli.events import Event, StepDone
 from docclf_cli.profile.load import load_profile
@@ -66,6 +66,11 @@ def test_a_faster_machine_gets_more_epochs_early_and_none_late(tmp_path: Path) -
     assert pace.position(20 * STEPS) == pytest.approx(10 * STEPS)
     late, clock = paced(tmp_path / "late", seconds=105.5)
     assert play(late, clock, [10.0] * 8 + [0.1])[-1] == 10
+
+
+def test_a_faster_machine_gets_no_more_epochs_than_a_plan(tmp_path: Path) -> None:
+    pace, clock = paced(tmp_path, seconds=10_000, epochs=90)
+    assert play(pace, clock, [1.0]) == [MOST_EPOCHS]
 
 
 def test_a_fit_that_is_out_of_time_ends_with_its_epoch(tmp_path: Path) -> None:
