@@ -51,7 +51,7 @@ def passes_after_epochs(profile: Profile, train: int, val: int) -> int:
 
 
 def seconds_beside_passes(profile: Profile, train: int, val: int) -> float:
-    """Seconds that the same takes beside its forward passes.
+    """Seconds that all this after the last epoch takes beside its forward passes.
 
     Args:
         profile: Of the run.
