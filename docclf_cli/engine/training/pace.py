@@ -44,7 +44,7 @@ class Allowance:
     """The time that a fit may take.
 
     Attributes:
-        seconds: For its epochs with their validation, and for what the best one learns after them.
+        seconds: For its epochs with their validation, and for the forward passes after them.
         record: `pace.csv` of the fit.
         passes_after: Forward passes after the last epoch.
         clock: Seconds of a steady clock.
