@@ -24,7 +24,6 @@ from docclf_cli.data.loading.pages import FilePages
 from docclf_cli.data.loading.texts import texts_of
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Indices, requests_of, split_rows
 from docclf_cli.engine.inference.onnx_backend import ONNX_SUFFIX
 from docclf_cli.engine.inference.predictor import IMAGES_PER_PASS, Predictor, inference_runtime, normalise
 from docclf_cli.engine.inference.requests import PredictionRequest
@@ -34,22 +33,21 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.training.relearned import relearned
 from docclf_cli.engine.training.text import document_numbers
 from docclf_cli.ensembling.fusion import Fusion, enough_documents, fit_fusion
-from docclf_cli.errors import CheckpointError, InputError
+from docclf_cli.errors import InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import require_writable, write_bytes
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.metrics.compare import paired_difference, scored_together, tolerated_loss
-from docclf_cli.metrics.metrics import DEFAULT, METRICS, comparable_metric
+from docclf_cli.metrics.metrics import METRICS
 from docclf_cli.models.batch_norm import adapted_statistics, norms_of
 from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
 from docclf_cli.results.export import AdaptResult
-from docclf_cli.results.metrics import Difference
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.services.storage.remote_files import S3Files
 from docclf_cli.stop import NEVER, StopFlag
 from docclf_cli.tasks.caveats import as_judged
+from docclf_cli.tasks.changed_weights import HeldOutChange, held_out_pages, require_small_loss
 from docclf_cli.text import Message
 
 PRIOR = 1024.0  # pages (docs/adapt.md)
@@ -79,27 +77,6 @@ class _Arriving:
         """The pages in passes of about the same size."""
         for rows in np.array_split(np.arange(len(self)), math.ceil(len(self) / IMAGES_PER_PASS)):
             yield self.images[rows], self.texts[rows[0] : rows[-1] + 1]
-
-
-@dataclass(frozen=True, eq=False)
-class _HeldOut:
-    """A checkpoint and the one with new statistics on the held-out pages of their run.
-
-    Attributes:
-        found: What the new one says, uncalibrated.
-        metrics: Its metrics by column.
-        before: Macro-F1 of the old one.
-        after: Macro-F1 of the new one.
-        difference: By how much it is larger.
-        tolerance: By how much it may be smaller.
-    """
-
-    found: Predictions
-    metrics: Mapping[str, float]
-    before: float
-    after: float
-    difference: Difference
-    tolerance: float
 
 
 def adapt(
@@ -147,7 +124,9 @@ def adapt(
     old = Checkpoint.load(info.path)
     model = old.build(info.path)
     _refuse_checkpoint(old, model, info.path)
-    held_out, train_rows = _held_out(member)
+    held_out, train_rows = held_out_pages(
+        member, "name a checkpoint in the folder of its run, whose pages are where they were"
+    )
     predictor = member.predictor(config)
     pages = _read(source, predictor, info.data, emit, stop)
     if len(pages) < FEWEST:
@@ -163,10 +142,12 @@ def adapt(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{NAME}.ckpt"
         new.save(file)
-        compared = _compared(file, held_out, max_loss, config, source, emit, stop)
-        lineage = _lineage(held_out, source, len(pages), prior, changed)
-        new = replace(new, metrics=compared.metrics, adapted=lineage)
-        new = _calibrated(new, compared.found, held_out, train_rows, runtime, emit, stop)
+        found, change = _compared(file, held_out, max_loss, config, source, emit, stop)
+        metrics = {
+            METRICS.get(name).build.column or name: value for name, value in compute_metrics(change.scored).items()
+        }
+        new = replace(new, metrics=metrics, adapted=_lineage(held_out, source, len(pages), prior, changed))
+        new = _calibrated(new, found, held_out, train_rows, runtime, emit, stop)
         new.save(file)
         before = _confidence(predictor, pages, stop)
         after = _confidence(TrainedModel.load(file).predictor(config), pages, stop)
@@ -179,10 +160,10 @@ def adapt(
         unreadable=pages.unreadable,
         prior=prior if math.isfinite(prior) else None,
         layers=changed,
-        held_out_before=compared.before,
-        held_out_after=compared.after,
-        difference=compared.difference,
-        tolerance=compared.tolerance,
+        held_out_before=change.before,
+        held_out_after=change.after,
+        difference=change.difference,
+        tolerance=change.tolerance,
         confidence_before=before,
         confidence_after=after,
         temperature=new.temperature,
@@ -247,26 +228,6 @@ def _refuse_checkpoint(checkpoint: Checkpoint, model: torch.nn.Module, path: Pat
         )
 
 
-def _held_out(member: TrainedModel) -> tuple[PredictionRequest, np.ndarray]:
-    """The held-out pages of a checkpoint, and the rows of its training pages.
-
-    Raises:
-        InputError: They are not known, or not there.
-    """
-    info = member.info
-    try:
-        (request,) = requests_of(member, VAL, Indices(info.data))
-        training = split_rows(info, request.index, "train")
-    except InputError as error:
-        raise InputError(
-            f"{info.path}: without its training and held-out pages nothing shows what it would lose: {error.message}",
-            "name a checkpoint in the folder of its run, whose pages are where they were",
-        ) from error
-    if not len(request.rows):
-        raise InputError(f"{info.path}: no page was held out, so nothing would show what it loses", "name another run")
-    return request, training
-
-
 def _read(source: str, predictor: Predictor, data: DataConfig, emit: Emit, stop: StopFlag) -> _Arriving:
     """Read arriving pages as `predict` does, at most `MOST` of them, drawn by a fixed seed.
 
@@ -327,8 +288,8 @@ def _compared(
     source: str,
     emit: Emit,
     stop: StopFlag,
-) -> _HeldOut:
-    """A checkpoint with new statistics, and the one it was made from, on the held-out pages.
+) -> tuple[Predictions, HeldOutChange]:
+    """What a checkpoint with new statistics says about the held-out pages, uncalibrated, and what it loses on them.
 
     Raises:
         CheckpointError: Macro-F1 falls by more than it may.
@@ -336,20 +297,16 @@ def _compared(
     info = held_out.info
     adapted = replace(held_out, info=replace(TrainedModel.load(file).info, data=info.data))
     found = get_predictions([adapted, held_out], runtime_config=config, emit=emit, stop=stop)
-    theirs, ours = scored_together([as_judged(one, VAL, info.temperature) for one in found])
-    difference = paired_difference(theirs, ours, DEFAULT)
-    tolerance = tolerated_loss(difference.pages) if max_loss is None else max_loss
-    if not -difference.value <= tolerance:
-        raise CheckpointError(
-            f"{info.path}: the statistics of {source} change macro-F1 by {difference.value:+.3f} (95 % "
-            f"{difference.low:+.3f} … {difference.high:+.3f}) on {difference.pages} held-out pages, a loss of more than "
-            f"{tolerance:.2g}; nothing was written",
-            "let the statistics of the run count more with a larger --prior; where only such pages arrive from now on, allow the loss with "
-            "--max-loss",
-        )
-    f1_macro = comparable_metric(DEFAULT)
-    metrics = {METRICS.get(name).build.column or name: value for name, value in compute_metrics(theirs).items()}
-    return _HeldOut(found[0], metrics, f1_macro(ours), f1_macro(theirs), difference, tolerance)
+    new, old = (as_judged(one, VAL, info.temperature) for one in found)
+    change = require_small_loss(
+        new,
+        old,
+        subject=f"{info.path}: taking the statistics of {source}",
+        tolerance=max_loss,
+        hint="let the statistics of the run count more with a larger --prior; where only such pages arrive from now on, allow the loss "
+        "with --max-loss",
+    )
+    return found[0], change
 
 
 def _calibrated(

@@ -23,7 +23,7 @@ from docclf_cli.data.loading.pages import Pages
 from docclf_cli.engine.checkpoints.checkpoint import Checkpoint
 from docclf_cli.engine.checkpoints.info import CheckpointInfo
 from docclf_cli.engine.inference.get_predictions import get_predictions
-from docclf_cli.engine.inference.members import Indices, requests_of, split_rows
+from docclf_cli.engine.inference.members import Indices
 from docclf_cli.engine.inference.onnx_backend import (
     ABOUT,
     INPUT,
@@ -38,15 +38,14 @@ from docclf_cli.engine.inference.onnx_backend import (
 )
 from docclf_cli.engine.inference.predictor import FOR_ONNX, Network, normalise
 from docclf_cli.engine.inference.requests import PredictionRequest
-from docclf_cli.engine.inference.trained_model import VAL, TrainedModel
+from docclf_cli.engine.inference.trained_model import TrainedModel
 from docclf_cli.errors import CheckpointError, InputError
 from docclf_cli.events import Emit, silent
 from docclf_cli.files import require_writable, write_bytes, write_json
-from docclf_cli.metrics.compare import paired_difference, scored_together, tolerated_loss
-from docclf_cli.metrics.metrics import DEFAULT, comparable_metric
 from docclf_cli.models.attention import FeatureAttention
 from docclf_cli.profile.schema import RuntimeConfig
 from docclf_cli.results.export import ExportResult, Quantization
+from docclf_cli.tasks.changed_weights import held_out_pages, require_small_loss
 
 COMPARED = 16
 TOLERANCE = 1e-3
@@ -87,8 +86,7 @@ def export(
         checkpoint: The file.
         file_format: `onnx` (one file) or `safetensors` (a folder that `timm.create_model("local-dir:...")` loads).
         int8: Quantise the ONNX file to int8, and compare it with the checkpoint on held-out pages.
-        tolerance: By how much held-out macro-F1 may fall in int8; None is 0.01, or what two pages make of the held-out ones: of
-            98 pages one whose class changes costs more than 0.01, and shows nothing.
+        tolerance: By how much held-out macro-F1 may fall in int8; None as in `require_small_loss`.
         output: The file or folder; None is `export/` beside the checkpoint, where an earlier one is replaced.
         overwrite: Replace what is at `output`.
         reading: Keys of the data section that are to differ from those of the training, such as `allow_symlinks`.
@@ -218,20 +216,14 @@ def _int8_pages(trained: TrainedModel) -> tuple[PredictionRequest, np.ndarray]:
     Raises:
         InputError: One of the two is missing.
     """
-    info = trained.info
-    try:
-        (request,) = requests_of(trained, VAL, Indices(info.data))
-        training = split_rows(info, request.index, "train")
-    except InputError as error:
-        raise InputError(
-            f"--int8 needs the training and the held-out pages of {info.path}: {error.message}", "export without --int8"
-        ) from error
-    if not len(request.rows) or not len(training):
-        raise InputError(f"--int8: from {info.path} no pages were held out to compare on", "export without --int8")
+    info, hint = trained.info, "export without --int8"
+    request, training = held_out_pages(trained, hint)
+    if not len(training):
+        raise InputError(f"--int8: from {info.path} no training page is left to measure activations on", hint)
     spread = np.linspace(0, len(training) - 1, min(CALIBRATION_PAGES, len(training))).astype(int)
     calibration = _readable(Pages(request.index, info.preprocess, info.data), training[spread])
     if not len(calibration):
-        raise InputError(f"--int8: no training page of {info.path} can be read", "export without --int8")
+        raise InputError(f"--int8: no training page of {info.path} can be read", hint)
     return request, calibration
 
 
@@ -255,24 +247,23 @@ def _quantized(
     path = folder / f"model{INT8_SUFFIX}"
     _quantize(fp32.files[""], path, network, calibration, info)
     in_int8 = replace(held_out, info=replace(exported_info(path), data=info.data))
-    theirs, ours = scored_together(get_predictions([in_int8, held_out], runtime_config=runtime_config, emit=emit))
-    difference = paired_difference(theirs, ours, DEFAULT)
-    tolerance = tolerated_loss(difference.pages) if tolerance is None else tolerance
-    if not -difference.value <= tolerance:
-        raise CheckpointError(
-            f"{info.path}: int8 changes macro-F1 by {difference.value:+.3f} (95 % {difference.low:+.3f} … "
-            f"{difference.high:+.3f}) on {difference.pages} held-out pages, a loss of more than {tolerance:g}; "
-            "nothing was written",
-            "export without --int8, or allow a larger loss with --tolerance",
-        )
+    new, old = get_predictions([in_int8, held_out], runtime_config=runtime_config, emit=emit)
+    change = require_small_loss(
+        new,
+        old if old.image is None else replace(old, log_probs=old.image),  # an exported file does not read
+        subject=f"{info.path}: int8",
+        tolerance=tolerance,
+        hint="export without --int8, or allow a larger loss with --tolerance",
+    )
     quantized = Exported(load_onnx(path), {"": path})
     images, _ = _images(info)
     pixels = normalise(images, network.preprocess, network.runtime)
     (probs, torch_ms), (_, fp32_ms), (int8_probs, int8_ms) = _asked(
         (network.model, fp32.model, quantized.model), pixels
     )
-    f1_macro = comparable_metric(DEFAULT)
-    quantization = Quantization(len(calibration), f1_macro(ours), f1_macro(theirs), difference, tolerance, fp32_ms)
+    quantization = Quantization(
+        len(calibration), change.before, change.after, change.difference, change.tolerance, fp32_ms
+    )
     return quantized, replace(
         result,
         max_difference=float((probs - int8_probs).abs().max()),

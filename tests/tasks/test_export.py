@@ -207,11 +207,26 @@ def test_int8_that_loses_too_much_is_refused_and_nothing_is_written(
     assert output.exists()
 
 
+@pytest.mark.slow
+def test_int8_is_compared_with_what_the_checkpoint_sees_not_with_what_it_reads(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def also_read(requests: list[PredictionRequest], **options: Any) -> list[Predictions]:
+        in_int8, seen = get_predictions(requests, **options)
+        right = np.where(np.eye(seen.log_probs.shape[1], dtype=bool)[seen.labels], 0.0, -50.0)
+        return [in_int8, replace(seen, image=seen.log_probs, text=right, log_probs=right)]
+
+    monkeypatch.setattr("docclf_cli.tasks.export.get_predictions", also_read)
+    result = export(exported / "best.ckpt", "onnx", int8=True, tolerance=0.5, output=tmp_path / "small.int8.onnx")
+    assert result.quantization is not None
+    assert result.quantization.checkpoint_f1_macro < 1
+
+
 def test_int8_needs_onnx_and_held_out_pages(exported: Path, root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--int8: safetensors files are not quantised"):
         export(exported / "best.ckpt", "safetensors", int8=True)
     untrained(root, seed=4).save(tmp_path / "alone.ckpt")
-    with pytest.raises(InputError, match=r"--int8 needs the training and the held-out pages of .*no split\.csv"):
+    with pytest.raises(InputError, match=r"without its training and held-out pages .*no split\.csv"):
         export(tmp_path / "alone.ckpt", "onnx", int8=True)
     assert not (tmp_path / "export").exists()
 

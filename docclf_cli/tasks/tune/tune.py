@@ -26,7 +26,7 @@ from docclf_cli.errors import (
     ResourceError,
 )
 from docclf_cli.events import Emit, EpochDone, Event, FitStarted, silent
-from docclf_cli.metrics.metrics import DEGRADED_SUFFIX, LOSS
+from docclf_cli.metrics.metrics import BLEND_LOSS, LOSS
 from docclf_cli.profile.load import load_profile
 from docclf_cli.profile.paths import absolute_paths
 from docclf_cli.profile.schema import CheckpointEvery, Profile, SnapshotConfig
@@ -281,7 +281,7 @@ def _train(search: _Search, trial: Trial, profile: Profile, label: str) -> dict[
     def watch(event: Event) -> None:
         search.emit(replace(event, label=label) if isinstance(event, FitStarted) else event)
         if isinstance(event, EpochDone):
-            loss = loss_of(event.metrics)
+            loss = event.metrics[BLEND_LOSS]
             if search.study.report(trial, event.epoch, profile.train.epochs, loss):
                 raise _Pruned
 
@@ -295,13 +295,7 @@ def _train(search: _Search, trial: Trial, profile: Profile, label: str) -> dict[
             train(profile, overwrite=True, emit=watch, stop=search.stop)
     epoch = int(run.read_state()["best_epoch"])
     best = run.read_history()[epoch - 1]
-    return {LOSS: loss_of(best), EPOCH: epoch, F1: best["f1_macro"]}
-
-
-def loss_of(metrics: Mapping[str, float]) -> float:
-    """What a trial is judged by: the log loss of held-out pages, the mean of clean and degraded where both are measured."""
-    losses = [metrics[LOSS], *([metrics[LOSS + DEGRADED_SUFFIX]] if LOSS + DEGRADED_SUFFIX in metrics else [])]
-    return float(np.mean(losses))
+    return {LOSS: best[BLEND_LOSS], EPOCH: epoch, F1: best["f1_macro"]}
 
 
 def _remove_checkpoints(search: _Search, number: int) -> None:
