@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -222,6 +222,11 @@ def is_at_edge(name: str, estimate: Estimate) -> bool:
         return False
     margin = (estimate.high - estimate.low) / 10
     return estimate.value - estimate.low < margin or estimate.high - estimate.value < margin
+
+
+def by_column(values: Mapping[str, float]) -> dict[str, float]:
+    """Values of metrics by their columns in `metrics.csv` in place of their names."""
+    return {METRICS.get(name).build.column or name: value for name, value in values.items()}
 
 
 def metric_of_column(column: str) -> str | None:

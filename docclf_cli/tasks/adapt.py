@@ -38,7 +38,7 @@ from docclf_cli.events import Emit, silent
 from docclf_cli.files import require_writable, write_bytes
 from docclf_cli.metrics.calibration import fit_temperature
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.metrics.metrics import METRICS
+from docclf_cli.metrics.metrics import by_column
 from docclf_cli.models.batch_norm import adapted_statistics, norms_of
 from docclf_cli.models.text_features import TextPage
 from docclf_cli.profile.schema import DataConfig, RuntimeConfig
@@ -125,7 +125,7 @@ def adapt(
     model = old.build(info.path)
     _refuse_checkpoint(old, model, info.path)
     held_out, train_rows = held_out_pages(
-        member, "name a checkpoint in the folder of its run, whose pages are where they were"
+        member, "name a checkpoint in the folder of a run that held pages out, and whose pages are where they were"
     )
     predictor = member.predictor(config)
     pages = _read(source, predictor, info.data, emit, stop)
@@ -143,10 +143,8 @@ def adapt(
         file = Path(folder) / f"{NAME}.ckpt"
         new.save(file)
         found, change = _compared(file, held_out, max_loss, config, source, emit, stop)
-        metrics = {
-            METRICS.get(name).build.column or name: value for name, value in compute_metrics(change.scored).items()
-        }
-        new = replace(new, metrics=metrics, adapted=_lineage(held_out, source, len(pages), prior, changed))
+        lineage = _lineage(held_out, source, len(pages), prior, changed)
+        new = replace(new, metrics=by_column(compute_metrics(change.scored)), adapted=lineage)
         new = _calibrated(new, found, held_out, train_rows, runtime, emit, stop)
         new.save(file)
         before = _confidence(predictor, pages, stop)

@@ -22,7 +22,7 @@ from docclf_cli.engine.runtime.device import Runtime
 from docclf_cli.engine.runtime.folded_norms import inference_model
 from docclf_cli.events import Emit
 from docclf_cli.metrics.class_metrics import compute_metrics
-from docclf_cli.metrics.metrics import BLEND, BLEND_LOSS, DEFAULT, DEGRADED_SUFFIX, LOSS, METRICS, metrics_with
+from docclf_cli.metrics.metrics import BLEND, BLEND_LOSS, DEFAULT, DEGRADED_SUFFIX, LOSS, by_column, metrics_with
 from docclf_cli.results.predictions import Predictions
 from docclf_cli.stop import StopFlag
 
@@ -72,7 +72,7 @@ class Validator:
         predictor, batches = self.predictor(model), iter(self._loader)
         self.last_predictions = {CLEAN: self._answers(predictor, batches, "validation")}
         clean = compute_metrics(self.last_predictions[CLEAN])
-        measured = {METRICS.get(name).build.column or name: value for name, value in clean.items()}
+        measured = by_column(clean)
         measured |= {BLEND: clean[DEFAULT], BLEND_LOSS: clean["log_loss"]}
         if self.degraded is not None:
             self.last_predictions[DEGRADED] = self._answers(predictor, batches, "degraded validation")
